@@ -1,0 +1,8 @@
+"""The one error that is the user's to mend."""
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used.
+
+    The message is one line that names the value and the remedy; the command line shows it without a traceback.
+    """

@@ -1,0 +1,39 @@
+"""Randomness is addressed, never consumed: every draw has a generator of its own.
+
+A generator is named by ``(seed, purpose, *index)``, for example ``(seed, "batches", round, client, epoch)``. No draw
+depends on how many were made before it, so a run resumes to the bit, the number of ranks does not matter, and two
+variants compared at one seed share partition, cohorts, stragglers and batch order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+import torch
+
+
+def address(seed: int, purpose: str, *index: int) -> int:
+    """Hash an address to a seed in [0, 2**63).
+
+    BLAKE2b rather than Python's ``hash`` or arithmetic on the parts: the same on every machine, and neighbouring
+    addresses are unrelated.
+    """
+    text = "/".join((str(seed), purpose, *map(str, index)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, purpose: str, *index: int) -> torch.Generator:
+    """A CPU ``torch.Generator`` at an address."""
+    return torch.Generator().manual_seed(address(seed, purpose, *index))
+
+
+def rng(seed: int, purpose: str, *index: int) -> np.random.Generator:
+    """A NumPy generator at an address."""
+    return np.random.default_rng(address(seed, purpose, *index))
+
+
+def resolve_seed(seed: int | None) -> int:
+    """``seed`` itself, or for ``None`` the seed of ``lightning.seed_everything`` (0 where it was never called)."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
