@@ -1,0 +1,13 @@
+"""Attention for feature maps: every module is ``Module(channels, **options)`` and keeps (B, C, H, W).
+
+``module.gate(x)`` is what the feature map is multiplied by: (B, C, 1, 1) for a channel gate, (B, 1, H, W) for a
+spatial one.
+"""
+
+from fedlit.attention.cbam import CBAM, ChannelMLP, Spatial
+from fedlit.attention.channel import Channel
+from fedlit.attention.eca import ECA
+from fedlit.attention.global_spatial import GlobalSpatial
+from fedlit.attention.squeeze_excite import SqueezeExcite
+
+__all__ = ["CBAM", "ECA", "Channel", "ChannelMLP", "GlobalSpatial", "Spatial", "SqueezeExcite"]

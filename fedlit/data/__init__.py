@@ -1,0 +1,25 @@
+"""Data sets, and how they are split over clients."""
+
+from fedlit.data.bundled import MNIST5k
+from fedlit.data.emnist import EMNIST
+from fedlit.data.examples import Batches, Examples
+from fedlit.data.module import FederatedData
+from fedlit.data.partition import ByGroup, Dirichlet, Partition, Partitioner, QuantitySkew, Shards, Uniform
+from fedlit.data.tensors import Tensors, TorchDataset
+
+__all__ = [
+    "EMNIST",
+    "Batches",
+    "ByGroup",
+    "Dirichlet",
+    "Examples",
+    "FederatedData",
+    "MNIST5k",
+    "Partition",
+    "Partitioner",
+    "QuantitySkew",
+    "Shards",
+    "Tensors",
+    "TorchDataset",
+    "Uniform",
+]

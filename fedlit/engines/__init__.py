@@ -1,0 +1,6 @@
+"""How a cohort is trained: engines differ in speed, never in what they compute."""
+
+from fedlit.engines.engine import Engine
+from fedlit.engines.trainer import TrainerEngine
+
+__all__ = ["Engine", "TrainerEngine"]

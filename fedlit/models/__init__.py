@@ -1,0 +1,7 @@
+"""The networks that are federated."""
+
+from fedlit.models.emnist_cnn import EmnistCNN
+from fedlit.models.mlp import MLP
+from fedlit.models.softmax import SoftmaxRegression
+
+__all__ = ["MLP", "EmnistCNN", "SoftmaxRegression"]

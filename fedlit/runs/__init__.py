@@ -1,0 +1,10 @@
+"""A run's folder, and what a person sees of it: scalars, pictures, progress, checkpoints."""
+
+from fedlit.runs.checkpoints import checkpoints
+from fedlit.runs.loggers import Board, MetricsTable
+from fedlit.runs.pictures import Pictures
+from fedlit.runs.progress import RoundProgress
+from fedlit.runs.read import read_runs
+from fedlit.runs.runlog import RunLog
+
+__all__ = ["Board", "MetricsTable", "Pictures", "RoundProgress", "RunLog", "checkpoints", "read_runs"]

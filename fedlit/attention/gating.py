@@ -1,0 +1,47 @@
+"""What the gates share: the shell ``x * gate(x)``, the bottleneck, and the checks of their options."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fedlit.errors import InputError
+
+OPEN = 2.0
+"""Logit of a gate that starts open: sigmoid(2) = 0.88. Higher is nearer to the identity, but a saturated sigmoid learns
+slowly: its slope is 0.25 at logit 0, 0.105 at 2 and 0.018 at 4."""
+
+
+class Gated(nn.Module):
+    """A feature map scaled by a gate that is read from it: ``x * gate(x)``, (B, C, H, W) -> (B, C, H, W).
+
+    The output keeps the dtype of ``x``, also under autocast, where the gate may be computed in another one.
+    """
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The gate in (0, 1): (B, C, 1, 1) from a channel module, (B, 1, H, W) from a spatial one."""
+        raise NotImplementedError(f"{type(self).__name__} must define gate(x)")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale ``x`` by its gate: (B, C, H, W) -> (B, C, H, W)."""
+        return x * self.gate(x).to(x.dtype)
+
+
+def bottleneck(channels: int, reduction: int, min_hidden: int, bias: bool) -> nn.Sequential:
+    """Linear -> ReLU -> Linear on descriptors, (B, C) -> (B, C), with max(C // reduction, min_hidden) hidden units."""
+    at_least("channels", channels, 1)
+    at_least("reduction", reduction, 1)
+    at_least("min_hidden", min_hidden, 1)
+    hidden = max(channels // reduction, min_hidden)
+    return nn.Sequential(nn.Linear(channels, hidden, bias), nn.ReLU(), nn.Linear(hidden, channels, bias))
+
+
+def at_least(name: str, value: int, minimum: int) -> None:
+    """Raise InputError where ``value`` is below ``minimum``."""
+    if value < minimum:
+        raise InputError(f"{name} must be at least {minimum}, got {value}; use a whole number from {minimum} up")
+
+
+def odd(name: str, value: int) -> None:
+    """Raise InputError where ``value`` is no odd number from 1 up: only an odd kernel has a centre."""
+    if value < 1 or value % 2 == 0:
+        raise InputError(f"{name} must be odd and positive, got {value}; use {max(value, 0) // 2 * 2 + 1}")

@@ -1,0 +1,188 @@
+"""The command line: ``fedlit fit``, ``validate``, ``test`` and ``predict``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from fedlit.data.module import FederatedData
+from fedlit.errors import InputError
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.messages import explain
+from fedlit.runs import Board, MetricsTable, Pictures, RoundProgress, RunLog, checkpoints
+from fedlit.runs.evaluation import write_predictions, write_test
+from fedlit.runs.folder import METRICS, find_checkpoint, run_of
+
+Precision = _PRECISION_INPUT | Literal["auto"]
+
+
+def best_precision(accelerator: str) -> _PRECISION_INPUT:
+    """The precision that suits the hardware: bf16-mixed on GPUs that have it, 16-mixed on older ones, else 32-true.
+
+    A CPU without matrix instructions for bf16 trains several times slower in it, so there it is never chosen.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "32-true"
+
+
+class Trainer(lightning.Trainer):
+    """The server's Trainer: an epoch is a round.
+
+    Args:
+        precision: Of the clients' fits and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on
+            older ones and 32-true on a CPU.
+    """
+
+    def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
+        accelerator = kwargs.get("accelerator", "auto")
+        chosen = best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
+        super().__init__(*args, precision=chosen, **kwargs)
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one line: what is wrong with which value, and what to do."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        raise InputError(explain(message, ex, self)) from ex
+
+
+class FedlitCLI(LightningCLI):
+    """LightningCLI with the federation's defaults and a section ``federation`` for ``FederatedLoop``."""
+
+    def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
+        super().__init__(
+            FederatedModule,
+            FederatedData,
+            subclass_mode_data=True,
+            trainer_class=Trainer,
+            trainer_defaults={"max_epochs": 20, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            save_config_kwargs={"overwrite": True},  # a resumed run writes its config again
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={"prog": "fedlit", "description": __doc__},
+            args=args,
+            **kwargs,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--name", type=str | None, default=None, help="Name of the run; by default that of the last config file."
+        )
+        parser.add_argument("--logs", type=str, default="logs", help="Folder of all runs: LOGS/NAME/version_N.")
+        parser.add_lightning_class_args(FederatedLoop, "federation")
+        parser.set_defaults({"model.net": {"class_path": "fedlit.models.EmnistCNN"}, "data": "fedlit.data.MNIST5k"})
+        for of_data in ("num_classes", "in_channels"):
+            parser.link_arguments(
+                "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
+            )
+
+    # --- where the run lives -----------------------------------------------------------------------------------------
+
+    @property
+    def run_name(self) -> str:
+        """The run's name: as given, else the last config file's, else ``default``."""
+        section = self.config[self.subcommand]
+        configs = section.get("config") or []
+        return section.name or (Path(str(configs[-1])).stem if configs else "default")
+
+    def before_instantiate_classes(self) -> None:
+        section = self.config[self.subcommand]
+        self.checkpoint: Path | None = None
+        if section.ckpt_path in ("last", "best"):
+            self.checkpoint = find_checkpoint(section.logs, self.run_name, section.ckpt_path)
+        elif section.ckpt_path:
+            self.checkpoint = Path(section.ckpt_path)
+            if not self.checkpoint.is_file():
+                raise InputError(f"no checkpoint file {section.ckpt_path!r}; use --ckpt_path last, best or a file")
+        elif self.subcommand != "fit":
+            raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        section = self.config_init[self.subcommand]
+        if section.trainer.logger not in (None, True):  # the user's own
+            return super().instantiate_trainer(**kwargs)
+        loggers: Any = False
+        if self.subcommand == "fit":
+            loggers = self._loggers(section.logs)
+            log = RunLog(section.logs, sys.argv[1:], self._hparams())
+            self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), log, *checkpoints()]
+        return super().instantiate_trainer(logger=loggers, **kwargs)
+
+    def _loggers(self, logs: str) -> list[Any]:
+        """Loggers for a new run, or for the one that the checkpoint is of."""
+        run = run_of(self.checkpoint) if self.checkpoint else None
+        if run is None or self.checkpoint is None:
+            board = Board(logs, name=self.run_name)
+            return [board, MetricsTable(Path(board.log_dir) / METRICS)]
+        done = torch.load(self.checkpoint, weights_only=True, mmap=True)["global_step"]
+        board = Board(run.parent.parent, run.parent.name, run.name, purge_step=done + 1)
+        return [board, MetricsTable(run / METRICS, resume_round=done)]
+
+    def _hparams(self) -> dict[str, Any]:
+        """The run's choices, flat: everything but how the Trainer is run."""
+        self._dump_config()
+        sections = {key: self.config_dump[key] for key in ("model", "data", "federation", "seed_everything")}
+        return {**_flat(sections), "max_epochs": self.config_dump["trainer"]["max_epochs"]}
+
+    # --- what each command does --------------------------------------------------------------------------------------
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        checkpoint = str(self.checkpoint) if self.checkpoint else None
+        # Checkpoints are data, not code.
+        return {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": checkpoint, "weights_only": True}
+
+    def after_test(self) -> None:
+        write_test(self.trainer, self._results_folder())
+
+    def after_predict(self) -> None:
+        write_predictions(self.trainer, self._results_folder())
+
+    def _results_folder(self) -> Path:
+        assert self.checkpoint is not None
+        return run_of(self.checkpoint) or Path()
+
+
+def _attribute(name: str) -> Any:
+    def read(data: FederatedData) -> Any:
+        return getattr(data, name)
+
+    return read
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config as one level of dotted keys, without the ``init_args`` level."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = prefix if key == "init_args" else f"{prefix}.{key}".strip(".")
+        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def main(args: ArgsType = None) -> int:
+    """Run a command; a mistake of the user's is one line on stderr.
+
+    Returns:
+        0 when done, 2 for a mistake in the input, 130 when stopped by Ctrl-C.
+    """
+    warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
+    for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        FedlitCLI(args)
+    except (InputError, MisconfigurationException) as error:
+        sys.stderr.write(f"fedlit: error: {explain(str(error), error)}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,122 @@
+"""Labelled examples in memory, and mini-batches sliced from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlit.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A data set in memory.
+
+    Args:
+        inputs: uint8 or float32, shape (N, ...); images are (N, C, H, W).
+        targets: Class of each input, int64, shape (N,).
+        groups: Natural owner of each input (its writer), int64, shape (N,), always on the host; None where unknown.
+
+    Raises:
+        InputError: If the lengths differ or a type is not one of these.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    groups: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.inputs.dtype not in (torch.uint8, torch.float32):
+            raise InputError(f"inputs must be uint8 or float32, got {self.inputs.dtype}; convert them first")
+        if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
+            raise InputError(
+                f"targets must be int64 class numbers of shape (N,), got {self.targets.dtype} of shape "
+                f"{tuple(self.targets.shape)}; convert them first"
+            )
+        if len(self.inputs) != len(self.targets):
+            raise InputError(f"{len(self.inputs)} inputs but {len(self.targets)} targets; give one target an input")
+        if self.groups is not None and len(self.groups) != len(self.targets):
+            raise InputError(f"{len(self.targets)} targets but {len(self.groups)} groups; give one group an input")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, rows: NDArray[np.int64]) -> Examples:
+        """The examples at ``rows``, copied."""
+        index = torch.from_numpy(rows).to(self.inputs.device)
+        return Examples(self.inputs[index], self.targets[index], None if self.groups is None else self.groups[rows])
+
+    def to(self, device: torch.device | str) -> Examples:
+        """The same examples with ``inputs`` and ``targets`` on ``device``; no copy where they are there already."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+
+def identity(x: Tensor) -> Tensor:
+    """``x`` itself."""
+    return x
+
+
+class Batches:
+    """Re-iterable ``(x, y)`` mini-batches, sliced from `Examples` with one indexing a batch and no collation.
+
+    A stand-in for a ``DataLoader`` where the data is in memory: no workers, no Python per sample, and the batches are
+    on the device of the examples. Each iteration is the next pass, counted from 0 when its first batch is asked for,
+    so an object's passes are the local epochs of whoever holds it.
+
+    Args:
+        examples: Where the batches come from.
+        batch_size: Examples in a batch, >= 1; the last batch of a pass may be short.
+        indices: Rows of ``examples`` to use, int64, shape (n,); None for all.
+        order: Maps the number of the pass to a permutation of 0..n-1 (int64, on the CPU); None keeps the order.
+        transform: Applied to each batch's inputs, on their device. uint8 stays uint8 up to here.
+
+    Raises:
+        InputError: If ``batch_size`` is below 1.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        indices: NDArray[np.int64] | Tensor | None = None,
+        order: Callable[[int], Tensor] | None = None,
+        transform: Callable[[Tensor], Tensor] = identity,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}; 32 is the default")
+        self.examples = examples
+        self.batch_size = batch_size
+        self.indices = None if indices is None else torch.as_tensor(indices)
+        self.order = order
+        self.transform = transform
+        self.num_passes = 0
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in one pass."""
+        return len(self.examples) if self.indices is None else len(self.indices)
+
+    def __len__(self) -> int:
+        return -(-self.num_examples // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rows = self._rows(self.num_passes)
+        self.num_passes += 1
+        inputs, targets = self.examples.inputs, self.examples.targets
+        for start in range(0, self.num_examples, self.batch_size):
+            stop = start + self.batch_size
+            batch = slice(start, stop) if rows is None else rows[start:stop]  # (B,)
+            yield self.transform(inputs[batch]), targets[batch]
+
+    def _rows(self, number: int) -> Tensor | None:
+        """Rows of a pass on the examples' device, shape (n,); None is all rows in order, where slices need no copy."""
+        rows = self.indices
+        if self.order is not None:
+            permutation = self.order(number)
+            rows = permutation if rows is None else rows[permutation]
+        return None if rows is None else rows.to(self.examples.inputs.device)

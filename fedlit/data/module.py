@@ -1,0 +1,182 @@
+"""A data set and its partition over clients, as a LightningDataModule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from fedlit.data.examples import Batches, Examples
+from fedlit.data.partition import ByGroup, Partition, Partitioner, Uniform
+from fedlit.errors import InputError
+from fedlit.seeding import generator, resolve_seed, rng
+
+DEFAULT_NUM_CLIENTS = 100
+
+
+class FederatedData(LightningDataModule, ABC):
+    """A training set split over clients, and a held-out test set that no client sees.
+
+    A data set of your own is a subclass that defines `load`, `class_names` and, unless it is 1, `in_channels`. Inputs
+    stay as they were loaded (uint8 for images) and are normalised a batch at a time.
+
+    ``setup`` gives ``train`` and ``test`` (`Examples`), ``partition`` (`Partition`), ``num_clients`` and ``seed``.
+
+    Args:
+        partition: How the training set is split over clients; None is ``fedlit.data.Uniform``, an even IID split.
+        num_clients: Number of clients; None is one a group with ``fedlit.data.ByGroup``, else 100.
+        batch_size: Examples in a client's training batch.
+        eval_batch_size: Examples in a batch of the test set. It changes speed and memory, not results.
+        seed: Seed of the partition and of any split drawn at random; None takes that of ``seed_everything``.
+
+    Raises:
+        InputError: If a number is below 1.
+    """
+
+    #: Mean and standard deviation of the training inputs, one number or one a channel, in units of [0, 1].
+    mean: float | Sequence[float] = 0.0
+    std: float | Sequence[float] = 1.0
+
+    train: Examples
+    test: Examples
+    partition: Partition
+    num_clients: int
+    seed: int
+
+    def __init__(
+        self,
+        partition: Partitioner | None = None,
+        num_clients: int | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 1024,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in {
+            "num_clients": num_clients,
+            "batch_size": batch_size,
+            "eval_batch_size": eval_batch_size,
+        }.items():
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}; leave it out for the default")
+        self.partitioner = Uniform() if partition is None else partition
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self._requested_clients = num_clients
+        self._requested_seed = seed
+        self._is_set_up = False
+        self.rounds: Iterable[Any] | None = None
+
+    @abstractmethod
+    def load(self) -> tuple[Examples, Examples]:
+        """Read the training and the test set. Called once, on each rank, after ``prepare_data``; ``seed`` is set."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """What each class number stands for, shape (C,); known before ``setup``."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, C; known before ``setup``."""
+        return len(self.class_names)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the inputs; known before ``setup``."""
+        return 1
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and split the data, once; later calls do nothing, whatever the stage."""
+        if self._is_set_up:
+            return
+        self.seed = resolve_seed(self._requested_seed)
+        self.train, self.test = self.load()
+        self.num_clients = self._requested_clients or self._default_num_clients()
+        self.partition = self.partitioner.split(
+            self.train.targets.numpy(), self.num_clients, rng(self.seed, "partition"), self.train.groups
+        )
+        if self.partition.note:
+            rank_zero_info(f"{type(self.partitioner).__name__} partition: {self.partition.note}")
+        self._is_set_up = True
+
+    def _default_num_clients(self) -> int:
+        if isinstance(self.partitioner, ByGroup) and self.train.groups is not None:
+            return len(np.unique(self.train.groups))
+        return DEFAULT_NUM_CLIENTS
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; floats pass through."""
+        return normalise(x, self.mean, self.std)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move both sets to ``device``, where batches are then cut and normalised."""
+        self.train, self.test = self.train.to(device), self.test.to(device)
+
+    def client_batches(self, client: int, round: int, seed: int) -> Batches:
+        """A client's training batches in one round: each pass is a local epoch in an order of its own.
+
+        Args:
+            client: Number of the client, in 0..num_clients-1.
+            round: Number of the round, from 0.
+            seed: The run's seed. The order depends on (seed, round, client, epoch) and on nothing else.
+        """
+        indices = self.partition.client(client)  # (n_k,)
+
+        def order(epoch: int) -> Tensor:
+            return torch.randperm(len(indices), generator=generator(seed, "batches", round, client, epoch))
+
+        return Batches(self.train, self.batch_size, indices, order, self.transform)
+
+    def client_eval_batches(self, client: int) -> Batches:
+        """A client's own training examples in order, in batches of ``eval_batch_size``."""
+        return Batches(self.train, self.eval_batch_size, self.partition.client(client), transform=self.transform)
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """The rounds, which ``FederatedLoop`` has put here: a federation trains on cohorts, not on batches of examples."""
+        if self.rounds is None:
+            raise InputError("FederatedData needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
+        return self.rounds
+
+    def val_dataloader(self) -> Batches:
+        """The held-out test set, this rank's share: federated runs validate each round on the set they test on."""
+        return self._test_batches()
+
+    def test_dataloader(self) -> Batches:
+        """The held-out test set, this rank's share."""
+        return self._test_batches()
+
+    def predict_dataloader(self) -> Batches:
+        """The held-out test set, this rank's share, with targets."""
+        return self._test_batches()
+
+    def _test_batches(self) -> Batches:
+        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        share = None if world_size == 1 else torch.arange(rank, len(self.test), world_size)  # no example twice
+        return Batches(self.test, self.eval_batch_size, share, transform=self.transform)
+
+
+def normalise(x: Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> Tensor:
+    """``(x / 255 - mean) / std`` in float32 for uint8 ``x`` of shape (B, C, ...); any other type passes through.
+
+    Args:
+        x: A batch.
+        mean: One number or one a channel, in units of [0, 1].
+        std: As ``mean``; > 0.
+    """
+    if x.dtype != torch.uint8:
+        return x
+    return x.to(torch.float32).sub_(_per_channel(mean, x) * 255).div_(_per_channel(std, x) * 255)
+
+
+def _per_channel(value: float | Sequence[float], x: Tensor) -> float | Tensor:
+    """``value`` in a shape that broadcasts over (B, C, ...): itself, or (C, 1, ...)."""
+    if isinstance(value, int | float):
+        return value
+    return torch.tensor(value, dtype=torch.float32, device=x.device).view(-1, *[1] * (x.ndim - 2))

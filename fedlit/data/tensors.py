@@ -1,0 +1,274 @@
+"""Bring your own data: arrays, an .npz file, or any torchvision-style dataset."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from fedlit.data.convert import as_examples, channel_stats, held_out
+from fedlit.data.examples import Examples
+from fedlit.data.module import FederatedData
+from fedlit.errors import InputError
+from fedlit.seeding import rng
+
+DEFAULT_TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What was read: a training set, a test set unless one is yet to be drawn, and the classes' names if they have."""
+
+    train: Examples
+    test: Examples | None = None
+    class_names: Sequence[str] | None = None
+
+
+class InMemory(FederatedData):
+    """The part that `Tensors` and `TorchDataset` share: draw a test set if need be, name classes, measure mean and std.
+
+    Args:
+        class_names: What each class number stands for; None takes the data's own names, else the numbers.
+        mean: Mean of uint8 inputs in units of [0, 1], one number or one a channel; None measures the training set.
+        std: Standard deviation, as ``mean``. Float inputs are never normalised.
+        test_fraction: Fraction to hold out for testing, in (0, 1), of every group where there are groups, else of
+            every class, rounded down, drawn with ``seed``. None keeps the data's own split, or holds out 0.2 where
+            it has none.
+        **kwargs: The arguments of `FederatedData`.
+    """
+
+    def __init__(
+        self,
+        class_names: list[str] | None = None,
+        mean: float | list[float] | None = None,
+        std: float | list[float] | None = None,
+        test_fraction: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if test_fraction is not None and not 0 < test_fraction < 1:
+            raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
+        if std is not None and not (np.asarray(std) > 0).all():
+            raise InputError(f"std must be > 0, got {std}; leave it out to have it measured")
+        self.test_fraction = test_fraction
+        self._given_names = class_names
+        self._given_mean, self._given_std = mean, std
+
+    @abstractmethod
+    def read(self) -> Source:
+        """Read the data. Called once."""
+
+    @cached_property
+    def _source(self) -> Source:
+        return self.read()
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """What each class number stands for; reads the data unless names were given."""
+        names = self._given_names or self._source.class_names
+        return list(names) if names else [str(label) for label in range(_num_labels(self._source))]
+
+    @cached_property
+    def in_channels(self) -> int:
+        """Size of the inputs' second dimension; reads the data."""
+        return int(self._source.train.inputs.shape[1])
+
+    def load(self) -> tuple[Examples, Examples]:
+        """See `FederatedData.load`."""
+        source, _ = self._source, self.in_channels
+        if _num_labels(source) > self.num_classes:
+            raise InputError(
+                f"label {_num_labels(source) - 1} has no name among {self.num_classes} class_names; name every class"
+            )
+        train, test = source.train, source.test
+        if test is None:
+            train, test = self._hold_out(train)
+        if test.inputs.dtype != train.inputs.dtype or test.inputs.shape[1:] != train.inputs.shape[1:]:
+            raise InputError(
+                f"test inputs are {test.inputs.dtype} of shape {tuple(test.inputs.shape)}, training inputs "
+                f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; make them alike"
+            )
+        if train.inputs.dtype == torch.uint8:
+            self._measure(train)
+        del self._source  # names and channels are known by now; the tensors need not stay twice
+        return train, test
+
+    def _hold_out(self, examples: Examples) -> tuple[Examples, Examples]:
+        strata = examples.targets.numpy() if examples.groups is None else examples.groups
+        fraction = DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
+        is_test = held_out(strata, fraction, rng(self.seed, "test set"))
+        return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
+
+    def _measure(self, train: Examples) -> None:
+        mean, std = channel_stats(train.inputs)
+        self.mean = mean if self._given_mean is None else self._given_mean
+        self.std = std if self._given_std is None else self._given_std
+
+
+class Tensors(InMemory):
+    """Arrays of your own, from an ``.npz`` file or handed over in Python.
+
+    The file's arrays: ``images`` (or ``inputs``), ``labels`` (or ``targets``), and optionally ``writers`` (or
+    ``groups``), ``n_train`` (that many first rows are for training, the rest for testing) and ``class_names``. Inputs
+    are uint8 or float, (N, H, W), (N, C, H, W) or (N, H, W, 3); labels count from 0.
+
+    With groups and ``fedlit.data.ByGroup`` every writer is a client. Where ``n_train`` puts some writers in the test
+    rows alone, only the others are clients; give ``test_fraction`` to hold out rows of every writer instead.
+
+    Args:
+        path: The ``.npz`` file.
+        train: In place of ``path``: (inputs, labels) or (inputs, labels, groups), arrays or tensors.
+        test: (inputs, labels), alike.
+        **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, and those of `FederatedData`.
+
+    Raises:
+        InputError: If neither or both of ``path`` and ``train`` are given, or the arrays cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        train: tuple[Any, ...] | None = None,
+        test: tuple[Any, ...] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (path is None) == (train is None):
+            raise InputError("Tensors needs either path, an .npz file, or train, a tuple (inputs, labels); give one")
+        if test is not None and (train is None or self.test_fraction is not None):
+            raise InputError("test goes with train alone; leave out test, or path and test_fraction")
+        self.path = path
+        self._arrays = train, test
+
+    def read(self) -> Source:
+        """See `InMemory.read`."""
+        train, test = self._arrays
+        if train is not None:
+            return Source(as_examples(*train), None if test is None else as_examples(*test))
+        return self._read_file(Path(str(self.path)).expanduser())
+
+    def _read_file(self, path: Path) -> Source:
+        arrays = _read_npz(path)
+        examples = as_examples(
+            _one_of(arrays, path, "images", "inputs"),
+            _one_of(arrays, path, "labels", "targets"),
+            arrays.get("writers", arrays.get("groups")),
+        )
+        names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
+        if "n_train" not in arrays or self.test_fraction is not None:
+            return Source(examples, class_names=names)
+        num_train = int(arrays["n_train"])
+        if not 0 < num_train < len(examples):
+            raise InputError(f"{path}: n_train is {num_train} of {len(examples)} rows; leave some on either side")
+        rows = np.arange(len(examples))
+        train, test = examples.take(rows[:num_train]), examples.take(rows[num_train:])
+        _tell_of_untrained_groups(train, test)
+        return Source(train, test, names)
+
+
+class TorchDataset(InMemory):
+    """Any torchvision-style dataset, by class path: samples (input, label) or (input, label, group), read once.
+
+    Inputs may be PIL images, arrays or tensors, of one shape; uint8 stays uint8. The samples are read one by one
+    through the dataset's own transforms and then kept in memory, so use it for what fits, and leave random
+    augmentation out. In YAML::
+
+        class_path: fedlit.data.TorchDataset
+        init_args:
+          train:
+            class_path: torchvision.datasets.CIFAR10
+            init_args: {root: data, train: true, download: true}
+          test:
+            class_path: torchvision.datasets.CIFAR10
+            init_args: {root: data, train: false}
+
+    Args:
+        train: The training set: a dataset, or what makes one when called (in YAML: its class path).
+        test: The test set, alike; None holds out ``test_fraction`` of ``train``.
+        **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, and those of `FederatedData`.
+
+    Raises:
+        InputError: If the samples cannot be used.
+    """
+
+    def __init__(
+        self,
+        train: Callable[[], Dataset[Any]] | Dataset[Any],
+        test: Callable[[], Dataset[Any]] | Dataset[Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if test is not None and self.test_fraction is not None:
+            raise InputError("test_fraction draws a test set but test is one; leave one of them out")
+        self._train, self._test = train, test
+
+    def prepare_data(self) -> None:
+        """Make each dataset once, so that those that download do so in one process a machine."""
+        for dataset in (self._train, self._test):
+            if dataset is not None:
+                _made(dataset)
+
+    def read(self) -> Source:
+        """See `InMemory.read`."""
+        train = _made(self._train)
+        test = None if self._test is None else _materialise(_made(self._test))
+        return Source(_materialise(train), test, getattr(train, "classes", None))
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as .npz ({error}); write it with numpy.savez_compressed") from error
+
+
+def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any]:
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    raise InputError(f"{path} has no array {' or '.join(names)}, only {', '.join(arrays)}; rename one")
+
+
+def _num_labels(source: Source) -> int:
+    """One more than the largest label of either set."""
+    sets = (source.train, source.test)
+    return max(int(examples.targets.max()) + 1 for examples in sets if examples is not None and len(examples))
+
+
+def _tell_of_untrained_groups(train: Examples, test: Examples) -> None:
+    if train.groups is None or test.groups is None:
+        return
+    untrained = np.setdiff1d(test.groups, train.groups)
+    if len(untrained):
+        rank_zero_info(
+            f"{len(untrained)} groups are in the test rows alone and cannot be clients; "
+            f"test_fraction={DEFAULT_TEST_FRACTION} holds out rows of every group instead"
+        )
+
+
+def _made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
+    return dataset if isinstance(dataset, Dataset) else dataset()
+
+
+def _materialise(dataset: Dataset[Any]) -> Examples:
+    """Every sample of a map-style dataset, in order."""
+    samples = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
+    if not samples:
+        raise InputError(f"{type(dataset).__name__} is empty; give it samples")
+    inputs, *rest = zip(*samples, strict=True)
+    try:
+        stacked = np.stack([np.asarray(x) for x in inputs])  # (N, ...)
+    except ValueError as error:
+        raise InputError(f"samples of {type(dataset).__name__} differ in shape; add a Resize transform") from error
+    return as_examples(stacked, *(np.asarray(column) for column in rest))

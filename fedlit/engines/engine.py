@@ -1,0 +1,29 @@
+"""How a share of a cohort is trained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+from lightning import Trainer
+
+from fedlit.federated.client import ClientModule
+from fedlit.federated.records import ClientTask, ClientUpdate
+
+
+class Engine(ABC):
+    """A way to train clients: one verb.
+
+    Engines differ in speed, never in what they compute: they agree with ``TrainerEngine`` to the bit, or (where they
+    batch clients together) to rounding.
+    """
+
+    @abstractmethod
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+        """Fit each task's client from the broadcast model and yield its update, in any order.
+
+        Args:
+            client: The local problem, which has received this round's broadcast.
+            tasks: The clients to train; may be empty.
+            trainer: The server's Trainer: its datamodule has the data, its device and precision are the fits'.
+        """

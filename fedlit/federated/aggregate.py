@@ -1,0 +1,64 @@
+"""The average of client models: one running weighted sum, whatever the size of the cohort."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fedlit.federated.records import Weights
+
+
+class WeightedMean:
+    """Running weighted mean of flat states, in one model's worth of memory.
+
+    Floating-point entries are averaged; integer entries take the maximum. The sum is kept as an unevaluated pair
+    ``high + low`` of float64 vectors (Knuth's error-free TwoSum; Ogita, Rump and Oishi 2005, Algorithm 3.1), some 106
+    bits, so the mean does not depend on the order in which clients arrive or on how they are dealt to ranks.
+
+    Args:
+        like: A state of the shape, type and device of those to come. The mean of nothing is ``like`` itself.
+    """
+
+    def __init__(self, like: Weights) -> None:
+        self._like = like
+        # MPS has no float64: sum on the CPU there.
+        device = torch.device("cpu") if like.floats.device.type == "mps" else like.floats.device
+        self._high = torch.zeros(like.floats.shape, dtype=torch.float64, device=device)
+        self._low = torch.zeros_like(self._high)
+        self._counts = like.counts.clone()
+        self.weight = 0.0
+
+    def add(self, weights: Weights, weight: float) -> None:
+        """Add one client's state with its weight, > 0."""
+        self._add(weights.floats.to(self._high.device, torch.float64).mul(weight))
+        torch.maximum(self._counts, weights.counts, out=self._counts)
+        self.weight += weight
+
+    def reduce(self) -> None:
+        """Sum over all ranks, in the order of the ranks; nothing to do in a single process."""
+        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return
+        mine = (self._high, self._low, torch.tensor(self.weight, dtype=torch.float64, device=self._high.device))
+        self._high, self._low, self.weight = torch.zeros_like(mine[0]), torch.zeros_like(mine[1]), 0.0
+        for rank in range(dist.get_world_size()):
+            high, low, weight = (t.clone() for t in mine)
+            for part in (high, low, weight):
+                dist.broadcast(part, src=rank)
+            self._add(high)
+            self._add(low)
+            self.weight += float(weight)
+        if self._counts.numel():
+            dist.all_reduce(self._counts, op=dist.ReduceOp.MAX)
+
+    def mean(self) -> Weights:
+        """The weighted mean, in the type and on the device of ``like``."""
+        if self.weight == 0:
+            return self._like
+        return Weights(((self._high + self._low) / self.weight).to(self._like.floats), self._counts)
+
+    def _add(self, x: Tensor) -> None:
+        total = self._high + x  # (P,)
+        x_rounded = total - self._high
+        self._low += (self._high - (total - x_rounded)) + (x - x_rounded)
+        self._high = total

@@ -1,0 +1,126 @@
+"""The federated loop as a Lightning callback: who trains in a round, how much, and with which engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+
+from fedlit.data.module import FederatedData
+from fedlit.engines.engine import Engine
+from fedlit.engines.trainer import TrainerEngine
+from fedlit.errors import InputError
+from fedlit.federated.client import ClientModule
+from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.sampling import deal, steps_for, uniform_cohort
+from fedlit.seeding import resolve_seed
+
+if TYPE_CHECKING:
+    from fedlit.federated.module import FederatedModule
+
+
+class FederatedLoop(Callback):
+    """Turns a Trainer's epochs into federated rounds.
+
+    Each round it draws a cohort, says how many mini-batches each client trains, and deals the clients to the ranks.
+    The round itself is ``FederatedModule.training_step``.
+
+    Args:
+        clients_per_round: Size K of the cohort, at most the number of clients.
+        local_epochs: Passes E of each client over its own data in a round, more than 0. A fraction of a pass is a
+            number of mini-batches, at least one.
+        seed: Seed of cohorts, batch order and dropout; none takes that of ``seed_everything``. The initial weights
+            depend on ``seed_everything`` alone and the partition on ``data.seed``.
+        engine: How clients are trained; none is ``fedlit.engines.TrainerEngine``.
+    """
+
+    def __init__(
+        self,
+        clients_per_round: int = 10,
+        local_epochs: float = 1.0,
+        seed: int | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        if clients_per_round < 1:
+            raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}")
+        if not 0 < local_epochs < float("inf"):
+            raise InputError(f"local_epochs must be a finite number > 0, got {local_epochs}; 0.5 is half a pass")
+        self.clients_per_round = clients_per_round
+        self.local_epochs = local_epochs
+        self.seed = seed
+        self.engine = engine or TrainerEngine()
+        self.client: ClientModule
+        self.on_update: list[Callable[[ClientUpdate], None]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        data = trainer.datamodule
+        if not isinstance(data, FederatedData):
+            raise InputError(
+                f"FederatedLoop needs a datamodule that is a fedlit.data.FederatedData, got {type(data).__name__}; "
+                "wrap arrays in fedlit.data.Tensors"
+            )
+        if self.clients_per_round > data.num_clients:
+            raise InputError(
+                f"clients_per_round is {self.clients_per_round} but there are {data.num_clients} clients; "
+                "lower federation.clients_per_round or raise data.num_clients"
+            )
+        self.seed = resolve_seed(self.seed)
+        data.rounds = Rounds(self, trainer)
+        trainer.log_every_n_steps = 1  # a step is a round
+        if isinstance(trainer.precision_plugin, MixedPrecision):
+            # The server steps on a pseudo-gradient in float32: no loss is scaled, so there is nothing to unscale.
+            trainer.precision_plugin.scaler = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module: FederatedModule = pl_module  # type: ignore[assignment]
+        trainer.datamodule.to(trainer.strategy.root_device)
+        self.client = module.make_client().to(trainer.strategy.root_device)
+
+    def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
+        """The tasks of a round: a function of (seed, round) and the partition, the same on every rank."""
+        assert self.seed is not None
+        sizes = data.partition.sizes
+        clients = uniform_cohort(data.num_clients, self.clients_per_round, self.seed, round)
+        return [
+            ClientTask(
+                client=int(client),
+                round=round,
+                seed=self.seed,
+                steps=steps_for(int(sizes[client]), data.batch_size, self.local_epochs),
+                epochs=self.local_epochs,
+                num_examples=int(sizes[client]),
+                weight=float(sizes[client]),
+            )
+            for client in clients
+        ]
+
+    def identity(self, data: FederatedData) -> dict[str, Any]:
+        """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
+        return {
+            "number of clients": data.num_clients,
+            "number of training samples": len(data.train),
+            "partition hash": data.partition.hash,
+            "federation seed": self.seed,
+        }
+
+
+class Rounds:
+    """The training "dataloader" of a federation: an epoch is a round, and its one batch this rank's share of it.
+
+    A round is one batch, so nothing that stops a Trainer between batches can cut a cohort in two.
+    """
+
+    def __init__(self, loop: FederatedLoop, trainer: Trainer) -> None:
+        self._loop = loop
+        self._trainer = trainer
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[list[ClientTask]]:
+        tasks = self._loop.cohort(self._trainer.current_epoch, self._trainer.datamodule)
+        yield deal(tasks, self._trainer.world_size)[self._trainer.global_rank]

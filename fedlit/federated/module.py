@@ -1,0 +1,214 @@
+"""The server: a LightningModule whose training step is a round."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+from fedlit.errors import InputError
+from fedlit.federated.aggregate import WeightedMean
+from fedlit.federated.client import ClientModule
+from fedlit.federated.loop import FederatedLoop
+from fedlit.federated.meter import RoundMeter
+from fedlit.federated.records import ClientTask, Weights
+from fedlit.federated.state import Layout, read, write
+
+
+class FederatedModule(LightningModule):
+    """The global model, trained by rounds of local fits.
+
+    With the default server optimizer, SGD of rate 1 on the pseudo-gradient ``w_t - mean_k w_k``, this is FedProx
+    (Li et al. 2020, arXiv:1812.06127), and with ``mu = 0`` FedAvg (McMahan et al. 2017, arXiv:1602.05629). Momentum
+    in the server optimizer makes it FedAvgM, Adam FedAdam (Reddi et al. 2021, arXiv:2003.00295).
+
+    Args:
+        net: The network; maps inputs to logits (B, classes).
+        mu: Strength of the proximal term mu/2 ||w - w_t||^2 in every client's loss, at least 0; 0 is FedAvg.
+        client_optimizer: The clients' optimizer, made anew for every fit.
+        server_optimizer: The server's optimizer, stepped once a round.
+        loss: Mean loss of logits and targets; none is cross-entropy.
+    """
+
+    #: What clients are made of; a subclass may name its own.
+    client_class: ClassVar[type[ClientModule]] = ClientModule
+
+    def __init__(
+        self,
+        net: nn.Module,
+        mu: float = 0.01,
+        client_optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.05),
+        server_optimizer: OptimizerCallable = lambda p: SGD(p, lr=1.0),
+        loss: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= mu < float("inf"):
+            raise InputError(f"mu must be a finite number >= 0, got {mu}; 0 is FedAvg")
+        self.automatic_optimization = False
+        self.net = net
+        self.mu = mu
+        self.client_optimizer = client_optimizer
+        self.server_optimizer = server_optimizer
+        self.loss = loss or nn.CrossEntropyLoss()
+        self.layout = Layout.of(net)
+        self.round_metrics: dict[str, float] = {}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes) of the global model."""
+        return self.net(inputs)  # type: ignore[no-any-return]
+
+    # --- the round -------------------------------------------------------------------------------------------------
+
+    def training_step(self, cohort: list[ClientTask], batch_idx: int) -> None:
+        """One round: broadcast the global model, fit the cohort, average, step.
+
+        ``cohort`` is this rank's share of the clients drawn by ``FederatedLoop.cohort``.
+        """
+        started = time.perf_counter()
+        loop = self.loop
+        global_model = read(self.net, self.layout)
+        mean, meter = WeightedMean(global_model), RoundMeter(global_model, self.layout)
+
+        loop.client.receive(global_model)
+        with torch.enable_grad():
+            for update in loop.engine.run(loop.client, cohort, self.trainer):
+                mean.add(update.weights, update.task.weight)
+                meter.add(update)
+                for listener in loop.on_update:
+                    listener(update)
+        mean.reduce()
+        meter.reduce()
+
+        average = mean.mean()
+        self.server_step(average)
+        self.round_metrics = meter.summary(average, time.perf_counter() - started)
+
+    @torch.no_grad()
+    def server_step(self, average: Weights) -> None:
+        """Step the server's optimizer on the pseudo-gradient w_t - average; buffers are taken as averaged."""
+        optimizer = self.optimizers()
+        targets = self.layout.split(average.floats)
+        parameters = dict(self.net.named_parameters())
+        for name in self.layout.trainable:
+            parameters[name].grad = parameters[name] - targets[name].view_as(parameters[name]).to(parameters[name])
+        optimizer.step()
+        optimizer.zero_grad()
+        write(self.net, self.layout, average, trainable=False)
+
+    @property
+    def loop(self) -> FederatedLoop:
+        """The callback that orchestrates.
+
+        Raises:
+            InputError: When the Trainer has none.
+        """
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, FederatedLoop):
+                return callback
+        raise InputError("FederatedModule needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
+
+    def make_client(self) -> ClientModule:
+        """The local problem that this server hands to its clients."""
+        return self.client_class(self.net, self.client_optimizer, self.mu, self.loss)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.server_optimizer(p for p in self.net.parameters() if p.requires_grad)
+
+    # --- evaluation of the global model ------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        classes = self.trainer.datamodule.num_classes
+        self.metrics = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(classes, average="micro"),
+                "f1_macro": MulticlassF1Score(classes, average="macro"),
+            }
+        )
+        self.mean_loss = MeanMetric()
+        self.confusion = MulticlassConfusionMatrix(classes)
+
+    def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Meet one batch of held-out data."""
+        inputs, targets = batch
+        logits = self(inputs)
+        self.mean_loss.update(self.loss(logits, targets), weight=len(targets))
+        self.metrics.update(logits, targets)
+        self.confusion.update(logits, targets)
+
+    def evaluation_summary(self) -> dict[str, float]:
+        """Accuracy, loss and macro F1 of all data met since the last summary."""
+        # Seven digits are what float32 holds.
+        summary = {f"global/{name}": round(float(value), 7) for name, value in self.metrics.compute().items()}
+        summary["global/loss"] = float(self.mean_loss.compute())
+        self.confusion_matrix = self.confusion.compute()  # (classes, classes): true, predicted
+        for metric in (self.metrics, self.mean_loss, self.confusion):
+            metric.reset()
+        return summary
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.evaluation_step(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.sanity_checking:
+            self.evaluation_summary()
+            return
+        summary = self.evaluation_summary()
+        if self.trainer.state.fn == "fit":
+            summary |= self.round_metrics
+            if "clients/train_loss" in summary:
+                summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
+        self.log_dict(summary, logger=False)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(summary, step=self.trainer.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the checkpoint is of, so that it is not resumed as something else."""
+        checkpoint["fedlit"] = {"format": 1, **self.loop.identity(self.trainer.datamodule)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another net's checkpoint, and on a resume another federation's.
+
+        Raises:
+            InputError: Naming what differs.
+        """
+        where = "the checkpoint has another net: "
+        for name, tensor in self.state_dict().items():
+            stored = checkpoint["state_dict"].get(name)
+            if stored is None:
+                raise InputError(f"{where}it lacks {name}; use the model section of the run's config.yaml")
+            if stored.shape != tensor.shape:
+                shapes = f"{name} is {tuple(stored.shape)} there and {tuple(tensor.shape)} here"
+                raise InputError(f"{where}{shapes}; use the model section of the run's config.yaml")
+        surplus = sorted(set(checkpoint["state_dict"]) - set(self.state_dict()))
+        if surplus:
+            raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
+        if self.trainer.state.fn != "fit":
+            return
+        then, now = checkpoint.get("fedlit", {}), self.loop.identity(self.trainer.datamodule)
+        for fact, value in now.items():
+            if fact in then and then[fact] != value:
+                raise InputError(
+                    f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
+                    "use the run's config.yaml, or start anew without --ckpt_path"
+                )
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.evaluation_step(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.evaluation_summary())
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Class probabilities (B, classes)."""
+        return self(batch[0]).softmax(-1)  # type: ignore[no-any-return]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave a cohort's tasks as they are; they hold no tensors."""
+        return batch if self.trainer.training else super().transfer_batch_to_device(batch, device, dataloader_idx)

@@ -1,0 +1,56 @@
+"""The typed records that pass between server, engine and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ClientTask(NamedTuple):
+    """What the server asks of one client in one round.
+
+    Attributes:
+        client: The client's number, 0 to ``num_clients - 1``.
+        round: The round's number, from 0.
+        seed: The federation's seed: batch order and dropout are addressed by (seed, round, client).
+        steps: Mini-batches to train, more than 0. Whole epochs and fractions of one are both a number of steps.
+        epochs: The same work in passes over the client's data.
+        num_examples: The size n_k of the client's data.
+        weight: The client's weight in the average, before normalisation.
+    """
+
+    client: int
+    round: int
+    seed: int
+    steps: int
+    epochs: float
+    num_examples: int
+    weight: float
+
+
+class Weights(NamedTuple):
+    """The state of a network, flat.
+
+    Attributes:
+        floats: (P,) trainable parameters, then frozen ones, then floating-point buffers.
+        counts: (Q,) int64, the integer buffers (BatchNorm's ``num_batches_tracked``).
+    """
+
+    floats: Tensor
+    counts: Tensor
+
+
+class ClientUpdate(NamedTuple):
+    """What a client sends back.
+
+    Attributes:
+        task: What had been asked.
+        weights: The client's network after its fit.
+        metrics: Scalars of the fit: ``loss``, ``proximal``, ``accuracy``, ``samples``.
+    """
+
+    task: ClientTask
+    weights: Weights
+    metrics: Mapping[str, float]

@@ -1,0 +1,79 @@
+"""A network's state as one flat vector, and back: the form in which it is sent, averaged and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from fedlit.federated.records import Weights
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each tensor of a network's ``state_dict`` stands in the flat vector.
+
+    Attributes:
+        trainable: Names of the trainable parameters, first in ``Weights.floats``.
+        fixed: Names of frozen parameters and floating-point buffers, after them.
+        counts: Names of the integer buffers, in ``Weights.counts``.
+        numels: Number of elements of each name in ``trainable + fixed``.
+    """
+
+    trainable: tuple[str, ...]
+    fixed: tuple[str, ...]
+    counts: tuple[str, ...]
+    numels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, net: nn.Module) -> Layout:
+        """Read the layout off a network."""
+        state = net.state_dict(keep_vars=True)
+        floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+        trainable = tuple(name for name, tensor in floats.items() if tensor.requires_grad)
+        fixed = tuple(name for name, tensor in floats.items() if not tensor.requires_grad)
+        counts = tuple(name for name in state if name not in floats)
+        return cls(trainable, fixed, counts, tuple(floats[name].numel() for name in trainable + fixed))
+
+    @property
+    def num_trainable(self) -> int:
+        """Number of trainable scalars: ``Weights.floats[:num_trainable]`` are the parameters w of the objective."""
+        return sum(self.numels[: len(self.trainable)])
+
+    def split(self, floats: Tensor) -> dict[str, Tensor]:
+        """Views of a flat vector (P,), by name, each of one dimension."""
+        return dict(zip(self.trainable + self.fixed, floats.split(self.numels), strict=True))
+
+    def select(self, matches: Callable[[str], bool]) -> Iterator[int]:
+        """Positions among the trainable parameters of those whose name matches."""
+        return (i for i, name in enumerate(self.trainable) if matches(name))
+
+
+def read(net: nn.Module, layout: Layout) -> Weights:
+    """Copy a network's state out, in the widest floating-point type it holds (float32 as a rule)."""
+    state = net.state_dict()
+    tensors = [state[name].reshape(-1) for name in layout.trainable + layout.fixed]
+    dtype = reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
+    floats = torch.cat([t.to(dtype) for t in tensors])
+    if not layout.counts:
+        return Weights(floats, torch.zeros(0, dtype=torch.int64, device=floats.device))
+    return Weights(floats, torch.cat([state[name].reshape(-1).long() for name in layout.counts]))
+
+
+@torch.no_grad()
+def write(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool = True) -> None:
+    """Copy a state into a network; with ``trainable=False`` all of it but the trainable parameters."""
+    state = net.state_dict()
+    views = layout.split(weights.floats)
+    names = layout.trainable + layout.fixed if trainable else layout.fixed
+    for name in names:
+        state[name].copy_(views[name].view_as(state[name]))
+    for name, count in zip(layout.counts, _split_counts(state, layout, weights.counts), strict=True):
+        state[name].copy_(count.view_as(state[name]))
+
+
+def _split_counts(state: dict[str, Tensor], layout: Layout, counts: Tensor) -> tuple[Tensor, ...]:
+    return counts.split([state[name].numel() for name in layout.counts]) if layout.counts else ()

@@ -1,0 +1,23 @@
+"""Initialisation of the networks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def he_(module: nn.Module, output: nn.Linear) -> None:
+    """Initialise in place the linear and convolution layers below ``module``, of which ``output`` is the last.
+
+    Weights are normal with variance 2 / fan_in, which keeps the scale of activations through ReLU layers, offsets zero.
+    PyTorch's default has a sixth of that variance: signals shrink 2.4-fold a layer, and by half again at each attention
+    gate that starts near 0.5, until plain SGD barely starts. Source: He et al. 2015, arXiv 1502.01852, equation 10.
+
+    The output layer has no ReLU behind it: its weights get the standard deviation 0.01, so that the first loss is close
+    to log(num_classes) and the first rounds are not spent on unlearning large random logits.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    nn.init.normal_(output.weight, std=0.01)

@@ -1,0 +1,43 @@
+"""A multilayer perceptron on the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from fedlit.errors import InputError
+from fedlit.models.init import he_
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between: (B, C, S, S) -> (B, num_classes) logits; 784-64-47 by default.
+
+    Small and without convolutions, so that hundreds of clients train at once in one vectorised program.
+    Initialisation: :func:`~fedlit.models.init.he_`.
+
+    Args:
+        hidden: units of each hidden layer; empty for a linear model.
+        num_classes: classes to tell apart.
+        in_channels: C, 1 for grey images.
+        image_size: S, pixels a side.
+    """
+
+    def __init__(
+        self, hidden: Sequence[int] = (64,), num_classes: int = 47, in_channels: int = 1, image_size: int = 28
+    ) -> None:
+        super().__init__()
+        units = [in_channels * image_size**2, *hidden, num_classes]
+        if min(in_channels, image_size, *units) < 1:
+            raise InputError(f"layers of an MLP must have at least 1 unit, got {units}; use whole numbers from 1 up")
+        linear = [nn.Linear(n_in, n_out) for n_in, n_out in pairwise(units)]
+        self.layers = nn.ModuleList(linear)
+        he_(self, output=linear[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, num_classes)."""
+        x = images.flatten(1)  # (B, C * S * S)
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()  # (B, units)
+        return self.layers[-1](x)  # type: ignore[no-any-return]  # (B, num_classes)

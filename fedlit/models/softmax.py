@@ -1,0 +1,33 @@
+"""Multinomial logistic regression: the convex case."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fedlit.errors import InputError
+
+
+class SoftmaxRegression(nn.Module):
+    """One linear layer on the pixels: (B, C, S, S) -> (B, num_classes) logits.
+
+    The convex model of federated theory: clients disagree about one minimum, and nothing else is in the way. Weights
+    and offsets start at zero, so that every seed starts at the loss log(num_classes) and only the data differ.
+
+    Args:
+        num_classes: classes to tell apart.
+        in_channels: C, 1 for grey images.
+        image_size: S, pixels a side.
+    """
+
+    def __init__(self, num_classes: int = 47, in_channels: int = 1, image_size: int = 28) -> None:
+        super().__init__()
+        if min(num_classes, in_channels, image_size) < 1:
+            given = f"{num_classes}, {in_channels} and {image_size}"
+            raise InputError(f"num_classes, in_channels and image_size must be at least 1, got {given}; use 1 or more")
+        self.linear = nn.Linear(in_channels * image_size**2, num_classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, num_classes)."""
+        return self.linear(images.flatten(1))  # type: ignore[no-any-return]

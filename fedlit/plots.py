@@ -1,0 +1,114 @@
+"""Figures: pure functions from numbers to matplotlib figures, used in TensorBoard, reports and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any kind of colour vision.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+
+
+def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
+    """Clients × classes: how many samples of each class each client holds.
+
+    Args:
+        counts: (clients, classes) samples; more than 200 clients are shown as the first 200.
+        class_names: One name a class.
+        title: A line above the picture.
+    """
+    shown = counts[:200]
+    figure = _figure(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
+    axes = figure.subplots()
+    image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
+    axes.set_xticks(range(len(class_names)), class_names, fontsize=7 if len(class_names) <= 36 else 5)
+    axes.set_xlabel("class")
+    axes.set_ylabel("client" if len(shown) == len(counts) else f"client (first 200 of {len(counts)})")
+    figure.colorbar(image, label="samples")
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def confusion_heatmap(confusion: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
+    """A confusion matrix: each row's share of predictions, rows true and columns predicted.
+
+    Args:
+        confusion: (classes, classes) counts.
+        class_names: One name a class.
+        title: A line above the picture.
+    """
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    size = max(4.5, 0.15 * len(class_names) + 1.5)
+    figure = _figure(size + 0.8, size)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    fontsize = 8 if len(class_names) <= 12 else 5
+    axes.set_xticks(range(len(class_names)), class_names, fontsize=fontsize)
+    axes.set_yticks(range(len(class_names)), class_names, fontsize=fontsize)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.colorbar(image, label="share of the true class")
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def attention_maps(images: NDArray[np.float32], maps: Mapping[str, NDArray[np.float32]], title: str = "") -> Figure:
+    """Test images in the first row, and under them where each spatial gate looks.
+
+    Args:
+        images: (B, H, W).
+        maps: By the gate's name, (B, h, w) gate values in [0, 1].
+        title: A line above the picture.
+    """
+    figure = _figure(1.1 * len(images) + 1, 1.2 * (len(maps) + 1) + 0.3)
+    grid = figure.subplots(len(maps) + 1, len(images), squeeze=False)
+    for column, image in enumerate(images):
+        grid[0, column].imshow(image, cmap="gray")
+    for row, (name, values) in enumerate(maps.items(), start=1):
+        for column, gate in enumerate(values):
+            shown = grid[row, column].imshow(gate, cmap="viridis", vmin=values.min(), vmax=values.max())
+        grid[row, 0].set_ylabel(name, fontsize=7)
+        figure.colorbar(shown, ax=list(grid[row]), fraction=0.02)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") -> Figure:
+    """One scalar over the rounds, a line a run.
+
+    Args:
+        runs: By label, tables with a ``round`` column: what ``fedlit.runs.read_runs`` gives.
+        metric: The column to draw.
+    """
+    figure = _figure(7, 4)
+    axes = figure.subplots()
+    for i, (label, table) in enumerate(runs.items()):
+        axes.plot(table["round"], table[metric], label=label, color=COLOURS[i % len(COLOURS)])
+    axes.set_xlabel("round")
+    axes.set_ylabel(metric)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a file, its format by the suffix."""
+    figure.savefig(path, dpi=150)
+
+
+def _figure(width: float, height: float) -> Figure:
+    # Without pyplot: no global state, no display, nothing to close.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,108 @@
+"""What ``fedlit test`` and ``fedlit predict`` leave behind: tables a person can open."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Trainer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from fedlit.data.module import FederatedData
+from fedlit.federated.module import FederatedModule
+
+
+def class_accuracy(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Per-class accuracy (recall) from a confusion matrix (C, C) of rows true; NaN for a class without samples."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.diag(confusion) / confusion.sum(1), dtype=np.float64)
+
+
+@torch.no_grad()
+def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.float64]:
+    """Accuracy (K,) of the global model on each client's own training data.
+
+    One pass over the training set in the partition's order, so the cost does not depend on the number of clients.
+    """
+    from fedlit.data import Batches
+
+    order = torch.from_numpy(data.partition.order)
+    batches = Batches(data.train, data.eval_batch_size, order, transform=data.transform)
+    hits = torch.cat([(module(x).argmax(-1) == y).cpu() for x, y in batches]).numpy()  # (N,)
+    return np.asarray(np.add.reduceat(hits.astype(np.int64), data.partition.offsets[:-1]) / data.partition.sizes)
+
+
+def write_test(trainer: Trainer, folder: Path) -> None:
+    """Print the test's results and write ``test.json``, ``test_classes.csv`` and ``test_clients.csv``."""
+    if not trainer.is_global_zero:
+        return
+    module: FederatedModule = trainer.lightning_module  # type: ignore[assignment]
+    data: FederatedData = trainer.datamodule  # type: ignore[attr-defined]
+    data.to(module.device)
+    module.eval()
+    classes = class_accuracy(module.confusion_matrix.cpu().numpy())
+    clients = client_accuracy(module, data)
+    summary = {name.removeprefix("global/"): float(value) for name, value in trainer.callback_metrics.items()}
+    summary |= {
+        "clients_accuracy_mean": float(clients.mean()),
+        "clients_accuracy_std": float(clients.std()),
+        "clients_accuracy_p10": float(np.percentile(clients, 10)),
+        "clients_accuracy_p90": float(np.percentile(clients, 90)),
+    }
+    (folder / "test.json").write_text(json.dumps(summary, indent=2) + "\n")
+    _write(folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True))
+    sizes = data.partition.sizes.tolist()
+    rows = zip(range(data.num_clients), sizes, clients.tolist(), strict=True)
+    _write(folder / "test_clients.csv", ["client", "samples", "accuracy"], rows)
+    _show(summary, data.class_names, classes, folder)
+
+
+def write_predictions(trainer: Trainer, folder: Path) -> None:
+    """Write ``predictions.csv``: for each test sample its index, true class, predicted class and its probability."""
+    data: FederatedData = trainer.datamodule  # type: ignore[attr-defined]
+    path = folder / "predictions.csv"
+    probabilities = torch.cat(trainer.predict_loop.predictions).float().cpu()  # (N, C)
+    confidence, predicted = probabilities.max(-1)
+    targets = data.test.targets.cpu()[trainer.global_rank :: trainer.world_size]
+    indices = range(trainer.global_rank, len(data.test), trainer.world_size)
+    if trainer.world_size > 1:
+        path = path.with_stem(f"predictions_rank{trainer.global_rank}")
+    names = data.class_names
+    rows = (
+        (index, names[target], names[guess], f"{sure:.6f}")
+        for index, target, guess, sure in zip(
+            indices, targets.tolist(), predicted.tolist(), confidence.tolist(), strict=True
+        )
+    )
+    _write(path, ["index", "true", "predicted", "probability"], rows)
+    Console(highlight=False, soft_wrap=True).print(f"predictions: {path}")
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _show(summary: dict[str, float], names: Sequence[str], classes: NDArray[np.float64], folder: Path) -> None:
+    table = Table("on the test set", "", title_justify="left")
+    for name in ("accuracy", "loss", "f1_macro"):
+        table.add_row(name, f"{summary[name]:.4f}")
+    order = np.argsort(classes)
+    for label, chosen in (("hardest classes", order[:5]), ("easiest classes", order[::-1][:5])):
+        table.add_row(label, "  ".join(f"{names[c]} {classes[c]:.2f}" for c in chosen))
+    table.add_section()
+    table.add_row("on each client's own data", "")
+    table.add_row("accuracy, mean ± std", f"{summary['clients_accuracy_mean']:.4f} ± {summary['clients_accuracy_std']:.4f}")
+    table.add_row("worst and best tenth", f"{summary['clients_accuracy_p10']:.4f}, {summary['clients_accuracy_p90']:.4f}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"per class and per client: {folder / 'test_classes.csv'}, {folder / 'test_clients.csv'}")

@@ -1,0 +1,66 @@
+"""Where a run's scalars go: TensorBoard, and a CSV file beside it; both continued by a resumed run."""
+
+from __future__ import annotations
+
+import csv
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class Board(TensorBoardLogger):
+    """Lightning's TensorBoard logger without its ``hparams.yaml``: a run's ``config.yaml`` says it all."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Put what was logged on disk."""
+        self.experiment.flush()
+
+
+class MetricsTable(Logger):
+    """Writes ``metrics.csv``: one row a round, a column for each scalar; the file is whole after every round.
+
+    Args:
+        path: The file. Rows that it already has are kept up to ``resume_round``.
+        resume_round: The number of rounds that the checkpoint holds; later rows are of a run that was killed, and
+            will be made again. 0 starts the file anew.
+    """
+
+    def __init__(self, path: str | Path, resume_round: int = 0) -> None:
+        super().__init__()
+        self._path = Path(path)
+        self._rows: dict[int, dict[str, Any]] = {}
+        if resume_round and self._path.exists():
+            with self._path.open(newline="") as file:
+                rows = {int(row["round"]): row for row in csv.DictReader(file)}
+            self._rows = {round: row for round, row in rows.items() if round <= resume_round}
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Hyper-parameters are in the run's ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add scalars to a round's row and replace the file in one move."""
+        self._rows.setdefault(step or 0, {"round": step or 0}).update(metrics)
+        names = dict.fromkeys(name for row in self._rows.values() for name in row)
+        part = self._path.with_suffix(".csv.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows[round] for round in sorted(self._rows))
+        os.replace(part, self._path)

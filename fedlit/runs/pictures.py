@@ -1,0 +1,143 @@
+"""What a run shows as pictures, in TensorBoard and beside the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedlit import plots
+from fedlit.data.module import FederatedData
+
+
+class Pictures(Callback):
+    """Logs the partition at the start, the confusion matrix of the best round, and attention maps now and then.
+
+    The partition is also saved as ``partition.png`` and ``partition.json`` (its seed, hash, sizes and repairs), the
+    confusion matrix as ``confusion.png``.
+
+    Args:
+        every_n_rounds: How often attention maps of spatial gates are drawn; 0 is never.
+        digits: Number of test images under the gates, always the same ones.
+    """
+
+    def __init__(self, every_n_rounds: int = 5, digits: int = 8) -> None:
+        self.every_n_rounds = every_n_rounds
+        self.digits = digits
+        self._best = float("-inf")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.log_dir is None:
+            return
+        data: FederatedData = trainer.datamodule
+        facts = {
+            "partitioner": type(data.partitioner).__name__,
+            "num_clients": data.num_clients,
+            "seed": data.seed,
+            "hash": data.partition.hash,
+            "note": data.partition.note,
+            "smallest": int(data.partition.sizes.min()),
+            "largest": int(data.partition.sizes.max()),
+        }
+        folder = Path(trainer.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "partition.json").write_text(json.dumps(facts, indent=2) + "\n")
+        if trainer.global_step > 0:  # resumed: the picture is there
+            return
+        counts = data.partition.label_counts(data.train.targets.cpu().numpy(), data.num_classes)
+        title = f"{facts['partitioner']}, {data.num_clients} clients of {facts['smallest']} to {facts['largest']} samples"
+        self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title), save=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.log_dir is None:
+            return
+        accuracy = float(trainer.callback_metrics.get("global/accuracy", torch.tensor(float("-inf"))))
+        if accuracy > self._best:
+            self._best = accuracy
+            names = trainer.datamodule.class_names
+            title = f"round {trainer.global_step}, accuracy {accuracy:.4f}"
+            confusion = pl_module.confusion_matrix.cpu().numpy()
+            self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title), save=True)
+        if self.every_n_rounds and (trainer.global_step % self.every_n_rounds == 0 or trainer.global_step == 1):
+            self._attention(trainer, pl_module)
+
+    def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: FederatedData = trainer.datamodule
+        # Images from the whole test set, evenly spaced: as many classes as can be, and always the same.
+        chosen = torch.linspace(0, len(data.test) - 1, self.digits).long()
+        inputs = data.transform(data.test.inputs[chosen])
+        if inputs.dim() != 4:
+            return
+        maps = gate_maps(pl_module, inputs)
+        if maps:
+            images = inputs.mean(1).cpu().numpy()
+            figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
+            self._show(trainer, "attention", figure)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self._best = state_dict["best"]
+
+    def _show(self, trainer: Trainer, tag: str, figure: plots.Figure, save: bool = False) -> None:
+        assert trainer.log_dir is not None
+        if save:
+            plots.save(figure, Path(trainer.log_dir) / f"{tag}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(tag, _pixels(figure), trainer.global_step, dataformats="HWC")
+
+
+@torch.no_grad()
+def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, NDArray[np.float32]]:
+    """The maps (B, h, w) of every spatial gate in a network, for a batch of inputs.
+
+    A spatial gate is a module with a method ``gate`` that maps its input to (B, 1, h, w).
+    """
+    maps: dict[str, NDArray[np.float32]] = {}
+
+    def look(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        gate = module.gate(arguments[0])  # type: ignore[operator]
+        if gate.dim() == 4 and gate.shape[1] == 1 and gate.shape[2:] != (1, 1):
+            maps[name] = gate[:, 0].float().expand(len(inputs), -1, -1).cpu().numpy()
+
+    with _evaluating(net):
+        hooks = [
+            module.register_forward_pre_hook(lambda module, arguments, name=name: look(name, module, arguments))
+            for name, module in net.named_modules()
+            if callable(getattr(module, "gate", None))
+        ]
+        try:
+            if hooks:
+                net(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return {name.removeprefix("net."): values for name, values in maps.items()}
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
+
+
+def _pixels(figure: plots.Figure) -> NDArray[np.uint8]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -1,0 +1,88 @@
+"""What the terminal shows: a bar for the rounds, a bar for the round's clients, and a closing line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fedlit.federated.loop import FederatedLoop
+from fedlit.federated.records import ClientUpdate
+
+
+class RoundProgress(ProgressBar):
+    """Two bars on a terminal; where the output is a file or a pipe, one line a round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(file=sys.stdout, highlight=False)
+        self._enabled = True
+        self._bars: Progress | None = None
+        self._rounds: TaskID
+        self._clients: TaskID
+
+    def disable(self) -> None:
+        """Show nothing (Lightning calls this on all ranks but the first)."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._enabled:
+            return
+        if self._console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+            )
+            total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+            self._rounds = self._bars.add_task("rounds ", total=total, completed=trainer.current_epoch, note="")
+            self._clients = self._bars.add_task("clients", total=None, note="")
+            self._bars.start()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, FederatedLoop):
+                callback.on_update.append(self._on_update)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._bars:
+            self._bars.reset(self._clients, total=len(batch))
+
+    def _on_update(self, update: ClientUpdate) -> None:
+        if self._bars:
+            self._bars.update(self._clients, advance=1, note=f"client {update.task.client}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._enabled:
+            return
+        seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        note = "  ".join(
+            f"{label} {seen[name]:.4f}"
+            for label, name in (("accuracy", "global/accuracy"), ("loss", "global/loss"))
+            if name in seen
+        )
+        if self._bars:
+            self._bars.update(self._rounds, advance=1, note=note)
+        else:
+            seconds = seen.get("round/seconds", float("nan"))
+            self._console.print(f"round {trainer.current_epoch + 1}/{trainer.max_epochs}  {note}  {seconds:.1f} s")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bars:
+            self._bars.stop()
+            self._bars = None

@@ -1,0 +1,32 @@
+"""Runs read back from their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedlit.errors import InputError
+from fedlit.runs.folder import METRICS, versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]:
+    """The scalars of the newest run of each name, by name.
+
+    Args:
+        logs: The folder of all runs.
+        names: Which to read; none means all that are there.
+
+    Raises:
+        InputError: When there is no run, or none of a name that was asked for.
+    """
+    import pandas as pd
+
+    wanted = names or tuple(sorted(path.name for path in Path(logs).glob("*") if path.is_dir()))
+    found = {name: runs[-1] / METRICS for name in wanted if (runs := [v for v in versions(logs, name) if (v / METRICS).is_file()])}
+    missing = [name for name in names if name not in found]
+    if missing or not found:
+        raise InputError(f"no runs of {', '.join(missing) or 'any name'} under {logs}; make them with fedlit fit")
+    return {name: pd.read_csv(path) for name, path in found.items()}

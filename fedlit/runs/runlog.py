@@ -1,0 +1,85 @@
+"""Keeps a run's record whole: scalars on disk before each checkpoint, hyper-parameters, and the closing lines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from fedlit.runs.checkpoints import BEST_BY
+
+
+class RunLog(Callback):
+    """Flushes the loggers each round before the checkpoint is written, so that no checkpoint is ahead of its curves.
+
+    At the start it shows the hyper-parameters in TensorBoard's HParams tab, beside the final accuracy, loss and F1;
+    at the end it says where the results are, or after an interruption how to go on.
+
+    Args:
+        logs: The folder of all runs, for TensorBoard.
+        command: The words after ``fedlit`` that started the run.
+        hparams: What to show in the HParams tab; values other than numbers, strings and booleans become strings.
+    """
+
+    def __init__(self, logs: str, command: Sequence[str], hparams: Mapping[str, Any]) -> None:
+        self._logs = logs
+        self._command = list(command)
+        self._hparams = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()}
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._best = float("-inf")
+        self._best_round = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step > 0:
+            self._say(trainer, f"resuming after round {trainer.global_step} in {trainer.log_dir}")
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        shown = dict.fromkeys((BEST_BY, "global/loss", "global/f1_macro"), 0.0)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                # Not Logger.log_hyperparams, which would put a made-up point on each of the curves.
+                for summary in hparams(self._hparams, shown):
+                    logger.experiment._get_file_writer().add_summary(summary)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
+        if accuracy > self._best:
+            self._best, self._best_round = accuracy, trainer.global_step
+        for logger in trainer.loggers:
+            logger.save()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._best_round:
+            self._say(trainer, f"best round {self._best_round}: accuracy {self._best:.4f}")
+        self._say(trainer, f"run folder: {trainer.log_dir}")
+        self._say(trainer, f"look at it: tensorboard --logdir {shlex.quote(self._logs)}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, KeyboardInterrupt):
+            return
+        if trainer.global_step == 0:
+            self._say(trainer, "stopped before the first round was finished: nothing to resume from")
+            return
+        self._say(trainer, f"stopped after round {trainer.global_step}; go on with: {self._resume_command()}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "best_round": self._best_round}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best, self._best_round = state_dict["best"], state_dict["best_round"]
+
+    def _resume_command(self) -> str:
+        words = [word for word in self._command if not word.startswith("--ckpt_path=")]
+        if "--ckpt_path" in words:
+            at = words.index("--ckpt_path")
+            del words[at : at + 2]
+        return shlex.join(["fedlit", *words, "--ckpt_path", "last"])
+
+    def _say(self, trainer: Trainer, line: str) -> None:
+        if trainer.is_global_zero:
+            self._console.print(line)
