@@ -17,12 +17,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.messages import explain
+from fedlit.messages import explain, mistake, one_line
 from fedlit.runs import Board, MetricsTable, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import METRICS, find_checkpoint, run_of
 
 Precision = _PRECISION_INPUT | Literal["auto"]
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def best_precision(accelerator: str) -> _PRECISION_INPUT:
@@ -52,8 +55,18 @@ class Trainer(lightning.Trainer):
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line: what is wrong with which value, and what to do."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped option is none, however near to one
+
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise InputError(explain(message, ex, self)) from ex
+        raise explain(message, ex, self) from ex
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As jsonargparse's; an error names the file."""
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 class FedlitCLI(LightningCLI):
@@ -180,9 +193,17 @@ def main(args: ArgsType = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         FedlitCLI(args)
-    except (InputError, MisconfigurationException) as error:
-        sys.stderr.write(f"fedlit: error: {explain(str(error), error)}\n")
+    except Exception as error:
+        told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)
+        if told is None:
+            raise
+        sys.stderr.write(f"fedlit: error: {one_line(str(told))}\n")
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into an exit of status 1, with the interruption as its context.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return INTERRUPTED
+        raise
     return 0

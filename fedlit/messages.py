@@ -3,68 +3,140 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from fedlit.errors import InputError
 
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
-def explain(message: str, error: BaseException | None = None, parser: ArgumentParser | None = None) -> str:
-    """One line for a message of jsonargparse's, which may be many.
+
+class KeyedError(InputError):
+    """A mistake at a key of the config, with which its message begins: an outer parser puts its own key in front."""
+
+
+def mistake(error: BaseException | None) -> InputError | None:
+    """The ``InputError`` among an error's causes, which says it best; None where the mistake is not the user's."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def explain(message: str, error: BaseException | None = None, parser: ArgumentParser | None = None) -> InputError:
+    """One line for a message of jsonargparse's, which may be many and nested.
 
     Args:
         message: The parser's message.
-        error: What it was made from; an ``InputError`` among its causes says it best.
-        parser: Its options are offered for a mistyped one.
+        error: What it was made from.
+        parser: Where it came up; its options are offered for a mistyped one, its defaults for a wrong value.
     """
-    cause = error
-    while cause is not None:
-        if isinstance(cause, InputError):
-            return _one_line(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    if message.startswith("unrecognized arguments:"):
-        return _one_line(message) + _suggestion(message, parser)
-    keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
-    leaf = _leaf(message)
-    where = f"{keys}: " if keys and keys not in leaf else ""
-    return _one_line(where + leaf) + _suggestion_for_key(leaf, parser)
+    key = found[1] if (found := re.match(r'Parser key "([^"]+)"', message)) else ""
+    cause = mistake(error)
+    if isinstance(cause, KeyedError):
+        return KeyedError(f"{key}.{cause}" if key else str(cause))
+    if cause is not None:
+        return cause
+    parser = getattr(error, "subcommand_parser", parser)
+    for say in (_no_such_command, _no_such_option, _no_such_class, _no_such_file, _not_yaml):
+        if line := say(message, key, parser):
+            return KeyedError(one_line(line))
+    return KeyedError(one_line(_wrong_value(message, key, parser)))
 
 
-def _leaf(message: str) -> str:
-    """The line of a nested message that says what is wrong, with the value where it stands on a line of its own."""
-    lines = [line.strip(" -") for line in message.splitlines()]
-    noise = (
-        "Parser key",
-        "Problem with given class_path",
-        "Does not validate against",
-        "Subtypes:",
-        "Errors:",
-        "Given value",
-        "Expected a path but",
-        "Expected a <class 'NoneType'>",
-    )
-    telling = [line for line in lines if line and not line.startswith(noise)]
-    values = [line.removeprefix("Given value: ") for line in lines if line.startswith("Given value: ")]
-    if not telling:
-        return re.sub(r'^Parser key "[^"]+": ', "", message) or message
-    leaf = telling[0]
-    if values and "ot value" not in leaf and values[0] not in leaf:
-        leaf += f" (got {values[0]})"
-    return leaf
-
-
-def _suggestion(message: str, parser: ArgumentParser | None) -> str:
-    given = [word.split("=")[0] for word in message.split() if word.startswith("--")]
-    options = list(parser._option_string_actions) if parser else []
-    near = [m for word in given for m in difflib.get_close_matches(word, options, n=1)]
-    return f"; did you mean {' '.join(near)}?" if near else "; --help lists what there is"
-
-
-def _suggestion_for_key(leaf: str, parser: ArgumentParser | None) -> str:
-    return "" if parser is None or "--help" in leaf or ";" in leaf else "; --help explains every argument"
-
-
-def _one_line(text: str) -> str:
+def one_line(text: str, limit: int = 500) -> str:
+    """The text on one line, cut where it is longer than ``limit`` characters."""
     text = re.sub(r"\s+", " ", text).strip()
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
-    return text if len(text) <= 400 else text[:397] + "..."
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+# Each of these knows one kind of message, and says "" to all others.
+
+
+def _no_such_command(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if missing := re.search(r'expected "subcommand" to be one of \{(.+?)\}', message):
+        return f"a command is missing; give one of {missing[1].replace(',', ', ')}, for example: fedlit fit"
+    if unknown := re.search(r"argument subcommand: invalid choice: '(.*?)' \(choose from (.+)\)", message):
+        return f"no command {unknown[1]!r}{_near(unknown[1], re.findall(r'\w+', unknown[2]))}"
+    return ""
+
+
+def _no_such_option(message: str, key: str, parser: ArgumentParser | None) -> str:
+    given = re.search(r"(?:unrecognized arguments: |[Oo]ption ')(--)?([^\s=']+)", message)
+    if given is None or parser is None:
+        return ""
+    dashes, name = given[1] or "", given[2]
+    options = [action.dest for action in parser._actions if not action.dest.endswith(("help", "print_config"))]
+    return f"{dashes}{name}: no such option{_near(name, options, dashes)}"
+
+
+def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if lacks := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        module, name = lacks.groups()
+        names = [word for word in dir(importlib.import_module(module)) if not word.startswith("_")]
+        near = _near(name, names, f"{module}.", many=f"look for its name in {module}")
+        return f"{key}: no {name} in {module}, got {module}.{name}{near}"
+    if absent := re.search(r"No module named '([\w.]+)'", message):
+        return f"{key}: no module {absent[1]!r} for {_value(message)}; install it, or correct the class path"
+    if base := re.search(r"does not correspond to a subclass of (\w+)", message):
+        return f"{key}: {_value(message)} is not a {base[1]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
+    if base := re.search(r"Not a valid subclass of (\w+)", message):
+        return f"{key} must be the class path of a {base[1]}, got {_value(message)}; write it as package.module.Class"
+    return ""
+
+
+def _no_such_file(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if absent := re.search(r"(?:File does not exist|Path is not a file): '(.+?)'", message):
+        path = Path(absent[1])
+        siblings = [str(other) for other in path.parent.glob("*.y*ml")]
+        return f"no {key} file {path}{_near(str(path), siblings, many='give the path of a YAML file')}"
+    return ""
+
+
+def _not_yaml(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if message.startswith("Problems parsing config: "):
+        reason, place = re.findall(r"(?:: |\n)([^\n]+)\s+in \"[^\"]*\", (line \d+, column \d+)", message)[-1]
+        return f"not valid YAML: {reason} in {place}; correct it there"
+    if scalar := re.match(r"Unexpected config: (.*)", message):
+        return f"not a config: {scalar[1]}; write lines of the form 'key: value'"
+    return ""
+
+
+def _wrong_value(message: str, key: str, parser: ArgumentParser | None) -> str:
+    choices, types = list(_choices(message)), list(_types(message))
+    if not choices and not types:
+        return f"{re.sub(r'^Parser key .*?:', '', message)}; --help explains every argument"
+    value = _value(message)
+    wanted = " or ".join(dict.fromkeys(types)) if not choices else f"one of {', '.join(choices)}"
+    default = next((action.default for action in parser._actions if action.dest == key), "") if parser else ""
+    usual = f"for example {default}" if isinstance(default, str | int | float) and default != "" else ""
+    return f"{key} must be {wanted}, got {value}{_near(value, choices, many=usual or '--help explains it')}"
+
+
+def _choices(message: str) -> Iterator[str]:
+    for literal in re.findall(r"Expected a typing\.Literal\[(.+?)\]", message):
+        yield from (choice.strip(" '") for choice in literal.split(","))
+
+
+def _types(message: str) -> Iterator[str]:
+    for name in re.findall(r"Expected an? <class '([\w.]+)'>", message):
+        short = name.rsplit(".", 1)[-1]
+        yield TYPES.get(short, f"a {short.lower()}")
+
+
+def _value(message: str) -> str:
+    """What was given: the innermost value that the message names."""
+    named = re.search(r"given class_path '(.+?)'", message) or re.search(r"(?:Got|Given) value: (.*)", message)
+    return named[1] if named else "none"
+
+
+def _near(word: str, options: Iterable[str], prefix: str = "", many: str = "") -> str:
+    """The remedy: the option nearest to a word, else all of them where they are few, else ``many``."""
+    options = list(dict.fromkeys(options))
+    if near := difflib.get_close_matches(word, options, n=1):
+        return f"; did you mean {prefix}{near[0]}?"
+    if many or len(options) > 12:
+        return f"; {many or '--help lists what there is'}"
+    return f"; there are {', '.join(options)}"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,9 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("FEDLIT_DATA is not set: no folder with EMNIST files to test on")
     return Path(folder).resolve()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_threads() -> None:
+    """Small tensors are slower on many threads."""
+    torch.set_num_threads(1)

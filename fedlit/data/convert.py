@@ -85,7 +85,7 @@ def channel_stats(inputs: Tensor) -> tuple[list[float], list[float]]:
     means, stds = [], []
     for channel in inputs.unbind(1):  # each (N, ...)
         counts = torch.bincount(channel.reshape(-1), minlength=256)  # (256,)
-        weights = counts / counts.sum()
+        weights = counts.double() / counts.sum()
         mean = (weights * levels).sum()
         variance = (weights * (levels - mean) ** 2).sum()
         means.append(mean.item())

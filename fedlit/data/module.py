@@ -139,7 +139,7 @@ class FederatedData(LightningDataModule, ABC):
         return Batches(self.train, self.eval_batch_size, self.partition.client(client), transform=self.transform)
 
     def train_dataloader(self) -> Iterable[Any]:
-        """The rounds, which ``FederatedLoop`` has put here: a federation trains on cohorts, not on batches of examples."""
+        """The rounds, which ``FederatedLoop`` puts here: a federation trains on cohorts, not on batches of examples."""
         if self.rounds is None:
             raise InputError("FederatedData needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
         return self.rounds
@@ -158,7 +158,7 @@ class FederatedData(LightningDataModule, ABC):
 
     def _test_batches(self) -> Batches:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        share = None if world_size == 1 else torch.arange(rank, len(self.test), world_size)  # no example twice
+        share = None if world_size == 1 else np.arange(len(self.test))[rank::world_size]  # no example twice
         return Batches(self.test, self.eval_batch_size, share, transform=self.transform)
 
 

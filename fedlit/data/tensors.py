@@ -227,7 +227,7 @@ class TorchDataset(InMemory):
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise InputError(f"{path} cannot be read as .npz ({error}); write it with numpy.savez_compressed") from error

@@ -208,7 +208,3 @@ class FederatedModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
         return self(batch[0]).softmax(-1)  # type: ignore[no-any-return]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave a cohort's tasks as they are; they hold no tensors."""
-        return batch if self.trainer.training else super().transfer_batch_to_device(batch, device, dataloader_idx)

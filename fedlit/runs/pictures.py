@@ -33,9 +33,15 @@ class Pictures(Callback):
         self.every_n_rounds = every_n_rounds
         self.digits = digits
         self._best = float("-inf")
+        self._folder: Path | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Asking for log_dir is collective: all ranks do, and only the first one draws.
+        folder = trainer.log_dir
+        self._folder = Path(folder) if folder is not None and trainer.is_global_zero else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.log_dir is None:
+        if self._folder is None:
             return
         data: FederatedData = trainer.datamodule
         facts = {
@@ -47,9 +53,8 @@ class Pictures(Callback):
             "smallest": int(data.partition.sizes.min()),
             "largest": int(data.partition.sizes.max()),
         }
-        folder = Path(trainer.log_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "partition.json").write_text(json.dumps(facts, indent=2) + "\n")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "partition.json").write_text(json.dumps(facts, indent=2) + "\n")
         if trainer.global_step > 0:  # resumed: the picture is there
             return
         counts = data.partition.label_counts(data.train.targets.cpu().numpy(), data.num_classes)
@@ -57,7 +62,7 @@ class Pictures(Callback):
         self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title), save=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.log_dir is None:
+        if self._folder is None:
             return
         accuracy = float(trainer.callback_metrics.get("global/accuracy", torch.tensor(float("-inf"))))
         if accuracy > self._best:
@@ -89,9 +94,8 @@ class Pictures(Callback):
         self._best = state_dict["best"]
 
     def _show(self, trainer: Trainer, tag: str, figure: plots.Figure, save: bool = False) -> None:
-        assert trainer.log_dir is not None
-        if save:
-            plots.save(figure, Path(trainer.log_dir) / f"{tag}.png")
+        if save and self._folder is not None:
+            plots.save(figure, self._folder / f"{tag}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(tag, _pixels(figure), trainer.global_step, dataformats="HWC")

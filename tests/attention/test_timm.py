@@ -24,7 +24,7 @@ PAIRS = {
 
 
 def copy_in_order(source: nn.Module, target: nn.Module) -> None:
-    """Copy parameters one for one, as both modules declare them in the order of use; random, where they start at 0 too."""
+    """Copy parameters one for one, as both declare them in the order of use; drawn anew, as some start at 0 or 1."""
     ours, theirs = list(source.parameters()), list(target.parameters())
     with torch.no_grad():
         for mine, other in zip(ours, theirs, strict=True):

@@ -1,0 +1,75 @@
+"""Small federations for tests: made in a second, trained in a few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Trainer
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from fedlit.data import ByGroup, Tensors
+from fedlit.federated import FederatedLoop, FederatedModule
+
+SIZES = (9, 4, 17, 1, 12, 6)
+
+
+def data(sizes: tuple[int, ...] = SIZES, batch_size: int = 4, features: int = 5, **kwargs: Any) -> Tensors:
+    """One client for each size, three classes, float inputs (N, features)."""
+    rng = np.random.default_rng(3)
+    n = sum(sizes)
+    labels = rng.integers(0, 3, n)
+    inputs = rng.normal(size=(n, features)).astype(np.float32) + labels[:, None].astype(np.float32)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    return Tensors(
+        train=(inputs, labels, groups),
+        test=(inputs[:20], labels[:20]),
+        class_names=["a", "b", "c"],
+        partition=ByGroup(),
+        batch_size=batch_size,
+        seed=0,
+        **kwargs,
+    )
+
+
+def net(seed: int = 0, features: int = 5, dropout: float = 0.0, norm: bool = False) -> nn.Sequential:
+    """A small MLP with, on request, dropout and BatchNorm."""
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = [nn.Linear(features, 8)]
+    if norm:
+        layers.append(nn.BatchNorm1d(8))
+    return nn.Sequential(*layers, nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3))
+
+
+def fit(
+    module: FederatedModule | None = None,
+    loop: FederatedLoop | None = None,
+    datamodule: Tensors | None = None,
+    rounds: int = 2,
+    root: Path | None = None,
+    ckpt_path: Path | None = None,
+    **trainer: Any,
+) -> FederatedModule:
+    """Run a federation quietly and give back its module."""
+    module = module or FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
+    loop = loop or FederatedLoop(clients_per_round=4, seed=0)
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": root is not None,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": root,
+    }
+    runner = Trainer(max_epochs=rounds, callbacks=[loop, *trainer.pop("callbacks", [])], **(settings | trainer))
+    runner.fit(module, datamodule=datamodule or data(), ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+def weights(module: nn.Module) -> Tensor:
+    """All of a module's state in one float64 vector."""
+    return torch.cat([t.double().reshape(-1) for t in module.state_dict().values()])
