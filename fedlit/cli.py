@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -48,7 +48,9 @@ class Trainer(lightning.Trainer):
 
     def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
         accelerator = kwargs.get("accelerator", "auto")
-        chosen = best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
+        chosen = (
+            best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
+        )
         super().__init__(*args, precision=chosen, **kwargs)
 
 
@@ -69,16 +71,28 @@ class Parser(LightningArgumentParser):
             raise InputError(f"{path}: {error}") from error
 
 
+class KeepConfig(SaveConfigCallback):
+    """Saves the run's config once training starts: a resume that is refused leaves the old one as it was."""
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Too early."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
+
+
 class FedlitCLI(LightningCLI):
     """LightningCLI with the federation's defaults and a section ``federation`` for ``FederatedLoop``."""
 
     def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
+        self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
         super().__init__(
             FederatedModule,
             FederatedData,
             subclass_mode_data=True,
             trainer_class=Trainer,
             trainer_defaults={"max_epochs": 20, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            save_config_callback=KeepConfig,
             save_config_kwargs={"overwrite": True},  # a resumed run writes its config again
             seed_everything_default=0,
             auto_configure_optimizers=False,
@@ -121,14 +135,16 @@ class FedlitCLI(LightningCLI):
         elif self.subcommand != "fit":
             raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         section = self.config_init[self.subcommand]
+        if self.subcommand != "fit":
+            self.save_config_callback = None
         if section.trainer.logger not in (None, True):  # the user's own
             return super().instantiate_trainer(**kwargs)
         loggers: Any = False
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs)
-            log = RunLog(section.logs, sys.argv[1:], self._hparams())
+            log = RunLog(section.logs, self._command, self._hparams())
             self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), log, *checkpoints()]
         return super().instantiate_trainer(logger=loggers, **kwargs)
 

@@ -59,11 +59,14 @@ def _no_such_command(message: str, key: str, parser: ArgumentParser | None) -> s
     if missing := re.search(r'expected "subcommand" to be one of \{(.+?)\}', message):
         return f"a command is missing; give one of {missing[1].replace(',', ', ')}, for example: fedlit fit"
     if unknown := re.search(r"argument subcommand: invalid choice: '(.*?)' \(choose from (.+)\)", message):
-        return f"no command {unknown[1]!r}{_near(unknown[1], re.findall(r'\w+', unknown[2]))}"
+        commands = re.findall(r"\w+", unknown[2])
+        return f"no command {unknown[1]!r}{_near(unknown[1], commands)}"
     return ""
 
 
 def _no_such_option(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if lacking := re.match(r"argument (--[\w.]+).*: expected one argument", message):
+        return f"{lacking[1]} needs a value; --help explains it"
     given = re.search(r"(?:unrecognized arguments: |[Oo]ption ')(--)?([^\s=']+)", message)
     if given is None or parser is None:
         return ""
@@ -81,9 +84,13 @@ def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str
     if absent := re.search(r"No module named '([\w.]+)'", message):
         return f"{key}: no module {absent[1]!r} for {_value(message)}; install it, or correct the class path"
     if base := re.search(r"does not correspond to a subclass of (\w+)", message):
-        return f"{key}: {_value(message)} is not a {base[1]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
-    if base := re.search(r"Not a valid subclass of (\w+)", message):
-        return f"{key} must be the class path of a {base[1]}, got {_value(message)}; write it as package.module.Class"
+        return (
+            f"{key}: {_value(message)} is not a {base[1]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
+        )
+    if re.search(r"Not a valid subclass of|Expected a dot import path string", message) and not re.search(
+        r"Expected a <class '(int|float)'", message
+    ):
+        return f"{key} must be a class path, got {_value(message)}; write it as package.module.Class"
     return ""
 
 
@@ -100,14 +107,14 @@ def _not_yaml(message: str, key: str, parser: ArgumentParser | None) -> str:
         reason, place = re.findall(r"(?:: |\n)([^\n]+)\s+in \"[^\"]*\", (line \d+, column \d+)", message)[-1]
         return f"not valid YAML: {reason} in {place}; correct it there"
     if scalar := re.match(r"Unexpected config: (.*)", message):
-        return f"not a config: {scalar[1]}; write lines of the form 'key: value'"
+        return f"not a config: {scalar[1] or 'an empty file'}; write lines of the form 'key: value'"
     return ""
 
 
 def _wrong_value(message: str, key: str, parser: ArgumentParser | None) -> str:
     choices, types = list(_choices(message)), list(_types(message))
     if not choices and not types:
-        return f"{re.sub(r'^Parser key .*?:', '', message)}; --help explains every argument"
+        return re.sub(r'^Parser key ".*?":', f"{key}:", message) + "; --help explains every argument"
     value = _value(message)
     wanted = " or ".join(dict.fromkeys(types)) if not choices else f"one of {', '.join(choices)}"
     default = next((action.default for action in parser._actions if action.dest == key), "") if parser else ""

@@ -18,7 +18,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F
 
 
 def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
-    """Clients × classes: how many samples of each class each client holds.
+    """Clients by classes: how many samples of each class each client holds.
 
     Args:
         counts: (clients, classes) samples; more than 200 clients are shown as the first 200.

@@ -39,7 +39,8 @@ def test_two_ranks_end_with_the_bits_of_one_process(tmp_path: Path, clients: int
     alone = run(one, *cohort)
     together = run(two, *cohort, "--trainer.devices", "2", "--trainer.strategy", "ddp")
     a, b = (
-        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (alone, together)
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (alone, together)
     )
     assert a.keys() == b.keys()
     for name in a:

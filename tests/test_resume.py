@@ -47,9 +47,9 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def await_rounds(process: subprocess.Popen[str], run: Path, rounds: int) -> None:
-    """Wait until some rounds are logged, then a little, so as to be in the middle of the next."""
+    """Wait until some rounds are logged and one is saved, then a little, so as to be in the middle of the next."""
     deadline = time.monotonic() + 240
-    while len(rows(run)) < rounds:
+    while len(rows(run)) < rounds or not (run / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.01)

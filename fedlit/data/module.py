@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -160,6 +160,21 @@ class FederatedData(LightningDataModule, ABC):
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         share = None if world_size == 1 else np.arange(len(self.test))[rank::world_size]  # no example twice
         return Batches(self.test, self.eval_batch_size, share, transform=self.transform)
+
+
+def data_of(trainer: Trainer) -> FederatedData:
+    """The federation's data, which the Trainer was given.
+
+    Raises:
+        InputError: When its datamodule is another kind, or missing.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, FederatedData):
+        raise InputError(
+            f"a federation needs a datamodule that is a fedlit.data.FederatedData, got {type(data).__name__}; "
+            "wrap arrays in fedlit.data.Tensors, a dataset in fedlit.data.TorchDataset"
+        )
+    return data
 
 
 def normalise(x: Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> Tensor:

@@ -1,6 +1,7 @@
 """How a cohort is trained: engines differ in speed, never in what they compute."""
 
 from fedlit.engines.engine import Engine
+from fedlit.engines.loop import LoopEngine
 from fedlit.engines.trainer import TrainerEngine
 
-__all__ = ["Engine", "TrainerEngine"]
+__all__ = ["Engine", "LoopEngine", "TrainerEngine"]

@@ -10,6 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from fedlit.data.module import data_of
 from fedlit.engines.engine import Engine
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientTask, ClientUpdate
@@ -25,7 +26,7 @@ class TrainerEngine(Engine):
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
         for task in tasks:
             client.start(task)
-            batches = trainer.datamodule.client_batches(task.client, task.round, task.seed)
+            batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
             with _quiet():
                 fit = inner_trainer(trainer, task.steps)
                 try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
-from fedlit.data.module import FederatedData
+from fedlit.data.module import FederatedData, data_of
 from fedlit.engines.engine import Engine
 from fedlit.engines.trainer import TrainerEngine
 from fedlit.errors import InputError
@@ -57,12 +57,7 @@ class FederatedLoop(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        data = trainer.datamodule
-        if not isinstance(data, FederatedData):
-            raise InputError(
-                f"FederatedLoop needs a datamodule that is a fedlit.data.FederatedData, got {type(data).__name__}; "
-                "wrap arrays in fedlit.data.Tensors"
-            )
+        data = data_of(trainer)
         if self.clients_per_round > data.num_clients:
             raise InputError(
                 f"clients_per_round is {self.clients_per_round} but there are {data.num_clients} clients; "
@@ -70,14 +65,14 @@ class FederatedLoop(Callback):
             )
         self.seed = resolve_seed(self.seed)
         data.rounds = Rounds(self, trainer)
-        trainer.log_every_n_steps = 1  # a step is a round
+        trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # a step is a round
         if isinstance(trainer.precision_plugin, MixedPrecision):
             # The server steps on a pseudo-gradient in float32: no loss is scaled, so there is nothing to unscale.
             trainer.precision_plugin.scaler = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        trainer.datamodule.to(trainer.strategy.root_device)
+        data_of(trainer).to(trainer.strategy.root_device)
         self.client = module.make_client().to(trainer.strategy.root_device)
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
@@ -122,5 +117,5 @@ class Rounds:
         return 1
 
     def __iter__(self) -> Iterator[list[ClientTask]]:
-        tasks = self._loop.cohort(self._trainer.current_epoch, self._trainer.datamodule)
+        tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
         yield deal(tasks, self._trainer.world_size)[self._trainer.global_rank]

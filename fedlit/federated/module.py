@@ -13,6 +13,7 @@ from torch.optim import SGD, Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
+from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.client import ClientModule
@@ -94,6 +95,7 @@ class FederatedModule(LightningModule):
     def server_step(self, average: Weights) -> None:
         """Step the server's optimizer on the pseudo-gradient w_t - average; buffers are taken as averaged."""
         optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)  # there is one: configure_optimizers
         targets = self.layout.split(average.floats)
         parameters = dict(self.net.named_parameters())
         for name in self.layout.trainable:
@@ -109,7 +111,7 @@ class FederatedModule(LightningModule):
         Raises:
             InputError: When the Trainer has none.
         """
-        for callback in self.trainer.callbacks:
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, FederatedLoop):
                 return callback
         raise InputError("FederatedModule needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
@@ -124,7 +126,7 @@ class FederatedModule(LightningModule):
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        classes = self.trainer.datamodule.num_classes
+        classes = data_of(self.trainer).num_classes
         self.metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(classes, average="micro"),
@@ -170,7 +172,7 @@ class FederatedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the checkpoint is of, so that it is not resumed as something else."""
-        checkpoint["fedlit"] = {"format": 1, **self.loop.identity(self.trainer.datamodule)}
+        checkpoint["fedlit"] = {"format": 1, **self.loop.identity(data_of(self.trainer))}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint, and on a resume another federation's.
@@ -191,7 +193,7 @@ class FederatedModule(LightningModule):
             raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
         if self.trainer.state.fn != "fit":
             return
-        then, now = checkpoint.get("fedlit", {}), self.loop.identity(self.trainer.datamodule)
+        then, now = checkpoint.get("fedlit", {}), self.loop.identity(data_of(self.trainer))
         for fact, value in now.items():
             if fact in then and then[fact] != value:
                 raise InputError(

@@ -30,8 +30,8 @@ def add_proximal_gradient(parameters: Sequence[Tensor], anchor: Sequence[Tensor]
     """
     if mu == 0:
         return
-    with_grad = [(p, a) for p, a in zip(parameters, anchor, strict=True) if p.grad is not None]
+    with_grad = [(p.grad, p, a) for p, a in zip(parameters, anchor, strict=True) if p.grad is not None]
     if not with_grad:
         return
-    moved = torch._foreach_sub([p for p, _ in with_grad], [a for _, a in with_grad])
-    torch._foreach_add_([p.grad for p, _ in with_grad], moved, alpha=mu)
+    gradients, moved, fixed = map(list, zip(*with_grad, strict=True))
+    torch._foreach_add_(gradients, torch._foreach_sub(moved, fixed), alpha=mu)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from fedlit.data.module import FederatedData
+from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
 
 
@@ -44,7 +44,7 @@ def write_test(trainer: Trainer, folder: Path) -> None:
     if not trainer.is_global_zero:
         return
     module: FederatedModule = trainer.lightning_module  # type: ignore[assignment]
-    data: FederatedData = trainer.datamodule  # type: ignore[attr-defined]
+    data: FederatedData = data_of(trainer)
     data.to(module.device)
     module.eval()
     classes = class_accuracy(module.confusion_matrix.cpu().numpy())
@@ -66,7 +66,7 @@ def write_test(trainer: Trainer, folder: Path) -> None:
 
 def write_predictions(trainer: Trainer, folder: Path) -> None:
     """Write ``predictions.csv``: for each test sample its index, true class, predicted class and its probability."""
-    data: FederatedData = trainer.datamodule  # type: ignore[attr-defined]
+    data: FederatedData = data_of(trainer)
     path = folder / "predictions.csv"
     probabilities = torch.cat(trainer.predict_loop.predictions).float().cpu()  # (N, C)
     confidence, predicted = probabilities.max(-1)
@@ -101,8 +101,12 @@ def _show(summary: dict[str, float], names: Sequence[str], classes: NDArray[np.f
         table.add_row(label, "  ".join(f"{names[c]} {classes[c]:.2f}" for c in chosen))
     table.add_section()
     table.add_row("on each client's own data", "")
-    table.add_row("accuracy, mean ± std", f"{summary['clients_accuracy_mean']:.4f} ± {summary['clients_accuracy_std']:.4f}")
-    table.add_row("worst and best tenth", f"{summary['clients_accuracy_p10']:.4f}, {summary['clients_accuracy_p90']:.4f}")
+    table.add_row(
+        "accuracy, mean ± std", f"{summary['clients_accuracy_mean']:.4f} ± {summary['clients_accuracy_std']:.4f}"
+    )
+    table.add_row(
+        "worst and best tenth", f"{summary['clients_accuracy_p10']:.4f}, {summary['clients_accuracy_p90']:.4f}"
+    )
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(f"per class and per client: {folder / 'test_classes.csv'}, {folder / 'test_clients.csv'}")

@@ -14,7 +14,9 @@ METRICS = "metrics.csv"
 def versions(logs: str | Path, name: str) -> list[Path]:
     """The folders of all runs of a name, oldest first."""
     folder = Path(logs) / name
-    numbered = [(int(m[1]), path) for path in folder.glob("version_*") if (m := re.fullmatch(r"version_(\d+)", path.name))]
+    numbered = [
+        (int(m[1]), path) for path in folder.glob("version_*") if (m := re.fullmatch(r"version_(\d+)", path.name))
+    ]
     return [path for _, path in sorted(numbered)]
 
 

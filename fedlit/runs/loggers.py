@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,4 +62,4 @@ class MetricsTable(Logger):
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows[round] for round in sorted(self._rows))
-        os.replace(part, self._path)
+        part.replace(self._path)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlit import plots
-from fedlit.data.module import FederatedData
+from fedlit.data.module import FederatedData, data_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fedlit.federated.module import FederatedModule
 
 
 class Pictures(Callback):
@@ -43,7 +49,7 @@ class Pictures(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder is None:
             return
-        data: FederatedData = trainer.datamodule
+        data: FederatedData = data_of(trainer)
         facts = {
             "partitioner": type(data.partitioner).__name__,
             "num_clients": data.num_clients,
@@ -58,16 +64,18 @@ class Pictures(Callback):
         if trainer.global_step > 0:  # resumed: the picture is there
             return
         counts = data.partition.label_counts(data.train.targets.cpu().numpy(), data.num_classes)
-        title = f"{facts['partitioner']}, {data.num_clients} clients of {facts['smallest']} to {facts['largest']} samples"
+        title = (
+            f"{facts['partitioner']}, {data.num_clients} clients of {facts['smallest']} to {facts['largest']} samples"
+        )
         self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title), save=True)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         if self._folder is None:
             return
         accuracy = float(trainer.callback_metrics.get("global/accuracy", torch.tensor(float("-inf"))))
         if accuracy > self._best:
             self._best = accuracy
-            names = trainer.datamodule.class_names
+            names = data_of(trainer).class_names
             title = f"round {trainer.global_step}, accuracy {accuracy:.4f}"
             confusion = pl_module.confusion_matrix.cpu().numpy()
             self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title), save=True)
@@ -75,7 +83,7 @@ class Pictures(Callback):
             self._attention(trainer, pl_module)
 
     def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data: FederatedData = trainer.datamodule
+        data: FederatedData = data_of(trainer)
         # Images from the whole test set, evenly spaced: as many classes as can be, and always the same.
         chosen = torch.linspace(0, len(data.test) - 1, self.digits).long()
         inputs = data.transform(data.test.inputs[chosen])
@@ -93,7 +101,7 @@ class Pictures(Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self._best = state_dict["best"]
 
-    def _show(self, trainer: Trainer, tag: str, figure: plots.Figure, save: bool = False) -> None:
+    def _show(self, trainer: Trainer, tag: str, figure: Figure, save: bool = False) -> None:
         if save and self._folder is not None:
             plots.save(figure, self._folder / f"{tag}.png")
         for logger in trainer.loggers:
@@ -139,7 +147,7 @@ def _evaluating(net: nn.Module) -> Iterator[None]:
         net.train(training)
 
 
-def _pixels(figure: plots.Figure) -> NDArray[np.uint8]:
+def _pixels(figure: Figure) -> NDArray[np.uint8]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

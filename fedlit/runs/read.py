@@ -25,7 +25,11 @@ def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]
     import pandas as pd
 
     wanted = names or tuple(sorted(path.name for path in Path(logs).glob("*") if path.is_dir()))
-    found = {name: runs[-1] / METRICS for name in wanted if (runs := [v for v in versions(logs, name) if (v / METRICS).is_file()])}
+    found = {
+        name: runs[-1] / METRICS
+        for name in wanted
+        if (runs := [v for v in versions(logs, name) if (v / METRICS).is_file()])
+    }
     missing = [name for name in names if name not in found]
     if missing or not found:
         raise InputError(f"no runs of {', '.join(missing) or 'any name'} under {logs}; make them with fedlit fit")

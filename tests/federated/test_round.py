@@ -296,7 +296,12 @@ def test_ctrl_c_in_a_client_stops_the_server():
         (lambda: FederatedLoop(local_epochs=float("nan")), "got nan"),
         (lambda: FederatedModule(net(), mu=-0.1), "mu must be a finite number >= 0, got -0.1"),
         (lambda: fit(loop=FederatedLoop(7)), "clients_per_round is 7 but there are 6 clients"),
-        (lambda: Trainer(max_epochs=1, logger=False, accelerator="cpu").fit(FederatedModule(net()), datamodule=data()), "FederatedLoop"),
+        (
+            lambda: Trainer(max_epochs=1, logger=False, accelerator="cpu").fit(
+                FederatedModule(net()), datamodule=data()
+            ),
+            "FederatedLoop",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_value(make, says: str):

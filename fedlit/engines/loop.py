@@ -1,0 +1,101 @@
+"""The bare loop: the same fits without a Trainer around each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from fedlit.data.module import data_of
+from fedlit.engines.engine import Engine
+from fedlit.errors import InputError
+from fedlit.federated.client import ClientModule
+from fedlit.federated.records import ClientTask, ClientUpdate
+
+#: Hooks of a LightningModule that only a Trainer calls.
+TRAINER_HOOKS = (
+    "backward",
+    "configure_callbacks",
+    "configure_gradient_clipping",
+    "on_after_backward",
+    "on_after_batch_transfer",
+    "on_before_backward",
+    "on_before_batch_transfer",
+    "on_before_zero_grad",
+    "on_fit_end",
+    "on_fit_start",
+    "on_train_batch_end",
+    "on_train_batch_start",
+    "on_train_end",
+    "on_train_epoch_end",
+    "on_train_epoch_start",
+    "on_train_start",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "transfer_batch_to_device",
+)
+
+
+class LoopEngine(Engine):
+    """Trains one client after the other in a plain loop, with the same bits as ``TrainerEngine``.
+
+    It calls what ``ClientModule`` defines (``training_step``, ``on_before_optimizer_step``, ``configure_optimizers``)
+    in the Trainer's order and precision. A client that overrides any other hook, or returns learning-rate schedulers,
+    is refused: it needs ``TrainerEngine``.
+    """
+
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+        reason = needs_trainer(client)
+        if reason:
+            raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
+        precision = trainer.precision_plugin
+        device = trainer.strategy.root_device
+        for task in tasks:
+            client.start(task)
+            optimizer = single_optimizer(client)
+            scaler = GradScaler(device.type, enabled=trainer.precision == "16-mixed")
+            batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
+            for step, batch in enumerate(islice(passes(batches), task.steps)):
+                optimizer.zero_grad()
+                with precision.forward_context():
+                    loss = client.training_step(precision.convert_input(batch), step)
+                scaler.scale(loss).backward()
+                scaler.unscale_(optimizer)
+                client.on_before_optimizer_step(optimizer)
+                scaler.step(optimizer)
+                scaler.update()
+            yield client.finish(task)
+
+
+def needs_trainer(client: ClientModule) -> str | None:
+    """Why a client needs a Trainer around its fit, or None."""
+    for hook in TRAINER_HOOKS:
+        if is_overridden(hook, client, LightningModule):
+            return f"{type(client).__name__} overrides {hook}"
+    return None
+
+
+def single_optimizer(client: ClientModule) -> Optimizer:
+    """The one optimizer of a client.
+
+    Raises:
+        InputError: When ``configure_optimizers`` gives anything else.
+    """
+    optimizer = client.configure_optimizers()
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(
+            f"{type(client).__name__}.configure_optimizers gave a {type(optimizer).__name__}, not one optimizer; "
+            "use federation.engine TrainerEngine for schedulers"
+        )
+    return optimizer
+
+
+def passes(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batch after batch, pass after pass, without end."""
+    while True:
+        yield from batches
