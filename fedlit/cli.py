@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -134,6 +135,10 @@ class FedlitCLI(LightningCLI):
                 raise InputError(f"no checkpoint file {section.ckpt_path!r}; use --ckpt_path last, best or a file")
         elif self.subcommand != "fit":
             raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
+        self.finished_rounds = _finished_rounds(self.checkpoint) if self.checkpoint else 0
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: our checkpoints hold no hyper-parameters to be read before the config is known."""
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         section = self.config_init[self.subcommand]
@@ -154,9 +159,8 @@ class FedlitCLI(LightningCLI):
         if run is None or self.checkpoint is None:
             board = Board(logs, name=self.run_name)
             return [board, MetricsTable(Path(board.log_dir) / METRICS)]
-        done = torch.load(self.checkpoint, weights_only=True, mmap=True)["global_step"]
-        board = Board(run.parent.parent, run.parent.name, run.name, purge_step=done + 1)
-        return [board, MetricsTable(run / METRICS, resume_round=done)]
+        board = Board(run.parent.parent, run.parent.name, run.name, purge_step=self.finished_rounds + 1)
+        return [board, MetricsTable(run / METRICS, resume_round=self.finished_rounds)]
 
     def _hparams(self) -> dict[str, Any]:
         """The run's choices, flat: everything but how the Trainer is run."""
@@ -180,6 +184,20 @@ class FedlitCLI(LightningCLI):
     def _results_folder(self) -> Path:
         assert self.checkpoint is not None
         return run_of(self.checkpoint) or Path()
+
+
+def _finished_rounds(checkpoint: Path) -> int:
+    """How many rounds a checkpoint holds.
+
+    Raises:
+        InputError: When the file is no checkpoint, or a part of one.
+    """
+    try:
+        return int(torch.load(checkpoint, weights_only=True, mmap=True)["global_step"])
+    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, EOFError) as error:
+        raise InputError(
+            f"{checkpoint} is not a whole checkpoint; use --ckpt_path last, best or another file"
+        ) from error
 
 
 def _attribute(name: str) -> Any:

@@ -105,7 +105,7 @@ class Batches:
         return -(-self.num_examples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = self._rows(self.num_passes)
+        rows = self.rows(self.num_passes)
         self.num_passes += 1
         inputs, targets = self.examples.inputs, self.examples.targets
         for start in range(0, self.num_examples, self.batch_size):
@@ -113,8 +113,8 @@ class Batches:
             batch = slice(start, stop) if rows is None else rows[start:stop]  # (B,)
             yield self.transform(inputs[batch]), targets[batch]
 
-    def _rows(self, number: int) -> Tensor | None:
-        """Rows of a pass on the examples' device, shape (n,); None is all rows in order, where slices need no copy."""
+    def rows(self, number: int) -> Tensor | None:
+        """Rows of a pass, in its order, on the examples' device, shape (n,); None is all rows in order, where slices need no copy."""
         rows = self.indices
         if self.order is not None:
             permutation = self.order(number)

@@ -3,5 +3,6 @@
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.trainer import TrainerEngine
+from fedlit.engines.vectorized import VectorizedEngine
 
-__all__ = ["Engine", "LoopEngine", "TrainerEngine"]
+__all__ = ["Engine", "LoopEngine", "TrainerEngine", "VectorizedEngine"]

@@ -6,18 +6,34 @@ import csv
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class Board(TensorBoardLogger):
-    """Lightning's TensorBoard logger without its ``hparams.yaml``: a run's ``config.yaml`` says it all."""
+    """Lightning's TensorBoard logger without its ``hparams.yaml``: a run's ``config.yaml`` says it all.
+
+    It makes no file before data and checkpoint are found good: a run that cannot begin leaves no folder.
+    """
+
+    _begun = False
+
+    @property
+    def experiment(self) -> SummaryWriter:
+        """The writer; there is none, an AttributeError, until the Trainer first saves, which is after its set-up."""
+        if not self._begun:
+            raise AttributeError("the run has not begun")
+        return super().experiment  # type: ignore[no-any-return]
 
     @rank_zero_only
     def save(self) -> None:
         """Put what was logged on disk."""
+        self._begun = True
         self.experiment.flush()
 
 

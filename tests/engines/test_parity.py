@@ -1,0 +1,140 @@
+"""Every engine computes what the reference computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from federations import fit, net, weights
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+import fedlit.attention as attention
+from fedlit.data import ByGroup, Tensors
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine
+from fedlit.errors import InputError
+from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.models import EmnistCNN, SoftmaxRegression
+
+SIZES = (9, 4, 17, 1, 12, 6)
+
+
+def images() -> Tensors:
+    """Six clients of 1 to 17 images of 8 x 8."""
+    generator = torch.Generator().manual_seed(5)
+    n = sum(SIZES)
+    inputs = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(n) % 3
+    groups = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
+    return Tensors(
+        train=(inputs, labels, groups), test=(inputs[:8], labels[:8]), partition=ByGroup(), batch_size=4, seed=0
+    )
+
+
+def cnn(gate: Callable[[int], nn.Module] | None = None, **options: object) -> EmnistCNN:
+    torch.manual_seed(0)
+    return EmnistCNN(gate, num_classes=3, image_size=8, widths=(4, 8), hidden=16, **options)
+
+
+def sgd(parameters: object) -> Optimizer:
+    return SGD(parameters, lr=0.1)
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Optimizer], float]] = {
+    "plain": (cnn, sgd, 1),
+    "channel": (lambda: cnn(attention.Channel), sgd, 1),
+    "channel_mlp": (lambda: cnn(attention.ChannelMLP), sgd, 1),
+    "squeeze_excite": (lambda: cnn(attention.SqueezeExcite), sgd, 1),
+    "eca": (lambda: cnn(attention.ECA), sgd, 1),
+    "spatial": (lambda: cnn(attention.Spatial), sgd, 1),
+    "spatial with group norm": (lambda: cnn(lambda c: attention.Spatial(c, norm="group")), sgd, 1),
+    "spatial with batch norm": (lambda: cnn(lambda c: attention.Spatial(c, norm="batch")), sgd, 1),
+    "cbam": (lambda: cnn(attention.CBAM), sgd, 1),
+    "global_spatial": (lambda: cnn(attention.GlobalSpatial), sgd, 1),
+    "group norm": (lambda: cnn(norm="group"), sgd, 1),
+    "batch norm": (lambda: cnn(norm="batch"), sgd, 1),
+    "dropout": (lambda: cnn(dropout=0.5), sgd, 1),
+    "softmax regression": (lambda: SoftmaxRegression(num_classes=3, image_size=8), sgd, 1),
+    "momentum, three epochs": (cnn, lambda p: SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01), 3),
+    "adam, two epochs and a half": (cnn, lambda p: Adam(p, lr=0.01), 2.5),
+    "adamw, half an epoch": (cnn, lambda p: AdamW(p, lr=0.01), 0.5),
+}
+NOT_VECTORIZED = {
+    "batch norm": "BatchNorm2d",
+    "dropout": "drops out with p = 0.5",
+    "spatial with batch norm": "BatchNorm2d",
+}
+
+
+def run(case: str, engine: Engine, **trainer: object) -> tuple[torch.Tensor, dict[str, float], list[ClientUpdate]]:
+    """Weights, metrics and updates after two rounds of five of the six clients."""
+    make, optimizer, epochs = CASES[case]
+    updates: list[ClientUpdate] = []
+    loop = FederatedLoop(5, epochs, seed=2, engine=engine)
+    loop.on_update.append(updates.append)
+    module = fit(FederatedModule(make(), mu=0.1, client_optimizer=optimizer), loop, images(), rounds=2, **trainer)
+    metrics = {k: v for k, v in module.round_metrics.items() if not k.endswith(("seconds", "per_second"))}
+    return weights(module), metrics, updates
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_loop_gives_the_references_bits(case: str):
+    expected, metrics, _ = run(case, TrainerEngine())
+    result, same_metrics, _ = run(case, LoopEngine())
+    assert torch.equal(result, expected)
+    assert same_metrics == metrics
+
+
+def test_the_loop_gives_the_references_bits_in_mixed_precision():
+    expected, *_ = run("plain", TrainerEngine(), precision="bf16-mixed")
+    result, *_ = run("plain", LoopEngine(), precision="bf16-mixed")
+    assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 50])
+@pytest.mark.parametrize("case", CASES.keys() - NOT_VECTORIZED.keys())
+def test_a_batched_program_gives_the_same_to_rounding(case: str, block_size: int):
+    expected, metrics, updates = run(case, LoopEngine())
+    result, same_metrics, same_updates = run(case, VectorizedEngine(block_size))
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    assert same_metrics == pytest.approx(metrics, rel=1e-3, abs=1e-6)
+    mine = {(u.task.round, u.task.client): u for u in same_updates}
+    assert len(mine) == len(updates)
+    for update in updates:
+        assert mine[update.task.round, update.task.client].metrics["samples"] == update.metrics["samples"]
+
+
+@pytest.mark.parametrize("case", NOT_VECTORIZED)
+def test_what_cannot_be_right_in_a_batched_program_is_refused(case: str):
+    with pytest.raises(InputError, match=f"{NOT_VECTORIZED[case]}.*use federation.engine LoopEngine"):
+        run(case, VectorizedEngine())
+
+
+def test_a_client_with_a_hook_of_its_own_needs_the_trainer():
+    class Client(ClientModule):
+        def on_train_batch_start(self, batch, batch_idx):
+            self.batches = getattr(self, "batches", 0) + 1
+
+    class Module(FederatedModule):
+        client_class = Client
+
+    with pytest.raises(InputError, match="Client overrides on_train_batch_start.*TrainerEngine"):
+        fit(Module(net()), FederatedLoop(2, seed=0, engine=LoopEngine()))
+    loop = FederatedLoop(2, seed=0, engine=TrainerEngine())
+    fit(Module(net()), loop)
+    assert loop.client.batches > 0
+
+
+def test_a_second_fit_of_a_client_trains_as_the_first():
+    """Reused Trainers have been known not to train their second model."""
+    for engine in (TrainerEngine(), LoopEngine(), VectorizedEngine()):
+        updates: list[ClientUpdate] = []
+        loop = FederatedLoop(6, seed=0, engine=engine)
+        loop.on_update.append(updates.append)
+        fit(loop=loop, rounds=3)
+        starts = {u.task.round: u for u in updates}
+        assert len(updates) == 18
+        assert len(starts) == 3
+        assert all(u.weights.floats.isfinite().all() for u in updates)
+        assert len({u.weights.floats.sum().item() for u in updates}) == 18
