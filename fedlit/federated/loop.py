@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
+from fedlit.allocator import keep_freed_memory
 from fedlit.data.module import FederatedData, data_of
 from fedlit.engines.engine import Engine
 from fedlit.engines.trainer import TrainerEngine
@@ -34,6 +35,7 @@ class FederatedLoop(Callback):
         seed: Seed of cohorts, batch order and dropout; none takes that of ``seed_everything``. The initial weights
             depend on ``seed_everything`` alone and the partition on ``data.seed``.
         engine: How clients are trained; none is ``fedlit.engines.TrainerEngine``.
+        tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class FederatedLoop(Callback):
         local_epochs: float = 1.0,
         seed: int | None = None,
         engine: Engine | None = None,
+        tune_allocator: bool = True,
     ) -> None:
         if clients_per_round < 1:
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}")
@@ -51,6 +54,7 @@ class FederatedLoop(Callback):
         self.local_epochs = local_epochs
         self.seed = seed
         self.engine = engine or TrainerEngine()
+        self.tune_allocator = tune_allocator
         self.client: ClientModule
         self.on_update: list[Callable[[ClientUpdate], None]] = []
 
@@ -64,6 +68,8 @@ class FederatedLoop(Callback):
                 "lower federation.clients_per_round or raise data.num_clients"
             )
         self.seed = resolve_seed(self.seed)
+        if self.tune_allocator:
+            keep_freed_memory()
         data.rounds = Rounds(self, trainer)
         trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # a step is a round
         if isinstance(trainer.precision_plugin, MixedPrecision):

