@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart with any kind of colour vision.
@@ -29,7 +30,7 @@ def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], tit
     figure = _figure(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
     axes = figure.subplots()
     image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
-    axes.set_xticks(range(len(class_names)), class_names, fontsize=7 if len(class_names) <= 36 else 5)
+    _name_classes(axes.xaxis, class_names)
     axes.set_xlabel("class")
     axes.set_ylabel("client" if len(shown) == len(counts) else f"client (first 200 of {len(counts)})")
     figure.colorbar(image, label="samples")
@@ -50,9 +51,8 @@ def confusion_heatmap(confusion: NDArray[np.int64], class_names: Sequence[str], 
     figure = _figure(size + 0.8, size)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
-    fontsize = 8 if len(class_names) <= 12 else 5
-    axes.set_xticks(range(len(class_names)), class_names, fontsize=fontsize)
-    axes.set_yticks(range(len(class_names)), class_names, fontsize=fontsize)
+    _name_classes(axes.xaxis, class_names)
+    _name_classes(axes.yaxis, class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     figure.colorbar(image, label="share of the true class")
@@ -76,7 +76,7 @@ def attention_maps(images: NDArray[np.float32], maps: Mapping[str, NDArray[np.fl
         for column, gate in enumerate(values):
             shown = grid[row, column].imshow(gate, cmap="viridis", vmin=values.min(), vmax=values.max())
         grid[row, 0].set_ylabel(name, fontsize=7)
-        figure.colorbar(shown, ax=list(grid[row]), fraction=0.02)
+        figure.colorbar(shown, ax=list(grid[row]), fraction=0.02, label="gate")
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -105,6 +105,13 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure to a file, its format by the suffix."""
     figure.savefig(path, dpi=150)
+
+
+def _name_classes(axis: Axis, class_names: Sequence[str]) -> None:
+    """A tick for each class, its name upright where it is short."""
+    upright = axis.axis_name == "y" or max(map(len, class_names)) <= 2
+    fontsize = 9 if len(class_names) <= 12 else 7
+    axis.set_ticks(range(len(class_names)), class_names, fontsize=fontsize, rotation=0 if upright else 90)
 
 
 def _figure(width: float, height: float) -> Figure:

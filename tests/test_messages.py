@@ -1,0 +1,54 @@
+"""From jsonargparse's texts to one line. What a user sees is tested in test_cli; here are the corners."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from fedlit.errors import InputError
+from fedlit.messages import KeyedError, explain, mistake, one_line
+
+
+def parser(*options: str) -> ArgumentParser:
+    made = ArgumentParser(add_help=False)
+    for option in options:
+        made.add_argument(f"--{option}")
+    return made
+
+
+def test_our_own_error_is_taken_as_it_is_however_deep() -> None:
+    error = TypeError("outer")
+    error.__cause__ = ValueError("middle")
+    error.__cause__.__cause__ = InputError("alpha must be > 0, got 0; use 0.5")
+    assert mistake(error) is error.__cause__.__cause__
+    assert str(explain("outer", error)) == "alpha must be > 0, got 0; use 0.5"
+
+
+def test_other_errors_are_not_the_users() -> None:
+    assert mistake(ZeroDivisionError("ours")) is None
+
+
+def test_an_outer_parser_puts_its_key_in_front() -> None:
+    inner = KeyedError("alpha must be a number, got big")
+    error = TypeError("outer")
+    error.__cause__ = inner
+    assert str(explain('Parser key "data.partition":\n  anything', error)).startswith("data.partition.alpha must be")
+
+
+def test_few_options_are_all_named_where_none_is_near() -> None:
+    said = str(explain("Option 'zzz' is not accepted", None, parser("alpha", "min_samples")))
+    assert said == "zzz: no such option; there are alpha, min_samples"
+
+
+def test_many_options_are_left_to_help() -> None:
+    many = parser(*(f"option{letter}" for letter in "abcdefghijklmnop"))
+    assert str(explain("Option 'zzz' is not accepted", None, many)) == "zzz: no such option; --help lists what there is"
+
+
+def test_an_unknown_message_keeps_its_words() -> None:
+    assert (
+        str(explain('Parser key "model":\n  something new')) == "model: something new; --help explains every argument"
+    )
+
+
+def test_a_long_message_is_cut() -> None:
+    assert one_line("a\n  b" + "c" * 600, limit=10) == "a bcccc..."
