@@ -268,7 +268,7 @@ def ours() -> Iterator[type]:
                 yield member
 
 
-@pytest.mark.parametrize("part", ours(), ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", list(ours()), ids=lambda part: part.__name__)
 def test_every_argument_of_ours_is_explained(part: type) -> None:
     unexplained = [each.name for each in get_signature_parameters(part, None) if not each.doc]
     assert unexplained == []

@@ -1,0 +1,79 @@
+"""Scalars on disk."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from fedlit.runs import Board, MetricsTable
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_row_a_round_and_a_column_a_scalar(tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "run" / "metrics.csv")
+    table.log_metrics({"a": 1.0}, step=1)
+    table.log_metrics({"a": 2.0, "late": 0.5}, step=2)
+    assert rows(tmp_path / "run" / "metrics.csv") == [
+        {"round": "1", "a": "1.0", "late": ""},
+        {"round": "2", "a": "2.0", "late": "0.5"},
+    ]
+
+
+def test_the_file_is_whole_after_every_round(tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    for round in (1, 2, 3):
+        table.log_metrics({"a": float(round)}, step=round)
+        assert [row["round"] for row in rows(tmp_path / "metrics.csv")] == [str(r + 1) for r in range(round)]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_two_calls_of_a_round_share_its_row(tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    table.log_metrics({"a": 1.0}, step=1)
+    table.log_metrics({"b": 2.0}, step=1)
+    assert rows(tmp_path / "metrics.csv") == [{"round": "1", "a": "1.0", "b": "2.0"}]
+
+
+def test_a_resumed_run_drops_the_rounds_after_its_checkpoint(tmp_path: Path) -> None:
+    killed = MetricsTable(tmp_path / "metrics.csv")
+    for round in (1, 2, 3):
+        killed.log_metrics({"a": round / 10}, step=round)
+    resumed = MetricsTable(tmp_path / "metrics.csv", resume_round=2)
+    resumed.log_metrics({"a": 0.9}, step=3)
+    assert [(row["round"], row["a"]) for row in rows(tmp_path / "metrics.csv")] == [
+        ("1", "0.1"),
+        ("2", "0.2"),
+        ("3", "0.9"),
+    ]
+
+
+def test_a_new_run_starts_its_file_anew(tmp_path: Path) -> None:
+    MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 1.0}, step=1)
+    MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 2.0}, step=5)
+    assert [row["round"] for row in rows(tmp_path / "metrics.csv")] == ["5"]
+
+
+def test_the_board_makes_no_file_before_the_run_begins(tmp_path: Path) -> None:
+    board = Board(tmp_path, name="run")
+    assert not hasattr(board, "experiment")
+    assert list(tmp_path.iterdir()) == []
+    board.save()
+    assert [path.name.split(".")[0] for path in Path(board.log_dir).iterdir()] == ["events"]
+    board.finalize("success")
+
+
+def test_a_board_that_never_began_ends_quietly(tmp_path: Path) -> None:
+    Board(tmp_path, name="run").finalize("failed")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", [None, 0])
+def test_scalars_before_the_first_round_stand_in_row_zero(step: int | None, tmp_path: Path) -> None:
+    MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 1.0}, step=step)
+    assert rows(tmp_path / "metrics.csv") == [{"round": "0", "a": "1.0"}]

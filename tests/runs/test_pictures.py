@@ -1,0 +1,78 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from fedlit.attention import CBAM, Channel, GlobalSpatial, Spatial
+from fedlit.cli import main
+from fedlit.data import MNIST5k
+from fedlit.models import EmnistCNN
+from fedlit.runs.pictures import gate_maps
+
+
+def test_maps_are_the_gates_of_what_reaches_them() -> None:
+    torch.manual_seed(0)
+    net = EmnistCNN(Spatial, widths=(2, 3)).train()
+    x = torch.randn(4, 1, 28, 28)
+    with torch.no_grad():
+        first = net.blocks[0]
+        before = nn.functional.max_pool2d(first.conv(x), 2).relu()  # (4, 2, 14, 14), what the first gate sees
+        expected = first.attention.gate(before)[:, 0].numpy()
+    maps = gate_maps(net, x)
+    assert {name: values.shape for name, values in maps.items()} == {
+        "blocks.0.attention": (4, 14, 14),
+        "blocks.1.attention": (4, 7, 7),
+    }
+    np.testing.assert_allclose(maps["blocks.0.attention"], expected, rtol=1e-6)
+    assert net.training
+    assert not any(module._forward_pre_hooks for module in net.modules())
+
+
+def test_a_map_for_all_images_is_repeated_for_each() -> None:
+    net = nn.Sequential(GlobalSpatial(2, 8) if _takes_size(GlobalSpatial) else GlobalSpatial(2))
+    maps = gate_maps(net, torch.randn(3, 2, 8, 8))["0"]
+    assert maps.shape[0] == 3
+    assert (maps == maps[:1]).all()
+
+
+def test_channel_gates_have_no_map() -> None:
+    assert gate_maps(nn.Sequential(Channel(2)), torch.randn(3, 2, 8, 8)) == {}
+
+
+def test_cbam_shows_its_spatial_half() -> None:
+    net = nn.Sequential(CBAM(2))
+    x = torch.randn(3, 2, 8, 8)
+    cbam = net[0]
+    with torch.no_grad():
+        expected = cbam.spatial.gate(cbam.channel(x))[:, 0].numpy()
+    np.testing.assert_allclose(gate_maps(net, x)["0"], expected, rtol=1e-6)
+
+
+def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
+    words = (
+        "fit --trainer.max_epochs=1 --trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 "
+        "--model.net.attention=fedlit.attention.Spatial --data.num_clients=8 --federation.clients_per_round=2 "
+        f"--federation.local_epochs=0.1 --data.seed=3 --logs={tmp_path}"
+    )
+    assert main(words.split()) == 0
+    run = tmp_path / "default" / "version_0"
+    facts = json.loads((run / "partition.json").read_text())
+    data = MNIST5k(num_clients=8, seed=3)
+    data.setup()
+    assert (facts["seed"], facts["hash"]) == (3, data.partition.hash)
+    assert (facts["smallest"], facts["largest"]) == (500, 500)
+    assert (run / "partition.png").is_file()
+    assert (run / "confusion.png").is_file()
+    board = EventAccumulator(str(run)).Reload()
+    assert set(board.Tags()["images"]) == {"partition", "confusion", "attention"}
+
+
+def _takes_size(module: type[nn.Module]) -> bool:
+    return "size" in module.__init__.__code__.co_varnames

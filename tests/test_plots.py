@@ -1,0 +1,63 @@
+"""Figures hold the numbers that they were given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedlit import plots
+
+
+def test_the_partition_is_drawn_client_by_class() -> None:
+    counts = np.array([[3, 0], [1, 2], [0, 5]])
+    figure = plots.partition_heatmap(counts, ["a", "b"], "title")
+    axes, bar = figure.axes
+    assert np.array_equal(np.asarray(axes.images[0].get_array()), counts)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert (axes.get_title(), axes.get_ylabel(), bar.get_ylabel()) == ("title", "client", "samples")
+
+
+def test_of_many_clients_the_first_200_are_drawn_and_said_to_be() -> None:
+    axes = plots.partition_heatmap(np.ones((836, 2), dtype=np.int64), ["a", "b"]).axes[0]
+    assert np.shape(axes.images[0].get_array()) == (200, 2)
+    assert axes.get_ylabel() == "client (first 200 of 836)"
+
+
+def test_rows_of_the_confusion_matrix_are_shares_of_the_true_class() -> None:
+    confusion = np.array([[3, 1, 0], [0, 4, 4], [0, 0, 0]])  # class c has no samples
+    axes = plots.confusion_heatmap(confusion, ["a", "b", "c"]).axes[0]
+    assert np.array_equal(np.asarray(axes.images[0].get_array()), [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 0]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+
+
+def test_long_class_names_stand_upright_under_the_picture() -> None:
+    axes = plots.confusion_heatmap(np.eye(2, dtype=np.int64), ["cat", "ostrich"]).axes[0]
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
+    assert {label.get_rotation() for label in axes.get_yticklabels()} == {0.0}
+
+
+def test_gates_stand_under_their_images() -> None:
+    images = np.zeros((2, 4, 4), dtype=np.float32)
+    gates = {"first": np.full((2, 2, 2), 0.5, dtype=np.float32), "second": np.ones((2, 1, 1), dtype=np.float32)}
+    figure = plots.attention_maps(images, gates)
+    pictures = [axes for axes in figure.axes if axes.images]
+    assert [np.shape(axes.images[0].get_array()) for axes in pictures] == [(4, 4)] * 2 + [(2, 2)] * 2 + [(1, 1)] * 2
+    assert [axes.get_ylabel() for axes in pictures] == ["", "", "first", "", "second", ""]
+
+
+def test_curves_are_labelled_lines_over_rounds() -> None:
+    table = pd.DataFrame({"round": [1, 2], "global/accuracy": [0.5, 0.75]})
+    axes = plots.curves({"spatial": table, "plain": table}).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["spatial", "plain"]
+    assert np.array_equal(axes.lines[0].get_xydata(), [[1, 0.5], [2, 0.75]])
+    assert len({line.get_color() for line in axes.lines}) == 2
+
+
+def test_a_figure_is_saved_as_its_suffix_says(tmp_path: Path) -> None:
+    figure = plots.partition_heatmap(np.ones((2, 2), dtype=np.int64), ["a", "b"])
+    plots.save(figure, tmp_path / "a.png")
+    plots.save(figure, tmp_path / "a.svg")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes()
