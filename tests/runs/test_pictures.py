@@ -36,7 +36,7 @@ def test_maps_are_the_gates_of_what_reaches_them() -> None:
 
 
 def test_a_map_for_all_images_is_repeated_for_each() -> None:
-    net = nn.Sequential(GlobalSpatial(2, 8) if _takes_size(GlobalSpatial) else GlobalSpatial(2))
+    net = nn.Sequential(GlobalSpatial(2))
     maps = gate_maps(net, torch.randn(3, 2, 8, 8))["0"]
     assert maps.shape[0] == 3
     assert (maps == maps[:1]).all()
@@ -72,7 +72,3 @@ def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
     assert (run / "confusion.png").is_file()
     board = EventAccumulator(str(run)).Reload()
     assert set(board.Tags()["images"]) == {"partition", "confusion", "attention"}
-
-
-def _takes_size(module: type[nn.Module]) -> bool:
-    return "size" in module.__init__.__code__.co_varnames
