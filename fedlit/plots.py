@@ -109,7 +109,9 @@ def save(figure: Figure, path: str | Path) -> None:
 
 def _name_classes(axis: Axis, class_names: Sequence[str]) -> None:
     """A tick for each class, its name upright where it is short."""
-    upright = axis.axis_name == "y" or max(map(len, class_names)) <= 2
+    from matplotlib.axis import YAxis
+
+    upright = isinstance(axis, YAxis) or max(map(len, class_names)) <= 2
     fontsize = 9 if len(class_names) <= 12 else 7
     axis.set_ticks(range(len(class_names)), class_names, fontsize=fontsize, rotation=0 if upright else 90)
 

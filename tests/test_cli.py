@@ -45,6 +45,7 @@ def parse(*words: str) -> Namespace:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FedlitCLI, "_run_subcommand", stop)
+        patch.setattr(sys, "argv", ["fedlit"])
         cli.__init__(["fit", "--trainer.logger=false", *words])  # type: ignore[misc]
     return config[0]
 
@@ -163,7 +164,7 @@ def test_a_part_of_a_checkpoint_is_refused(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: FederatedLoop, *args: object) -> None:
+    def broken(self: FederatedLoop, *args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(FederatedLoop, "setup", broken)

@@ -5,5 +5,6 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.trainer import TrainerEngine
 from fedlit.engines.vectorized import VectorizedEngine
+from fedlit.engines.workers import WorkersEngine
 
-__all__ = ["Engine", "LoopEngine", "TrainerEngine", "VectorizedEngine"]
+__all__ = ["Engine", "LoopEngine", "TrainerEngine", "VectorizedEngine", "WorkersEngine"]

@@ -27,3 +27,6 @@ class Engine(ABC):
             tasks: The clients to train; may be empty.
             trainer: The server's Trainer: its datamodule has the data, its device and precision are the fits'.
         """
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what was kept between rounds; the engine can run again."""

@@ -81,6 +81,12 @@ class FederatedLoop(Callback):
         data_of(trainer).to(trainer.strategy.root_device)
         self.client = module.make_client().to(trainer.strategy.root_device)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.engine.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.engine.close()
+
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank."""
         assert self.seed is not None

@@ -1,7 +1,7 @@
 """FedProx as a user writes it by hand in plain PyTorch: one process of two threads, or two processes of one.
 
-``python -m tests.benchmarks.baselines NAME FOLDER`` runs one of `BASELINES` on the plan in FOLDER and prints a JSON
-line: per round the wall seconds, samples and steps. Nothing of fedlit or Lightning is loaded.
+``python -m tests.benchmarks.baselines NAME FOLDER`` runs one of `contenders.BASELINES` on the plan in FOLDER and
+prints a JSON line: per round the wall seconds, samples and steps. Nothing of fedlit or Lightning is loaded.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.benchmarks.workloads import CLASSES, LEARNING_RATE, MU, SEED, Plan, Workload
-
-BASELINES = ("loop", "loop-channels-last", "processes", "processes-channels-last")
-CORES = 2
+from tests.benchmarks.workloads import CLASSES, CORES, LEARNING_RATE, MU, SEED, Plan, Workload
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,8 @@ def work(
     while True:
         samples, steps = 0, 0
         cohort = pipe.recv()
-        torch._foreach_zero_([p.data for p in weighted.parameters()])
+        for total in weighted.parameters():
+            total.data.zero_()
         for client in cohort:
             x, y = data.client(client)
             net, done = fit(server, x, y, batch, layout)

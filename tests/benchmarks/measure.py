@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class Finished(NamedTuple):
             if line.startswith("{"):
                 found: dict[str, Any] = json.loads(line)
                 return found
-        raise BenchmarkError(f"no result among its output: {self.stdout[-1000:]}")
+        raise BenchmarkError(f"no result in its output: {self.stdout[-1000:]}")
 
 
 def pin(cores: int) -> None:
@@ -52,10 +53,10 @@ def pin(cores: int) -> None:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
-    """Run a command in a session of its own, which ends with it.
+    """Run a command in a session of its own; what is left of the session ends with it.
 
     Raises:
-        BenchmarkError: When its status is not 0, or it takes longer than ``TIMEOUT_S``.
+        BenchmarkError: When its status is not 0; after ``TIMEOUT_S`` it is killed.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
@@ -67,25 +68,50 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
             cwd=ROOT,
             start_new_session=True,
         )
-        peak_bytes = 0
-        try:
-            while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-                if time.perf_counter() - started > TIMEOUT_S:
-                    raise BenchmarkError(f"not done after {TIMEOUT_S} s")
-                peak_bytes = max(peak_bytes, _pss_bytes(process.pid))
-                time.sleep(SAMPLE_EVERY_S if time.perf_counter() - started > 1 else 0.005)
+        with Watch(process.pid) as watch:
+            _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(ended[1])
-        finally:
-            _end(process.pid)
+        process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         errors.seek(0)
         if process.returncode != 0:
             raise BenchmarkError(f"status {process.returncode}: {errors.read()[-2000:]}")
-        return Finished(output.read(), seconds, (peak_bytes or ended[2].ru_maxrss * 1024) / 1e6)
+        return Finished(output.read(), seconds, (watch.peak_bytes or usage.ru_maxrss * 1024) / 1e6)
 
 
-def _pss_bytes(session: int) -> int:
+class Watch:
+    """Samples the memory of a session's processes in a thread, and ends them all on leaving or after ``TIMEOUT_S``."""
+
+    def __init__(self, session: int) -> None:
+        self.peak_bytes = 0
+        self._session = session
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._left.set()
+        self._thread.join()
+        self._kill()
+
+    def _sample(self) -> None:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self._left.wait(SAMPLE_EVERY_S):
+            self.peak_bytes = max(self.peak_bytes, pss_bytes(self._session))
+            if time.monotonic() > deadline:
+                self._kill()
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._session, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def pss_bytes(session: int) -> int:
     """Proportional set size of all processes of a session; 0 where the system does not tell."""
     total_kb = 0
     for entry in os.scandir("/proc") if Path("/proc").is_dir() else ():
@@ -96,10 +122,3 @@ def _pss_bytes(session: int) -> int:
         except (OSError, StopIteration):  # it has just ended
             continue
     return total_kb * 1024
-
-
-def _end(session: int) -> None:
-    try:
-        os.killpg(session, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -35,7 +35,7 @@ def write_data(workload: Workload, path: Path) -> None:
 
 
 def engines() -> list[str]:
-    """Names of the engines that fedlit exports and that can be made without arguments."""
+    """Names of the engines that fedlit exports."""
     exported = inspect.getmembers(fedlit.engines, inspect.isclass)
     return [name for name, cls in exported if issubclass(cls, fedlit.engines.Engine) and not inspect.isabstract(cls)]
 

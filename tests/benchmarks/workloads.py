@@ -15,6 +15,8 @@ LEARNING_RATE = 0.01
 MU = 0.01
 CLASSES = 47
 WARMUP_ROUNDS = 1
+#: All contenders are kept to as many, and those written by hand use as many.
+CORES = 2
 
 
 @dataclass(frozen=True)

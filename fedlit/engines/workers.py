@@ -1,0 +1,235 @@
+"""Every core of a CPU: clients fitted side by side in forked worker processes of one thread each."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import NamedTuple
+
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from fedlit.engines.engine import Engine
+from fedlit.engines.loop import LoopEngine
+from fedlit.errors import InputError
+from fedlit.federated.client import ClientModule
+from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+
+#: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
+DEPTH = 2
+
+
+class WorkersEngine(Engine):
+    """Runs another engine in worker processes, forked at the first round and kept.
+
+    Convolutions of a small batch do not fill more than a core or two, so a process a core trains faster than a thread
+    a core. A fork shares the data and everything imported with its parent, so a worker starts in milliseconds and
+    needs memory for its own activations only. Clients are handed out as workers get free, and their updates are
+    yielded in the order of the tasks: the result does not depend on the number of workers.
+
+    For CPUs, on systems that fork (not Windows).
+
+    Args:
+        engine: What a worker runs; none is ``LoopEngine``.
+        workers: Number of processes; none is one for each core that this process may use.
+        block_size: Clients handed out at a time, for an engine that trains several together.
+    """
+
+    def __init__(self, engine: Engine | None = None, workers: int | None = None, block_size: int = 1) -> None:
+        if workers is not None and workers < 1:
+            raise InputError(f"workers must be at least 1, got {workers}; leave it out for one a core")
+        if block_size < 1:
+            raise InputError(f"block_size must be at least 1, got {block_size}")
+        self.engine = engine or LoopEngine()
+        self.workers = workers or available_cores()
+        self.block_size = block_size
+        self._pool: _Pool | None = None
+
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+        if trainer.strategy.root_device.type != "cpu":
+            raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
+        if self._pool is None or self._pool.client is not client:
+            self.close()
+            self._pool = _Pool(self.engine, self.workers, self.block_size, client, trainer)
+        try:
+            yield from self._pool.run([tasks[i : i + self.block_size] for i in range(0, len(tasks), self.block_size)])
+        except BaseException:
+            self.close()  # answers of this round must not be taken for the next one's
+            raise
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Reply(NamedTuple):
+    """What a worker says of a block; the weights are in shared memory."""
+
+    fits: list[tuple[ClientTask, dict[str, float]]]
+    error: str = ""
+
+
+class _Pool:
+    """Workers for one client module, and the broadcast that they read."""
+
+    def __init__(self, engine: Engine, workers: int, block_size: int, client: ClientModule, trainer: Trainer) -> None:
+        self.client = client
+        self._broadcast = _shared(client.broadcast)
+        self._workers: list[_Worker] = []
+        for _ in range(workers):
+            others = [worker.pipe for worker in self._workers]
+            self._workers.append(_Worker(engine, block_size, client, trainer, self._broadcast, others))
+
+    def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientUpdate]:
+        """Fit the blocks and yield their updates in order, holding back no more than a few blocks a worker."""
+        _copy(self.client.broadcast, self._broadcast)
+        todo = deque(enumerate(blocks))
+        done: dict[int, list[ClientUpdate]] = {}
+        for turn in range(len(blocks)):
+            while True:
+                for worker in self._workers * DEPTH:
+                    if todo and worker.has_room and todo[0][0] < turn + 2 * DEPTH * len(self._workers):
+                        worker.hand_out(*todo.popleft())
+                if turn in done:
+                    break
+                busy = {worker.pipe: worker for worker in self._workers if worker.is_busy}
+                for pipe in wait(list(busy)):
+                    index, updates = busy[pipe].take()  # type: ignore[index]
+                    done[index] = updates
+            yield from done.pop(turn)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+
+class _Worker:
+    """The parent's end of a worker process."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        block_size: int,
+        client: ClientModule,
+        trainer: Trainer,
+        broadcast: Weights,
+        others: list[Connection],
+    ) -> None:
+        self._results = [[_shared(broadcast) for _ in range(block_size)] for _ in range(DEPTH)]
+        self._free = deque(range(DEPTH))
+        self._held: deque[tuple[int, int, Sequence[ClientTask]]] = deque()  # slot, index, block
+        self.pipe, theirs = get_context("fork").Pipe()
+        arguments = (theirs, [self.pipe, *others], engine, client, trainer, broadcast, self._results)
+        self._process = ForkProcess(target=_work, args=arguments, daemon=True)
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads that hold locks across a fork. The worker touches none that another thread
+            # of the parent may hold: it computes, writes to shared memory and answers through its own pipe.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        theirs.close()
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self._free)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._held)
+
+    def hand_out(self, index: int, block: Sequence[ClientTask]) -> None:
+        """Give the worker a block to fit."""
+        slot = self._free.popleft()
+        self._held.append((slot, index, block))
+        self.pipe.send((slot, list(block)))
+
+    def take(self) -> tuple[int, list[ClientUpdate]]:
+        """The updates of the oldest block that the worker holds, and that block's index."""
+        slot, index, block = self._held.popleft()
+        names = ", ".join(str(task.client) for task in block)
+        try:
+            reply: _Reply = self.pipe.recv()
+        except (EOFError, ConnectionResetError) as lost:
+            self._process.join()
+            status = self._process.exitcode
+            raise RuntimeError(f"the worker that trained client {names} died with exit status {status}") from lost
+        if reply.error:
+            raise RuntimeError(f"training client {names} failed in a worker:\n{reply.error}")
+        updates = [
+            ClientUpdate(task, Weights(*(tensor.clone() for tensor in result)), metrics)
+            for (task, metrics), result in zip(reply.fits, self._results[slot], strict=False)
+        ]
+        self._free.append(slot)
+        return index, updates
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _work(
+    pipe: Connection,
+    parents_ends: list[Connection],
+    engine: Engine,
+    client: ClientModule,
+    trainer: Trainer,
+    broadcast: Weights,
+    results: list[list[Weights]],
+) -> None:
+    """A worker's life: fit what the pipe brings until the parent closes it or dies."""
+    for end in parents_ends:
+        end.close()  # while any process holds one, the death of the parent would not be heard
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(True)
+    while True:
+        try:
+            slot, block = pipe.recv()
+        except EOFError:
+            break
+        reply = _Reply([])
+        try:
+            client.receive(broadcast)
+            for update, result in zip(engine.run(client, block, trainer), results[slot], strict=False):
+                _copy(update.weights, result)
+                reply.fits.append((update.task, dict(update.metrics)))
+        except Exception:
+            reply = _Reply([], traceback.format_exc())
+        try:
+            pipe.send(reply)
+        except BrokenPipeError:
+            break
+    os._exit(0)  # nothing of the parent's that was inherited is to be run or flushed twice
+
+
+def _shared(like: Weights) -> Weights:
+    """Tensors like those given, in memory that forks share (anonymous: no limit of /dev/shm applies)."""
+    return Weights(*(_shared_tensor(tensor) for tensor in like))
+
+
+def _shared_tensor(like: Tensor) -> Tensor:
+    if not like.numel():
+        return torch.empty_like(like)
+    return torch.frombuffer(mmap.mmap(-1, like.nbytes), dtype=like.dtype)
+
+
+def _copy(source: Weights, target: Weights) -> None:
+    for theirs, ours in zip(source, target, strict=True):
+        ours.copy_(theirs)
