@@ -173,7 +173,8 @@ class FedlitCLI(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         checkpoint = str(self.checkpoint) if self.checkpoint else None
         # Checkpoints are data, not code.
-        return {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": checkpoint, "weights_only": True}
+        kwargs = {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": checkpoint, "weights_only": True}
+        return {**kwargs, "verbose": False} if subcommand == "test" else kwargs  # we print a fuller table
 
     def after_test(self) -> None:
         write_test(self.trainer, self._results_folder())

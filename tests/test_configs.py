@@ -38,7 +38,7 @@ def test_configs_of_the_grid_differ_in_their_name_only(variant: str, partition: 
 
     expected = read("plain_iid")
     if name := ATTENTION[variant]:
-        expected["model"]["net"] = {"init_args": {"attention": f"fedlit.attention.{name}"}}
+        expected["model"] = {"net": {"init_args": {"attention": f"fedlit.attention.{name}"}}}
     if alpha := ALPHA[partition]:
         skew = {"class_path": "fedlit.data.Dirichlet", "init_args": {"alpha": alpha}}
         expected["data"]["init_args"] = {"partition": skew}

@@ -114,7 +114,7 @@ class Batches:
             yield self.transform(inputs[batch]), targets[batch]
 
     def rows(self, number: int) -> Tensor | None:
-        """Rows of a pass, in its order, on the examples' device, shape (n,); None is all rows in order, where slices need no copy."""
+        """Rows of a pass in its order, on the examples' device, (n,); None is all of them as they stand."""
         rows = self.indices
         if self.order is not None:
             permutation = self.order(number)

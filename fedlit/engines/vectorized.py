@@ -36,9 +36,9 @@ ELEMENTWISE = (
 class VectorizedEngine(Engine):
     """Trains a block of clients as one program: every tensor of the network has the clients as its first dimension.
 
-    For many small clients, where a step's cost is mostly Python and kernel launches: they are paid once a block. A block
-    takes as many steps as its longest client, so clients are blocked by their number of steps. Results equal the
-    other engines' to rounding.
+    For many small clients, where a step's cost is mostly Python and kernel launches: they are paid once a block. A
+    block takes as many steps as its longest client, so clients are blocked by their number of steps. Results equal
+    the other engines' to rounding.
 
     Refused, because they would not be right: BatchNorm (it writes statistics in place), active dropout (its masks
     could not be those of the other engines), optimizers that look at more than one scalar at a time, losses that

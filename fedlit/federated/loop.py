@@ -10,8 +10,8 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from fedlit.allocator import keep_freed_memory
 from fedlit.data.module import FederatedData, data_of
+from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
-from fedlit.engines.trainer import TrainerEngine
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientTask, ClientUpdate
@@ -34,14 +34,16 @@ class FederatedLoop(Callback):
             number of mini-batches, at least one.
         seed: Seed of cohorts, batch order and dropout; none takes that of ``seed_everything``. The initial weights
             depend on ``seed_everything`` alone and the partition on ``data.seed``.
-        engine: How clients are trained; none is ``fedlit.engines.TrainerEngine``.
+        engine: How clients are trained; none picks one by hardware: on a CPU a worker process a core
+            (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
+            ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
     """
 
     def __init__(
         self,
         clients_per_round: int = 10,
-        local_epochs: float = 1.0,
+        local_epochs: float = 2.0,
         seed: int | None = None,
         engine: Engine | None = None,
         tune_allocator: bool = True,
@@ -53,9 +55,10 @@ class FederatedLoop(Callback):
         self.clients_per_round = clients_per_round
         self.local_epochs = local_epochs
         self.seed = seed
-        self.engine = engine or TrainerEngine()
+        self.engine = engine
         self.tune_allocator = tune_allocator
         self.client: ClientModule
+        self.running: Engine
         self.on_update: list[Callable[[ClientUpdate], None]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -80,12 +83,14 @@ class FederatedLoop(Callback):
         module: FederatedModule = pl_module  # type: ignore[assignment]
         data_of(trainer).to(trainer.strategy.root_device)
         self.client = module.make_client().to(trainer.strategy.root_device)
+        self.running = self.engine or auto(self.client, trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.engine.close()
+        self.running.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.engine.close()
+        if hasattr(self, "running"):
+            self.running.close()
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank."""

@@ -45,7 +45,7 @@ class FederatedModule(LightningModule):
         self,
         net: nn.Module,
         mu: float = 0.01,
-        client_optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.05),
+        client_optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1),
         server_optimizer: OptimizerCallable = lambda p: SGD(p, lr=1.0),
         loss: nn.Module | None = None,
     ) -> None:
@@ -59,6 +59,11 @@ class FederatedModule(LightningModule):
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
         self.loss = loss or nn.CrossEntropyLoss()
+        for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
+            try:
+                optimizer(net.parameters())
+            except ValueError as error:
+                raise InputError(f"model.{role}_optimizer: {error}; correct its arguments") from error
         self.layout = Layout.of(net)
         self.round_metrics: dict[str, float] = {}
 
@@ -80,7 +85,7 @@ class FederatedModule(LightningModule):
 
         loop.client.receive(global_model)
         with torch.enable_grad():
-            for update in loop.engine.run(loop.client, cohort, self.trainer):
+            for update in loop.running.run(loop.client, cohort, self.trainer):
                 mean.add(update.weights, update.task.weight)
                 meter.add(update)
                 for listener in loop.on_update:

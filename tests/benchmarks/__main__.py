@@ -36,6 +36,11 @@ from tests.benchmarks.workloads import CORES, W1, W2, quick
 
 #: Columns where the output is a file or a pipe.
 FILE_WIDTH = 160
+#: Title, engine, environment. The default engine may leave the fits to other processes, where no profiler looks.
+PROFILES: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
+    ("A round with the default engine, seen from the main process", (), {}),
+    ("A round with LoopEngine on one thread: what a worker does", ("LoopEngine",), {"OMP_NUM_THREADS": "1"}),
+)
 SECTIONS = ("w1", "w2", "startup", "population")
 
 
@@ -48,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pin(CORES)
     if options.profile:
         with prepared(quick(W1) if options.quick else W1) as (_, folder):
-            console.print(run(python("tests.benchmarks.profile", folder)).stdout, markup=False, highlight=False)
+            for title, engine, environment in PROFILES:
+                console.rule(title)
+                finished = run(python("tests.benchmarks.profile", folder, *engine), environment)
+                console.print(finished.stdout, markup=False, highlight=False, soft_wrap=True)
         return 0
     repeats = options.repeats or (1 if options.quick else 5)
     sheets: list[Sheet] = []
@@ -89,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--only", metavar="NAMES", help="contenders of w1 and w2 beside loop, separated by commas")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too, as they come")
-    parser.add_argument("--profile", action="store_true", help="profile a round of w1 with the default engine instead")
+    parser.add_argument("--profile", action="store_true", help="instead, profile rounds of w1")
     return parser
 
 

@@ -32,7 +32,7 @@ def run(plan: Plan, folder: Path, engine: fedlit.engines.Engine | None, callback
         accelerator="cpu",
         devices=1,
         max_epochs=len(plan.cohorts),
-        callbacks=[FederatedLoop(workload.cohort, engine=engine), callback],
+        callbacks=[FederatedLoop(workload.cohort, local_epochs=1, engine=engine), callback],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

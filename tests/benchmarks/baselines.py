@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from tests.benchmarks.workloads import CLASSES, CORES, LEARNING_RATE, MU, SEED, Plan, Workload
 
+Result = dict[str, list[float]]
+
 
 @dataclass(frozen=True)
 class Data:
@@ -82,7 +84,7 @@ def fit(server: nn.Module, x: Tensor, y: Tensor, batch: int, layout: torch.memor
     return net, steps
 
 
-def one_process(plan: Plan, data: Data, layout: torch.memory_format) -> dict[str, list[float]]:
+def one_process(plan: Plan, data: Data, layout: torch.memory_format) -> Result:
     """Client after client on all cores, then the mean of the state dicts."""
     torch.set_num_threads(CORES)
     server = build(plan.workload).to(memory_format=layout)
@@ -105,7 +107,7 @@ def one_process(plan: Plan, data: Data, layout: torch.memory_format) -> dict[str
     return timed(round_of, plan)
 
 
-def two_processes(plan: Plan, data: Data, layout: torch.memory_format) -> dict[str, list[float]]:
+def two_processes(plan: Plan, data: Data, layout: torch.memory_format) -> Result:
     """Workers of one thread each that live as long as the run; data, model and sums are in shared memory."""
     server = build(plan.workload).to(memory_format=layout).share_memory()
     data.images.share_memory_()
@@ -157,9 +159,11 @@ def work(
         pipe.send((samples, steps))
 
 
-def timed(round_of: Callable[[list[int]], tuple[int, int]], plan: Plan) -> dict[str, list[float]]:
+def timed(round_of: Callable[[list[int]], tuple[int, int]], plan: Plan) -> Result:
     """Run the plan's rounds."""
-    seconds, samples, steps = [], [], []
+    seconds: list[float] = []
+    samples: list[float] = []
+    steps: list[float] = []
     for cohort in plan.cohorts:
         started = time.perf_counter()
         n, done = round_of(cohort)

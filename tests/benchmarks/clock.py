@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -12,6 +13,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from fedlit.federated import FederatedModule
 
 
 class RoundClock(Callback):
@@ -26,27 +29,31 @@ class RoundClock(Callback):
     def __init__(self) -> None:
         self._starts: list[float] = []
         self._rounds: list[dict[str, float]] = []
-        self._calls = self._scalars = 0
         self._server: Optimizer
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._server = trainer.optimizers[0]
+        self._counts = multiprocessing.Array("d", 2)  # calls, scalars stepped: shared with processes forked from here
         self._hook = register_optimizer_step_post_hook(self._count)
 
     def _count(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if optimizer is not self._server:
-            self._calls += 1
-            self._scalars += sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+            scalars = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+            with self._counts.get_lock():
+                self._counts[0] += 1
+                self._counts[1] += scalars
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._starts.append(time.perf_counter())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        mine = torch.tensor([self._calls, self._scalars], dtype=torch.float64, device=pl_module.device)
-        calls, scalars = trainer.strategy.reduce(mine, reduce_op="sum").tolist()
-        model = sum(p.numel() for p in pl_module.net.parameters() if p.requires_grad)
-        self._rounds.append({**pl_module.round_metrics, "calls": calls, "steps": scalars / model})
-        self._calls = self._scalars = 0
+        assert isinstance(pl_module, FederatedModule)
+        with self._counts.get_lock():
+            mine = torch.tensor(self._counts[:], dtype=torch.float64, device=pl_module.device)
+            self._counts[:] = [0, 0]
+        calls, scalars = torch.as_tensor(trainer.strategy.reduce(mine, reduce_op="sum")).tolist()
+        steps = scalars / pl_module.layout.num_trainable
+        self._rounds.append({**pl_module.round_metrics, "calls": calls, "steps": steps})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._hook.remove()

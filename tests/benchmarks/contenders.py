@@ -69,6 +69,7 @@ def fit_command(workload: Workload, folder: Path) -> tuple[str, ...]:
         "data.num_clients": workload.clients,
         "data.batch_size": workload.batch,
         "federation.clients_per_round": workload.cohort,
+        "federation.local_epochs": 1,
         "logs": folder / "logs",
     }
     return python("fedlit", "fit", *(f"--{name}={value}" for name, value in options.items()))

@@ -9,6 +9,7 @@ import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def write_data(workload: Workload, path: Path) -> None:
     rng = np.random.default_rng(SEED)
     num_train = int(workload.sizes.sum())
     rows = num_train + workload.test_size
-    arrays = {
+    arrays: dict[str, Any] = {
         "images": rng.integers(0, 256, (rows, workload.side, workload.side), dtype=np.uint8),
         "labels": rng.integers(0, CLASSES, rows),
         "n_train": np.array(num_train),

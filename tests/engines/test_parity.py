@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 import fedlit.attention as attention
 from fedlit.data import ByGroup, Tensors
-from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.errors import InputError
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
 from fedlit.models import EmnistCNN, SoftmaxRegression
@@ -86,10 +86,27 @@ def test_the_loop_gives_the_references_bits(case: str):
     assert same_metrics == metrics
 
 
-def test_the_loop_gives_the_references_bits_in_mixed_precision():
-    expected, *_ = run("plain", TrainerEngine(), precision="bf16-mixed")
-    result, *_ = run("plain", LoopEngine(), precision="bf16-mixed")
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_workers_give_the_same_bits_however_many(case: str, workers: int):
+    expected, metrics, updates = run(case, LoopEngine())
+    result, same_metrics, same_updates = run(case, WorkersEngine(workers=workers))
     assert torch.equal(result, expected)
+    assert same_metrics == metrics
+    assert [u.task for u in same_updates] == [u.task for u in updates]
+
+
+@pytest.mark.parametrize("engine", [LoopEngine(), WorkersEngine(workers=2)])
+def test_the_bits_are_the_references_in_mixed_precision(engine: Engine):
+    expected, *_ = run("plain", TrainerEngine(), precision="bf16-mixed")
+    result, *_ = run("plain", engine, precision="bf16-mixed")
+    assert torch.equal(result, expected)
+
+
+def test_workers_run_batched_programs():
+    expected, *_ = run("plain", VectorizedEngine(2))
+    result, *_ = run("plain", WorkersEngine(VectorizedEngine(2), workers=2, block_size=2))
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 50])
@@ -107,7 +124,7 @@ def test_a_batched_program_gives_the_same_to_rounding(case: str, block_size: int
 
 @pytest.mark.parametrize("case", NOT_VECTORIZED)
 def test_what_cannot_be_right_in_a_batched_program_is_refused(case: str):
-    with pytest.raises(InputError, match=f"{NOT_VECTORIZED[case]}.*use federation.engine LoopEngine"):
+    with pytest.raises(InputError, match=rf"{NOT_VECTORIZED[case]}.*use federation\.engine LoopEngine"):
         run(case, VectorizedEngine())
 
 
@@ -119,7 +136,7 @@ def test_a_client_with_a_hook_of_its_own_needs_the_trainer():
     class Module(FederatedModule):
         client_class = Client
 
-    with pytest.raises(InputError, match="Client overrides on_train_batch_start.*TrainerEngine"):
+    with pytest.raises(InputError, match=r"Client overrides on_train_batch_start.*TrainerEngine"):
         fit(Module(net()), FederatedLoop(2, seed=0, engine=LoopEngine()))
     loop = FederatedLoop(2, seed=0, engine=TrainerEngine())
     fit(Module(net()), loop)
@@ -128,7 +145,7 @@ def test_a_client_with_a_hook_of_its_own_needs_the_trainer():
 
 def test_a_second_fit_of_a_client_trains_as_the_first():
     """Reused Trainers have been known not to train their second model."""
-    for engine in (TrainerEngine(), LoopEngine(), VectorizedEngine()):
+    for engine in (TrainerEngine(), LoopEngine(), VectorizedEngine(), WorkersEngine()):
         updates: list[ClientUpdate] = []
         loop = FederatedLoop(6, seed=0, engine=engine)
         loop.on_update.append(updates.append)

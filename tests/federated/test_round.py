@@ -65,7 +65,7 @@ def test_a_full_cohort_of_one_full_batch_step_is_one_centralised_step():
     model = net()
     d = data(batch_size=1000)
     module = FederatedModule(copy.deepcopy(model), mu=1.0, client_optimizer=lambda p: SGD(p, lr=0.1))
-    fit(module, FederatedLoop(len(SIZES), seed=0), d, rounds=1)
+    fit(module, FederatedLoop(len(SIZES), 1, seed=0), d, rounds=1)
     F.cross_entropy(model(d.train.inputs), d.train.targets).backward()
     with torch.no_grad():
         for p in model.parameters():
@@ -154,7 +154,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, resume_after: int
 
 def test_round_metrics_are_what_two_clients_say():
     sent: list[ClientUpdate] = []
-    loop = FederatedLoop(2, seed=0)
+    loop = FederatedLoop(2, 1, seed=0)
     loop.on_update.append(sent.append)
     start = net()
     module = fit(FederatedModule(copy.deepcopy(start), mu=0.5), loop, rounds=1)

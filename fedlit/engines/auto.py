@@ -1,0 +1,32 @@
+"""Which engine suits a federation, when none was named."""
+
+from __future__ import annotations
+
+import os
+
+from lightning import Trainer
+from torch.optim import Optimizer
+
+from fedlit.engines.engine import Engine
+from fedlit.engines.loop import LoopEngine, needs_trainer
+from fedlit.engines.trainer import TrainerEngine
+from fedlit.engines.workers import WorkersEngine, available_cores
+from fedlit.federated.client import ClientModule
+
+
+def auto(client: ClientModule, trainer: Trainer) -> Engine:
+    """Choose an engine.
+
+    - ``TrainerEngine`` where a client uses what only a Trainer runs: other hooks, learning-rate schedulers;
+    - ``WorkersEngine`` on a CPU where this rank has more than one core to itself and the system forks;
+    - ``LoopEngine`` otherwise: on a GPU, or on a rank of one core.
+
+    ``VectorizedEngine`` is for the user to choose: it is the fastest for many tiny clients and the slowest for
+    convolutions on a CPU, and its results agree with the others' only to rounding.
+    """
+    if needs_trainer(client) or not isinstance(client.configure_optimizers(), Optimizer):
+        return TrainerEngine()
+    cores = available_cores() // max(1, trainer.num_devices)
+    if trainer.strategy.root_device.type == "cpu" and cores > 1 and hasattr(os, "fork"):
+        return WorkersEngine(workers=cores)
+    return LoopEngine()
