@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 
 
+#: Clients that a picture of a partition shows; of more, the first ones.
+MOST_CLIENTS = 200
+
+
 def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
     """Clients by classes: how many samples of each class each client holds.
 
     Args:
-        counts: (clients, classes) samples; more than 200 clients are shown as the first 200.
+        counts: (clients, classes) samples, at most ``MOST_CLIENTS`` rows are shown.
         class_names: One name a class.
         title: A line above the picture.
     """
-    shown = counts[:200]
+    shown = counts[:MOST_CLIENTS]
     figure = _figure(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
     axes = figure.subplots()
     image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
     _name_classes(axes.xaxis, class_names)
     axes.set_xlabel("class")
-    axes.set_ylabel("client" if len(shown) == len(counts) else f"client (first 200 of {len(counts)})")
+    axes.set_ylabel("client" if len(shown) < MOST_CLIENTS else f"client (the first {MOST_CLIENTS})")
     figure.colorbar(image, label="samples")
     axes.set_title(title, fontsize=9)
     return figure
@@ -104,7 +108,7 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure to a file, its format by the suffix."""
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
 def _name_classes(axis: Axis, class_names: Sequence[str]) -> None:
@@ -116,8 +120,17 @@ def _name_classes(axis: Axis, class_names: Sequence[str]) -> None:
     axis.set_ticks(range(len(class_names)), class_names, fontsize=fontsize, rotation=0 if upright else 90)
 
 
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """A figure as (height, width, 3) pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def _figure(width: float, height: float) -> Figure:
     # Without pyplot: no global state, no display, nothing to close.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")

@@ -22,7 +22,7 @@ def test_the_partition_is_drawn_client_by_class() -> None:
 def test_of_many_clients_the_first_200_are_drawn_and_said_to_be() -> None:
     axes = plots.partition_heatmap(np.ones((836, 2), dtype=np.int64), ["a", "b"]).axes[0]
     assert np.shape(axes.images[0].get_array()) == (200, 2)
-    assert axes.get_ylabel() == "client (first 200 of 836)"
+    assert axes.get_ylabel() == "client (the first 200)"
 
 
 def test_rows_of_the_confusion_matrix_are_shares_of_the_true_class() -> None:

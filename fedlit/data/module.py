@@ -54,7 +54,7 @@ class FederatedData(LightningDataModule, ABC):
         partition: Partitioner | None = None,
         num_clients: int | None = None,
         batch_size: int = 32,
-        eval_batch_size: int = 1024,
+        eval_batch_size: int = 256,
         seed: int | None = None,
     ) -> None:
         super().__init__()

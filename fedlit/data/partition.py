@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class Partition:
             raise InputError(f"client must be in 0..{self.num_clients - 1}, got {k}")
         return self.order[self.offsets[k] : self.offsets[k + 1]]
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hex digits that two partitions share when they give every client the same samples in the same order."""
         digest = hashlib.blake2b(digest_size=8)

@@ -60,11 +60,15 @@ class WorkersEngine(Engine):
         if self._pool is None or self._pool.client is not client:
             self.close()
             self._pool = _Pool(self.engine, self.workers, self.block_size, client, trainer)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the parent averages meanwhile: threads of its own would take the workers' cores
         try:
             yield from self._pool.run([tasks[i : i + self.block_size] for i in range(0, len(tasks), self.block_size)])
         except BaseException:
             self.close()  # answers of this round must not be taken for the next one's
             raise
+        finally:
+            torch.set_num_threads(threads)
 
     def close(self) -> None:
         if self._pool is not None:

@@ -6,17 +6,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from fedlit import plots
-from fedlit.data.module import FederatedData, data_of
+from fedlit.data.module import data_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,20 +26,21 @@ if TYPE_CHECKING:
 
 
 class Pictures(Callback):
-    """Logs the partition at the start, the confusion matrix of the best round, and attention maps now and then.
+    """Logs the partition at the start, the confusion matrix of the best round, and maps of spatial gates.
 
     The partition is also saved as ``partition.png`` and ``partition.json`` (its seed, hash, sizes and repairs), the
-    confusion matrix as ``confusion.png``.
+    confusion matrix as ``confusion.png``. Drawing takes about as long as a small round, so it is not done in each.
 
     Args:
-        every_n_rounds: How often attention maps of spatial gates are drawn; 0 is never.
+        every_n_rounds: How often gates are drawn, and the confusion matrix where it is of a new best round; it is also
+            drawn at the end. 0 is only at the end.
         digits: Number of test images under the gates, always the same ones.
     """
 
-    def __init__(self, every_n_rounds: int = 5, digits: int = 8) -> None:
+    def __init__(self, every_n_rounds: int = 10, digits: int = 8) -> None:
         self.every_n_rounds = every_n_rounds
         self.digits = digits
-        self._best = float("-inf")
+        self._best: dict[str, Any] = {"accuracy": float("-inf"), "round": 0, "confusion": None, "drawn": True}
         self._folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -49,41 +51,52 @@ class Pictures(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder is None:
             return
-        data: FederatedData = data_of(trainer)
+        data = data_of(trainer)
+        partition = data.partition
         facts = {
             "partitioner": type(data.partitioner).__name__,
             "num_clients": data.num_clients,
             "seed": data.seed,
-            "hash": data.partition.hash,
-            "note": data.partition.note,
-            "smallest": int(data.partition.sizes.min()),
-            "largest": int(data.partition.sizes.max()),
+            "hash": partition.hash,
+            "note": partition.note,
+            "smallest": int(partition.sizes.min()),
+            "largest": int(partition.sizes.max()),
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "partition.json").write_text(json.dumps(facts, indent=2) + "\n")
         if trainer.global_step > 0:  # resumed: the picture is there
             return
-        counts = data.partition.label_counts(data.train.targets.cpu().numpy(), data.num_classes)
-        title = (
-            f"{facts['partitioner']}, {data.num_clients} clients of {facts['smallest']} to {facts['largest']} samples"
-        )
+        labels = data.train.targets.cpu().numpy()
+        shown = range(min(data.num_clients, plots.MOST_CLIENTS))
+        counts = np.stack([np.bincount(labels[partition.client(k)], minlength=data.num_classes) for k in shown])
+        title = "{partitioner}, {num_clients} clients of {smallest} to {largest} samples".format(**facts)
         self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title), save=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
-        if self._folder is None:
-            return
-        accuracy = float(trainer.callback_metrics.get("global/accuracy", torch.tensor(float("-inf"))))
-        if accuracy > self._best:
-            self._best = accuracy
-            names = data_of(trainer).class_names
-            title = f"round {trainer.global_step}, accuracy {accuracy:.4f}"
-            confusion = pl_module.confusion_matrix.cpu().numpy()
-            self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title), save=True)
-        if self.every_n_rounds and (trainer.global_step % self.every_n_rounds == 0 or trainer.global_step == 1):
+        accuracy = float(trainer.callback_metrics.get("global/accuracy", float("-inf")))
+        if accuracy > self._best["accuracy"]:
+            confusion = pl_module.confusion_matrix.cpu()
+            self._best = {"accuracy": accuracy, "round": trainer.global_step, "confusion": confusion, "drawn": False}
+        if self._folder and self.every_n_rounds and trainer.global_step % self.every_n_rounds == 0:
+            self._confusion(trainer)
             self._attention(trainer, pl_module)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._folder:
+            self._confusion(trainer)
+            if not self.every_n_rounds or trainer.global_step % self.every_n_rounds:
+                self._attention(trainer, pl_module)
+
+    def _confusion(self, trainer: Trainer) -> None:
+        if self._best["drawn"]:
+            return
+        title = "round {round}, accuracy {accuracy:.4f}".format(**self._best)
+        confusion = self._best["confusion"].numpy()
+        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, data_of(trainer).class_names, title), True)
+        self._best["drawn"] = True
+
     def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data: FederatedData = data_of(trainer)
+        data = data_of(trainer)
         # Images from the whole test set, evenly spaced: as many classes as can be, and always the same.
         chosen = torch.linspace(0, len(data.test) - 1, self.digits).long()
         inputs = data.transform(data.test.inputs[chosen])
@@ -95,18 +108,19 @@ class Pictures(Callback):
             figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
             self._show(trainer, "attention", figure)
 
-    def state_dict(self) -> dict[str, float]:
-        return {"best": self._best}
+    def state_dict(self) -> dict[str, Any]:
+        return self._best
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self._best = state_dict["best"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = dict(state_dict)
 
     def _show(self, trainer: Trainer, tag: str, figure: Figure, save: bool = False) -> None:
+        pixels = plots.pixels(figure)
         if save and self._folder is not None:
-            plots.save(figure, self._folder / f"{tag}.png")
+            Image.fromarray(pixels).save(self._folder / f"{tag}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(tag, _pixels(figure), trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
 
 
 @torch.no_grad()
@@ -145,11 +159,3 @@ def _evaluating(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         net.train(training)
-
-
-def _pixels(figure: Figure) -> NDArray[np.uint8]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
