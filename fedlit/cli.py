@@ -13,12 +13,13 @@ import lightning
 import torch
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.messages import explain, mistake, one_line
+from fedlit.messages import explain, lost_rank, mistake, one_line
 from fedlit.runs import Board, MetricsTable, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import METRICS, find_checkpoint, run_of
@@ -221,7 +222,7 @@ def main(args: ArgsType = None) -> int:
     """Run a command; a mistake of the user's is one line on stderr.
 
     Returns:
-        0 when done, 2 for a mistake in the input, 130 when stopped by Ctrl-C.
+        0 when done, 1 when another rank was lost, 2 for a mistake in the input, 130 when stopped by Ctrl-C.
     """
     warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
     for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
@@ -230,6 +231,12 @@ def main(args: ArgsType = None) -> int:
         FedlitCLI(args)
     except Exception as error:
         told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)
+        if told is None and lost_rank(error):
+            sys.stderr.write(
+                f"fedlit: error: rank {rank_zero_only.rank} lost contact with another rank: {one_line(str(error))}; "
+                "the checkpoint of the last finished round is whole, go on with --ckpt_path last\n"
+            )
+            return 1
         if told is None:
             raise
         sys.stderr.write(f"fedlit: error: {one_line(str(told))}\n")

@@ -9,6 +9,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch.distributed as dist
+
 from fedlit.errors import InputError
 
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
@@ -147,3 +149,10 @@ def _near(word: str, options: Iterable[str], prefix: str = "", many: str = "") -
     if many or len(options) > 12:
         return f"; {many or '--help lists what there is'}"
     return f"; there are {', '.join(options)}"
+
+
+def lost_rank(error: Exception) -> bool:
+    """Whether an error says that a process at the other end of a collective has gone (gloo or NCCL)."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and ("gloo" in str(error) or "by peer" in str(error))

@@ -1,11 +1,14 @@
-"""Two ranks compute what one process computes."""
+"""Many ranks compute what one process computes, on one machine or several, and a lost rank ends the run."""
 
 from __future__ import annotations
 
 import csv
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,38 +21,96 @@ COMMAND = (
 ).split()
 
 
-def run(logs: Path, *more: str) -> Path:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "fedlit", *COMMAND, "--logs", str(logs), *more],
-        check=True,
-        env=environment,
+def start(logs: Path, *more: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A real ``fedlit fit`` with one thread a rank, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, *through, "-m", "fedlit", *COMMAND, "--logs", str(logs), *more],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         cwd=logs,
-        timeout=300,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    return logs / "ranks" / "version_0"
+
+
+def finish(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """The same bits in the weights; scalars equal to the rounding of sums over ranks."""
+    runs = [logs / "ranks" / "version_0" for logs in (one, other)]
+    a, b = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in runs)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+    tables = [list(csv.DictReader((run / "metrics.csv").read_text().splitlines())) for run in runs]
+    for row_a, row_b in zip(*tables, strict=True):
+        for exact in ("round", "round/samples", "global/accuracy"):
+            assert row_a[exact] == row_b[exact]
+        for rounded in ("global/loss", "drift/cosine", "drift/mean"):
+            assert float(row_a[rounded]) == pytest.approx(float(row_b[rounded]), rel=1e-4)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("clients", [5, 1])
 def test_two_ranks_end_with_the_bits_of_one_process(tmp_path: Path, clients: int):
     one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
+    for logs in (one, two):
+        logs.mkdir()
     cohort = ("--federation.clients_per_round", str(clients))
-    alone = run(one, *cohort)
-    together = run(two, *cohort, "--trainer.devices", "2", "--trainer.strategy", "ddp")
-    a, b = (
-        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for folder in (alone, together)
-    )
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-    rows_a, rows_b = (
-        list(csv.DictReader((folder / "metrics.csv").read_text().splitlines())) for folder in (alone, together)
-    )
-    assert [row["round/samples"] for row in rows_a] == [row["round/samples"] for row in rows_b]
-    for row_a, row_b in zip(rows_a, rows_b, strict=True):
-        assert row_a["global/accuracy"] == row_b["global/accuracy"]
-        assert float(row_a["global/loss"]) == pytest.approx(float(row_b["global/loss"]), rel=1e-5)
-        assert float(row_a["drift/cosine"]) == pytest.approx(float(row_b["drift/cosine"]), rel=1e-4)
+    finish(start(one, *cohort))
+    finish(start(two, *cohort, "--trainer.devices", "2", "--trainer.strategy", "ddp"))
+    assert_same(one, two)
+
+
+def test_two_machines_end_with_the_bits_of_one_process(tmp_path: Path):
+    """Two agents of torchrun on loopback stand for two machines."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for logs in (one, two):
+        logs.mkdir()
+    finish(start(one))
+    torchrun = ("-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1")
+    meet = ("--master_addr", "127.0.0.1", "--master_port", str(free_port()))
+    ranks = ("--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.strategy", "ddp")
+    finish(*[start(two, *ranks, through=(*torchrun, *meet, "--node_rank", str(node))) for node in range(2)])
+    assert_same(one, two)
+
+
+def test_a_lost_rank_ends_the_run_with_an_error_and_an_intact_checkpoint(tmp_path: Path):
+    process = start(tmp_path, "--trainer.max_epochs", "500", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    checkpoint = tmp_path / "ranks" / "version_0" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 240
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (rank_1,) = children_of(process.pid)
+    os.kill(rank_1, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in err
+    assert "rank" in err
+    assert torch.load(checkpoint, weights_only=True)["global_step"] >= 1
+
+
+def children_of(pid: int) -> list[int]:
+    """Ranks that a rank has started: children that run fedlit, not its forked workers, which have its command line."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            environment = (stat.parent / "environ").read_bytes()
+        except OSError:
+            continue
+        if parent == pid and b"LOCAL_RANK=1" in environment:
+            found.append(int(stat.parent.name))
+    return found

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lightning import Trainer
+from lightning.pytorch.loops import _FitLoop, _TrainingEpochLoop
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch.amp.grad_scaler import GradScaler
 
 from fedlit.data.module import data_of
 from fedlit.engines.engine import Engine
@@ -19,16 +22,19 @@ from fedlit.federated.records import ClientTask, ClientUpdate
 class TrainerEngine(Engine):
     """One ``Trainer.fit`` per client, on the server's device and in its precision.
 
-    Everything of Lightning works inside a client: its hooks, gradient scaling, callbacks of a ``ClientModule``. The
-    other engines are measured against this one.
+    A Trainer is made once a round (making one costs as much as a small fit) and given new loops for each client, so
+    that nothing of one fit reaches the next. Everything of Lightning works inside a client: its hooks, gradient
+    scaling, callbacks of a ``ClientModule``. The other engines are measured against this one.
     """
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+        with _quiet():
+            fit = inner_trainer(trainer)
         for task in tasks:
             client.start(task)
+            renew(fit, task.steps)
             batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
             with _quiet():
-                fit = inner_trainer(trainer, task.steps)
                 try:
                     fit.fit(client, train_dataloaders=batches)
                 except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
@@ -36,8 +42,8 @@ class TrainerEngine(Engine):
             yield client.finish(task)
 
 
-def inner_trainer(outer: Trainer, steps: int) -> Trainer:
-    """A Trainer for ``steps`` mini-batches on the outer one's device and in its precision, that keeps to itself."""
+def inner_trainer(outer: Trainer) -> Trainer:
+    """A Trainer on the outer one's device and in its precision, that keeps to itself; to be renewed before each fit."""
     device = outer.strategy.root_device
     return Trainer(
         accelerator=device.type,
@@ -45,12 +51,21 @@ def inner_trainer(outer: Trainer, steps: int) -> Trainer:
         strategy=SingleDeviceStrategy(device),
         plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
         precision=outer.precision,
-        max_steps=steps,
+        max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def renew(trainer: Trainer, steps: int) -> None:
+    """Make a Trainer as new, for a fit of ``steps`` mini-batches: fresh loops, and a fresh gradient scaler if any."""
+    trainer.fit_loop = _FitLoop(trainer, max_epochs=-1)
+    trainer.fit_loop.epoch_loop = _TrainingEpochLoop(trainer, max_steps=steps)
+    plugin = trainer.precision_plugin
+    if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+        plugin.scaler = GradScaler(trainer.strategy.root_device.type)
 
 
 @contextmanager
