@@ -34,6 +34,21 @@ def rng(seed: int, purpose: str, *index: int) -> np.random.Generator:
     return np.random.default_rng(address(seed, purpose, *index))
 
 
+def reseed(device: torch.device, seed: int) -> None:
+    """Seed the generator that layers such as dropout draw from on a device.
+
+    Not ``torch.manual_seed``: on a machine without a GPU that queues a call for each device kind that might come up
+    later, with a formatted stack trace, each time; it takes longer than a small fit and is never freed.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    elif device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def resolve_seed(seed: int | None) -> int:
     """``seed`` itself, or for ``None`` the seed of ``lightning.seed_everything`` (0 where it was never called)."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed

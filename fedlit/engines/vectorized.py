@@ -48,7 +48,7 @@ class VectorizedEngine(Engine):
         block_size: Clients to a block, at least 1; memory grows with it.
     """
 
-    def __init__(self, block_size: int = 50) -> None:
+    def __init__(self, block_size: int = 100) -> None:
         if block_size < 1:
             raise InputError(f"block_size must be at least 1, got {block_size}")
         self.block_size = block_size
@@ -117,7 +117,9 @@ def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Train
             )
         for name, parameter in trainable.items():
             gradient = gradients[name]
-            parameter.grad = gradient if mu == 0 else gradient.add(parameter.detach() - anchor[name], alpha=mu)
+            if mu and step:  # at the anchor, the first step, the proximal gradient is zero
+                gradient.add_(parameter.detach() - anchor[name], alpha=mu)
+            parameter.grad = gradient
         optimizer.step()
         losses.append(loss)
         hits.append(hit)

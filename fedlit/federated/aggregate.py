@@ -9,6 +9,10 @@ from torch import Tensor
 from fedlit.federated.records import Weights
 
 
+#: Scalars summed at a time: the operands of a step then fit a core's cache.
+CHUNK = 16_384
+
+
 class WeightedMean:
     """Running weighted mean of flat states, in one model's worth of memory.
 
@@ -31,7 +35,7 @@ class WeightedMean:
 
     def add(self, weights: Weights, weight: float) -> None:
         """Add one client's state with its weight, > 0."""
-        self._add(weights.floats.to(self._high.device, torch.float64).mul(weight))
+        self._add(weights.floats.to(self._high.device), weight)
         torch.maximum(self._counts, weights.counts, out=self._counts)
         self.weight += weight
 
@@ -57,8 +61,11 @@ class WeightedMean:
             return self._like
         return Weights(((self._high + self._low) / self.weight).to(self._like.floats), self._counts)
 
-    def _add(self, x: Tensor) -> None:
-        total = self._high + x  # (P,)
-        x_rounded = total - self._high
-        self._low += (self._high - (total - x_rounded)) + (x - x_rounded)
-        self._high = total
+    def _add(self, x: Tensor, weight: float = 1.0) -> None:
+        for part, high, low in zip(x.split(CHUNK), self._high.split(CHUNK), self._low.split(CHUNK), strict=True):
+            term = part.double().mul_(weight)  # (CHUNK,); exact for float32 and weights below 2**29
+            total = high + term
+            rounded = total - high  # what of the term arrived in the total
+            term -= rounded
+            low += term.add_(high - (total - rounded))
+            high.copy_(total)

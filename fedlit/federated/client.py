@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import Layout, read, write
-from fedlit.seeding import address
+from fedlit.seeding import address, reseed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -53,7 +53,7 @@ class ClientModule(LightningModule):
     def start(self, task: ClientTask) -> None:
         """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
         write(self.net, self.layout, self.broadcast)
-        torch.manual_seed(address(task.seed, "fit", task.round, task.client))
+        reseed(self.broadcast.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._samples = 0
