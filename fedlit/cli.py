@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,6 @@ import lightning
 import torch
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fedlit.data.module import FederatedData
@@ -108,7 +109,7 @@ class FedlitCLI(LightningCLI):
         parser.add_argument(
             "--name", type=str | None, default=None, help="Name of the run; by default that of the last config file."
         )
-        parser.add_argument("--logs", type=str, default="logs", help="Folder of all runs: LOGS/NAME/version_N.")
+        parser.add_argument("--logs_dir", type=str, default="logs", help="Folder of all runs: LOGS_DIR/NAME/version_N.")
         parser.add_lightning_class_args(FederatedLoop, "federation")
         parser.set_defaults({"model.net": {"class_path": "fedlit.models.EmnistCNN"}, "data": "fedlit.data.MNIST5k"})
         for of_data in ("num_classes", "in_channels"):
@@ -129,7 +130,7 @@ class FedlitCLI(LightningCLI):
         section = self.config[self.subcommand]
         self.checkpoint: Path | None = None
         if section.ckpt_path in ("last", "best"):
-            self.checkpoint = find_checkpoint(section.logs, self.run_name, section.ckpt_path)
+            self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path)
         elif section.ckpt_path:
             self.checkpoint = Path(section.ckpt_path)
             if not self.checkpoint.is_file():
@@ -149,8 +150,8 @@ class FedlitCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         loggers: Any = False
         if self.subcommand == "fit":
-            loggers = self._loggers(section.logs)
-            log = RunLog(section.logs, self._command, self._hparams())
+            loggers = self._loggers(section.logs_dir)
+            log = RunLog(section.logs_dir, self._command, self._hparams())
             self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), log, *checkpoints()]
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
@@ -167,7 +168,7 @@ class FedlitCLI(LightningCLI):
         """The run's choices, flat: everything but how the Trainer is run."""
         self._dump_config()
         sections = {key: self.config_dump[key] for key in ("model", "data", "federation", "seed_everything")}
-        return {**_flat(sections), "max_epochs": self.config_dump["trainer"]["max_epochs"]}
+        return {**_shortened(_flat(sections)), "rounds": self.config_dump["trainer"]["max_epochs"]}
 
     # --- what each command does --------------------------------------------------------------------------------------
 
@@ -210,12 +211,19 @@ def _attribute(name: str) -> Any:
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as one level of dotted keys, without the ``init_args`` level."""
+    """A nested config as one level of dotted keys; a class stands under its parent's key, by its name."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        path = prefix if key == "init_args" else f"{prefix}.{key}".strip(".")
+        path = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".strip(".")
         flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
     return flat
+
+
+def _shortened(flat: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys by their last word where no other key ends in it, class paths by the class."""
+    words = Counter(key.rpartition(".")[2] for key in flat)
+    short = {key: word if words[word := key.rpartition(".")[2]] == 1 else key for key in flat}
+    return {short[k]: v.rpartition(".")[2] if isinstance(v, str) else v for k, v in flat.items()}
 
 
 def main(args: ArgsType = None) -> int:
@@ -233,7 +241,7 @@ def main(args: ArgsType = None) -> int:
         told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)
         if told is None and lost_rank(error):
             sys.stderr.write(
-                f"fedlit: error: rank {rank_zero_only.rank} lost contact with another rank: {one_line(str(error))}; "
+                f"fedlit: error: rank {os.environ.get('RANK', os.environ.get('LOCAL_RANK', 0))} lost contact with another rank: {one_line(str(error))}; "
                 "the checkpoint of the last finished round is whole, go on with --ckpt_path last\n"
             )
             return 1

@@ -236,7 +236,7 @@ def test_a_printed_config_runs_as_it_stands(words: list[str], capsys: pytest.Cap
 def test_a_run_is_named_after_its_last_config(words: list[str], name: str) -> None:
     Path("first.yaml").write_text("model:\n  mu: 0.1")
     Path("second.yaml").write_text("model:\n  mu: 0.2")
-    assert main(["fit", *TINY, "--logs=elsewhere", *words]) == 0
+    assert main(["fit", *TINY, "--logs_dir=elsewhere", *words]) == 0
     assert [path.name for path in Path("elsewhere").iterdir()] == [name]
     assert Path(f"elsewhere/{name}/version_0/config.yaml").is_file()
 

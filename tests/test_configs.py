@@ -50,7 +50,7 @@ def test_a_config_runs_for_a_round(config: Path, tmp_path: Path, request: pytest
     if "EMNIST" in config.read_text():
         request.getfixturevalue("real_data")
     little = ["--trainer.max_epochs=1", "--federation.clients_per_round=2", "--federation.local_epochs=0.1"]
-    assert main(["fit", "--config", str(config), f"--logs={tmp_path}", "--trainer.accelerator=cpu", *little]) == 0
+    assert main(["fit", "--config", str(config), f"--logs_dir={tmp_path}", "--trainer.accelerator=cpu", *little]) == 0
     run = tmp_path / config.stem / "version_0"
     assert list(pd.read_csv(run / "metrics.csv")["round"]) == [1]
     assert yaml.safe_load((run / "config.yaml").read_text())["name"] is None
@@ -58,5 +58,5 @@ def test_a_config_runs_for_a_round(config: Path, tmp_path: Path, request: pytest
 
 def test_smoke_runs_as_it_stands(tmp_path: Path) -> None:
     smoke = next(config for config in CONFIGS if config.stem == "smoke")
-    assert main(["fit", "--config", str(smoke), f"--logs={tmp_path}"]) == 0
+    assert main(["fit", "--config", str(smoke), f"--logs_dir={tmp_path}"]) == 0
     assert list(pd.read_csv(tmp_path / "smoke" / "version_0" / "metrics.csv")["round"]) == [1, 2]

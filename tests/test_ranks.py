@@ -24,7 +24,7 @@ COMMAND = (
 def start(logs: Path, *more: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """A real ``fedlit fit`` with one thread a rank, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, *through, "-m", "fedlit", *COMMAND, "--logs", str(logs), *more],
+        [sys.executable, *through, "-m", "fedlit", *COMMAND, "--logs_dir", str(logs), *more],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         cwd=logs,
         stdout=subprocess.PIPE,

@@ -26,7 +26,7 @@ COMMAND = (
 def start(logs: Path, *more: str) -> subprocess.Popen[str]:
     logs.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "fedlit", *COMMAND, "--logs", str(logs), *more],
+        [sys.executable, "-m", "fedlit", *COMMAND, "--logs_dir", str(logs), *more],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fedlit.federated.records import Weights
 
-
 #: Scalars summed at a time: the operands of a step then fit a core's cache.
 CHUNK = 16_384
 

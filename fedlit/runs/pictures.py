@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 class Pictures(Callback):
     """Logs the partition at the start, the confusion matrix of the best round, and maps of spatial gates.
 
-    The partition is also saved as ``partition.png`` and ``partition.json`` (its seed, hash, sizes and repairs), the
-    confusion matrix as ``confusion.png``. Drawing takes about as long as a small round, so it is not done in each.
+    They are also saved beside the run as ``partition.png``, ``confusion.png`` and ``attention.png``, and the partition's
+    seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it is not done
+    in each.
 
     Args:
         every_n_rounds: How often gates are drawn, and the confusion matrix where it is of a new best round; it is also
@@ -106,7 +107,7 @@ class Pictures(Callback):
         if maps:
             images = inputs.mean(1).cpu().numpy()
             figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
-            self._show(trainer, "attention", figure)
+            self._show(trainer, "attention", figure, save=True)
 
     def state_dict(self) -> dict[str, Any]:
         return self._best

@@ -19,7 +19,7 @@ def startup_sheet(repeats: int, tell: Callable[[str], None]) -> Sheet:
     seconds: dict[str, list[float]] = {"imports": [], "fedlit fit": []}
     with tempfile.TemporaryDirectory(prefix="fedlit-benchmark-") as logs:
         stop = "--trainer.callbacks+=tests.benchmarks.clock.ExitAtFirstRound"
-        commands = {"imports": IMPORTS, "fedlit fit": python("fedlit", "fit", stop, "--logs", logs)}
+        commands = {"imports": IMPORTS, "fedlit fit": python("fedlit", "fit", stop, "--logs_dir", logs)}
         for repeat in range(repeats + 1):
             for name, command in commands.items():
                 tell(f"start-up, repeat {repeat} of {repeats}: {name}")

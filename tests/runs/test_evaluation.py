@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_the_tables_agree_with_the_model_and_with_scikit_learn(tmp_path: Path) -> None:
     words = (
         "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=8 --data.num_clients=8 "
-        f"--federation.clients_per_round=4 --logs={tmp_path}"
+        f"--federation.clients_per_round=4 --logs_dir={tmp_path}"
     ).split()
     assert main(["fit", "--trainer.max_epochs=1", "--federation.local_epochs=0.2", *words]) == 0
     assert main(["test", "--ckpt_path=best", *words]) == 0

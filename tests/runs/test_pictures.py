@@ -59,7 +59,7 @@ def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
     words = (
         "fit --trainer.max_epochs=1 --trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 "
         "--model.net.attention=fedlit.attention.Spatial --data.num_clients=8 --federation.clients_per_round=2 "
-        f"--federation.local_epochs=0.1 --data.seed=3 --logs={tmp_path}"
+        f"--federation.local_epochs=0.1 --data.seed=3 --logs_dir={tmp_path}"
     )
     assert main(words.split()) == 0
     run = tmp_path / "default" / "version_0"
