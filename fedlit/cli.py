@@ -240,8 +240,9 @@ def main(args: ArgsType = None) -> int:
     except Exception as error:
         told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)
         if told is None and lost_rank(error):
+            rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
             sys.stderr.write(
-                f"fedlit: error: rank {os.environ.get('RANK', os.environ.get('LOCAL_RANK', 0))} lost contact with another rank: {one_line(str(error))}; "
+                f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; "
                 "the checkpoint of the last finished round is whole, go on with --ckpt_path last\n"
             )
             return 1

@@ -36,6 +36,7 @@ def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], tit
     image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
     _name_classes(axes.xaxis, class_names)
     axes.set_xlabel("class")
+    axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("client" if len(shown) < MOST_CLIENTS else f"client (the first {MOST_CLIENTS})")
     figure.colorbar(image, label="samples")
     axes.set_title(title, fontsize=9)

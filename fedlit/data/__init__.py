@@ -4,7 +4,8 @@ from fedlit.data.bundled import MNIST5k
 from fedlit.data.emnist import EMNIST
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.module import FederatedData
-from fedlit.data.partition import ByGroup, Dirichlet, Partition, Partitioner, QuantitySkew, Shards, Uniform
+from fedlit.data.partition import Partition, Partitioner
+from fedlit.data.partitioners import ByGroup, Dirichlet, QuantitySkew, Shards, Uniform
 from fedlit.data.tensors import Tensors, TorchDataset
 
 __all__ = [

@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from fedlit.data.examples import Batches, Examples
-from fedlit.data.partition import ByGroup, Partition, Partitioner, Uniform
+from fedlit.data.partition import Partition, Partitioner
+from fedlit.data.partitioners import ByGroup, Uniform
 from fedlit.errors import InputError
 from fedlit.seeding import generator, resolve_seed, rng
 

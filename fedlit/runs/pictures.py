@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Pictures(Callback):
     """Logs the partition at the start, the confusion matrix of the best round, and maps of spatial gates.
 
-    They are also saved beside the run as ``partition.png``, ``confusion.png`` and ``attention.png``, and the partition's
+    They are saved beside the run as ``partition.png``, ``confusion.png`` and ``attention.png``, and the partition's
     seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it is not done
     in each.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fedlit.data import ByGroup, Dirichlet, Partition, Partitioner, QuantitySkew, Shards, Uniform
-from fedlit.data.partition import apportion, dirichlet_shares
+from fedlit.data.partitioners import apportion, dirichlet_shares
 from fedlit.errors import InputError
 from fedlit.seeding import rng
 
