@@ -19,7 +19,7 @@ import fedlit.attention
 import fedlit.data
 import fedlit.engines
 import fedlit.models
-from fedlit.cli import FedlitCLI, main
+from fedlit.cli import FedlitCLI, best_precision, main
 from fedlit.data import EMNIST, Dirichlet, MNIST5k
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.models import EmnistCNN
@@ -282,3 +282,20 @@ def test_help_shows_the_explanations(capsys: pytest.CaptureFixture[str]) -> None
     shown = " ".join(capsys.readouterr().out.split())
     for said in ("Size K of the cohort", "Strength of the proximal term", "Folder of all runs", "Name of the run"):
         assert said in shown
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "accelerator", "expected"),
+    [
+        (False, False, "auto", "32-true"),
+        (True, True, "auto", "bf16-mixed"),
+        (True, False, "gpu", "16-mixed"),
+        (True, True, "cpu", "32-true"),
+    ],
+)
+def test_auto_precision_is_that_of_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, bf16: bool, accelerator: str, expected: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: bf16)
+    assert best_precision(accelerator) == expected

@@ -1,0 +1,56 @@
+"""What the README shows works."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedlit.cli import main
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def block(containing: str) -> str:
+    (found,) = [text for text in BLOCKS if containing in text]
+    return found
+
+
+def test_the_python_example_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    example = block("trainer.fit").replace("max_epochs=10", "max_epochs=1")
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["trainer"].global_step == 1
+    assert names["trainer"].callback_metrics["global/accuracy"] > 0
+
+
+def test_the_python_example_takes_fifteen_lines():
+    lines = [line for line in block("trainer.fit").splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(lines) <= 15
+
+
+def test_an_attention_and_a_partition_of_ones_own_are_found_by_class_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    module = "import torch\nimport fedlit.data\n" + block("class Half") + block("class OneClassEach")
+    (tmp_path / "ones_own.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = (
+        f"fit --trainer.max_epochs=1 --trainer.accelerator=cpu --logs_dir={tmp_path}/logs --model.net.widths=[4,8] "
+        "--model.net.attention=ones_own.Half --model.net.attention.keep=0.7 "
+        "--data.partition=ones_own.OneClassEach --data.num_clients=10 --federation.clients_per_round=2 "
+        "--federation.local_epochs=0.1"
+    )
+    assert main(words.split()) == 0
+    assert "ones_own" in sys.modules
+
+
+def test_every_config_and_picture_that_it_names_is_there():
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"configs/\w+\.yaml|notebooks/pictures/\w+\.png", README):
+        if "VARIANT" not in name:
+            assert (root / name).is_file(), name
