@@ -16,6 +16,7 @@ from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientTask, ClientUpdate
 from fedlit.federated.sampling import deal, steps_for, uniform_cohort
+from fedlit.federated.stragglers import NoStragglers, Stragglers
 from fedlit.seeding import resolve_seed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class FederatedLoop(Callback):
             number of mini-batches, at least one.
         seed: Seed of cohorts, batch order and dropout; none takes that of ``seed_everything``. The initial weights
             depend on ``seed_everything`` alone and the partition on ``data.seed``.
+        stragglers: How much of its work each client does; none is all of it.
         engine: How clients are trained; none picks one by hardware: on a CPU a worker process a core
             (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
             ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
@@ -45,6 +47,7 @@ class FederatedLoop(Callback):
         clients_per_round: int = 10,
         local_epochs: float = 2.0,
         seed: int | None = None,
+        stragglers: Stragglers | None = None,
         engine: Engine | None = None,
         tune_allocator: bool = True,
     ) -> None:
@@ -55,10 +58,12 @@ class FederatedLoop(Callback):
         self.clients_per_round = clients_per_round
         self.local_epochs = local_epochs
         self.seed = seed
+        self.stragglers = stragglers or NoStragglers()
         self.engine = engine
         self.tune_allocator = tune_allocator
         self.client: ClientModule
         self.running: Engine
+        self.work: dict[str, float] = {}
         self.on_update: list[Callable[[ClientUpdate], None]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -70,6 +75,7 @@ class FederatedLoop(Callback):
                 f"clients_per_round is {self.clients_per_round} but there are {data.num_clients} clients; "
                 "lower federation.clients_per_round or raise data.num_clients"
             )
+        self.stragglers.check(data.num_clients)
         self.seed = resolve_seed(self.seed)
         if self.tune_allocator:
             keep_freed_memory()
@@ -93,22 +99,36 @@ class FederatedLoop(Callback):
             self.running.close()
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
-        """The tasks of a round: a function of (seed, round) and the partition, the same on every rank."""
+        """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.
+
+        Clients that are dropped have no task.
+        """
         assert self.seed is not None
         sizes = data.partition.sizes
         clients = uniform_cohort(data.num_clients, self.clients_per_round, self.seed, round)
+        work = self.stragglers.work(clients, self.local_epochs, self.seed, round)
         return [
             ClientTask(
                 client=int(client),
                 round=round,
                 seed=self.seed,
-                steps=steps_for(int(sizes[client]), data.batch_size, self.local_epochs),
-                epochs=self.local_epochs,
+                steps=steps_for(int(sizes[client]), data.batch_size, float(epochs)),
+                epochs=float(epochs),
                 num_examples=int(sizes[client]),
                 weight=float(sizes[client]),
             )
-            for client in clients
+            for client, epochs in zip(clients, work, strict=True)
+            if epochs > 0
         ]
+
+    def work_metrics(self, tasks: list[ClientTask]) -> dict[str, float]:
+        """How a round's work compares with what was asked, in passes over clients' data."""
+        return {
+            "round/dropped": float(self.clients_per_round - len(tasks)),
+            "round/partial": float(sum(task.epochs < self.local_epochs for task in tasks)),
+            "round/epochs_asked": self.clients_per_round * self.local_epochs,
+            "round/epochs_done": float(sum(task.epochs for task in tasks)),
+        }
 
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
@@ -135,4 +155,5 @@ class Rounds:
 
     def __iter__(self) -> Iterator[list[ClientTask]]:
         tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
+        self._loop.work = self._loop.work_metrics(tasks)
         yield deal(tasks, self._trainer.world_size)[self._trainer.global_rank]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torchmetrics import MeanMetric, MetricCollection
@@ -93,15 +94,22 @@ class FederatedModule(LightningModule):
         mean.reduce()
         meter.reduce()
 
-        average = mean.mean()
+        average = mean.mean() if mean.weight else None
         self.server_step(average)
-        self.round_metrics = meter.summary(average, time.perf_counter() - started)
+        self.round_metrics = meter.summary(average or global_model, time.perf_counter() - started) | loop.work
 
     @torch.no_grad()
-    def server_step(self, average: Weights) -> None:
-        """Step the server's optimizer on the pseudo-gradient w_t - average; buffers are taken as averaged."""
+    def server_step(self, average: Weights | None) -> None:
+        """Step the server's optimizer on the pseudo-gradient w_t - average; buffers are taken as averaged.
+
+        None is the average of nobody: the step counts as a round, and without gradients changes nothing.
+        """
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)  # there is one: configure_optimizers
+        if average is None:
+            rank_zero_warn(f"every client of round {self.current_epoch + 1} was dropped: the model stays as it was")
+            optimizer.step()
+            return
         targets = self.layout.split(average.floats)
         parameters = dict(self.net.named_parameters())
         for name in self.layout.trainable:

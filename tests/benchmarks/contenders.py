@@ -70,6 +70,6 @@ def fit_command(workload: Workload, folder: Path) -> tuple[str, ...]:
         "data.batch_size": workload.batch,
         "federation.clients_per_round": workload.cohort,
         "federation.local_epochs": 1,
-        "logs": folder / "logs",
+        "logs_dir": folder / "logs",
     }
     return python("fedlit", "fit", *(f"--{name}={value}" for name, value in options.items()))

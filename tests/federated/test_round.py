@@ -97,8 +97,8 @@ def test_an_epoch_is_a_round_and_validation_sees_its_model():
 
 
 def test_the_trainer_stops_between_rounds_never_inside():
-    module = fit(rounds=50, max_time={"seconds": 1})
-    assert 1 <= module.trainer.global_step < 50
+    module = fit(rounds=1_000_000, max_time={"seconds": 1})
+    assert 1 <= module.trainer.global_step < 1_000_000
     assert module.round_metrics["round/clients"] == 4
 
 
