@@ -299,3 +299,11 @@ def test_auto_precision_is_that_of_the_hardware(
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: bf16)
     assert best_precision(accelerator) == expected
+
+
+def test_validate_shows_the_models_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, f"--logs_dir={tmp_path}"]
+    assert main(["fit", *words]) == 0
+    capsys.readouterr()
+    assert main(["validate", *words, "--ckpt_path=best"]) == 0
+    assert "global/accuracy" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import seed_everything
 
-from fedlit.seeding import address, generator, resolve_seed, rng
+from fedlit.seeding import address, generator, reseed, resolve_seed, rng
 
 ADDRESS = st.tuples(st.integers(0, 2**31), st.sampled_from(["cohort", "batches"]), st.integers(0, 10**6))
 
@@ -45,3 +45,10 @@ def test_no_seed_is_that_of_seed_everything(monkeypatch: pytest.MonkeyPatch):
     assert resolve_seed(None) == 5
     assert resolve_seed(2) == 2
     monkeypatch.delenv("PL_GLOBAL_SEED")
+
+
+def test_reseeding_a_device_is_seeding_torch():
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    reseed(torch.device("cpu"), 11)
+    assert torch.equal(torch.rand(3), expected)

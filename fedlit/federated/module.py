@@ -176,10 +176,12 @@ class FederatedModule(LightningModule):
             self.evaluation_summary()
             return
         summary = self.evaluation_summary()
-        if self.trainer.state.fn == "fit":
-            summary |= self.round_metrics
-            if "clients/train_loss" in summary:
-                summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
+        if self.trainer.state.fn != "fit":
+            self.log_dict(summary)  # for the table that Trainer.validate prints
+            return
+        summary |= self.round_metrics
+        if "clients/train_loss" in summary:
+            summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
         self.log_dict(summary, logger=False)
         for logger in self.trainer.loggers:
             logger.log_metrics(summary, step=self.trainer.global_step)
