@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fedlit.federated.ranks import many_ranks
 from fedlit.federated.records import Weights
 
 #: Scalars summed at a time: the operands of a step then fit a core's cache.
@@ -40,7 +41,7 @@ class WeightedMean:
 
     def reduce(self) -> None:
         """Sum over all ranks, in the order of the ranks; nothing to do in a single process."""
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if not many_ranks():
             return
         mine = (self._high, self._low, torch.tensor(self.weight, dtype=torch.float64, device=self._high.device))
         self._high, self._low, self.weight = torch.zeros_like(mine[0]), torch.zeros_like(mine[1]), 0.0

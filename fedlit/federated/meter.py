@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fedlit.federated.ranks import many_ranks
 from fedlit.federated.records import ClientUpdate, Weights
 from fedlit.federated.state import Layout
 
@@ -56,7 +57,7 @@ class RoundMeter:
 
     def reduce(self) -> None:
         """Gather over all ranks; nothing to do in a single process."""
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if not many_ranks():
             return
         gathered: list[list[dict[str, float]]] = [[] for _ in range(dist.get_world_size())]
         dist.all_gather_object(gathered, self._rows)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fedlit import plots
 from fedlit.data.module import data_of
+from fedlit.runs.checkpoints import BEST_BY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ class Pictures(Callback):
         self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title), save=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
-        accuracy = float(trainer.callback_metrics.get("global/accuracy", float("-inf")))
+        accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
         if accuracy > self._best["accuracy"]:
             confusion = pl_module.confusion_matrix.cpu()
             self._best = {"accuracy": accuracy, "round": trainer.global_step, "confusion": confusion, "drawn": False}
