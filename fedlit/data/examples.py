@@ -56,13 +56,17 @@ class Examples:
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
 
+#: Examples fetched and transformed at a time, in whole batches: a few large steps instead of many small ones.
+FETCH = 512
+
+
 def identity(x: Tensor) -> Tensor:
     """``x`` itself."""
     return x
 
 
 class Batches:
-    """Re-iterable ``(x, y)`` mini-batches, sliced from `Examples` with one indexing a batch and no collation.
+    """Re-iterable ``(x, y)`` mini-batches, sliced from `Examples` with one indexing for several and no collation.
 
     A stand-in for a ``DataLoader`` where the data is in memory: no workers, no Python per sample, and the batches are
     on the device of the examples. Each iteration is the next pass, counted from 0 when its first batch is asked for,
@@ -73,7 +77,8 @@ class Batches:
         batch_size: Examples in a batch, >= 1; the last batch of a pass may be short.
         indices: Rows of ``examples`` to use, int64, shape (n,); None for all.
         order: Maps the number of the pass to a permutation of 0..n-1 (int64, on the CPU); None keeps the order.
-        transform: Applied to each batch's inputs, on their device. uint8 stays uint8 up to here.
+        transform: Applied to the inputs of a few batches at a time, on their device, so sample by sample: what it does
+            to one must not depend on the others. uint8 stays uint8 up to here.
 
     Raises:
         InputError: If ``batch_size`` is below 1.
@@ -108,10 +113,12 @@ class Batches:
         rows = self.rows(self.num_passes)
         self.num_passes += 1
         inputs, targets = self.examples.inputs, self.examples.targets
-        for start in range(0, self.num_examples, self.batch_size):
-            stop = start + self.batch_size
-            batch = slice(start, stop) if rows is None else rows[start:stop]  # (B,)
-            yield self.transform(inputs[batch]), targets[batch]
+        span = self.batch_size * max(1, FETCH // self.batch_size)
+        for start in range(0, self.num_examples, span):
+            stop = start + span
+            some = slice(start, stop) if rows is None else rows[start:stop]  # (F,)
+            fetched = self.transform(inputs[some]).split(self.batch_size), targets[some].split(self.batch_size)
+            yield from zip(*fetched, strict=True)
 
     def rows(self, number: int) -> Tensor | None:
         """Rows of a pass in its order, on the examples' device, (n,); None is all of them as they stand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -87,8 +88,10 @@ def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Train
     """Fit the clients of a block together; S is the largest number of steps, K the number of clients."""
     data, precision = data_of(trainer), trainer.precision_plugin
     layout, mu = client.layout, client.mu
-    anchor = {name: p.detach() for name, p in _shaped(client, client.broadcast.floats).items()}
-    trainable = {n: _stacked(anchor[n], len(tasks)).requires_grad_() for n in layout.trainable}
+    anchor = _shaped(client, client.broadcast.floats)
+    models = client.broadcast.floats.expand(len(tasks), -1).clone()  # (K, P), a row for each client
+    shaped = _shaped(client, models)
+    trainable = {n: shaped[n].requires_grad_() for n in layout.trainable}  # views: a step moves the rows
     fixed = {n: anchor[n] for n in layout.fixed}
     optimizer = client.optimizer(list(trainable.values()))
     loss_of_each = copy.copy(client.loss)
@@ -123,23 +126,25 @@ def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Train
         optimizer.step()
         losses.append(loss)
         hits.append(hit)
-        # Clients come in the order of their steps: those that end here are the next ones.
-        while done < len(tasks) and tasks[done].steps == step + 1:
-            finals.append(torch.cat([p.detach()[done].reshape(-1) for p in trainable.values()]))
-            done += 1
+        # Clients come in the order of their steps: those that end here are the next ones, and are not to be moved on.
+        ending = slice(done, bisect_right(tasks, step + 1, key=lambda task: task.steps))
+        finals += models[ending].clone() if ending.stop < len(tasks) else models[ending]  # (P,) each
+        done = ending.stop
 
-    loss_table, hit_table = torch.stack(losses).double().cpu(), torch.stack(hits).cpu()  # (S, K)
-    samples = masks.sum((0, 2)).tolist()
-    rest = client.broadcast.floats[layout.num_trainable :]
-    for k, (task, final) in enumerate(zip(tasks, finals, strict=True)):
-        moved = final - client.broadcast.floats[: layout.num_trainable]
-        metrics = {
-            "loss": float(loss_table[: task.steps, k].mean()),
-            "accuracy": float(hit_table[: task.steps, k].sum()) / samples[k],
-            "proximal": float(mu / 2 * moved.square().sum()) if mu else 0.0,
-            "samples": float(samples[k]),
-        }
-        yield ClientUpdate(task, Weights(torch.cat([final, rest]), client.broadcast.counts), metrics)
+    half_mu = mu / 2
+    proximal = [half_mu * (final - client.broadcast.floats).square_().sum() for final in finals]
+    taken = torch.tensor([task.steps for task in tasks])
+    ran = torch.arange(len(losses))[:, None] < taken  # (S, K)
+    columns = {
+        "loss": torch.where(ran, torch.stack(losses).double().cpu(), 0.0).sum(0) / taken,
+        "accuracy": torch.where(ran, torch.stack(hits).cpu(), 0).sum(0) / masks.sum((0, 2)).cpu(),
+        "proximal": torch.stack(proximal),
+        "samples": masks.sum((0, 2)).double(),
+    }
+    table = zip(*(column.tolist() for column in columns.values()), strict=True)
+    for task, floats, row in zip(tasks, finals, table, strict=True):
+        metrics = dict(zip(columns, row, strict=True))
+        yield ClientUpdate(task, Weights(floats, client.broadcast.counts), metrics)
 
 
 def _schedule(data: FederatedData, tasks: Sequence[ClientTask]) -> tuple[Tensor, Tensor]:
@@ -161,11 +166,8 @@ def _schedule(data: FederatedData, tasks: Sequence[ClientTask]) -> tuple[Tensor,
 
 
 def _shaped(client: ClientModule, floats: Tensor) -> dict[str, Tensor]:
-    """The tensors of a flat state in the shapes that they have in the network."""
-    state = client.net.state_dict()
-    return {name: view.view_as(state[name]) for name, view in client.layout.split(floats).items()}
-
-
-def _stacked(tensor: Tensor, clients: int) -> Tensor:
-    """(...) -> (K, ...), a copy for each client."""
-    return tensor.expand(clients, *tensor.shape).clone()
+    """Views of flat states (..., P) in the shapes that their tensors have in the network, by name."""
+    state, layout = client.net.state_dict(), client.layout
+    views = floats.split(layout.numels, dim=-1)
+    names = layout.trainable + layout.fixed
+    return {name: view.view(*view.shape[:-1], *state[name].shape) for name, view in zip(names, views, strict=True)}

@@ -9,8 +9,10 @@ from torch import Tensor
 from fedlit.federated.ranks import many_ranks
 from fedlit.federated.records import Weights
 
-#: Scalars summed at a time: the operands of a step then fit a core's cache.
+#: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
 CHUNK = 16_384
+#: And on several threads, of which PyTorch uses a second one from 32,768 scalars on.
+CHUNK_OF_MANY = 65_536
 
 
 class WeightedMean:
@@ -62,8 +64,9 @@ class WeightedMean:
         return Weights(((self._high + self._low) / self.weight).to(self._like.floats), self._counts)
 
     def _add(self, x: Tensor, weight: float = 1.0) -> None:
-        for part, high, low in zip(x.split(CHUNK), self._high.split(CHUNK), self._low.split(CHUNK), strict=True):
-            term = part.double().mul_(weight)  # (CHUNK,); exact for float32 and weights below 2**29
+        size = CHUNK if torch.get_num_threads() == 1 else CHUNK_OF_MANY
+        for part, high, low in zip(x.split(size), self._high.split(size), self._low.split(size), strict=True):
+            term = part.double().mul_(weight)  # (size,); exact for float32 and weights below 2**29
             total = high + term
             rounded = total - high  # what of the term arrived in the total
             term -= rounded

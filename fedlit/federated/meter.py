@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -37,7 +38,7 @@ class RoundMeter:
     def __init__(self, start: Weights, layout: Layout, pattern: str = r"\battention\b") -> None:
         self._start = start.floats[: layout.num_trainable]
         self._numels = layout.numels[: len(layout.trainable)]
-        self._apart = torch.zeros(len(layout.trainable), dtype=torch.bool)
+        self._apart = np.zeros(len(layout.trainable), dtype=bool)
         self._apart[list(layout.select(lambda name: re.search(pattern, name) is not None))] = True
         self._megabytes = (start.floats.nbytes + start.counts.nbytes) / 1e6
         self._directions = torch.zeros_like(self._start)
@@ -46,13 +47,13 @@ class RoundMeter:
     def add(self, update: ClientUpdate) -> None:
         """Measure one client's update."""
         delta = update.weights.floats[: len(self._start)] - self._start  # (T,)
-        squares = torch.stack(torch._foreach_norm(delta.split(self._numels))).double().square().cpu()
-        norm = float(squares.sum().sqrt())
+        squares = torch.stack(torch._foreach_norm(delta.split(self._numels))).double().cpu().numpy() ** 2
+        norm = math.sqrt(squares.sum())
         if norm > 0:
             self._directions.add_(delta, alpha=1 / norm)
         row = {"weight": update.task.weight, "drift": norm, **update.metrics}
-        row["drift_apart"] = float(squares[self._apart].sum().sqrt())
-        row["drift_rest"] = float(squares[~self._apart].sum().sqrt())
+        row["drift_apart"] = math.sqrt(squares[self._apart].sum())
+        row["drift_rest"] = math.sqrt(squares[~self._apart].sum())
         self._rows.append({"client": update.task.client, **row})
 
     def reduce(self) -> None:
