@@ -183,7 +183,7 @@ def test_the_flags_of_the_federation_arrive() -> None:
         "5",
     )
     module, loop, trainer = config.model, config.federation, config.trainer
-    assert (trainer.max_epochs, module.mu, loop.clients_per_round, loop.local_epochs) == (7, 0.1, 9, 2.0)
+    assert (trainer.max_epochs, module.mu.value, loop.clients_per_round, loop.local_epochs) == (7, 0.1, 9, 2.0)
     assert [type(block.attention) for block in module.net.blocks] == [fedlit.attention.Spatial] * 2
     assert module.client_optimizer(module.net.parameters()).param_groups[0]["lr"] == 0.03
     assert torch.initial_seed() == 5

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from fedlit.data.convert import held_out
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
@@ -36,9 +37,12 @@ class FederatedData(LightningDataModule, ABC):
         eval_batch_size: Examples in a batch of the test set; None is 64 on a CPU, whose caches hold no more, and 1024
             on an accelerator. It changes speed and memory, not results.
         seed: Seed of the partition and of any split drawn at random; None takes that of ``seed_everything``.
+        client_holdout: Fraction of each client's examples, in [0, 1), rounded down, that it does not train on: its own
+            accuracy is measured there after each of its fits, ``clients/own_accuracy_mean`` and so on. What is
+            personal in a model shows there and not on the test set. Drawn with ``seed``.
 
     Raises:
-        InputError: If a number is below 1.
+        InputError: If a number is below 1, or the fraction is not one.
     """
 
     #: Mean and standard deviation of the training inputs, one number or one a channel, in units of [0, 1].
@@ -58,6 +62,7 @@ class FederatedData(LightningDataModule, ABC):
         batch_size: int = 32,
         eval_batch_size: int | None = None,
         seed: int | None = None,
+        client_holdout: float = 0.0,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -67,12 +72,16 @@ class FederatedData(LightningDataModule, ABC):
         }.items():
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}; leave it out for the default")
+        if not 0 <= client_holdout < 1:
+            raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
+        self.client_holdout = client_holdout
         self.partitioner = Uniform() if partition is None else partition
         self.batch_size = batch_size
         self._requested_eval_batch_size = eval_batch_size
         self._requested_clients = num_clients
         self._requested_seed = seed
         self._is_set_up = False
+        self._own: tuple[Examples, Partition] | None = None
         self.rounds: Iterable[Any] | None = None
 
     @abstractmethod
@@ -106,7 +115,18 @@ class FederatedData(LightningDataModule, ABC):
         )
         if self.partition.note:
             rank_zero_info(f"{type(self.partitioner).__name__} partition: {self.partition.note}")
+        if self.client_holdout:
+            self._hold_out_own()
         self._is_set_up = True
+
+    def _hold_out_own(self) -> None:
+        """Take a part of each client's examples out of the training set."""
+        whole, examples = self.partition, self.train
+        owners = np.empty(len(examples), dtype=np.int64)
+        owners[whole.order] = np.repeat(np.arange(whole.num_clients), whole.sizes)
+        chosen = held_out(owners, self.client_holdout, rng(self.seed, "client holdout"))
+        self._own = examples.take(np.flatnonzero(chosen)), whole.restricted(chosen)
+        self.train, self.partition = examples.take(np.flatnonzero(~chosen)), whole.restricted(~chosen)
 
     def _default_num_clients(self) -> int:
         if isinstance(self.partitioner, ByGroup) and self.train.groups is not None:
@@ -125,6 +145,8 @@ class FederatedData(LightningDataModule, ABC):
     def to(self, device: torch.device | str) -> None:
         """Move both sets to ``device``, where batches are then cut and normalised."""
         self.train, self.test = self.train.to(device), self.test.to(device)
+        if self._own is not None:
+            self._own = self._own[0].to(device), self._own[1]
 
     def client_batches(self, client: int, round: int, seed: int) -> Batches:
         """A client's training batches in one round: each pass is a local epoch in an order of its own.
@@ -140,6 +162,14 @@ class FederatedData(LightningDataModule, ABC):
             return torch.randperm(len(indices), generator=generator(seed, "batches", round, client, epoch))
 
         return Batches(self.train, self.batch_size, indices, order, self.transform)
+
+    def client_holdout_batches(self, client: int) -> Batches | None:
+        """A client's own examples that it does not train on; None where it has none."""
+        if self._own is None:
+            return None
+        examples, partition = self._own
+        indices = partition.client(client)
+        return Batches(examples, self.eval_batch_size, indices, transform=self.transform) if len(indices) else None
 
     def client_eval_batches(self, client: int) -> Batches:
         """A client's own training examples in order, in batches of ``eval_batch_size``."""

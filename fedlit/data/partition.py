@@ -71,6 +71,13 @@ class Partition:
             raise InputError(f"client must be in 0..{self.num_clients - 1}, got {k}")
         return self.order[self.offsets[k] : self.offsets[k + 1]]
 
+    def restricted(self, chosen: NDArray[np.bool_]) -> Partition:
+        """The same clients with only the chosen samples (a mask, (N,)), numbered anew in their old order."""
+        new_index = np.cumsum(chosen) - 1  # (N,)
+        in_order = chosen[self.order]  # (N,)
+        kept_before = np.concatenate(([0], np.cumsum(in_order)))  # (N+1,)
+        return Partition(new_index[self.order[in_order]], kept_before[self.offsets], self.note)
+
     @cached_property
     def hash(self) -> str:
         """16 hex digits that two partitions share when they give every client the same samples in the same order."""

@@ -69,7 +69,7 @@ class LoopEngine(Engine):
                 client.on_before_optimizer_step(optimizer)
                 scaler.step(optimizer)
                 scaler.update()
-            yield client.finish(task)
+            yield client.finish(task, data_of(trainer))
 
 
 def needs_trainer(client: ClientModule) -> str | None:

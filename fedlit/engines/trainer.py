@@ -39,7 +39,7 @@ class TrainerEngine(Engine):
                     fit.fit(client, train_dataloaders=batches)
                 except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
                     raise KeyboardInterrupt from stop
-            yield client.finish(task)
+            yield client.finish(task, data_of(trainer))
 
 
 def inner_trainer(outer: Trainer) -> Trainer:

@@ -19,6 +19,7 @@ from fedlit.engines.loop import needs_trainer, single_optimizer
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+from fedlit.federated.state import Layout, write
 
 #: Optimizers that treat every scalar by itself, so that a stack of clients is one parameter to them.
 ELEMENTWISE = (
@@ -76,6 +77,8 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
             return f"{name} drops out with p = {module.p}"
     if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
         return f"the loss {type(client.loss).__name__} is not a plain mean over samples"
+    if client.algorithm.changes_fit:
+        return f"{type(client.algorithm).__name__} changes how clients train"
     if trainer.precision == "16-mixed":
         return "precision 16-mixed scales gradients"
     optimizer = single_optimizer(client)
@@ -87,9 +90,10 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
 def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
     """Fit the clients of a block together; S is the largest number of steps, K the number of clients."""
     data, precision = data_of(trainer), trainer.precision_plugin
-    layout, mu = client.layout, client.mu
-    anchor = _shaped(client, client.broadcast.floats)
-    models = client.broadcast.floats.expand(len(tasks), -1).clone()  # (K, P), a row for each client
+    layout, start = client.layout, client.broadcast.weights
+    mu = dict(zip(layout.trainable, client.broadcast.mu, strict=True))
+    anchor = _shaped(client, start.floats)
+    models = start.floats.expand(len(tasks), -1).clone()  # (K, P), a row for each client
     shaped = _shaped(client, models)
     trainable = {n: shaped[n].requires_grad_() for n in layout.trainable}  # views: a step moves the rows
     fixed = {n: anchor[n] for n in layout.fixed}
@@ -120,8 +124,8 @@ def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Train
             )
         for name, parameter in trainable.items():
             gradient = gradients[name]
-            if mu and step:  # at the anchor, the first step, the proximal gradient is zero
-                gradient.add_(parameter.detach() - anchor[name], alpha=mu)
+            if mu[name] and step:  # at the anchor, the first step, the proximal gradient is zero
+                gradient.add_(parameter.detach() - anchor[name], alpha=mu[name])
             parameter.grad = gradient
         optimizer.step()
         losses.append(loss)
@@ -131,8 +135,8 @@ def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Train
         finals += models[ending].clone() if ending.stop < len(tasks) else models[ending]  # (P,) each
         done = ending.stop
 
-    half_mu = mu / 2
-    proximal = [half_mu * (final - client.broadcast.floats).square_().sum() for final in finals]
+    half_mu = torch.tensor(client.broadcast.mu, device=start.floats.device) / 2  # (L,)
+    proximal = [half_mu @ _squares(final - start.floats, layout) for final in finals]
     taken = torch.tensor([task.steps for task in tasks])
     ran = torch.arange(len(losses))[:, None] < taken  # (S, K)
     columns = {
@@ -144,7 +148,11 @@ def _fit_block(client: ClientModule, tasks: Sequence[ClientTask], trainer: Train
     table = zip(*(column.tolist() for column in columns.values()), strict=True)
     for task, floats, row in zip(tasks, finals, table, strict=True):
         metrics = dict(zip(columns, row, strict=True))
-        yield ClientUpdate(task, Weights(floats, client.broadcast.counts), metrics)
+        weights = Weights(floats, start.counts)
+        if task.diagnose or data.client_holdout:
+            write(client.net, layout, weights)
+            metrics |= client.measure(task, data)
+        yield ClientUpdate(task, weights, metrics)
 
 
 def _schedule(data: FederatedData, tasks: Sequence[ClientTask]) -> tuple[Tensor, Tensor]:
@@ -163,6 +171,12 @@ def _schedule(data: FederatedData, tasks: Sequence[ClientTask]) -> tuple[Tensor,
                 masks[step, k, : len(batch)] = True
     device = data.train.inputs.device
     return indices.to(device), masks.to(device)
+
+
+def _squares(delta: Tensor, layout: Layout) -> Tensor:
+    """Squared norm of each trainable tensor of a flat difference of states (P,), (L,)."""
+    parts = delta.split(layout.numels)[: len(layout.trainable)]
+    return torch.stack(torch._foreach_norm(parts)).float().square()
 
 
 def _shaped(client: ClientModule, floats: Tensor) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2
@@ -93,22 +93,25 @@ class _Pool:
 
     def __init__(self, engine: Engine, workers: int, block_size: int, client: ClientModule, trainer: Trainer) -> None:
         self.client = client
-        self._broadcast = _shared(client.broadcast)
+        sent = client.broadcast
+        self._shared = sent._replace(weights=_shared(sent.weights), message=_shared_tensor(sent.message))
         self._workers: list[_Worker] = []
         for _ in range(workers):
             others = [worker.pipe for worker in self._workers]
-            self._workers.append(_Worker(engine, block_size, client, trainer, self._broadcast, others))
+            self._workers.append(_Worker(engine, block_size, client, trainer, self._shared, others))
 
     def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientUpdate]:
         """Fit the blocks and yield their updates in order, holding back no more than a few blocks a worker."""
-        _copy(self.client.broadcast, self._broadcast)
+        sent = self.client.broadcast
+        _copy(sent.weights, self._shared.weights)
+        self._shared.message.copy_(sent.message)
         todo = deque(enumerate(blocks))
         done: dict[int, list[ClientUpdate]] = {}
         for turn in range(len(blocks)):
             while True:
                 for worker in self._workers * DEPTH:
                     if todo and worker.has_room and todo[0][0] < turn + 2 * DEPTH * len(self._workers):
-                        worker.hand_out(*todo.popleft())
+                        worker.hand_out(*todo.popleft(), sent.mu)
                 if turn in done:
                     break
                 busy = {worker.pipe: worker for worker in self._workers if worker.is_busy}
@@ -131,10 +134,10 @@ class _Worker:
         block_size: int,
         client: ClientModule,
         trainer: Trainer,
-        broadcast: Weights,
+        broadcast: Broadcast,
         others: list[Connection],
     ) -> None:
-        self._results = [[_shared(broadcast) for _ in range(block_size)] for _ in range(DEPTH)]
+        self._results = [[_shared(broadcast.weights) for _ in range(block_size)] for _ in range(DEPTH)]
         self._free = deque(range(DEPTH))
         self._held: deque[tuple[int, int, Sequence[ClientTask]]] = deque()  # slot, index, block
         self.pipe, theirs = get_context("fork").Pipe()
@@ -155,11 +158,11 @@ class _Worker:
     def is_busy(self) -> bool:
         return bool(self._held)
 
-    def hand_out(self, index: int, block: Sequence[ClientTask]) -> None:
-        """Give the worker a block to fit."""
+    def hand_out(self, index: int, block: Sequence[ClientTask], mu: tuple[float, ...]) -> None:
+        """Give the worker a block to fit, with this round's mu."""
         slot = self._free.popleft()
         self._held.append((slot, index, block))
-        self.pipe.send((slot, list(block)))
+        self.pipe.send((slot, list(block), mu))
 
     def take(self) -> tuple[int, list[ClientUpdate]]:
         """The updates of the oldest block that the worker holds, and that block's index."""
@@ -193,7 +196,7 @@ def _work(
     engine: Engine,
     client: ClientModule,
     trainer: Trainer,
-    broadcast: Weights,
+    broadcast: Broadcast,
     results: list[list[Weights]],
 ) -> None:
     """A worker's life: fit what the pipe brings until the parent closes it or dies."""
@@ -205,12 +208,12 @@ def _work(
     torch.set_grad_enabled(True)
     while True:
         try:
-            slot, block = pipe.recv()
+            slot, block, mu = pipe.recv()
         except EOFError:
             break
         reply = _Reply([])
         try:
-            client.receive(broadcast)
+            client.receive(broadcast._replace(mu=mu))
             for update, result in zip(engine.run(client, block, trainer), results[slot], strict=False):
                 _copy(update.weights, result)
                 reply.fits.append((update.task, dict(update.metrics)))

@@ -1,21 +1,35 @@
 """The round: cohort, broadcast, local fits, average, server step."""
 
+from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
+from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+from fedlit.federated.mu import AdaptiveMu, ConstantMu, Mu, MuByName
+from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.federated.sampling import Sampling, SizeSampling, UniformSampling
 from fedlit.federated.stragglers import FixedSlow, NoStragglers, PartialWork, Stragglers, Trace
 
 __all__ = [
+    "AdaptiveMu",
+    "Algorithm",
+    "Broadcast",
     "ClientModule",
     "ClientTask",
     "ClientUpdate",
+    "ConstantMu",
+    "Diagnostics",
     "FederatedLoop",
     "FederatedModule",
     "FixedSlow",
+    "Mu",
+    "MuByName",
     "NoStragglers",
     "PartialWork",
+    "Sampling",
+    "SizeSampling",
     "Stragglers",
     "Trace",
+    "UniformSampling",
     "Weights",
 ]

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedlit.federated.ranks import many_ranks
-from fedlit.federated.records import Weights
+from fedlit.federated.records import ClientUpdate, Weights
 
 #: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
 CHUNK = 16_384
@@ -33,27 +33,44 @@ class WeightedMean:
         self._high = torch.zeros(like.floats.shape, dtype=torch.float64, device=device)
         self._low = torch.zeros_like(self._high)
         self._counts = like.counts.clone()
-        self.weight = 0.0
+        self._totals = {"weight": 0.0, "count": 0.0}
 
-    def add(self, weights: Weights, weight: float) -> None:
-        """Add one client's state with its weight, > 0."""
+    @property
+    def weight(self) -> float:
+        """Sum of the weights."""
+        return self._totals["weight"]
+
+    @property
+    def count(self) -> float:
+        """Number of updates."""
+        return self._totals["count"]
+
+    def add(self, update: ClientUpdate) -> None:
+        """Add one client's update, with the weight of its task."""
+        self.add_state(update.weights, update.task.weight)
+
+    def add_state(self, weights: Weights, weight: float) -> None:
+        """Add a state with a weight, > 0."""
         self._add(weights.floats.to(self._high.device), weight)
         torch.maximum(self._counts, weights.counts, out=self._counts)
-        self.weight += weight
+        self._totals["weight"] += weight
+        self._totals["count"] += 1
 
     def reduce(self) -> None:
         """Sum over all ranks, in the order of the ranks; nothing to do in a single process."""
         if not many_ranks():
             return
-        mine = (self._high, self._low, torch.tensor(self.weight, dtype=torch.float64, device=self._high.device))
-        self._high, self._low, self.weight = torch.zeros_like(mine[0]), torch.zeros_like(mine[1]), 0.0
+        totals = torch.tensor(list(self._totals.values()), dtype=torch.float64, device=self._high.device)
+        mine = (self._high, self._low, totals)
+        self._high, self._low, sums = (torch.zeros_like(part) for part in mine)
         for rank in range(dist.get_world_size()):
-            high, low, weight = (t.clone() for t in mine)
-            for part in (high, low, weight):
+            high, low, totals = (part.clone() for part in mine)
+            for part in (high, low, totals):
                 dist.broadcast(part, src=rank)
             self._add(high)
             self._add(low)
-            self.weight += float(weight)
+            sums += totals
+        self._totals = dict(zip(self._totals, sums.tolist(), strict=True))
         if self._counts.numel():
             dist.all_reduce(self._counts, op=dist.ReduceOp.MAX)
 
@@ -66,7 +83,7 @@ class WeightedMean:
     def _add(self, x: Tensor, weight: float = 1.0) -> None:
         size = CHUNK if torch.get_num_threads() == 1 else CHUNK_OF_MANY
         for part, high, low in zip(x.split(size), self._high.split(size), self._low.split(size), strict=True):
-            term = part.double().mul_(weight)  # (size,); exact for float32 and weights below 2**29
+            term = part.to(torch.float64, copy=True).mul_(weight)  # (size,); exact for float32 and weights below 2**29
             total = high + term
             rounded = total - high  # what of the term arrived in the total
             term -= rounded

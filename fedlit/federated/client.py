@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections import defaultdict
 from collections.abc import Callable
 
 import torch
@@ -11,9 +13,14 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fedlit.data.examples import Batches
+from fedlit.data.module import FederatedData
+from fedlit.federated.algorithm import Algorithm
+from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term
-from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate
 from fedlit.federated.state import Layout, read, write
+from fedlit.federated.store import ClientStore
 from fedlit.seeding import address, reseed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -29,31 +36,54 @@ class ClientModule(LightningModule):
     Args:
         net: The network; copied, so that the server's stays as it is. Maps a batch of inputs to logits (B, classes).
         optimizer: From parameters to an optimizer, made anew for each fit.
-        mu: Strength of the proximal term, at least 0; 0 is FedAvg.
         loss: Mean loss of logits (B, classes) and targets (B,).
+        algorithm: What is done otherwise than in FedProx.
+        store: Where clients keep what an algorithm has them keep.
     """
 
-    def __init__(self, net: nn.Module, optimizer: OptimizerCallable, mu: float, loss: Loss) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: OptimizerCallable,
+        loss: Loss,
+        algorithm: Algorithm | None = None,
+        store: ClientStore | None = None,
+    ) -> None:
         super().__init__()
         self.net = copy.deepcopy(net).train()
         self.layout = Layout.of(self.net)
         self.optimizer = optimizer
-        self.mu = mu
         self.loss = loss
-        self.parameters_ = [p for p in self.net.parameters() if p.requires_grad]
-        self.anchor: list[Tensor] = []
+        self.algorithm = algorithm or Algorithm()
+        self.store = store
+        named = dict(self.net.named_parameters())
+        self.parameters_ = [named[name] for name in self.layout.trainable]
+        #: A constant added to every gradient of a fit, (T,), see ``Algorithm.begin``.
+        self.correction: Tensor | None = None
+        #: Names of parameters without a proximal term.
+        self.free: frozenset[str] = frozenset()
 
-    def receive(self, broadcast: Weights) -> None:
+    def receive(self, broadcast: Broadcast) -> None:
         """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
         self.broadcast = broadcast
-        views = self.layout.split(broadcast.floats)
-        named = {id(p): name for name, p in self.net.named_parameters()}
-        self.anchor = [views[named[id(p)]].view_as(p) for p in self.parameters_]
+        views = self.layout.split(broadcast.weights.floats)
+        self._pulls: dict[float, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for name, parameter, mu in zip(self.layout.trainable, self.parameters_, broadcast.mu, strict=True):
+            moved, fixed = self._pulls[0.0 if name in self.free else mu]
+            moved.append(parameter)
+            fixed.append(views[name].view_as(parameter))
+
+    def load(self) -> None:
+        """Put w_t into the network."""
+        write(self.net, self.layout, self.broadcast.weights)
 
     def start(self, task: ClientTask) -> None:
         """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
-        write(self.net, self.layout, self.broadcast)
-        reseed(self.broadcast.floats.device, address(task.seed, "fit", task.round, task.client))
+        self.load()
+        self._kept = self.store.read(task.client, task.round) if self.store else None
+        self.algorithm.begin(self, self._kept)
+        device = self.broadcast.weights.floats.device
+        reseed(device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._samples = 0
@@ -70,17 +100,59 @@ class ClientModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Add the gradient of the proximal term, in full precision and after any gradient scaler has unscaled."""
-        add_proximal_gradient(self.parameters_, self.anchor, self.mu)
+        for mu, (moved, fixed) in self._pulls.items():
+            add_proximal_gradient(moved, fixed, mu)
+        if self.correction is not None:
+            views = self.layout.split_trainable(self.correction)
+            for parameter, view in zip(self.parameters_, views, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.add_(view.view_as(parameter))
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameters_)
 
-    def finish(self, task: ClientTask) -> ClientUpdate:
+    def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's mean task loss, its accuracy and the proximal term at its end."""
+        if self.store is not None:
+            kept = self.algorithm.end(self, task, self._kept)
+            if kept is not None:
+                self.store.write(task.client, task.round, kept)
         metrics = {
             "loss": float(torch.stack(self._losses).double().mean()),
             "accuracy": float(torch.stack(self._hits).sum()) / self._samples,
-            "proximal": float(proximal_term(self.parameters_, self.anchor, self.mu)),
+            "proximal": float(sum(proximal_term(*pull, mu) for mu, pull in self._pulls.items())),
             "samples": float(self._samples),
         }
-        return ClientUpdate(task, read(self.net, self.layout), metrics)
+        weights = read(self.net, self.layout)
+        return ClientUpdate(task, weights, metrics | self.measure(task, data))
+
+    def moved(self) -> Tensor:
+        """w_k - w_t over the trainable scalars, (T,)."""
+        with torch.no_grad():
+            here = torch.cat([parameter.reshape(-1) for parameter in self.parameters_])
+            return here.to(self.broadcast.weights.floats) - self.broadcast.weights.floats[: len(here)]
+
+    def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
+        """What is asked for of the fitted model in ``self.net``; leaves another state behind.
+
+        - ``own_accuracy``: on the client's own examples that were held out (``data.client_holdout``);
+        - ``gamma``: ||grad h_k(w; w_t)|| / ||grad F_k(w_t)||, how inexactly the local problem was solved: 1 is no work,
+          0 an exact solution (Li et al. 2020, Definition 2). Two gradients over all of the client's examples.
+        """
+        measured = {}
+        own = data.client_holdout_batches(task.client)
+        if own is not None:
+            measured["own_accuracy"] = accuracy(self.net, own)
+        if task.diagnose:
+            measured["gamma"] = self._gamma(data.client_eval_batches(task.client))
+        return measured
+
+    def _gamma(self, batches: Batches) -> float:
+        full_gradient(self.net, self.loss, batches)
+        for mu, pull in self._pulls.items():
+            add_proximal_gradient(*pull, mu)
+        after = norm_of_gradient(self.parameters_)
+        self.load()
+        full_gradient(self.net, self.loss, batches)
+        before = norm_of_gradient(self.parameters_)
+        return after / before if before else math.nan

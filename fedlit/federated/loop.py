@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
@@ -13,14 +16,21 @@ from fedlit.data.module import FederatedData, data_of
 from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
 from fedlit.errors import InputError
+from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
+from fedlit.federated.diagnostics import Diagnostics
+from fedlit.federated.meter import ATTENTION
 from fedlit.federated.records import ClientTask, ClientUpdate
-from fedlit.federated.sampling import deal, steps_for, uniform_cohort
+from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
+from fedlit.federated.store import ClientStore
 from fedlit.federated.stragglers import NoStragglers, Stragglers
 from fedlit.seeding import resolve_seed
 
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
+
+#: Folder of a run in which clients keep what their algorithm has them keep.
+CLIENTS = "clients"
 
 
 class FederatedLoop(Callback):
@@ -30,12 +40,17 @@ class FederatedLoop(Callback):
     The round itself is ``FederatedModule.training_step``.
 
     Args:
-        clients_per_round: Size K of the cohort, at most the number of clients.
+        clients_per_round: Size K of the cohort; at most the number of clients where they are drawn without replacement.
         local_epochs: Passes E of each client over its own data in a round, more than 0. A fraction of a pass is a
             number of mini-batches, at least one.
         seed: Seed of cohorts, batch order and dropout; none takes that of ``seed_everything``. The initial weights
             depend on ``seed_everything`` alone and the partition on ``data.seed``.
+        sampling: How cohorts are drawn; none is ``fedlit.federated.UniformSampling``: uniformly, without replacement.
+        averaging: Weights of the clients' models in the average: their sizes n_k, or all alike. None is what the
+            sampling calls for: sizes after uniform draws, uniform after draws by size.
         stragglers: How much of its work each client does; none is all of it.
+        algorithm: What is done otherwise than in FedAvg and FedProx, from ``fedlit.algorithms``; none is nothing.
+        diagnostics: What is measured beyond the usual, and how often; none is nothing.
         engine: How clients are trained; none picks one by hardware: on a CPU a worker process a core
             (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
             ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
@@ -47,7 +62,11 @@ class FederatedLoop(Callback):
         clients_per_round: int = 10,
         local_epochs: float = 2.0,
         seed: int | None = None,
+        sampling: Sampling | None = None,
+        averaging: Literal["size", "uniform"] | None = None,
         stragglers: Stragglers | None = None,
+        algorithm: Algorithm | None = None,
+        diagnostics: Diagnostics | None = None,
         engine: Engine | None = None,
         tune_allocator: bool = True,
     ) -> None:
@@ -55,22 +74,33 @@ class FederatedLoop(Callback):
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}")
         if not 0 < local_epochs < float("inf"):
             raise InputError(f"local_epochs must be a finite number > 0, got {local_epochs}; 0.5 is half a pass")
+        self.sampling = sampling or UniformSampling()
+        if self.sampling.by_size and averaging == "size":
+            raise InputError(
+                f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
+                "chance and in its weight; leave federation.averaging out, or use fedlit.federated.UniformSampling"
+            )
+        self.averaging = averaging or ("uniform" if self.sampling.by_size else "size")
         self.clients_per_round = clients_per_round
         self.local_epochs = local_epochs
         self.seed = seed
         self.stragglers = stragglers or NoStragglers()
+        self.algorithm = algorithm or Algorithm()
+        self.diagnostics = diagnostics
+        self.store: ClientStore | None = None
         self.engine = engine
         self.tune_allocator = tune_allocator
         self.client: ClientModule
         self.running: Engine
         self.work: dict[str, float] = {}
         self.on_update: list[Callable[[ClientUpdate], None]] = []
+        self._seen: dict[Path, tuple[int, int]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         data = data_of(trainer)
-        if self.clients_per_round > data.num_clients:
+        if self.clients_per_round > data.num_clients and not self.sampling.by_size:
             raise InputError(
                 f"clients_per_round is {self.clients_per_round} but there are {data.num_clients} clients; "
                 "lower federation.clients_per_round or raise data.num_clients"
@@ -87,9 +117,39 @@ class FederatedLoop(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        data_of(trainer).to(trainer.strategy.root_device)
+        self.data = data_of(trainer)
+        self.data.to(trainer.strategy.root_device)
+        if self.algorithm.keeps:
+            self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)
+        self.algorithm.prepare(self.client, self.data.num_clients)
         self.running = self.engine or auto(self.client, trainer)
+
+    def _folder_of_clients(self, trainer: Trainer) -> Path:
+        """Where clients keep their vectors: the run's folder if it has one, where what later rounds left is undone."""
+        if not trainer.loggers and not trainer.checkpoint_callbacks:
+            self._temporary = TemporaryDirectory(prefix="fedlit_clients_")
+            return Path(trainer.strategy.broadcast(self._temporary.name))
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS
+        if trainer.is_global_zero:
+            ClientStore(folder).rewind(trainer.current_epoch)
+        trainer.strategy.barrier()
+        return folder
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.store is None or trainer.current_epoch == 0 or not trainer.is_global_zero:
+            return
+        last_cohort = self.cohort(trainer.current_epoch - 1, self.data)
+        self.store.prune((task.client for task in last_cohort), self._rounds_of_checkpoints(trainer))
+
+    def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
+        """Finished rounds of the checkpoints that are kept, and of this moment."""
+        for callback in trainer.checkpoint_callbacks:
+            path = Path(getattr(callback, "best_model_path", "") or "nowhere")
+            if path.is_file() and self._seen.get(path, (0, 0))[0] != path.stat().st_mtime_ns:
+                step = int(torch.load(path, weights_only=True, mmap=True)["global_step"])
+                self._seen[path] = path.stat().st_mtime_ns, step
+        return [trainer.current_epoch, *(step for _, step in self._seen.values())]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.running.close()
@@ -101,34 +161,52 @@ class FederatedLoop(Callback):
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.
 
-        Clients that are dropped have no task.
+        Clients that are dropped have a task of no steps.
         """
         assert self.seed is not None
-        sizes = data.partition.sizes
-        clients = uniform_cohort(data.num_clients, self.clients_per_round, self.seed, round)
-        work = self.stragglers.work(clients, self.local_epochs, self.seed, round)
+        draw = self.sampling.draw(data.partition, self.clients_per_round, self.seed, round)
+        sizes = data.partition.sizes[draw.clients]
+        work = self.stragglers.work(draw.clients, self.local_epochs, self.seed, round)
+        weights = draw.times * (sizes if self.averaging == "size" else 1)
+        diagnose = self.diagnostics is not None and self.diagnostics.gamma and self.diagnostics.due(round)
         return [
             ClientTask(
                 client=int(client),
                 round=round,
                 seed=self.seed,
-                steps=steps_for(int(sizes[client]), data.batch_size, float(epochs)),
+                steps=steps_for(int(size), data.batch_size, float(epochs)) if epochs > 0 else 0,
                 epochs=float(epochs),
-                num_examples=int(sizes[client]),
-                weight=float(sizes[client]),
+                num_examples=int(size),
+                weight=float(weight),
+                diagnose=diagnose,
             )
-            for client, epochs in zip(clients, work, strict=True)
-            if epochs > 0
+            for client, size, epochs, weight in zip(draw.clients, sizes, work, weights, strict=True)
         ]
 
     def work_metrics(self, tasks: list[ClientTask]) -> dict[str, float]:
         """How a round's work compares with what was asked, in passes over clients' data."""
         return {
-            "round/dropped": float(self.clients_per_round - len(tasks)),
-            "round/partial": float(sum(task.epochs < self.local_epochs for task in tasks)),
-            "round/epochs_asked": self.clients_per_round * self.local_epochs,
+            "round/dropped": float(sum(task.steps == 0 for task in tasks)),
+            "round/partial": float(sum(0 < task.epochs < self.local_epochs for task in tasks)),
+            "round/epochs_asked": len(tasks) * self.local_epochs,
             "round/epochs_done": float(sum(task.epochs for task in tasks)),
         }
+
+    def measured(self, round: int) -> dict[str, float]:
+        """What the diagnostics measure of the model that the round starts from."""
+        if self.diagnostics is None or not self.diagnostics.due(round):
+            return {}
+        return self.diagnostics.before(self.client, self.data)
+
+    def blocks(self) -> Mapping[str, str]:
+        """Blocks of parameters whose drift is measured apart."""
+        return self.diagnostics.blocks if self.diagnostics else ATTENTION
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"algorithm": self.algorithm.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.algorithm.load_state_dict(state_dict["algorithm"])
 
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
@@ -137,6 +215,7 @@ class FederatedLoop(Callback):
             "number of training samples": len(data.train),
             "partition hash": data.partition.hash,
             "federation seed": self.seed,
+            "algorithm": type(self.algorithm).__name__,
         }
 
 
@@ -156,4 +235,5 @@ class Rounds:
     def __iter__(self) -> Iterator[list[ClientTask]]:
         tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
         self._loop.work = self._loop.work_metrics(tasks)
-        yield deal(tasks, self._trainer.world_size)[self._trainer.global_rank]
+        training = [task for task in tasks if task.steps]
+        yield deal(training, self._trainer.world_size)[self._trainer.global_rank]

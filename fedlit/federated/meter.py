@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlit.federated.ranks import many_ranks
 from fedlit.federated.records import ClientUpdate, Weights
 from fedlit.federated.state import Layout
+
+ATTENTION = {"attention": r"\battention\b"}
+
+
+def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
+    """Which trainable tensors make up each block, as masks (L,).
+
+    A tensor belongs to the first block whose regular expression is found in its name, and to ``rest`` if there is none.
+    Blocks without any tensor are left out.
+    """
+    owners = np.array(
+        [next((b for b, p in patterns.items() if re.search(p, name)), "rest") for name in layout.trainable], dtype=str
+    )
+    return {block: owners == block for block in (*patterns, "rest") if (owners == block).any()}
 
 
 class RoundMeter:
@@ -20,26 +37,28 @@ class RoundMeter:
 
     With delta_k = w_k - w_t over the trainable parameters:
 
-    - ``drift/mean``: mean of ||delta_k|| over the cohort; ``drift/attention`` and ``drift/rest`` the same for the
-      parameters whose name matches ``pattern`` and for the others;
-    - ``drift/cosine``: mean cosine between delta_k and the average update. Because
-      mean_k cos(delta_k, D) = <mean_k delta_k/||delta_k||, D/||D||>, one running sum of directions is enough;
+    - ``drift/mean``: mean of ||delta_k|| over the cohort; ``drift/attention`` and ``drift/rest`` the same for each
+      block of parameters, where there is more than one;
+    - ``drift/cosine``: mean cosine between delta_k and the average update; ``drift/cosine_of_pairs``: mean cosine
+      between the updates of two clients. With u_k = delta_k/||delta_k||, mean_k cos(delta_k, D) = <mean_k u_k, D/||D||>
+      and sum_{j != k} <u_j, u_k> = ||sum_k u_k||^2 - K, so one running sum of directions is enough for both;
     - ``clients/train_loss`` and ``clients/proximal``: means over the cohort with the weights of the average;
     - ``clients/accuracy_mean``, ``_std``, ``_p10``, ``_p90``: training accuracy of the fits, over clients, unweighted;
+    - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, where there are any;
+    - ``diagnostics/gamma_mean``, ``_max``: where measured, how inexactly the local problems were solved;
     - ``round/samples``: training samples processed; ``round/megabytes_down``, ``_up``: 10^6 bytes of model state that
       a deployment would send to the cohort and back.
 
     Args:
         start: The broadcast model w_t.
         layout: Its layout.
-        pattern: Regular expression of the parameters measured apart (searched for in the name).
+        blocks: From the name of a block of parameters to the regular expression that is found in their names.
     """
 
-    def __init__(self, start: Weights, layout: Layout, pattern: str = r"\battention\b") -> None:
+    def __init__(self, start: Weights, layout: Layout, blocks: Mapping[str, str] = ATTENTION) -> None:
         self._start = start.floats[: layout.num_trainable]
         self._numels = layout.numels[: len(layout.trainable)]
-        self._apart = np.zeros(len(layout.trainable), dtype=bool)
-        self._apart[list(layout.select(lambda name: re.search(pattern, name) is not None))] = True
+        self._blocks = blocks_of(layout, blocks)
         self._megabytes = (start.floats.nbytes + start.counts.nbytes) / 1e6
         self._directions = torch.zeros_like(self._start)
         self._rows: list[dict[str, float]] = []
@@ -51,9 +70,8 @@ class RoundMeter:
         norm = math.sqrt(squares.sum())
         if norm > 0:
             self._directions.add_(delta, alpha=1 / norm)
-        row = {"weight": update.task.weight, "drift": norm, **update.metrics}
-        row["drift_apart"] = math.sqrt(squares[self._apart].sum())
-        row["drift_rest"] = math.sqrt(squares[~self._apart].sum())
+        drifts = {f"drift/{block}": math.sqrt(squares[mask].sum()) for block, mask in self._blocks.items()}
+        row = {"weight": update.task.weight, "drift": norm, **drifts, **update.metrics}
         self._rows.append({"client": update.task.client, **row})
 
     def reduce(self) -> None:
@@ -76,18 +94,15 @@ class RoundMeter:
             return {"round/clients": 0.0, "round/samples": 0.0, "round/seconds": seconds}
         # In the order of the clients, so that the sums do not depend on how they were dealt to ranks.
         rows = sorted(self._rows, key=lambda row: row["client"])
-        column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        column = {name: np.array([row[name] for row in rows if name in row]) for name in dict.fromkeys(chain(*rows))}
         weights = column["weight"] / column["weight"].sum()
-        accuracy = column["accuracy"]
         result = {
             "clients/train_loss": weights @ column["loss"],
             "clients/proximal": weights @ column["proximal"],
-            "clients/accuracy_mean": accuracy.mean(),
-            "clients/accuracy_std": accuracy.std(),
-            "clients/accuracy_p10": np.percentile(accuracy, 10),
-            "clients/accuracy_p90": np.percentile(accuracy, 90),
+            **_spread("clients/accuracy", column["accuracy"]),
             "drift/mean": column["drift"].mean(),
             "drift/cosine": self._cosine(mean.floats[: len(self._start)] - self._start),
+            "drift/cosine_of_pairs": self._cosine_of_pairs(),
             "round/clients": len(rows),
             "round/samples": column["samples"].sum(),
             "round/samples_per_second": column["samples"].sum() / seconds,
@@ -95,9 +110,15 @@ class RoundMeter:
             "round/megabytes_down": len(rows) * self._megabytes,
             "round/megabytes_up": len(rows) * self._megabytes,
         }
-        if self._apart.any():
-            result["drift/attention"] = column["drift_apart"].mean()
-            result["drift/rest"] = column["drift_rest"].mean()
+        if len(self._blocks) > 1:
+            result |= {f"drift/{block}": column[f"drift/{block}"].mean() for block in self._blocks}
+        if "own_accuracy" in column:
+            result |= _spread("clients/own_accuracy", column["own_accuracy"])
+        if "gamma" in column:
+            result |= {
+                "diagnostics/gamma_mean": column["gamma"].mean(),
+                "diagnostics/gamma_max": column["gamma"].max(),
+            }
         return {name: float(value) for name, value in result.items()}
 
     def _cosine(self, average: Tensor) -> float:
@@ -105,3 +126,18 @@ class RoundMeter:
         if norm == 0:
             return 0.0
         return float(self._directions.double() @ (average.double() / norm)) / len(self._rows)
+
+    def _cosine_of_pairs(self) -> float:
+        moved = sum(row["drift"] > 0 for row in self._rows)
+        if moved < 2:
+            return 0.0
+        return (float(self._directions.double().square().sum()) - moved) / (moved * (moved - 1))
+
+
+def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+    return {
+        f"{name}_mean": values.mean(),
+        f"{name}_std": values.std(),
+        f"{name}_p10": np.percentile(values, 10),
+        f"{name}_p90": np.percentile(values, 90),
+    }

@@ -16,11 +16,11 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.client import ClientModule
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.meter import RoundMeter
-from fedlit.federated.records import ClientTask, Weights
+from fedlit.federated.mu import ConstantMu, Mu
+from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.state import Layout, read, write
 
 
@@ -33,7 +33,8 @@ class FederatedModule(LightningModule):
 
     Args:
         net: The network; maps inputs to logits (B, classes).
-        mu: Strength of the proximal term mu/2 ||w - w_t||^2 in every client's loss, at least 0; 0 is FedAvg.
+        mu: Strength of the proximal term mu/2 ||w - w_t||^2 in every client's loss, at least 0; 0 is FedAvg. A number,
+            or the class path of a ``Mu``: ``fedlit.federated.AdaptiveMu``, ``MuByName``.
         client_optimizer: The clients' optimizer, made anew for every fit.
         server_optimizer: The server's optimizer, stepped once a round.
         loss: Mean loss of logits and targets; none is cross-entropy.
@@ -45,18 +46,16 @@ class FederatedModule(LightningModule):
     def __init__(
         self,
         net: nn.Module,
-        mu: float = 0.01,
+        mu: float | Mu = 0.01,
         client_optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1),
         server_optimizer: OptimizerCallable = lambda p: SGD(p, lr=1.0),
         loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= mu < float("inf"):
-            raise InputError(f"mu must be a finite number >= 0, got {mu}; 0 is FedAvg")
         self.automatic_optimization = False
         # Convolutions are a third faster in this layout on CPUs; what a tensor holds does not change.
         self.net = net.to(memory_format=torch.channels_last)
-        self.mu = mu
+        self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
         self.loss = loss or nn.CrossEntropyLoss()
@@ -66,6 +65,7 @@ class FederatedModule(LightningModule):
             except ValueError as error:
                 raise InputError(f"model.{role}_optimizer: {error}; correct its arguments") from error
         self.layout = Layout.of(net)
+        self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -82,41 +82,51 @@ class FederatedModule(LightningModule):
         started = time.perf_counter()
         loop = self.loop
         global_model = read(self.net, self.layout)
-        mean, meter = WeightedMean(global_model), RoundMeter(global_model, self.layout)
+        sent = self.broadcast(global_model)
+        updates = loop.algorithm.aggregation(sent, self.layout)
+        meter = RoundMeter(global_model, self.layout, loop.blocks())
 
-        loop.client.receive(global_model)
+        loop.client.receive(sent)
         with torch.enable_grad():
+            measured = loop.measured(self.current_epoch)
             for update in loop.running.run(loop.client, cohort, self.trainer):
-                mean.add(update.weights, update.task.weight)
+                updates.add(update)
                 meter.add(update)
                 for listener in loop.on_update:
                     listener(update)
-        mean.reduce()
+        updates.reduce()
         meter.reduce()
 
-        average = mean.mean() if mean.weight else None
-        self.server_step(average)
-        self.round_metrics = meter.summary(average or global_model, time.perf_counter() - started) | loop.work
+        target = loop.algorithm.conclude(sent, self.layout, updates) if updates.weight else None
+        self.server_step(target)
+        summary = meter.summary(target or global_model, time.perf_counter() - started)
+        self.round_metrics = {**summary, **measured, **loop.work, "federation/mu": self.mu.value}
+        self.mu.update(self.round_metrics)
+
+    def broadcast(self, global_model: Weights) -> Broadcast:
+        """What this round's clients are sent."""
+        mu = tuple(self.mu.of(name) for name in self.layout.trainable)
+        return Broadcast(global_model, mu, self.loop.algorithm.message(global_model, self.layout))
 
     @torch.no_grad()
-    def server_step(self, average: Weights | None) -> None:
-        """Step the server's optimizer on the pseudo-gradient w_t - average; buffers are taken as averaged.
+    def server_step(self, target: Weights | None) -> None:
+        """Step the server's optimizer on the pseudo-gradient w_t - target; buffers are taken as they are there.
 
         None is the average of nobody: the step counts as a round, and without gradients changes nothing.
         """
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)  # there is one: configure_optimizers
-        if average is None:
+        if target is None:
             rank_zero_warn(f"every client of round {self.current_epoch + 1} was dropped: the model stays as it was")
             optimizer.step()
             return
-        targets = self.layout.split(average.floats)
+        targets = self.layout.split(target.floats)
         parameters = dict(self.net.named_parameters())
         for name in self.layout.trainable:
             parameters[name].grad = parameters[name] - targets[name].view_as(parameters[name]).to(parameters[name])
         optimizer.step()
         optimizer.zero_grad()
-        write(self.net, self.layout, average, trainable=False)
+        write(self.net, self.layout, target, trainable=False)
 
     @property
     def loop(self) -> FederatedLoop:
@@ -132,7 +142,8 @@ class FederatedModule(LightningModule):
 
     def make_client(self) -> ClientModule:
         """The local problem that this server hands to its clients."""
-        return self.client_class(self.net, self.client_optimizer, self.mu, self.loss)
+        loop = self.loop
+        return self.client_class(self.net, self.client_optimizer, self.loss, loop.algorithm, loop.store)
 
     def configure_optimizers(self) -> Optimizer:
         return self.server_optimizer(p for p in self.net.parameters() if p.requires_grad)
@@ -188,7 +199,8 @@ class FederatedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the checkpoint is of, so that it is not resumed as something else."""
-        checkpoint["fedlit"] = {"format": 1, **self.loop.identity(data_of(self.trainer))}
+        identity = self.loop.identity(data_of(self.trainer))
+        checkpoint["fedlit"] = {"format": 1, **identity, "mu": self.mu.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint, and on a resume another federation's.
@@ -209,6 +221,7 @@ class FederatedModule(LightningModule):
             raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
         if self.trainer.state.fn != "fit":
             return
+        self.mu.load_state_dict(checkpoint.get("fedlit", {}).get("mu", {}))
         then, now = checkpoint.get("fedlit", {}), self.loop.identity(data_of(self.trainer))
         for fact, value in now.items():
             if fact in then and then[fact] != value:

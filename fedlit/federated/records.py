@@ -15,10 +15,12 @@ class ClientTask(NamedTuple):
         client: The client's number, 0 to ``num_clients - 1``.
         round: The round's number, from 0.
         seed: The federation's seed: batch order and dropout are addressed by (seed, round, client).
-        steps: Mini-batches to train, more than 0. Whole epochs and fractions of one are both a number of steps.
+        steps: Mini-batches to train; 0 for a client that is dropped. Whole epochs and fractions of one are both a
+            number of steps.
         epochs: The same work in passes over the client's data.
         num_examples: The size n_k of the client's data.
         weight: The client's weight in the average, before normalisation.
+        diagnose: Whether the client is to measure how well it solved its local problem.
     """
 
     client: int
@@ -28,6 +30,7 @@ class ClientTask(NamedTuple):
     epochs: float
     num_examples: int
     weight: float
+    diagnose: bool = False
 
 
 class Weights(NamedTuple):
@@ -42,13 +45,28 @@ class Weights(NamedTuple):
     counts: Tensor
 
 
+class Broadcast(NamedTuple):
+    """What the server sends to every client of a round.
+
+    Attributes:
+        weights: The global model w_t.
+        mu: Strength of the proximal term for each trainable parameter, in the order of the layout.
+        message: (E,) what the algorithm sends along, such as SCAFFOLD's control variate; empty for most.
+    """
+
+    weights: Weights
+    mu: tuple[float, ...]
+    message: Tensor
+
+
 class ClientUpdate(NamedTuple):
     """What a client sends back.
 
     Attributes:
         task: What had been asked.
         weights: The client's network after its fit.
-        metrics: Scalars of the fit: ``loss``, ``proximal``, ``accuracy``, ``samples``.
+        metrics: Scalars of the fit: ``loss``, ``proximal``, ``accuracy``, ``samples``; where measured also ``gamma``
+            and ``own_accuracy``.
     """
 
     task: ClientTask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -47,9 +46,9 @@ class Layout:
         """Views of a flat vector (P,), by name, each of one dimension."""
         return dict(zip(self.trainable + self.fixed, floats.split(self.numels), strict=True))
 
-    def select(self, matches: Callable[[str], bool]) -> Iterator[int]:
-        """Positions among the trainable parameters of those whose name matches."""
-        return (i for i, name in enumerate(self.trainable) if matches(name))
+    def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
+        """Views of a flat vector (T,) of the trainable scalars, in the order of ``trainable``."""
+        return torch.split(vector, list(self.numels[: len(self.trainable)]))
 
 
 def read(net: nn.Module, layout: Layout) -> Weights:

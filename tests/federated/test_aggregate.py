@@ -17,7 +17,7 @@ def state(*floats: float, count: int = 0) -> Weights:
 def mean_of(*pairs: tuple[Weights, float]) -> Weights:
     mean = WeightedMean(pairs[0][0])
     for weights, weight in pairs:
-        mean.add(weights, weight)
+        mean.add_state(weights, weight)
     return mean.mean()
 
 

@@ -1,11 +1,12 @@
 import pytest
 import torch
+from federations import data
 from torch import nn
 from torch.optim import SGD
 
 from fedlit.federated.client import ClientModule
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term
-from fedlit.federated.records import ClientTask
+from fedlit.federated.records import Broadcast, ClientTask
 from fedlit.federated.state import Layout, read
 
 
@@ -67,8 +68,8 @@ def test_a_quadratic_client_moves_the_fraction_that_theory_says(mu: float, steps
     # F_k(w) = 1/2 |w - a|^2 from w_t = 0: T steps of rate eta move 1 - (1 - eta(1 + mu))^T of the way to a/(1 + mu).
     a, eta = torch.tensor([3.0, -1.0]), 0.1
     net = Point(2)
-    client = ClientModule(net, lambda p: SGD(p, lr=eta), mu, lambda w, y: 0.5 * (w - a).square().sum(1).mean())
-    client.receive(read(net, Layout.of(net)))
+    client = ClientModule(net, lambda p: SGD(p, lr=eta), lambda w, y: 0.5 * (w - a).square().sum(1).mean())
+    client.receive(Broadcast(read(net, Layout.of(net)), (mu,), torch.zeros(0)))
     task = ClientTask(client=0, round=0, seed=0, steps=steps, epochs=1, num_examples=1, weight=1)
     client.start(task)
     optimizer = client.configure_optimizers()
@@ -77,5 +78,7 @@ def test_a_quadratic_client_moves_the_fraction_that_theory_says(mu: float, steps
         client.on_before_optimizer_step(optimizer)
         optimizer.step()
         optimizer.zero_grad()
+    ready = data()
+    ready.setup()
     moved = 1 - (1 - eta * (1 + mu)) ** steps
-    torch.testing.assert_close(client.finish(task).weights.floats, moved * a / (1 + mu))
+    torch.testing.assert_close(client.finish(task, ready).weights.floats, moved * a / (1 + mu))

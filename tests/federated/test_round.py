@@ -16,7 +16,7 @@ from torch.optim import SGD, Adam
 
 from fedlit.engines import Engine, TrainerEngine
 from fedlit.errors import InputError
-from fedlit.federated import ClientModule, ClientTask, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.federated import Broadcast, ClientModule, ClientTask, ClientUpdate, FederatedLoop, FederatedModule
 from fedlit.federated.sampling import uniform_cohort
 from fedlit.federated.state import read
 
@@ -248,10 +248,11 @@ def test_with_a_gradient_scaler_the_proximal_gradient_is_exact_in_float32():
 
         def on_before_optimizer_step(self, optimizer):
             super().on_before_optimizer_step(optimizer)
-            gradients.append((self.net.w.grad.clone(), 0.3 * (self.net.w.detach() - self.anchor[0])))
+            anchor = self.broadcast.weights.floats.view_as(self.net.w)
+            gradients.append((self.net.w.grad.clone(), 0.3 * (self.net.w.detach() - anchor)))
 
-    client = Moved(Stationary(), lambda p: SGD(p, lr=0.1), 0.3, F.cross_entropy)
-    client.receive(read(client.net, client.layout))
+    client = Moved(Stationary(), lambda p: SGD(p, lr=0.1), F.cross_entropy)
+    client.receive(Broadcast(read(client.net, client.layout), (0.3,), torch.zeros(0)))
     client.start(ClientTask(client=0, round=0, seed=0, steps=3, epochs=1, num_examples=9, weight=9))
     d = data()
     d.setup()

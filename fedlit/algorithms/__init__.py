@@ -1,0 +1,12 @@
+"""Algorithms beyond FedAvg and FedProx, each as its difference from them; ``--federation.algorithm`` names one.
+
+FedAvgM, FedAdam, FedYogi and FedAdagrad are optimizers of the server instead: see ``fedlit.optim``.
+"""
+
+from fedlit.algorithms.attentive import AttentiveAggregation
+from fedlit.algorithms.feddyn import FedDyn
+from fedlit.algorithms.fednova import FedNova
+from fedlit.algorithms.personal import BatchNormPolicy, KeepLocal
+from fedlit.algorithms.scaffold import Scaffold
+
+__all__ = ["AttentiveAggregation", "BatchNormPolicy", "FedDyn", "FedNova", "KeepLocal", "Scaffold"]

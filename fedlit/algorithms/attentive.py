@@ -1,0 +1,108 @@
+"""Attentive aggregation: the server weighs clients layer by layer, by how their updates look."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fedlit.errors import InputError
+from fedlit.federated.aggregate import WeightedMean
+from fedlit.federated.algorithm import Algorithm
+from fedlit.federated.ranks import many_ranks
+from fedlit.federated.records import Broadcast, ClientUpdate, Weights
+from fedlit.federated.state import Layout
+
+T = TypeVar("T")
+
+
+class AttentiveAggregation(Algorithm):
+    """Weights of the average from a softmax over clients, for each layer (trainable tensor) by itself.
+
+    Client k's weight in layer l is in proportion to n_k exp(s_kl / temperature), with ``federation.averaging: uniform``
+    to exp(s_kl / temperature) alone. The score s_kl is
+
+    - ``distance``: ||w_kl - w_tl||, as in FedAtt (Ji et al. 2019, arXiv:1812.07108, Equations 4 and 5): clients that
+      learned something new count more. Their step size is the ``lr`` of ``model.server_optimizer``;
+    - ``similarity``: the cosine between the client's update of the layer and the plain average update: clients that
+      agree with the cohort count more, and outliers less.
+
+    An infinite temperature is FedAvg. Buffers and frozen parameters are averaged plainly.
+
+    The updates of a rank's share of the cohort are held in memory until the scores of all are known.
+
+    Args:
+        by: The score.
+        temperature: More than 0, in the units of the score; the smaller, the fewer clients count.
+    """
+
+    def __init__(self, by: Literal["distance", "similarity"] = "distance", temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise InputError(f"temperature must be > 0, got {temperature}; 1 is the paper's, .inf is FedAvg")
+        self._score = {"distance": distances, "similarity": similarities}[by]
+        self._temperature = temperature
+
+    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
+        return _Collected(sent.weights)
+
+    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
+        assert isinstance(updates, _Collected)
+        mean, size = updates.mean(), layout.num_trainable
+        start = sent.weights.floats[:size]
+        average = mean.floats[:size] - start
+        numels = layout.numels[: len(layout.trainable)]
+        scores = {u.task.client: self._score(self._moved(u, start), average, numels) for u in updates.updates}
+        weights = {u.task.client: u.task.weight for u in updates.updates}
+        shares = attention(gathered(scores), gathered(weights), self._temperature)
+        change = WeightedMean(Weights(torch.zeros_like(start, dtype=torch.float64), mean.counts))
+        for update in updates.updates:
+            share = shares[update.task.client].to(start.device).repeat_interleave(torch.tensor(numels).to(start.device))
+            change.add_state(Weights(self._moved(update, start).double() * share, mean.counts), 1.0)
+        change.reduce()
+        moved = change.mean().floats * change.weight  # the sum over clients, (T,)
+        return Weights(torch.cat([(start + moved).to(start), mean.floats[size:]]), mean.counts)
+
+    def _moved(self, update: ClientUpdate, start: Tensor) -> Tensor:
+        return update.weights.floats[: len(start)] - start
+
+
+def attention(scores: dict[int, Tensor], weights: dict[int, float], temperature: float) -> dict[int, Tensor]:
+    """Shares of the clients in each layer, (L,) each, in proportion to weight exp(score / temperature)."""
+    clients = sorted(scores)
+    logits = torch.stack([scores[k] / temperature + math.log(weights[k]) for k in clients])  # (K, L)
+    return dict(zip(clients, logits.softmax(0), strict=True))
+
+
+def gathered(mine: dict[int, T]) -> dict[int, T]:
+    """What all ranks have for their clients."""
+    if not many_ranks():
+        return mine
+    parts: list[dict[int, T]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, mine)
+    return {client: value for part in parts for client, value in part.items()}
+
+
+class _Collected(WeightedMean):
+    """Averages plainly, and keeps this rank's updates."""
+
+    def __init__(self, start: Weights) -> None:
+        super().__init__(start)
+        self.updates: list[ClientUpdate] = []
+
+    def add(self, update: ClientUpdate) -> None:
+        super().add(update)
+        self.updates.append(update)
+
+
+def distances(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tensor:
+    """||update|| of each layer, (L,), from a flat update (T,)."""
+    return torch.stack([part.double().norm() for part in update.split(numels)]).cpu()
+
+
+def similarities(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tensor:
+    """Cosine between a flat update (T,) and the average one in each layer, (L,); 0 where either is zero."""
+    pairs = zip(update.double().split(numels), average.double().split(numels), strict=True)
+    return torch.stack([torch.cosine_similarity(u, a, dim=0) for u, a in pairs]).cpu()

@@ -1,0 +1,143 @@
+"""FedProx's own quantities, where asked for: how much clients differ, and how well they solve their problems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlit.data.module import FederatedData
+from fedlit.errors import InputError
+from fedlit.federated.client import ClientModule
+from fedlit.federated.gradients import full_gradient
+from fedlit.federated.meter import blocks_of
+from fedlit.federated.ranks import many_ranks
+
+BLOCKS = {"attention": r"\battention\b", "head": r"\b(head|classifier|fc|linear)\b"}
+
+
+class Diagnostics:
+    """What to measure beyond the usual metrics of a round, and how often.
+
+    - ``diagnostics/train_loss``: f(w) = sum_k p_k F_k(w) of the model that the round starts from, p_k = n_k / n;
+    - ``diagnostics/dissimilarity``: B(w) there (Li et al. 2020, Definition 3), 1 when all clients agree;
+      ``diagnostics/gradient_variance``: E_k ||grad F_k - grad f||^2, which their Figure 2 shows; and
+      ``.._unweighted``: the same with a plain mean over clients in place of E_k, as in the authors' code. B(w) also for
+      each block of parameters, ``diagnostics/dissimilarity_head`` and so on;
+    - ``diagnostics/gamma_mean``, ``_max``: gamma_k of the fits (Definition 2), over the cohort;
+    - ``drift/BLOCK``: drift by block, in every round.
+
+    The first two cost a forward and backward pass over all training examples each time, as much as a round in which
+    every client trains one epoch; gamma two such passes over the data of the cohort.
+
+    Args:
+        every: Rounds from one measurement to the next, at least 1; the first round is measured.
+        gamma: Whether gamma is measured.
+        dissimilarity: Whether the training loss and the dissimilarity are.
+        blocks: From the name of a block to a regular expression, searched for in parameters' names; the first that
+            matches counts, and what none matches is ``rest``. None is attention, head, and the rest.
+    """
+
+    def __init__(
+        self, every: int = 10, gamma: bool = True, dissimilarity: bool = True, blocks: dict[str, str] | None = None
+    ) -> None:
+        if every < 1:
+            raise InputError(f"every must be at least 1, got {every}; 1 measures each round")
+        self.every = every
+        self.gamma = gamma
+        self.dissimilarity = dissimilarity
+        self.blocks = BLOCKS if blocks is None else blocks
+
+    def due(self, round: int) -> bool:
+        """Whether a round, counted from 0, is measured."""
+        return round % self.every == 0
+
+    def before(self, client: ClientModule, data: FederatedData) -> dict[str, float]:
+        """Measure the model that ``client`` has received, on the training data of all clients.
+
+        Leaves that model in ``client.net``. Ranks share the clients.
+        """
+        if not self.dissimilarity:
+            return {}
+        client.load()
+        spread = GradientSpread(client.layout.num_trainable, client.layout.numels[: len(client.layout.trainable)])
+        shares = data.partition.sizes / data.partition.sizes.sum()
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if many_ranks() else (0, 1)
+        for k in np.flatnonzero(shares)[rank::ranks]:
+            loss = full_gradient(client.net, client.loss, data.client_eval_batches(int(k)))
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in client.parameters_]
+            spread.add(torch.cat([g.reshape(-1) for g in gradients]), loss, float(shares[k]))
+        client.net.zero_grad()
+        spread.reduce()
+        return {f"diagnostics/{name}": v for name, v in spread.summary(blocks_of(client.layout, self.blocks)).items()}
+
+
+class GradientSpread:
+    """How much the gradients of clients differ at one model; memory of two gradients, whatever the number of clients.
+
+    With masses p_k that sum to 1, grad f = sum_k p_k grad F_k:
+
+    - B^2 = sum_k p_k ||grad F_k||^2 / ||grad f||^2 (Li et al. 2020, Definition 3);
+    - variance = sum_k p_k ||grad F_k - grad f||^2.
+
+    Args:
+        num_scalars: Length T of a gradient.
+        numels: Lengths of its tensors, L of them.
+    """
+
+    def __init__(self, num_scalars: int, numels: tuple[int, ...]) -> None:
+        self._numels = numels
+        self._sums = torch.zeros(2, num_scalars, dtype=torch.float64)  # with masses p_k, and with masses 1
+        self._squares = torch.zeros(2, len(numels), dtype=torch.float64)  # of each tensor, likewise
+        self._totals = torch.zeros(3, dtype=torch.float64)  # loss, p_k, clients
+
+    def add(self, gradient: Tensor, loss: float, mass: float) -> None:
+        """Add a client's gradient (T,), its loss F_k and its mass p_k."""
+        gradient = gradient.detach().double().cpu()
+        squares = torch.stack([part.square().sum() for part in gradient.split(self._numels)])
+        for row, weight in enumerate((mass, 1.0)):
+            self._sums[row].add_(gradient, alpha=weight)
+            self._squares[row].add_(squares, alpha=weight)
+        self._totals += torch.tensor([mass * loss, mass, 1.0])
+
+    def reduce(self) -> None:
+        """Sum over all ranks; nothing to do in a single process."""
+        if not many_ranks():
+            return
+        device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+        for name in ("_sums", "_squares", "_totals"):
+            total = getattr(self, name).to(device)
+            dist.all_reduce(total)
+            setattr(self, name, total.cpu())
+
+    def summary(self, blocks: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
+        """Loss, dissimilarity and variance; dissimilarity also for each block, a mask (L,) of tensors."""
+        loss, mass, clients = self._totals.tolist()
+        total, plain = self._sums / torch.tensor([[mass], [clients]])  # grad f, and the plain mean, (T,) both
+        parts = torch.stack([part.square().sum() for part in total.split(self._numels)])  # (L,)
+        squares = self._squares / torch.tensor([[mass], [clients]])  # (2, L)
+        square = float(parts.sum())
+        weighted, unweighted = squares.sum(1).tolist()
+        result = {
+            "train_loss": loss / mass,
+            "dissimilarity": _ratio(weighted, square),
+            "dissimilarity_unweighted": _ratio(unweighted, square),
+            "gradient_variance": max(weighted - square, 0.0),
+            "gradient_variance_unweighted": max(unweighted - 2 * float(plain @ total) + square, 0.0),
+        }
+        for name, mask in blocks.items():
+            chosen = torch.from_numpy(mask)
+            result[f"dissimilarity_{name}"] = _ratio(float(squares[0, chosen].sum()), float(parts[chosen].sum()))
+        return result
+
+
+def _ratio(mean_square: float, square: float) -> float:
+    """B from E||grad F_k||^2 and ||grad f||^2; 1 where both are zero, as all clients agree there."""
+    if square == 0:
+        return 1.0 if mean_square == 0 else math.inf
+    return math.sqrt(mean_square / square)

@@ -1,0 +1,59 @@
+"""A network looked at over all of a client's data at once: accuracy and the gradient of its mean loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fedlit.data.examples import Batches
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, batches: Batches) -> float:
+    """Share of the examples that a network classifies right, in evaluation mode."""
+    with _evaluating(net):
+        hits = sum((net(inputs).argmax(-1) == targets).sum() for inputs, targets in batches)
+    return float(hits) / batches.num_examples
+
+
+def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batches: Batches) -> float:
+    """Put the gradient of F, the mean loss over all examples, into ``.grad``, in place of what is there.
+
+    In evaluation mode: without dropout, and with the running statistics of BatchNorm.
+
+    Args:
+        net: The network.
+        loss: Mean loss of logits and targets.
+        batches: All examples, in batches of any size.
+
+    Returns:
+        F itself.
+    """
+    net.zero_grad()
+    total = 0.0
+    with _evaluating(net), torch.enable_grad():
+        for inputs, targets in batches:
+            part = loss(net(inputs), targets) * (len(targets) / batches.num_examples)
+            part.backward()
+            total += float(part.detach())
+    return total
+
+
+def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:
+    """||grad||_2 over all of these parameters together."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return math.sqrt(sum(float(norm.double()) ** 2 for norm in torch._foreach_norm(gradients))) if gradients else 0.0
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    was_training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(was_training)

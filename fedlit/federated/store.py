@@ -1,0 +1,97 @@
+"""What clients keep from one of their rounds to the next, on disk: memory holds the vector of one client at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlit.errors import InputError
+
+#: ROUND is the round, from 0, whose fit left the vector; BEFORE that of the version that it replaced.
+_NAME = re.compile(r"(?P<round>\d+)_(?:first|after_(?P<before>\d+))\.npy")
+
+
+class ClientStore:
+    """A vector for each client, in ``FOLDER/CLIENT/ROUND_after_BEFORE.npy``.
+
+    Versions are kept, not overwritten: a round that was cut off can be made again from what the clients had before it,
+    and a run resumes to the bit from any checkpoint whose versions have not been pruned. Whoever trains a client, a
+    worker or another rank, reads and writes its files by itself; ranks on several machines need a shared folder.
+
+    Args:
+        folder: Made when the first vector is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, client: int, round: int) -> Tensor | None:
+        """What a client has kept when round ``round`` begins, (V,), float32; None before its first."""
+        newest = max((v for v in self._versions(client) if v < round), default=None)
+        if newest is None:
+            return None
+        return torch.from_numpy(np.load(self._versions(client)[newest], allow_pickle=False))
+
+    def write(self, client: int, round: int, kept: Tensor) -> None:
+        """Keep a client's vector after its fit of round ``round``, in one move."""
+        before = max((v for v in self._versions(client) if v < round), default=None)
+        name = f"{round:06}_first.npy" if before is None else f"{round:06}_after_{before:06}.npy"
+        path = self.folder / str(client) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, kept.detach().cpu().numpy(), allow_pickle=False)
+        part.replace(path)
+
+    def prune(self, clients: Iterable[int], checkpoints: Iterable[int]) -> None:
+        """Drop the versions of these clients that none of the checkpoints, given by their finished rounds, needs."""
+        checkpoints = list(checkpoints)
+        for client in clients:
+            versions = self._versions(client)
+            needed = {max((v for v in versions if v < finished), default=None) for finished in checkpoints}
+            for version, path in versions.items():
+                if version not in needed and version < max(checkpoints):
+                    path.unlink(missing_ok=True)
+
+    def rewind(self, finished: int) -> None:
+        """Go back to where ``finished`` rounds were done: drop what later rounds left.
+
+        Raises:
+            InputError: When a version that is needed there was pruned, or all are missing.
+        """
+        clients = [int(folder.name) for folder in self.folder.glob("[0-9]*")] if self.folder.exists() else []
+        if finished and not clients:
+            raise InputError(
+                f"what the clients keep is not in {self.folder}; resume in the run's own folder, or start anew "
+                "without --ckpt_path"
+            )
+        for client in clients:
+            versions = self._versions(client)
+            before = min((match for v in versions.values() if (match := _before(v)) is not None), default=None)
+            if before is not None and before < finished and not any(v < finished for v in versions):
+                raise InputError(
+                    f"what client {client} kept before round {finished + 1} is gone from {self.folder}: only the last "
+                    "and the best checkpoint keep it; use --ckpt_path last"
+                )
+        for client in clients:
+            for version, path in self._versions(client).items():
+                if version >= finished:
+                    path.unlink()
+
+    def _versions(self, client: int) -> dict[int, Path]:
+        """The files of a client by round."""
+        folder = self.folder / str(client)
+        if not folder.is_dir():
+            return {}
+        matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
+        return {int(match["round"]): path for match, path in matches if match}
+
+
+def _before(path: Path) -> int | None:
+    match = _NAME.fullmatch(path.name)
+    return int(match["before"]) if match and match["before"] else None
