@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from fedlit.data import ByGroup, Tensors
-from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.federated import FederatedLoop, FederatedModule, Mu
 
 SIZES = (9, 4, 17, 1, 12, 6)
 
@@ -73,3 +73,42 @@ def fit(
 def weights(module: nn.Module) -> Tensor:
     """All of a module's state in one float64 vector."""
     return torch.cat([t.double().reshape(-1) for t in module.state_dict().values()])
+
+
+class Displacement(nn.Module):
+    """w - x for inputs x, with w in R^3 from 0: with ``HalfSquare`` the client of points a has F(w) = 1/2 |w - a|^2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.w - inputs
+
+
+class HalfSquare(nn.Module):
+    """1/2 |logits|^2, mean over samples."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return 0.5 * logits.square().sum(1).mean()
+
+
+def quadratics(points: list[list[float]], sizes: tuple[int, ...] | None = None, **kwargs: Any) -> Tensors:
+    """Client k has ``sizes[k]`` copies of ``points[k]``, so its loss is F_k(w) = 1/2 |w - a_k|^2; every step is full."""
+    sizes = sizes or (1,) * len(points)
+    inputs = np.repeat(np.array(points, dtype=np.float32), sizes, axis=0)
+    labels = np.arange(len(inputs)) % 3
+    return Tensors(
+        train=(inputs, labels, np.repeat(np.arange(len(sizes)), sizes)),
+        test=(inputs, labels),
+        class_names=["a", "b", "c"],
+        partition=ByGroup(),
+        batch_size=1000,
+        seed=0,
+        **kwargs,
+    )
+
+
+def quadratic_module(mu: float | Mu = 0.0, lr: float = 0.1, **kwargs: Any) -> FederatedModule:
+    """The server of ``quadratics``."""
+    return FederatedModule(Displacement(), mu=mu, client_optimizer=lambda p: SGD(p, lr=lr), loss=HalfSquare(), **kwargs)

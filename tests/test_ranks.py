@@ -72,6 +72,24 @@ def test_two_ranks_end_with_the_bits_of_one_process(tmp_path: Path, clients: int
     assert_same(one, two)
 
 
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "--federation.algorithm fedlit.algorithms.Scaffold --data.batch_size 1000 --model.net.norm group",
+        "--federation.algorithm fedlit.algorithms.AttentiveAggregation --federation.algorithm.by similarity",
+        "--federation.algorithm fedlit.algorithms.BatchNormPolicy --data.client_holdout 0.2 "
+        "--federation.diagnostics fedlit.federated.Diagnostics --federation.diagnostics.every 1",
+    ],
+)
+def test_two_ranks_share_what_an_algorithm_remembers(tmp_path: Path, algorithm: str):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for logs in (one, two):
+        logs.mkdir()
+    finish(start(one, *algorithm.split()))
+    finish(start(two, *algorithm.split(), "--trainer.devices", "2", "--trainer.strategy", "ddp"))
+    assert_same(one, two)
+
+
 def test_two_machines_end_with_the_bits_of_one_process(tmp_path: Path):
     """Two agents of torchrun on loopback stand for two machines."""
     one, two = tmp_path / "one", tmp_path / "two"

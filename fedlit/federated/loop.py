@@ -94,7 +94,8 @@ class FederatedLoop(Callback):
         self.running: Engine
         self.work: dict[str, float] = {}
         self.on_update: list[Callable[[ClientUpdate], None]] = []
-        self._seen: dict[Path, tuple[int, int]] = {}
+        self._rounds_of: dict[tuple[Path, int], int] = {}  # finished rounds by checkpoint and time of writing
+        self._temporary: TemporaryDirectory[str] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -126,15 +127,17 @@ class FederatedLoop(Callback):
         self.running = self.engine or auto(self.client, trainer)
 
     def _folder_of_clients(self, trainer: Trainer) -> Path:
-        """Where clients keep their vectors: the run's folder if it has one, where what later rounds left is undone."""
+        """Where clients keep their vectors: the run's folder if it has one."""
         if not trainer.loggers and not trainer.checkpoint_callbacks:
             self._temporary = TemporaryDirectory(prefix="fedlit_clients_")
             return Path(trainer.strategy.broadcast(self._temporary.name))
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS
-        if trainer.is_global_zero:
-            ClientStore(folder).rewind(trainer.current_epoch)
-        trainer.strategy.barrier()
-        return folder
+        return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.store is not None:  # only now is it known how many rounds the checkpoint holds
+            if trainer.is_global_zero:
+                self.store.rewind(trainer.current_epoch)
+            trainer.strategy.barrier()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.store is None or trainer.current_epoch == 0 or not trainer.is_global_zero:
@@ -144,19 +147,25 @@ class FederatedLoop(Callback):
 
     def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
         """Finished rounds of the checkpoints that are kept, and of this moment."""
-        for callback in trainer.checkpoint_callbacks:
-            path = Path(getattr(callback, "best_model_path", "") or "nowhere")
-            if path.is_file() and self._seen.get(path, (0, 0))[0] != path.stat().st_mtime_ns:
-                step = int(torch.load(path, weights_only=True, mmap=True)["global_step"])
-                self._seen[path] = path.stat().st_mtime_ns, step
-        return [trainer.current_epoch, *(step for _, step in self._seen.values())]
+        paths = (Path(getattr(callback, "best_model_path", "")) for callback in trainer.checkpoint_callbacks)
+        files = [(path, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+        self._rounds_of = {
+            file: self._rounds_of.get(file) or int(torch.load(file[0], weights_only=True, mmap=True)["global_step"])
+            for file in files
+        }
+        return [trainer.current_epoch, *self._rounds_of.values()]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.running.close()
+        self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if hasattr(self, "running"):
             self.running.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.

@@ -1,0 +1,94 @@
+"""Whatever an algorithm remembers, on the server or with the clients, a stopped run goes on with the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from federations import data, fit, net, weights
+from torch.optim import SGD
+
+from fedlit.algorithms import AttentiveAggregation, BatchNormPolicy, FedDyn, FedNova, KeepLocal, Scaffold
+from fedlit.engines import LoopEngine, WorkersEngine
+from fedlit.errors import InputError
+from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.optim import FedYogi
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+]
+SIZES = (8, 4, 16, 4, 12, 6)  # no batch of one, which BatchNorm cannot take
+ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
+    "scaffold": Scaffold,
+    "feddyn": FedDyn,
+    "fednova": FedNova,
+    "attentive": lambda: AttentiveAggregation("similarity", 0.5),
+    "local head": lambda: KeepLocal([r"^4\."]),
+    "fedbn": BatchNormPolicy,
+}
+
+
+def run(
+    root: Path, algorithm: Algorithm, rounds: int, ckpt: Path | None = None, stop: tuple[int, int] | None = None, **kw
+) -> torch.Tensor:
+    """The final state; ``stop = (round, clients)`` breaks off after so many updates of a round."""
+    module = FederatedModule(
+        net(norm=True, dropout=0.2),
+        mu=0.1,
+        client_optimizer=lambda p: SGD(p, lr=0.05),
+        server_optimizer=lambda p: FedYogi(p, lr=0.05),
+    )
+    loop = FederatedLoop(4, 2, seed=0, algorithm=algorithm, engine=kw.get("engine") or LoopEngine())
+    seen = [0]
+
+    def break_off(update: ClientUpdate) -> None:
+        seen[0] += update.task.round == stop[0]
+        if seen[0] == stop[1]:
+            raise RuntimeError("pulled the plug")
+
+    if stop:
+        loop.on_update.append(break_off)
+    return weights(fit(module, loop, data(SIZES), rounds=rounds, root=root, ckpt_path=ckpt).net)
+
+
+def checkpoint(root: Path) -> Path:
+    return max(root.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_run_broken_off_in_a_round_goes_on_with_the_same_bits(name: str, tmp_path: Path):
+    make = ALGORITHMS[name]
+    whole = run(tmp_path / "whole", make(), rounds=6)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        run(tmp_path / "broken", make(), rounds=6, stop=(4, 3))
+    resumed = run(tmp_path / "broken", make(), rounds=6, ckpt=checkpoint(tmp_path / "broken"))
+    assert torch.equal(resumed, whole)
+
+
+def test_with_workers_too(tmp_path: Path):
+    whole = run(tmp_path / "whole", Scaffold(), rounds=5)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        run(tmp_path / "broken", Scaffold(), rounds=5, stop=(3, 2), engine=WorkersEngine(workers=2))
+    last = checkpoint(tmp_path / "broken")
+    assert torch.equal(run(tmp_path / "broken", Scaffold(), 5, last, engine=WorkersEngine(workers=2)), whole)
+
+
+def test_another_algorithm_is_not_resumed(tmp_path: Path):
+    run(tmp_path, Scaffold(), rounds=2)
+    with pytest.raises(InputError, match="algorithm is Scaffold there and FedDyn here"):
+        run(tmp_path, FedDyn(), rounds=4, ckpt=checkpoint(tmp_path))
+
+
+def test_without_what_the_clients_kept_there_is_no_going_on(tmp_path: Path):
+    run(tmp_path / "a", Scaffold(), rounds=2)
+    with pytest.raises(InputError, match=r"what the clients keep is not in .*clients; resume in the run's own folder"):
+        run(tmp_path / "b", Scaffold(), rounds=4, ckpt=checkpoint(tmp_path / "a"))
+
+
+def test_versions_that_no_checkpoint_needs_are_dropped(tmp_path: Path):
+    run(tmp_path, Scaffold(), rounds=30)
+    for client in (tmp_path / "clients").iterdir():
+        assert len(list(client.iterdir())) <= 3  # for the last checkpoint, for the round after it, and one to come

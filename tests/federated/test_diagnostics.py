@@ -1,0 +1,124 @@
+"""Each quantity against its closed form on quadratics, and against sums written out on two clients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from federations import data, fit, net, quadratic_module, quadratics
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.errors import InputError
+from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
+
+POINTS = [[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]
+
+
+def measured(module: FederatedModule, federation: object, epochs: float = 1, rounds: int = 1, **kwargs: object):
+    loop = FederatedLoop(2, epochs, seed=0, **{"diagnostics": Diagnostics(every=1), **kwargs})
+    return fit(module, loop, federation, rounds=rounds).round_metrics
+
+
+def test_dissimilarity_and_variance_of_two_clients_by_hand():
+    # At w = 0 the gradients are -a_1 and -a_2, with masses 1/4 and 3/4: grad f = -(3/4, 3, 0).
+    result = measured(quadratic_module(), quadratics(POINTS, sizes=(1, 3)))
+    mean_square, square = 0.25 * 9 + 0.75 * 16, 0.75**2 + 3**2
+    assert result["diagnostics/dissimilarity"] == pytest.approx(math.sqrt(mean_square / square))
+    assert result["diagnostics/gradient_variance"] == pytest.approx(mean_square - square)
+    assert result["diagnostics/train_loss"] == pytest.approx(0.5 * mean_square)
+    # The authors' code: the same grad f, a plain mean over clients.
+    assert result["diagnostics/dissimilarity_unweighted"] == pytest.approx(math.sqrt(0.5 * (9 + 16) / square))
+    apart = [(3 - 0.75) ** 2 + 3**2, 0.75**2 + (4 - 3) ** 2]
+    assert result["diagnostics/gradient_variance_unweighted"] == pytest.approx(sum(apart) / 2)
+
+
+def test_clients_that_agree_have_dissimilarity_one_and_no_variance():
+    result = measured(quadratic_module(), quadratics([[1.0, 2.0, -1.0]] * 2, sizes=(2, 5)))
+    assert result["diagnostics/dissimilarity"] == pytest.approx(1)
+    assert result["diagnostics/gradient_variance"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_gamma_of_a_quadratic_is_its_closed_form(mu: float, epochs: int):
+    # T full-gradient steps of rate eta: gamma = |1 - eta (1 + mu)|^T.
+    result = measured(quadratic_module(mu=mu, lr=0.1), quadratics(POINTS), epochs)
+    assert result["diagnostics/gamma_mean"] == pytest.approx(abs(1 - 0.1 * (1 + mu)) ** epochs, rel=1e-4)
+
+
+def test_gamma_is_one_when_nothing_is_done():
+    assert measured(quadratic_module(lr=0.0), quadratics(POINTS))["diagnostics/gamma_max"] == pytest.approx(1)
+
+
+def gradients() -> tuple[dict[str, list[Tensor]], list[float]]:
+    """Full gradients of every client of ``data()`` at the start, by block, and their masses."""
+    federation = data()
+    federation.setup()
+    model = net()
+    blocks: dict[str, list[Tensor]] = {"first": [], "rest": []}
+    for k in range(federation.num_clients):
+        rows = torch.from_numpy(federation.partition.client(k).copy())
+        inputs, targets = federation.train.inputs[rows], federation.train.targets[rows]
+        loss = cross_entropy(model(inputs), targets)
+        parts = torch.autograd.grad(loss, list(model.parameters()))
+        blocks["first"].append(torch.cat([p.reshape(-1) for p in parts[:2]]).double())
+        blocks["rest"].append(torch.cat([p.reshape(-1) for p in parts[2:]]).double())
+    return blocks, (federation.partition.sizes / federation.partition.sizes.sum()).tolist()
+
+
+def test_dissimilarity_is_measured_by_block():
+    module = FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
+    result = measured(module, data(), diagnostics=Diagnostics(every=1, blocks={"first": r"^0\."}))
+    blocks, masses = gradients()
+    for block, of_clients in blocks.items():
+        mean = sum(p * g for p, g in zip(masses, of_clients, strict=True))
+        square = sum(p * float(g.square().sum()) for p, g in zip(masses, of_clients, strict=True))
+        expected = math.sqrt(square / float(mean.square().sum()))
+        assert result[f"diagnostics/dissimilarity_{block}"] == pytest.approx(expected, rel=1e-4)
+        assert result[f"drift/{block}"] > 0
+
+
+def test_cosines_between_updates_are_those_of_all_pairs():
+    updates = []
+    loop = FederatedLoop(4, seed=0)
+    loop.on_update.append(lambda u: updates.append(u.weights.floats.double()))
+    start = torch.cat([p.detach().reshape(-1) for p in net().parameters()]).double()
+    module = fit(FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1)), loop, rounds=1)
+    moved = [floats - start for floats in updates]
+    cosines = [float(torch.cosine_similarity(a, b, dim=0)) for i, a in enumerate(moved) for b in moved[:i]]
+    assert module.round_metrics["drift/cosine_of_pairs"] == pytest.approx(sum(cosines) / len(cosines), abs=1e-5)
+
+
+@pytest.mark.parametrize("engine", [TrainerEngine(), WorkersEngine(workers=2), VectorizedEngine()])
+def test_every_engine_measures_the_same(engine: object):
+    def run(chosen: object) -> dict[str, float]:
+        module = FederatedModule(net(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1))
+        metrics = measured(module, data(), 2, rounds=2, engine=chosen)
+        return {k: v for k, v in metrics.items() if k.startswith(("diagnostics", "drift"))}
+
+    assert run(engine) == pytest.approx(run(LoopEngine()), rel=1e-4)
+
+
+def test_it_changes_nothing_and_measures_only_when_due():
+    def run(diagnostics: Diagnostics | None) -> tuple[Tensor, list[bool]]:
+        seen = []
+        module = FederatedModule(net(dropout=0.3), client_optimizer=lambda p: SGD(p, lr=0.1))
+        loop = FederatedLoop(4, seed=0, diagnostics=diagnostics)
+        loop.on_update.append(lambda u: seen.append("gamma" in u.metrics))
+        fit(module, loop, rounds=4)
+        return torch.cat([p.detach().reshape(-1) for p in module.net.parameters()]), seen
+
+    with_it, measured_in = run(Diagnostics(every=3))
+    without, never = run(None)
+    assert torch.equal(with_it, without)
+    assert measured_in == [True] * 4 + [False] * 8 + [True] * 4
+    assert not any(never)
+
+
+def test_a_period_of_no_rounds_is_refused():
+    with pytest.raises(InputError, match="every must be at least 1, got 0; 1 measures each round"):
+        Diagnostics(every=0)
