@@ -31,7 +31,7 @@ def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], tit
         title: A line above the picture.
     """
     shown = counts[:MOST_CLIENTS]
-    figure = _figure(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
+    figure = blank(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
     axes = figure.subplots()
     image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
     _name_classes(axes.xaxis, class_names)
@@ -53,7 +53,7 @@ def confusion_heatmap(confusion: NDArray[np.int64], class_names: Sequence[str], 
     """
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     size = max(4.5, 0.15 * len(class_names) + 1.5)
-    figure = _figure(size + 0.8, size)
+    figure = blank(size + 0.8, size)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
     _name_classes(axes.xaxis, class_names)
@@ -73,7 +73,7 @@ def attention_maps(images: NDArray[np.float32], maps: Mapping[str, NDArray[np.fl
         maps: By the gate's name, (B, h, w) gate values in [0, 1].
         title: A line above the picture.
     """
-    figure = _figure(1.1 * len(images) + 1, 1.2 * (len(maps) + 1) + 0.3)
+    figure = blank(1.1 * len(images) + 1, 1.2 * (len(maps) + 1) + 0.3)
     grid = figure.subplots(len(maps) + 1, len(images), squeeze=False)
     for column, image in enumerate(images):
         grid[0, column].imshow(image, cmap="gray")
@@ -96,7 +96,7 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
         runs: By label, tables with a ``round`` column: what ``fedlit.runs.read_runs`` gives.
         metric: The column to draw.
     """
-    figure = _figure(7, 4)
+    figure = blank(7, 4)
     axes = figure.subplots()
     for i, (label, table) in enumerate(runs.items()):
         axes.plot(table["round"], table[metric], label=label, color=COLOURS[i % len(COLOURS)])
@@ -130,8 +130,8 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _figure(width: float, height: float) -> Figure:
-    # Without pyplot: no global state, no display, nothing to close.
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, made without pyplot: no global state, no display, nothing to close."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained")

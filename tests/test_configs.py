@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,31 +12,35 @@ import yaml
 
 from fedlit.cli import main
 
-CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 ATTENTION = {"plain": None, "channel": "Channel", "channel_mlp": "ChannelMLP", "spatial": "Spatial"}
 ALPHA = {"iid": None, "dir05": 0.5, "dir01": 0.1}
+SYNTHETIC = {"iid": (0.0, True), "0_0": (0.0, False), "05_05": (0.5, False), "1_1": (1.0, False)}
+SLOW = {"stragglers50": 0.5, "stragglers90": 0.9}
 
 each_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 
 
 def test_all_variants_meet_all_partitions() -> None:
     grid = {f"{variant}_{partition}" for variant in ATTENTION for partition in ALPHA}
-    assert {config.stem for config in CONFIGS} == grid | {"quickstart", "smoke"}
+    assert {config.stem for config in CONFIGS if config.parent == FOLDER} == grid | {"quickstart", "smoke"}
+
+
+def read(name: str) -> dict:  # type: ignore[type-arg]
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())  # type: ignore[no-any-return]
 
 
 @each_config
 def test_a_config_begins_with_its_own_command_and_what_it_shows(config: Path) -> None:
     command, shows, *_ = config.read_text().splitlines()
-    assert command == f"# fedlit fit --config configs/{config.name}"
+    assert command == f"# fedlit fit --config configs/{config.relative_to(FOLDER)}"
     assert re.match(r"# \w.{20,}\.$", shows)
 
 
 @pytest.mark.parametrize("partition", ALPHA)
 @pytest.mark.parametrize("variant", ATTENTION)
 def test_configs_of_the_grid_differ_in_their_name_only(variant: str, partition: str) -> None:
-    def read(name: str) -> dict:  # type: ignore[type-arg]
-        return yaml.safe_load(next(c for c in CONFIGS if c.stem == name).read_text())  # type: ignore[no-any-return]
-
     expected = read("plain_iid")
     if name := ATTENTION[variant]:
         expected["model"] = {"net": {"init_args": {"attention": f"fedlit.attention.{name}"}}}
@@ -45,11 +50,38 @@ def test_configs_of_the_grid_differ_in_their_name_only(variant: str, partition: 
     assert read(f"{variant}_{partition}") == expected
 
 
+def fedprox_grid() -> Iterator[tuple[str, tuple[float, bool], float, dict[str, object]]]:
+    """The paper's runs: name, (alpha and beta, iid), mu, stragglers."""
+    for mu in (0, 1):
+        for name, spread in SYNTHETIC.items():
+            yield f"synthetic_{name}_mu{mu}", spread, mu, {}
+        for name, fraction in SLOW.items():
+            yield f"synthetic_1_1_{name}_mu{mu}", SYNTHETIC["1_1"], mu, {"fraction": fraction}
+    for name, fraction in SLOW.items():
+        yield f"synthetic_1_1_{name}_dropped", SYNTHETIC["1_1"], 0, {"fraction": fraction, "drop": True}
+
+
+def test_fedprox_configs_differ_in_data_mu_and_stragglers_only() -> None:
+    assert {config.stem for config in FOLDER.glob("fedprox/*.yaml")} == {name for name, *_ in fedprox_grid()}
+    for name, (spread, iid), mu, stragglers in fedprox_grid():
+        expected = read("fedprox/synthetic_1_1_mu0")
+        expected["model"]["mu"] = mu
+        if spread < 1:
+            expected["data"]["init_args"] |= {"alpha": spread, "beta": spread}
+        if iid:
+            expected["data"]["init_args"]["iid"] = True
+        if stragglers:
+            partial = {"class_path": "fedlit.federated.PartialWork", "init_args": stragglers}
+            expected["federation"]["stragglers"] = partial
+        assert read(f"fedprox/{name}") == expected
+
+
 @each_config
 def test_a_config_runs_for_a_round(config: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if "EMNIST" in config.read_text():
         request.getfixturevalue("real_data")
-    little = ["--trainer.max_epochs=1", "--federation.clients_per_round=2", "--federation.local_epochs=0.1"]
+    clients = 10 if "stragglers" in config.stem else 2  # of two, both may be dropped
+    little = f"--trainer.max_epochs=1 --federation.clients_per_round={clients} --federation.local_epochs=0.05".split()
     assert main(["fit", "--config", str(config), f"--logs_dir={tmp_path}", "--trainer.accelerator=cpu", *little]) == 0
     run = tmp_path / config.stem / "version_0"
     assert list(pd.read_csv(run / "metrics.csv")["round"]) == [1]

@@ -6,6 +6,7 @@ from fedlit.data.examples import Batches, Examples
 from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Dirichlet, QuantitySkew, Shards, Uniform
+from fedlit.data.synthetic import Synthetic
 from fedlit.data.tensors import Tensors, TorchDataset
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Partitioner",
     "QuantitySkew",
     "Shards",
+    "Synthetic",
     "Tensors",
     "TorchDataset",
     "Uniform",

@@ -1,0 +1,148 @@
+"""Many runs side by side: every config at every seed, each a ``fedlit fit`` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fedlit.errors import InputError
+from fedlit.runs.folder import CHECKPOINTS, versions
+from fedlit.runs.read import read_runs
+
+FEDLIT = (sys.executable, "-m", "fedlit")
+SPEED_SECONDS = 300.0  # the last so many give the time left
+
+
+@dataclass(frozen=True)
+class Run:
+    """One config at one seed. It lives in ``LOGS_DIR/seedS/NAME``, of which NAME is the config's file name.
+
+    Args:
+        config: The YAML file.
+        seed: What ``seed_everything`` is given: data, initial weights, cohorts, stragglers and batch order.
+        rounds: How many make it finished.
+        logs_dir: Folder of the whole sweep.
+    """
+
+    config: Path
+    seed: int
+    rounds: int
+    logs_dir: Path
+
+    @property
+    def name(self) -> str:
+        return self.config.stem
+
+    @property
+    def logs(self) -> Path:
+        return self.logs_dir / f"seed{self.seed}"
+
+    @property
+    def output(self) -> Path:
+        """What its process says, of all attempts."""
+        return self.logs / f"{self.name}.log"
+
+    def metrics(self) -> pd.DataFrame:
+        """Its scalars so far, a row a round; no rows where it has not begun."""
+        try:
+            return read_runs(self.logs, self.name)[self.name]
+        except InputError:
+            return pd.DataFrame({"round": []})
+
+    def command(self) -> list[str]:
+        """What begins it, or goes on after its last checkpoint."""
+        words = ["fit", "--config", self.config, "--seed_everything", self.seed, "--logs_dir", self.logs]
+        words += ["--trainer.max_epochs", self.rounds]
+        if any((version / CHECKPOINTS / "last.ckpt").is_file() for version in versions(self.logs, self.name)):
+            words += ["--ckpt_path", "last"]
+        return [*FEDLIT, *map(str, words)]
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.seed}"
+
+
+def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[Run]:
+    """Finish the runs that are not, ``jobs`` at a time, each with one thread where there are several.
+
+    A failure is reported and stops no other run. Ctrl-C stops them all; the next call goes on after their checkpoints.
+
+    Returns:
+        The runs that failed.
+    """
+    done = {run: min(len(run.metrics()), run.rounds) for run in runs}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | ({"OMP_NUM_THREADS": "1"} if jobs > 1 else {})
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=SPEED_SECONDS,
+    )
+    everything = bars.add_task(
+        "rounds of all runs", total=sum(run.rounds for run in runs), completed=sum(done.values())
+    )
+
+    def one(run: Run) -> str | None:
+        bar = bars.add_task(str(run), total=run.rounds, completed=done[run])
+
+        def on_round(round: int) -> None:
+            bars.advance(everything, round - done[run])
+            bars.update(bar, completed=round)
+            done[run] = round
+
+        failure = fit(run, environment, on_round)
+        bars.remove_task(bar)
+        return failure
+
+    failed = []
+    with bars, ThreadPoolExecutor(jobs) as pool:
+        started = {pool.submit(one, run): run for run in runs if done[run] < run.rounds}
+        try:
+            for future in as_completed(started):
+                run, failure = started[future], future.result()
+                if failure:
+                    failed.append(run)
+                console.print(f"{run}: {f'failed: {failure}; all of it in {run.output}' if failure else 'finished'}")
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def fit(run: Run, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
+    """Run a process to its end, what it says going to ``run.output``.
+
+    Args:
+        run: What to run.
+        environment: The process's environment variables.
+        on_round: Called with the number of each finished round, from 1.
+
+    Returns:
+        Its exit status and last line if it failed, else None.
+    """
+    run.logs.mkdir(parents=True, exist_ok=True)
+    line = "it said nothing"
+    with (
+        run.output.open("a", buffering=1) as output,
+        subprocess.Popen(
+            run.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.write(line)
+            if counted := re.match(r"round (\d+)/", line):
+                on_round(int(counted[1]))
+    return f"exit status {process.returncode}: {line.strip()}" if process.returncode else None

@@ -1,0 +1,116 @@
+"""Many runs side by side: what is run, with what, and what becomes of failures."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fedlit.cli import main as fedlit
+from fedlit.study import sweep
+from fedlit.study.sweep import FEDLIT, Run, fit, run_all
+
+#: Stands in for fedlit: makes the run's metrics.csv, or fails if its config's name begins with "broken".
+STAND_IN = """
+import os, sys
+from pathlib import Path
+words = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+name, rounds = Path(words["--config"]).stem, int(words["--trainer.max_epochs"])
+print("threads:", os.environ.get("OMP_NUM_THREADS"))
+if name.startswith("broken"):
+    sys.exit("fedlit: error: nothing works; mend it")
+folder = Path(words["--logs_dir"]) / name / "version_0"
+folder.mkdir(parents=True)
+for round in range(1, rounds + 1):
+    print(f"round {round}/{rounds}  accuracy 0.5")
+folder.joinpath("metrics.csv").write_text("round,global/accuracy" + "".join(f"\\n{r + 1},0.5" for r in range(rounds)))
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    monkeypatch.setattr(sweep, "FEDLIT", (sys.executable, str(script)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+
+
+def made(folder: Path, *names: str, rounds: int = 2) -> list[Run]:
+    return [Run(Path(f"{name}.yaml"), 0, rounds, folder) for name in names]
+
+
+def finish(runs: list[Run], jobs: int = 2) -> tuple[list[Run], str]:
+    """What failed, and what was said."""
+    text = io.StringIO()
+    return run_all(runs, jobs, Console(file=text, soft_wrap=True)), text.getvalue()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_failure_is_told_and_stops_no_other_run(tmp_path: Path) -> None:
+    runs = made(tmp_path, "a", "broken", "c")
+    failed, said = finish(runs)
+    assert failed == [runs[1]]
+    assert "broken, seed 0: failed: exit status 1: fedlit: error: nothing works; mend it; all of it in" in said
+    assert [len(run.metrics()) for run in runs] == [2, 0, 2]
+    assert "c, seed 0: finished" in said
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_finished_runs_are_left_alone_and_failed_ones_tried_again(tmp_path: Path) -> None:
+    runs = made(tmp_path, "a", "broken")
+    finish(runs)
+    assert finish(runs)[0] == [runs[1]]
+    assert [run.output.read_text().count("threads") for run in runs] == [1, 2]
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(("jobs", "threads"), [(1, "7"), (2, "1")])
+def test_runs_side_by_side_have_one_thread_each(jobs: int, threads: str, tmp_path: Path) -> None:
+    runs = made(tmp_path, "a")
+    finish(runs, jobs)
+    assert runs[0].output.read_text().startswith(f"threads: {threads}\n")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_rounds_are_told_as_they_end(tmp_path: Path) -> None:
+    rounds: list[int] = []
+    (run,) = made(tmp_path, "a", rounds=3)
+    assert fit(run, dict(os.environ), rounds.append) is None
+    assert rounds == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_after_ctrl_c_no_further_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(futures: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "as_completed", interrupted)
+    runs = made(tmp_path, "a", "b", "c")
+    with pytest.raises(KeyboardInterrupt):
+        finish(runs, jobs=1)
+    assert not runs[1].logs.joinpath("b").exists()
+    assert not runs[2].logs.joinpath("c").exists()
+
+
+def test_a_runs_command_begins_it_and_later_goes_on_with_it(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        """
+        trainer: {accelerator: cpu}
+        model: {net: {class_path: fedlit.models.SoftmaxRegression, init_args: {image_size: 1}}}
+        data: {class_path: fedlit.data.Synthetic, init_args: {num_clients: 2}}
+        federation: {clients_per_round: 2, local_epochs: 0.1, engine: fedlit.engines.LoopEngine}
+        """
+    )
+    runs = [Run(config, 5, rounds, tmp_path / "logs") for rounds in (1, 2)]
+    assert runs[0].metrics().empty
+    assert "--ckpt_path" not in runs[0].command()
+    for run in runs:
+        assert fedlit(run.command()[len(FEDLIT) :]) == 0
+    assert runs[1].command()[-2:] == ["--ckpt_path", "last"]
+    assert runs[1].metrics()["round"].tolist() == [1, 2]
+    assert "seed_everything: 5" in (tmp_path / "logs/seed5/tiny/version_0/config.yaml").read_text()
