@@ -1,6 +1,6 @@
 """The strength of the proximal term: the paper's rule on losses made by hand, and what a federation makes of it."""
 
-import math
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -206,7 +206,7 @@ def test_mu_adapts_to_the_loss_of_the_rounds_before():
 
 
 def test_a_proximal_term_that_adapts_is_trained_with():
-    # From 0 the first two rounds are FedAvg's (nothing to compare with yet); then the mu that rose counts.
+    # The first round is FedAvg's, those after it have the mu that rose.
     class Always(ConstantMu):
         """0 in the first round, then 0.5: said without the rule."""
 
@@ -246,10 +246,8 @@ def test_a_resumed_run_goes_on_with_the_mu_that_it_had(tmp_path: Path, resume_af
 def test_a_run_resumed_with_another_kind_of_mu_is_refused_or_starts_its_rule_anew(tmp_path: Path):
     federation(0.5, rounds=1, root=tmp_path)
     (checkpoint,) = tmp_path.rglob("*.ckpt")
-    try:
+    with contextlib.suppress(InputError):
         assert federation(AdaptiveMu(0.5), ckpt_path=checkpoint).mu.value >= 0
-    except InputError:
-        pass
 
 
 def test_one_mu_for_all_names_is_a_plain_mu_to_the_bit():
@@ -273,9 +271,8 @@ def test_a_huge_mu_on_one_layers_name_holds_that_layer_alone():
     for name, mu in (("free", MuByName({}, mu=0.0)), ("held", MuByName({r"^3\.": 1 / lr}, mu=0.0))):
         trained = federation(mu, rounds=1, lr=lr, epochs=epochs).net
         moves[name] = [(weights(trained[layer]) - weights(start[layer])).norm().item() for layer in (0, 3)]
-    assert moves["held"][1] < moves["free"][1] / 20
+    assert 0 < moves["held"][1] < moves["free"][1] / 20
     assert moves["held"][0] > moves["free"][0] / 3
-    assert 0 < moves["held"][1] < lr * math.sqrt(8 + 1) * 10  # lr times a gradient
 
 
 def test_each_parameter_is_pulled_with_the_mu_of_its_name():
