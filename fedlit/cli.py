@@ -21,7 +21,7 @@ from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.messages import explain, lost_rank, mistake, one_line
-from fedlit.runs import Board, MetricsTable, Pictures, RoundProgress, RunLog, checkpoints
+from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import METRICS, find_checkpoint, run_of
 
@@ -152,7 +152,7 @@ class FedlitCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs_dir)
             log = RunLog(section.logs_dir, self._command, self._hparams())
-            self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), log, *checkpoints()]
+            self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
     def _loggers(self, logs: str) -> list[Any]:

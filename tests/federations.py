@@ -94,7 +94,7 @@ class HalfSquare(nn.Module):
 
 
 def quadratics(points: list[list[float]], sizes: tuple[int, ...] | None = None, **kwargs: Any) -> Tensors:
-    """Client k has ``sizes[k]`` copies of ``points[k]``, so its loss is F_k(w) = 1/2 |w - a_k|^2; every step is full."""
+    """Client k has ``sizes[k]`` copies of ``points[k]``: F_k(w) = 1/2 |w - a_k|^2, and every step is a full one."""
     sizes = sizes or (1,) * len(points)
     inputs = np.repeat(np.array(points, dtype=np.float32), sizes, axis=0)
     labels = np.arange(len(inputs)) % 3

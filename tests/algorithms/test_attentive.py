@@ -55,7 +55,7 @@ def test_at_infinite_temperature_it_is_fedavg(by: str):
 
 
 def test_at_low_temperature_one_client_is_all():
-    result, _, updates, module = run(AttentiveAggregation("distance", 1e-4))
+    _, _, updates, module = run(AttentiveAggregation("distance", 1e-4))
     start = read(net(norm=True), module.layout).floats
     layout = module.layout
     name = layout.trainable[0]

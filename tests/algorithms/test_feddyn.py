@@ -48,7 +48,7 @@ def test_its_fixed_point_is_the_optimum_of_all_clients():
 
 
 def test_no_alpha_is_refused():
-    with pytest.raises(InputError, match="alpha is model.mu, which is 0; set it"):
+    with pytest.raises(InputError, match=r"alpha is model\.mu, which is 0; set it"):
         fit(quadratic_module(mu=0.0), FederatedLoop(2, 1, seed=0, algorithm=FedDyn()), quadratics(POINTS))
 
 
