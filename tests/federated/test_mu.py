@@ -114,6 +114,15 @@ def test_mu_goes_on_from_its_state_exactly(before: list[float | None], after: li
     assert follow(resumed, after) == follow(straight, after)
 
 
+@pytest.mark.parametrize("stop", range(8))
+def test_a_row_of_falls_and_the_loss_before_survive_a_resume(stop: int):
+    losses, mus = [9, 8, 7, 6, 5, 4, 3, 5], [1, 1, 1, 1, 1, 0.75, 0.75, 1]  # by hand, as above
+    before, after = adaptive(), adaptive()
+    follow(before, losses[:stop])
+    after.load_state_dict(before.state_dict())
+    assert follow(after, losses[stop:]) == mus[stop:]
+
+
 @pytest.mark.parametrize("mu", [ConstantMu(0.3), MuByName({"bias": 1.0}, mu=0.3)])
 def test_a_mu_that_does_not_adapt_has_no_state_and_hears_nothing(mu: Mu):
     assert follow(mu, [1, 2, 3, NAN]) == [0.3] * 4
