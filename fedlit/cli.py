@@ -17,6 +17,8 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import fedlit.algorithms
+import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule

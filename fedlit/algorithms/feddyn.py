@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm, single_mu
+from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
+from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.state import Layout
 
@@ -30,28 +31,28 @@ class FedDyn(Algorithm):
     def __init__(self) -> None:
         self._h: Tensor | None = None  # (T,)
 
-    def prepare(self, client: ClientModule, num_clients: int) -> None:
-        self._num_clients = num_clients
+    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
+        if not isinstance(mu, ConstantMu) or mu.value == 0:
+            raise InputError(
+                f"FedDyn's alpha is model.mu, one number above 0 that does not change, got {mu.value} of "
+                f"{type(mu).__name__}; set it to 0.01, for example"
+            )
+        self._alpha, self._num_clients = mu.value, num_clients
 
     def begin(self, client: ClientModule, kept: Tensor | None) -> None:
         client.correction = None if kept is None else -kept.to(client.broadcast.weights.floats)
 
     def end(self, client: ClientModule, task: ClientTask, kept: Tensor | None) -> Tensor:
-        change = client.moved() * -single_mu(client.broadcast, "FedDyn")
+        change = client.moved() * -self._alpha
         return change if kept is None else kept.to(change) + change
 
-    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        if single_mu(sent, "FedDyn") == 0:
-            raise InputError("FedDyn's alpha is model.mu, which is 0; set it to 0.01, for example")
-        return super().aggregation(sent, layout)
-
     def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        alpha, mean = single_mu(sent, "FedDyn"), updates.mean()
+        mean = updates.mean()
         moved = (mean.floats - sent.weights.floats)[: layout.num_trainable]
-        change = moved * (-alpha * updates.count / self._num_clients)
+        change = moved * (-self._alpha * updates.count / self._num_clients)
         self._h = change if self._h is None else self._h.to(change) + change
         floats = mean.floats.clone()
-        floats[: layout.num_trainable] -= self._h / alpha
+        floats[: layout.num_trainable] -= self._h / self._alpha
         return Weights(floats, mean.counts)
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm, plain_sgd, single_mu
+from fedlit.federated.algorithm import Algorithm, check_single_mu, plain_sgd
 from fedlit.federated.client import ClientModule
+from fedlit.federated.mu import Mu
 from fedlit.federated.records import Broadcast, ClientUpdate, Weights
 from fedlit.federated.state import Layout
 
@@ -26,13 +27,14 @@ class FedNova(Algorithm):
     plainly.
     """
 
-    def prepare(self, client: ClientModule, num_clients: int) -> None:
+    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
+        check_single_mu(client, mu, "FedNova")
         settings = plain_sgd(client, "FedNova")
         self._sgd = float(settings["lr"]), float(settings["momentum"]), float(settings["dampening"])
         self._nesterov = bool(settings["nesterov"])
 
     def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return _Normalised(sent.weights, *self._sgd, self._nesterov, single_mu(sent, "FedNova"))
+        return _Normalised(sent.weights, *self._sgd, self._nesterov, sent.mu[0])
 
     def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
         assert isinstance(updates, _Normalised)

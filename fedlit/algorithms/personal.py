@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fedlit.errors import InputError
 from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
+from fedlit.federated.mu import Mu
 from fedlit.federated.records import ClientTask
 
 
@@ -42,7 +43,7 @@ class KeepLocal(Algorithm):
         """Which of the names of a network's floating-point state stay with the clients."""
         return [name for name in names if any(pattern.search(name) for pattern in self._patterns)]
 
-    def prepare(self, client: ClientModule, num_clients: int) -> None:
+    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
         self._names = self.chosen(client.net, client.layout.trainable + client.layout.fixed)
         if not self._names:
             raise InputError(

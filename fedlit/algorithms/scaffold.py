@@ -12,6 +12,7 @@ from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.algorithm import Algorithm, plain_sgd
 from fedlit.federated.client import ClientModule
+from fedlit.federated.mu import Mu
 from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import Layout
 
@@ -34,7 +35,7 @@ class Scaffold(Algorithm):
     def __init__(self) -> None:
         self._control: Tensor | None = None  # c, (T,)
 
-    def prepare(self, client: ClientModule, num_clients: int) -> None:
+    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
         settings = plain_sgd(client, "SCAFFOLD")
         if settings["momentum"] or settings["weight_decay"]:
             raise InputError(

@@ -28,5 +28,12 @@ class Engine(ABC):
             trainer: The server's Trainer: its datamodule has the data, its device and precision are the fits'.
         """
 
+    def check(self, client: ClientModule, trainer: Trainer) -> None:  # noqa: B027
+        """Refuse, before training, a local problem that this engine would not get right.
+
+        Raises:
+            InputError: Naming what it does not run, with the remedy.
+        """
+
     def close(self) -> None:  # noqa: B027
         """Let go of what was kept between rounds; the engine can run again."""

@@ -49,10 +49,13 @@ class LoopEngine(Engine):
     is refused: it needs ``TrainerEngine``.
     """
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def check(self, client: ClientModule, trainer: Trainer) -> None:
         reason = needs_trainer(client)
         if reason:
             raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
+        single_optimizer(client)
+
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
         precision = trainer.precision_plugin
         device = trainer.strategy.root_device
         for task in tasks:

@@ -55,10 +55,12 @@ class VectorizedEngine(Engine):
             raise InputError(f"block_size must be at least 1, got {block_size}")
         self.block_size = block_size
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def check(self, client: ClientModule, trainer: Trainer) -> None:
         reason = needs_trainer(client) or cannot_vectorize(client, trainer)
         if reason:
             raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine LoopEngine")
+
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
         ordered = sorted(tasks, key=lambda task: (task.steps, task.client))
         for start in range(0, len(ordered), self.block_size):
             yield from _fit_block(client, ordered[start : start + self.block_size], trainer)

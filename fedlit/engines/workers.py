@@ -54,9 +54,12 @@ class WorkersEngine(Engine):
         self.block_size = block_size
         self._pool: _Pool | None = None
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def check(self, client: ClientModule, trainer: Trainer) -> None:
         if trainer.strategy.root_device.type != "cpu":
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
+        self.engine.check(client, trainer)
+
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
         if self._pool is None or self._pool.client is not client:
             self.close()
             self._pool = _Pool(self.engine, self.workers, self.block_size, client, trainer)

@@ -7,7 +7,7 @@ from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 from fedlit.federated.mu import AdaptiveMu, ConstantMu, Mu, MuByName
 from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
-from fedlit.federated.sampling import Sampling, SizeSampling, UniformSampling
+from fedlit.federated.sampling import Draw, Sampling, SizeSampling, UniformSampling
 from fedlit.federated.stragglers import FixedSlow, NoStragglers, PartialWork, Stragglers, Trace
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ClientUpdate",
     "ConstantMu",
     "Diagnostics",
+    "Draw",
     "FederatedLoop",
     "FederatedModule",
     "FixedSlow",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
+from fedlit.federated.mu import Mu
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.state import Layout
 
@@ -31,7 +32,7 @@ class Algorithm:
     #: Whether clients train otherwise than by their loss and the proximal term.
     changes_fit: ClassVar[bool] = False
 
-    def prepare(self, client: ClientModule, num_clients: int) -> None:
+    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
         """Look at the local problem once before training.
 
         Raises:
@@ -68,15 +69,15 @@ class Algorithm:
         """Go on from a checkpoint."""
 
 
-def single_mu(sent: Broadcast, algorithm: str) -> float:
-    """The one mu of all parameters.
+def check_single_mu(client: ClientModule, mu: Mu, algorithm: str) -> None:
+    """Refuse parameters that differ in their mu, for which the algorithm is not defined.
 
     Raises:
-        InputError: When parameters differ in theirs, for which the algorithm is not defined.
+        InputError: Naming the strengths.
     """
-    if len(set(sent.mu)) > 1:
-        raise InputError(f"{algorithm} is defined for one mu, not for {sorted(set(sent.mu))}; set model.mu to a number")
-    return sent.mu[0]
+    found = sorted({mu.of(name) for name in client.layout.trainable})
+    if len(found) > 1:
+        raise InputError(f"{algorithm} is defined for one mu, not for {found}; set model.mu to a number")
 
 
 def plain_sgd(client: ClientModule, algorithm: str) -> Mapping[str, Any]:

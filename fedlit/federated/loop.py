@@ -123,8 +123,9 @@ class FederatedLoop(Callback):
         if self.algorithm.keeps:
             self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)
-        self.algorithm.prepare(self.client, self.data.num_clients)
+        self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
         self.running = self.engine or auto(self.client, trainer)
+        self.running.check(self.client, trainer)
 
     def _folder_of_clients(self, trainer: Trainer) -> Path:
         """Where clients keep their vectors: the run's folder if it has one."""
@@ -170,7 +171,7 @@ class FederatedLoop(Callback):
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.
 
-        Clients that are dropped have a task of no steps.
+        Clients that are dropped, or have no data, have a task of no steps.
         """
         assert self.seed is not None
         draw = self.sampling.draw(data.partition, self.clients_per_round, self.seed, round)
@@ -183,7 +184,7 @@ class FederatedLoop(Callback):
                 client=int(client),
                 round=round,
                 seed=self.seed,
-                steps=steps_for(int(size), data.batch_size, float(epochs)) if epochs > 0 else 0,
+                steps=steps_for(int(size), data.batch_size, float(epochs)) if epochs > 0 and size > 0 else 0,
                 epochs=float(epochs),
                 num_examples=int(size),
                 weight=float(weight),

@@ -23,6 +23,8 @@ from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.state import Layout, read, write
 
+MU_RULE = "rule for mu"
+
 
 class FederatedModule(LightningModule):
     """The global model, trained by rounds of local fits.
@@ -200,7 +202,7 @@ class FederatedModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the checkpoint is of, so that it is not resumed as something else."""
         identity = self.loop.identity(data_of(self.trainer))
-        checkpoint["fedlit"] = {"format": 1, **identity, "mu": self.mu.state_dict()}
+        checkpoint["fedlit"] = {"format": 1, **identity, MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint, and on a resume another federation's.
@@ -221,14 +223,15 @@ class FederatedModule(LightningModule):
             raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
         if self.trainer.state.fn != "fit":
             return
-        self.mu.load_state_dict(checkpoint.get("fedlit", {}).get("mu", {}))
-        then, now = checkpoint.get("fedlit", {}), self.loop.identity(data_of(self.trainer))
+        then = checkpoint.get("fedlit", {})
+        now = {**self.loop.identity(data_of(self.trainer)), MU_RULE: type(self.mu).__name__}
         for fact, value in now.items():
             if fact in then and then[fact] != value:
                 raise InputError(
                     f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
                     "use the run's config.yaml, or start anew without --ckpt_path"
                 )
+        self.mu.load_state_dict(then.get("mu", {}))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluation_step(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -117,8 +118,8 @@ class AdaptiveMu(Mu):
         most: float = float("inf"),
         watch: str = "clients/train_loss",
     ) -> None:
-        if step <= 0:
-            raise InputError(f"step must be > 0, got {step}; the paper's is 0.1")
+        if not 0 < step < float("inf"):
+            raise InputError(f"step must be a finite number > 0, got {step}; the paper's is 0.1")
         if patience < 1:
             raise InputError(f"patience must be at least 1, got {patience}; the paper's is 5")
         if not 0 <= least <= _strength("start", start) <= most:
@@ -136,16 +137,17 @@ class AdaptiveMu(Mu):
         if self._watch not in metrics:
             return
         loss, before = metrics[self._watch], self._loss
-        self._loss = loss
-        if before == float("inf"):
-            return
-        # A loss that is no number has not fallen.
-        self._falls = self._falls + 1 if loss < before else 0
-        if not loss <= before:
-            self._mu = min(self._mu + self._step, self._most)
+        if math.isfinite(loss):
+            self._loss = loss
+        self._falls = self._falls + 1 if loss < before < math.inf else 0
+        if not loss <= before:  # risen, or no number
+            self._move(self._step)
         elif self._falls >= self._patience:
-            self._mu = max(self._mu - self._step, self._least)
+            self._move(-self._step)
             self._falls = 0 if self._restart else self._falls
+
+    def _move(self, by: float) -> None:
+        self._mu = round(min(max(self._mu + by, self._least), self._most), 12)  # ten steps of 0.1 are 1
 
     def state_dict(self) -> dict[str, Any]:
         return {"mu": self._mu, "loss": self._loss, "falls": self._falls}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,12 +13,12 @@ from torch import Tensor
 
 from fedlit.errors import InputError
 
-#: ROUND is the round, from 0, whose fit left the vector; BEFORE that of the version that it replaced.
-_NAME = re.compile(r"(?P<round>\d+)_(?:first|after_(?P<before>\d+))\.npy")
+#: In the store's folder: finished rounds of the checkpoints that everything was kept for when it was last pruned.
+CHECKPOINTS = "checkpoints.json"
 
 
 class ClientStore:
-    """A vector for each client, in ``FOLDER/CLIENT/ROUND_after_BEFORE.npy``.
+    """A vector for each client, in ``FOLDER/CLIENT/ROUND.npy`` with the round, from 0, whose fit left it.
 
     Versions are kept, not overwritten: a round that was cut off can be made again from what the clients had before it,
     and a run resumes to the bit from any checkpoint whose versions have not been pruned. Whoever trains a client, a
@@ -39,9 +40,7 @@ class ClientStore:
 
     def write(self, client: int, round: int, kept: Tensor) -> None:
         """Keep a client's vector after its fit of round ``round``, in one move."""
-        before = max((v for v in self._versions(client) if v < round), default=None)
-        name = f"{round:06}_first.npy" if before is None else f"{round:06}_after_{before:06}.npy"
-        path = self.folder / str(client) / name
+        path = self.folder / str(client) / f"{round:06}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with part.open("wb") as file:
@@ -50,7 +49,8 @@ class ClientStore:
 
     def prune(self, clients: Iterable[int], checkpoints: Iterable[int]) -> None:
         """Drop the versions of these clients that none of the checkpoints, given by their finished rounds, needs."""
-        checkpoints = list(checkpoints)
+        checkpoints = set(checkpoints)
+        self._record(checkpoints)  # before anything is dropped
         for client in clients:
             versions = self._versions(client)
             needed = {max((v for v in versions if v < finished), default=None) for finished in checkpoints}
@@ -65,33 +65,37 @@ class ClientStore:
             InputError: When a version that is needed there was pruned, or all are missing.
         """
         clients = [int(folder.name) for folder in self.folder.glob("[0-9]*")] if self.folder.exists() else []
-        if finished and not clients:
+        record = self.folder / CHECKPOINTS
+        pruned = json.loads(record.read_text()) if record.exists() else [0]
+        if finished and not clients and not record.exists():
             raise InputError(
                 f"what the clients keep is not in {self.folder}; resume in the run's own folder, or start anew "
                 "without --ckpt_path"
             )
-        for client in clients:
-            versions = self._versions(client)
-            before = min((match for v in versions.values() if (match := _before(v)) is not None), default=None)
-            if before is not None and before < finished and not any(v < finished for v in versions):
-                raise InputError(
-                    f"what client {client} kept before round {finished + 1} is gone from {self.folder}: only the last "
-                    "and the best checkpoint keep it; use --ckpt_path last"
-                )
+        if finished and finished < max(pruned) and finished not in pruned:
+            raise InputError(
+                f"what the clients kept after round {finished} is gone from {self.folder}: only the last and the best "
+                "checkpoint keep it; use --ckpt_path last"
+            )
         for client in clients:
             for version, path in self._versions(client).items():
                 if version >= finished:
                     path.unlink()
+        if finished:
+            self._record({finished, *(earlier for earlier in pruned if earlier < finished)})
+        else:
+            record.unlink(missing_ok=True)
+
+    def _record(self, checkpoints: set[int]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{CHECKPOINTS}.part"
+        part.write_text(json.dumps(sorted(checkpoints)))
+        part.replace(self.folder / CHECKPOINTS)
 
     def _versions(self, client: int) -> dict[int, Path]:
         """The files of a client by round."""
         folder = self.folder / str(client)
         if not folder.is_dir():
             return {}
-        matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
-        return {int(match["round"]): path for match, path in matches if match}
-
-
-def _before(path: Path) -> int | None:
-    match = _NAME.fullmatch(path.name)
-    return int(match["before"]) if match and match["before"] else None
+        matches = [(re.fullmatch(r"(\d+)\.npy", path.name), path) for path in folder.iterdir()]
+        return {int(match[1]): path for match, path in matches if match}

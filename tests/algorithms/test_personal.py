@@ -12,6 +12,7 @@ from fedlit.algorithms import BatchNormPolicy, KeepLocal
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine
 from fedlit.errors import InputError
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.federated.mu import ConstantMu
 from fedlit.models import EmnistCNN
 
 HEAD = (r"^4\.",)
@@ -113,7 +114,7 @@ def test_attention_is_what_stays_by_default():
     from fedlit.attention import Spatial
 
     client = ClientModule(EmnistCNN(Spatial), lambda p: SGD(p, lr=0.1), torch.nn.CrossEntropyLoss())
-    KeepLocal().prepare(client, 10)
+    KeepLocal().prepare(client, ConstantMu(), 10)
     assert client.free == {name for name in client.layout.trainable if ".attention." in name}
     assert client.free
 
