@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -54,3 +55,17 @@ def test_every_config_and_picture_that_it_names_is_there():
     for name in re.findall(r"configs/\w+\.yaml|notebooks/pictures/\w+\.png", README):
         if "VARIANT" not in name:
             assert (root / name).is_file(), name
+
+
+SECTION = README[README.index("## FedProx and its neighbours") : README.index("## Several processes")]
+
+
+@pytest.mark.parametrize("words", re.findall(r"\| `(--[^`]+)`", SECTION))
+def test_every_option_that_the_table_shows_trains(words: str, tmp_path: Path):
+    small = (
+        f"fit --trainer.max_epochs=2 --trainer.accelerator=cpu --logs_dir={tmp_path}/logs --model.net.widths=[4,8] "
+        "--model.net.hidden=8 --model.net.attention=fedlit.attention.Spatial --model.net.attention.norm=batch "
+        "--federation.clients_per_round=3 --federation.local_epochs=1 --data.num_clients=50"
+    )
+    assert main([*small.split(), *shlex.split(words)]) == 0
+    assert (tmp_path / "logs/default/version_0/participation.csv").exists()
