@@ -14,7 +14,7 @@ import fedlit.attention as attention
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.errors import InputError
-from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule, PartialWork
 from fedlit.models import EmnistCNN, SoftmaxRegression
 
 SIZES = (9, 4, 17, 1, 12, 6)
@@ -155,3 +155,23 @@ def test_a_second_fit_of_a_client_trains_as_the_first():
         assert len(starts) == 3
         assert all(u.weights.floats.isfinite().all() for u in updates)
         assert len({u.weights.floats.sum().item() for u in updates}) == 18
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("engine", [LoopEngine(), WorkersEngine(workers=2), VectorizedEngine(2)])
+def test_stragglers_do_the_same_work_in_every_engine(engine: Engine, drop: bool):
+    def straggling(chosen: Engine) -> tuple[torch.Tensor, list[tuple[int, int, int]]]:
+        done: list[tuple[int, int, int]] = []
+        loop = FederatedLoop(6, 3, seed=2, stragglers=PartialWork(0.5, drop), engine=chosen)
+        loop.on_update.append(lambda u: done.append((u.task.round, u.task.client, u.task.steps)))
+        module = fit(FederatedModule(cnn(), mu=0.1, client_optimizer=sgd), loop, images(), rounds=2)
+        return weights(module), sorted(done)
+
+    expected, work = straggling(TrainerEngine())
+    result, same_work = straggling(engine)
+    assert same_work == work
+    assert len(work) == (6 if drop else 12)
+    if isinstance(engine, VectorizedEngine):
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    else:
+        assert torch.equal(result, expected)
