@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.plugins import Precision
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
@@ -20,6 +21,9 @@ from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 
 #: From a step, its state and a batch to a program for tensors of their shapes.
 Trace = Callable[[Step, Sequence[Tensor], Sequence[Tensor]], Program]
+
+#: Hooks of every optimizer's step.
+GLOBAL_HOOKS = _global_optimizer_pre_hooks, _global_optimizer_post_hooks
 
 
 class Block:
@@ -53,6 +57,7 @@ class Block:
         shaped = _shaped(client, self._rows)
         self._parameters = [shaped[n].requires_grad_() for n in layout.trainable]  # views: a step moves the rows
         self._optimizer = client.optimizer(self._parameters)
+        self._rate = plain_rate(self._optimizer, self._parameters)
         self._loss_of_each = copy.copy(client.loss)
         self._loss_of_each.reduction = "none"  # type: ignore[attr-defined]
         self._schedule = [_schedule(data, task) for task in tasks]
@@ -114,6 +119,9 @@ class Block:
         if self._client.mu and not is_at_anchor:
             moved = torch._foreach_sub(self._parameters, self._anchor)
             gradients = torch._foreach_add(gradients, moved, alpha=self._client.mu)
+        if self._rate is not None:
+            torch._foreach_add_(self._parameters, gradients, alpha=-self._rate)
+            return
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         self._optimizer.step()
@@ -161,6 +169,21 @@ class Block:
             metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": term, "samples": samples}
             updates.append(ClientUpdate(task, Weights(floats, broadcast.counts), metrics))
         return updates
+
+
+def plain_rate(optimizer: Optimizer, parameters: Sequence[Tensor]) -> float | None:
+    """The learning rate of an optimizer that subtracts rate times gradient and that nothing listens to, or None.
+
+    Such a step is 3 us of work in the 12 us of ``SGD.step``, which are a quarter of a small network's step.
+    """
+    if type(optimizer) is not SGD or len(optimizer.param_groups) != 1 or "step" in vars(optimizer):
+        return None
+    (group,) = optimizer.param_groups
+    hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+    does_more = (group["momentum"], group["weight_decay"], group["maximize"], *hooks, *GLOBAL_HOOKS)
+    if any(does_more) or len(group["params"]) != len(parameters) or isinstance(group["lr"], Tensor):
+        return None
+    return float(group["lr"])
 
 
 def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> list[Tensor]:

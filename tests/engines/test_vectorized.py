@@ -12,10 +12,11 @@ from lightning import Callback
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.optim import SGD, Adam, NAdam, Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fedlit.engines import Engine, LoopEngine, VectorizedEngine, WorkersEngine
 from fedlit.engines import vectorized as module
-from fedlit.engines.block import narrow
+from fedlit.engines.block import narrow, plain_rate
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
 
 #: With batches of 4 and three passes: 300, 3, 48, 9, 120 and 18 steps.
@@ -159,6 +160,42 @@ def test_mixed_precision_is_right_and_not_traced():
 def test_workers_trace():
     result, *_ = train(WorkersEngine(VectorizedEngine(3), workers=2, block_size=3), net())
     torch.testing.assert_close(result, train(LoopEngine(), net())[0], rtol=1e-4, atol=1e-5)
+
+
+def hooked(parameters: list[Tensor]) -> Optimizer:
+    optimizer = SGD(parameters, lr=0.5)
+    optimizer.register_step_post_hook(lambda *_: None)
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("make", "rate"),
+    [
+        (lambda p: SGD(p, lr=0.5), 0.5),
+        (lambda p: SGD(p, lr=1), 1.0),
+        (lambda p: SGD(p, lr=0.5, momentum=0.9), None),
+        (lambda p: SGD(p, lr=0.5, weight_decay=0.1), None),
+        (lambda p: SGD(p, lr=0.5, maximize=True), None),
+        (lambda p: SGD(p, lr=torch.tensor(0.5)), None),
+        (lambda p: SGD(p[:1], lr=0.5), None),
+        (lambda p: SGD([{"params": p[:1], "lr": 0.1}, {"params": p[1:]}], lr=0.5), None),
+        (lambda p: Adam(p, lr=0.5), None),
+        (hooked, None),
+    ],
+)
+def test_only_an_optimizer_that_subtracts_gradients_has_a_plain_rate(make: Any, rate: float | None):
+    parameters = [torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)]
+    assert plain_rate(make(parameters), parameters) == rate
+
+
+def test_a_hook_of_all_optimizers_is_called():
+    calls: list[Any] = []
+    handle = register_optimizer_step_pre_hook(lambda *arguments: calls.append(arguments))
+    try:
+        train(VectorizedEngine(trace=False), net(), sizes=(8, 8))
+    finally:
+        handle.remove()
+    assert len(calls) == 2 * (6 + 1)  # in each of two rounds six steps of the block and the server's
 
 
 def test_narrowing_keeps_an_optimizers_memory_of_the_clients_that_are_left():
