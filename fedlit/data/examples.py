@@ -116,9 +116,11 @@ class Batches:
         span = self.batch_size * max(1, FETCH // self.batch_size)
         for start in range(0, self.num_examples, span):
             stop = start + span
-            some = slice(start, stop) if rows is None else rows[start:stop]  # (F,)
-            fetched = self.transform(inputs[some]).split(self.batch_size), targets[some].split(self.batch_size)
-            yield from zip(*fetched, strict=True)
+            if rows is None:
+                x, y = inputs[start:stop], targets[start:stop]
+            else:  # rows are copied whole, which by inputs[rows] they are not
+                x, y = inputs.index_select(0, rows[start:stop]), targets.index_select(0, rows[start:stop])
+            yield from zip(self.transform(x).split(self.batch_size), y.split(self.batch_size), strict=True)
 
     def rows(self, number: int) -> Tensor | None:
         """Rows of a pass in its order, on the examples' device, (n,); None is all of them as they stand."""

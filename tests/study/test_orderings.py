@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import pytest
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch.optim import SGD
 

@@ -1,0 +1,221 @@
+"""The fit of a block of clients: every tensor of the network has the clients as its first dimension."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from lightning.pytorch.plugins import Precision
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+from torch.optim import Optimizer
+
+from fedlit.data.module import FederatedData
+from fedlit.engines.traced import Program, Step, plain
+from fedlit.federated.client import ClientModule
+from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+from fedlit.federated.state import write
+
+#: From a step, its state and a batch to a program for tensors of their shapes.
+Trace = Callable[[Step, Sequence[Tensor], Sequence[Tensor]], Program]
+
+
+class Block:
+    """Clients that are trained together, one optimizer for all.
+
+    As clients finish the block narrows to those that are left. A trace is for one width, so where there is one the
+    widths are powers of two, and rows of clients that have finished train on, unseen, on the data of the first.
+
+    Args:
+        client: The local problem, which has received this round's broadcast.
+        tasks: The K clients, those with the most steps first.
+        data: Their data.
+        precision: What forward passes run in; where it is more than PyTorch's defaults there must be no ``trace``.
+        trace: What makes a program of a step; none runs the step as it is written.
+    """
+
+    def __init__(
+        self,
+        client: ClientModule,
+        tasks: Sequence[ClientTask],
+        data: FederatedData,
+        precision: Precision,
+        trace: Trace | None = None,
+    ) -> None:
+        self._client, self._tasks, self._data, self._precision, self._trace = client, tasks, data, precision, trace
+        floats, layout = client.broadcast.weights.floats, client.layout
+        anchor = _shaped(client, floats)
+        self._anchor = [anchor[n] for n in layout.trainable]
+        self._fixed = [anchor[n] for n in layout.fixed]
+        self._rows = floats.repeat(len(tasks), 1)  # (K, P), a client each
+        self._pulls: dict[float, list[int]] = defaultdict(list)  # which parameters have which mu
+        for i, mu in enumerate(client.broadcast.mu):
+            self._pulls[mu].append(i)
+        shaped = _shaped(client, self._rows)
+        self._parameters = [shaped[n].requires_grad_() for n in layout.trainable]  # views: a step moves the rows
+        self._optimizer = client.optimizer(self._parameters)
+        self._loss_of_each = copy.copy(client.loss)
+        self._loss_of_each.reduction = "none"  # type: ignore[attr-defined]
+        self._schedule = [_schedule(data, task) for task in tasks]
+        self._totals = torch.zeros(3, len(tasks), dtype=torch.float64, device=floats.device)
+
+    @torch.no_grad()
+    def fit(self) -> list[ClientUpdate]:
+        """Train every client for its steps."""
+        finals = list(self._rows)  # (P,) each
+        program = None
+        for start, stop in pairwise(sorted({0, *(task.steps for task in self._tasks)})):
+            active, remaining = self._active(start), self._active(stop)
+            if self._width_for(active) < self._width:
+                self._parameters = narrow(self._optimizer, self._parameters, self._width_for(active))
+                program = None
+            program = program or self._program(start)
+            for first in range(start, stop, program.span):
+                self._train(program, first, min(first + program.span, stop))
+            for k in range(remaining, min(active, self._width_for(remaining))):
+                finals[k] = self._rows[k].clone()  # what is there will train on
+        return self._updates(finals)
+
+    def _active(self, step: int) -> int:
+        """Clients with more than so many steps: the first ones."""
+        return bisect_left(self._tasks, -step, key=lambda task: -task.steps)
+
+    def _width_for(self, active: int) -> int:
+        """Rows to train for so many clients."""
+        if self._trace is None or active == 0:
+            return active
+        return min(len(self._tasks), 1 << (active - 1).bit_length())
+
+    @property
+    def _width(self) -> int:
+        """Rows that are trained."""
+        return len(self._parameters[0])
+
+    def _program(self, step: int) -> Program:
+        if self._trace is None:
+            return plain(self._step)
+        batch = [column[0] for column in self._batches(step, step + 1)]
+        return self._trace(self._step, [*self._parameters, *self._fixed], batch)
+
+    def _train(self, program: Program, start: int, stop: int) -> None:
+        """Take the steps from ``start`` to before ``stop``, in which no client finishes."""
+        x, y, mask = self._batches(start, stop)
+        prepared = (column.unbind() for column in program.prepare(x, y, mask))
+        outputs = []
+        for step, *batch in zip(range(start, stop), *prepared, strict=True):
+            *gradients, logits = program.step(*self._parameters, *self._fixed, *batch)
+            self._descend(gradients, is_at_anchor=step == 0)
+            outputs.append(logits)
+        k = self._active(start)
+        with self._precision.forward_context():
+            self._totals[:, :k] += self._count(torch.stack(outputs)[:, :k], y[:, :k], mask[:, :k])
+
+    def _descend(self, gradients: Sequence[Tensor], is_at_anchor: bool) -> None:
+        """Step on the gradients of the task loss and of the proximal term, which is zero at the anchor."""
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        for mu, chosen in self._pulls.items():
+            if mu and not is_at_anchor:
+                here = [self._parameters[i] for i in chosen]
+                moved = torch._foreach_sub(here, [self._anchor[i] for i in chosen])
+                pulled = torch._foreach_add([gradients[i] for i in chosen], moved, alpha=mu)
+                for parameter, gradient in zip(here, pulled, strict=True):
+                    parameter.grad = gradient
+        self._optimizer.step()
+
+    def _step(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """From parameters, fixed tensors and a batch to the gradients of the task loss, and logits (K, b, classes)."""
+        names = self._client.layout.trainable + self._client.layout.fixed
+
+        def task_loss(parameters: Sequence[Tensor], fixed: Sequence[Tensor], *batch: Tensor) -> tuple[Tensor, Tensor]:
+            x, y, mask = batch
+            state = dict(zip(names, (*parameters, *fixed), strict=True))
+            logits = functional_call(self._client.net, state, (x,))  # (b, classes)
+            return (self._loss_of_each(logits, y) * mask).sum() / mask.sum(), logits
+
+        split = len(self._parameters)
+        parameters, fixed, batch = tensors[:split], tensors[split : len(names)], tensors[len(names) :]
+        with self._precision.forward_context():
+            step = vmap(grad(task_loss, has_aux=True), in_dims=(0, None, 0, 0, 0))
+            gradients, logits = step(parameters, fixed, *batch)
+        return (*gradients, logits.clone())  # a network may give a view of its parameters, and they are to move
+
+    def _batches(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (T, K, b, ...), targets (T, K, b) and which of them are no padding, (T, K, b)."""
+        active = self._schedule[: self._active(start)]
+        schedule = active + active[:1] * (self._width - len(active))
+        index = torch.stack([rows[start:stop] for rows in schedule], 1)
+        rows = index.clamp(min=0).flatten()
+        inputs, targets = self._data.train.inputs, self._data.train.targets
+        x = self._data.transform(inputs.index_select(0, rows))  # index_select copies rows whole, indexing does not
+        return x.unflatten(0, index.shape), targets.index_select(0, rows).view_as(index), index >= 0
+
+    def _count(self, logits: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """Sums over steps of mean loss, hits and samples, (3, K), from (T, K, b, classes), (T, K, b) and the same."""
+        losses = self._loss_of_each(logits.flatten(0, 2), y.flatten()).view_as(mask) * mask
+        samples = mask.sum(-1)  # (T, K)
+        hits = ((logits.argmax(-1) == y) & mask).sum(-1)
+        return torch.stack([(losses.sum(-1) / samples).double(), hits.double(), samples.double()]).sum(1)
+
+    def _updates(self, finals: Sequence[Tensor]) -> list[ClientUpdate]:
+        client, start = self._client, self._client.broadcast.weights
+        half_mu = torch.tensor(client.broadcast.mu, device=start.floats.device) / 2  # (L,)
+        proximal = torch.stack([half_mu @ self._squares(final - start.floats) for final in finals])
+        updates = []
+        table = zip(self._tasks, finals, proximal.tolist(), self._totals.T.tolist(), strict=True)
+        for task, floats, term, (loss, hits, samples) in table:
+            metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": term, "samples": samples}
+            weights = Weights(floats, start.counts)
+            if task.diagnose or self._data.client_holdout:
+                write(client.net, client.layout, weights)
+                metrics |= client.measure(task, self._data)
+            updates.append(ClientUpdate(task, weights, metrics))
+        return updates
+
+    def _squares(self, delta: Tensor) -> Tensor:
+        """Squared norm of each trainable tensor of a flat difference of states (P,), (L,)."""
+        layout = self._client.layout
+        parts = delta.split(layout.numels)[: len(layout.trainable)]
+        return torch.stack(torch._foreach_norm(parts)).float().square()
+
+
+def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> list[Tensor]:
+    """Keep the first clients of an optimizer's parameters (K, ...) and of what it remembers of them, as views.
+
+    Returns:
+        The parameters that are left, in their order.
+    """
+    kept = {id(old): old.detach()[:width].requires_grad_() for old in parameters}
+    for old in parameters:
+        memory = optimizer.state.pop(old, {})
+        optimizer.state[kept[id(old)]] = {
+            name: value[:width] if isinstance(value, Tensor) and value.shape == old.shape else value
+            for name, value in memory.items()
+        }
+    for group in optimizer.param_groups:
+        group["params"] = [kept[id(old)] for old in group["params"]]
+    return list(kept.values())
+
+
+def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
+    """The examples that a client meets in each step, (S, b); a short batch is filled up with -1."""
+    batches = data.client_batches(task.client, task.round, task.seed)
+    passes = -(-task.steps // len(batches))
+    rows = torch.full((passes, len(batches) * data.batch_size), -1, device=data.train.inputs.device)
+    for epoch in range(passes):
+        order = batches.rows(epoch)
+        assert order is not None  # a client's passes are shuffled
+        rows[epoch, : batches.num_examples] = order
+    return rows.view(-1, data.batch_size)[: task.steps]
+
+
+def _shaped(client: ClientModule, floats: Tensor) -> dict[str, Tensor]:
+    """Views of flat states (..., P) in the shapes that their tensors have in the network, by name."""
+    state, layout = client.net.state_dict(), client.layout
+    views = floats.split(layout.numels, dim=-1)
+    names = layout.trainable + layout.fixed
+    return {name: view.view(*view.shape[:-1], *state[name].shape) for name, view in zip(names, views, strict=True)}

@@ -1,0 +1,133 @@
+"""A function of tensors as a list of kernels: what PyTorch's transforms cost in Python is paid once, not every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, fx
+from torch._ops import OpOverload
+from torch.func import functionalize, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+#: A step of a block: from its state (weights, the same tensors in every step) and its batch to tensors.
+Step = Callable[..., tuple[Tensor, ...]]
+
+#: Bytes of what one call of ``Program.prepare`` may give: few calls, and what they give still fits a core's cache.
+PREPARED_BYTES = 2**22
+
+aten = torch.ops.aten
+CONSTANTS = {aten.zeros_like.default: 0.0, aten.ones_like.default: 1.0}
+SHAPING = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
+
+
+class Program(NamedTuple):
+    """A step in two parts: ``step(*state, *prepare(*batch))``, where ``prepare`` does what needs the batch alone.
+
+    Attributes:
+        prepare: From the batches of T steps, each tensor (T, ...), to what their steps need, (T, ...).
+        step: From the state and one step's part of that to the step's results.
+        span: Steps T to prepare at once, at least 1.
+    """
+
+    prepare: Callable[..., tuple[Tensor, ...]]
+    step: Step
+    span: int
+
+
+def plain(step: Step) -> Program:
+    """The step as it is."""
+    return Program(lambda *batches: batches, step, span=1)
+
+
+def traced(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program | None:
+    """The kernels that ``step`` launches on tensors of these shapes, without the Python that chose them.
+
+    Values are not kept: other weights and batches of the same shapes give what ``step`` would give. A Python number
+    or condition that ``step`` reads is kept as it was. Kernels that need the batch alone (of a loss, those of its
+    targets and weights) run for many steps at once.
+
+    A step that cannot be traced, that writes to what it was given, or whose trace gives something else on this very
+    batch, has none.
+    """
+    try:
+        whole = make_fx(functionalize(step))(*state, *batch)
+        if any(_writes(node) for node in whole.graph.nodes):
+            return None
+        _simplify(whole.graph)
+        program = _split(whole, len(state))
+        return program if _agree(program, step, state, batch) else None
+    except Exception:  # of whatever kind: if it is an error of the network, the step itself will raise it
+        return None
+
+
+def _writes(node: fx.Node) -> bool:
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+
+
+def _simplify(graph: fx.Graph) -> None:
+    """Drop kernels that change nothing or whose result nobody reads, and call the others the fast way."""
+    for node in graph.nodes:
+        if node.target in CONSTANTS:
+            _cut_from_shape(node, CONSTANTS[node.target])
+        elif _is_identity(node):
+            node.replace_all_uses_with(node.args[0])
+        elif isinstance(node.target, OpOverload):
+            binding = getattr(torch, node.target.overloadpacket.__name__, None)
+            node.target = binding if isinstance(binding, BuiltinFunctionType) else node.target
+    graph.eliminate_dead_code()
+
+
+def _cut_from_shape(node: fx.Node, value: float) -> None:
+    """Make a constant of a tensor whose shape is another's, so that it does not wait for the other."""
+    like = node.meta["val"]
+    with node.graph.inserting_before(node):
+        arguments = (list(like.shape), value), {"dtype": like.dtype, "device": like.device}
+        constant = node.graph.call_function(torch.full, *arguments)
+    constant.meta = node.meta
+    node.replace_all_uses_with(constant)
+
+
+def _is_identity(node: fx.Node) -> bool:
+    if node.target not in SHAPING and (node.target is not aten.mul.Scalar or node.args[1] != 1):
+        return False
+    before, after = node.all_input_nodes[0].meta["val"], node.meta["val"]
+    return bool(before.shape == after.shape and before.dtype == after.dtype)
+
+
+def _split(whole: fx.GraphModule, num_state: int) -> Program:
+    """Part what needs the state, the first inputs, from what does not."""
+    *nodes, results = whole.graph.nodes
+    state = [node for node in nodes if node.op == "placeholder"][:num_state]
+    late = set(state)
+    for node in nodes:
+        if not late.isdisjoint(node.all_input_nodes):
+            late.add(node)
+    early = [node for node in nodes if node not in late]
+    readers = late | {results}
+    handed_on = [node for node in early if not readers.isdisjoint(node.users)]
+
+    first, second = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in early:
+        copies[node] = first.node_copy(node, copies.__getitem__)
+    first.output(tuple(copies[node] for node in handed_on))
+    copies = {node: second.placeholder(node.name) for node in (*state, *handed_on)}
+    for node in nodes:
+        if node in late and node not in copies:
+            copies[node] = second.node_copy(node, copies.__getitem__)
+    second.output(fx.map_arg(results.args[0], copies.__getitem__))
+
+    num_bytes = sum(node.meta["val"].nbytes for node in (*handed_on, *results.all_input_nodes))
+    span = max(1, PREPARED_BYTES // max(1, num_bytes))
+    return Program(vmap(fx.GraphModule(whole, first)), fx.GraphModule(whole, second).forward, span)
+
+
+def _agree(program: Program, step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> bool:
+    """Whether the program gives the step's results, to rounding."""
+    prepared = program.prepare(*(tensor.expand(2, *tensor.shape) for tensor in batch))
+    results = program.step(*state, *(tensor[1] for tensor in prepared))
+    pairs = zip(results, step(*state, *batch), strict=True)
+    return all(torch.allclose(mine, theirs, rtol=1e-3, atol=1e-5, equal_nan=True) for mine, theirs in pairs)
