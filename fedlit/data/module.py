@@ -40,6 +40,9 @@ class FederatedData(LightningDataModule, ABC):
         client_holdout: Fraction of each client's examples, in [0, 1), rounded down, that it does not train on: its own
             accuracy is measured there after each of its fits, ``clients/own_accuracy_mean`` and so on. What is
             personal in a model shows there and not on the test set. Drawn with ``seed``.
+        validation_clients: Number of clients, drawn with ``seed``, that never train. The metrics ``global/*`` of each
+            round, and with them the best checkpoint, are then on their examples, and the test set stays unseen until
+            ``fedlit test``: choose learning rates and mu like this. 0 validates on the test set.
 
     Raises:
         InputError: If a number is below 1, or the fraction is not one.
@@ -63,6 +66,7 @@ class FederatedData(LightningDataModule, ABC):
         eval_batch_size: int | None = None,
         seed: int | None = None,
         client_holdout: float = 0.0,
+        validation_clients: int = 0,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -74,7 +78,11 @@ class FederatedData(LightningDataModule, ABC):
                 raise InputError(f"{name} must be at least 1, got {value}; leave it out for the default")
         if not 0 <= client_holdout < 1:
             raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
+        if validation_clients < 0:
+            raise InputError(f"validation_clients must be at least 0, got {validation_clients}; 0 sets none apart")
         self.client_holdout = client_holdout
+        self.validation_clients = validation_clients
+        self.validation: Examples | None = None
         self.partitioner = Uniform() if partition is None else partition
         self.batch_size = batch_size
         self._requested_eval_batch_size = eval_batch_size
@@ -115,9 +123,28 @@ class FederatedData(LightningDataModule, ABC):
         )
         if self.partition.note:
             rank_zero_info(f"{type(self.partitioner).__name__} partition: {self.partition.note}")
+        if self.validation_clients:
+            self._set_clients_apart()
         if self.client_holdout:
             self._hold_out_own()
         self._is_set_up = True
+
+    def _set_clients_apart(self) -> None:
+        """Take the validation clients out of the federation; those that are left are numbered anew."""
+        whole, examples = self.partition, self.train
+        if self.validation_clients >= whole.num_clients:
+            raise InputError(
+                f"validation_clients is {self.validation_clients} of {whole.num_clients} clients, which leaves none to "
+                "train; set fewer apart"
+            )
+        apart = np.zeros(whole.num_clients, dtype=bool)
+        draw = rng(self.seed, "validation clients")
+        apart[draw.choice(whole.num_clients, self.validation_clients, replace=False)] = True
+        chosen = np.empty(len(examples), dtype=bool)
+        chosen[whole.order] = np.repeat(apart, whole.sizes)
+        self.validation, self.train = examples.take(np.flatnonzero(chosen)), examples.take(np.flatnonzero(~chosen))
+        self.partition = whole.restricted(~chosen).without(apart)
+        self.num_clients = self.partition.num_clients
 
     def _hold_out_own(self) -> None:
         """Take a part of each client's examples out of the training set."""
@@ -147,6 +174,8 @@ class FederatedData(LightningDataModule, ABC):
         self.train, self.test = self.train.to(device), self.test.to(device)
         if self._own is not None:
             self._own = self._own[0].to(device), self._own[1]
+        if self.validation is not None:
+            self.validation = self.validation.to(device)
 
     def client_batches(self, client: int, round: int, seed: int) -> Batches:
         """A client's training batches in one round: each pass is a local epoch in an order of its own.
@@ -186,21 +215,21 @@ class FederatedData(LightningDataModule, ABC):
         return batch if isinstance(batch, list) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def val_dataloader(self) -> Batches:
-        """The held-out test set, this rank's share: federated runs validate each round on the set they test on."""
-        return self._test_batches()
+        """What each round is validated on, this rank's share: the validation clients, else the test set."""
+        return self._held_out_batches(self.test if self.validation is None else self.validation)
 
     def test_dataloader(self) -> Batches:
         """The held-out test set, this rank's share."""
-        return self._test_batches()
+        return self._held_out_batches(self.test)
 
     def predict_dataloader(self) -> Batches:
         """The held-out test set, this rank's share, with targets."""
-        return self._test_batches()
+        return self._held_out_batches(self.test)
 
-    def _test_batches(self) -> Batches:
+    def _held_out_batches(self, examples: Examples) -> Batches:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        share = None if world_size == 1 else np.arange(len(self.test))[rank::world_size]  # no example twice
-        return Batches(self.test, self.eval_batch_size, share, transform=self.transform)
+        share = None if world_size == 1 else np.arange(len(examples))[rank::world_size]  # no example twice
+        return Batches(examples, self.eval_batch_size, share, transform=self.transform)
 
 
 def data_of(trainer: Trainer) -> FederatedData:

@@ -78,6 +78,10 @@ class Partition:
         kept_before = np.concatenate(([0], np.cumsum(in_order)))  # (N+1,)
         return Partition(new_index[self.order[in_order]], kept_before[self.offsets], self.note)
 
+    def without(self, clients: NDArray[np.bool_]) -> Partition:
+        """The partition without some clients (a mask, (K,)), which must hold no samples; the others move up."""
+        return Partition(self.order, np.concatenate(([0], self.offsets[1:][~clients])), self.note)
+
     @cached_property
     def hash(self) -> str:
         """16 hex digits that two partitions share when they give every client the same samples in the same order."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from fedlit.data import ByGroup, Dirichlet, Examples, FederatedData, Partition, Partitioner
+from fedlit.data import ByGroup, Dirichlet, Examples, FederatedData, Partition, Partitioner, Synthetic
 from fedlit.data.module import normalise
 from fedlit.errors import InputError
 from fedlit.seeding import generator, rng
@@ -138,3 +138,45 @@ def test_a_repair_is_told(caplog: pytest.LogCaptureFixture) -> None:
 def test_sizes_below_one_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} must be at least 1, got 0"):
         Toy(**{name: 0})
+
+
+def clients_of(data: Synthetic) -> list[list[list[float]]]:
+    return [
+        data.train.inputs[torch.from_numpy(data.partition.client(k).copy())].tolist() for k in range(data.num_clients)
+    ]
+
+
+def test_validation_clients_never_train_and_are_what_rounds_are_validated_on() -> None:
+    whole, apart = Synthetic(num_clients=6, seed=3), Synthetic(num_clients=6, seed=3, validation_clients=2)
+    whole.setup()
+    apart.setup()
+    everyone, left = clients_of(whole), clients_of(apart)
+    assert apart.num_clients == len(left) == 4
+    assert all(client in everyone for client in left)
+    out = [row for client in everyone if client not in left for row in client]
+    assert sorted(out) == sorted(torch.cat([x for x, _ in apart.val_dataloader()]).tolist())
+    assert torch.equal(apart.test.inputs, whole.test.inputs)
+    assert len(torch.cat([y for _, y in apart.test_dataloader()])) == len(whole.test)
+
+
+def test_examples_held_out_of_each_client_are_its_own() -> None:
+    whole, split = Synthetic(num_clients=3, seed=3), Synthetic(num_clients=3, seed=3, client_holdout=0.25)
+    whole.setup()
+    split.setup()
+    for k, everything in enumerate(clients_of(whole)):
+        own = torch.cat([x for x, _ in split.client_holdout_batches(k)]).tolist()
+        assert len(own) == len(everything) // 4
+        assert sorted(own + clients_of(split)[k]) == sorted(everything)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation_clients": -1}, "validation_clients must be at least 0, got -1"),
+        ({"validation_clients": 3}, "validation_clients is 3 of 3 clients, which leaves none to train; set fewer"),
+        ({"client_holdout": 1.0}, r"client_holdout must be in \[0, 1\), got 1.0; 0.2 holds out a fifth"),
+    ],
+)
+def test_held_out_parts_that_leave_nothing_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Synthetic(num_clients=3, **options).setup()
