@@ -1,7 +1,8 @@
-"""The command line: ``fedlit fit``, ``validate``, ``test`` and ``predict``."""
+"""The command line: ``fit``, ``validate``, ``test`` and ``predict`` for one run, ``study`` and ``runs`` for many."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import pickle
@@ -15,6 +16,7 @@ import lightning
 import torch
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import fedlit.algorithms
@@ -25,10 +27,17 @@ from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.messages import explain, lost_rank, mistake, one_line
 from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
-from fedlit.runs.folder import METRICS, find_checkpoint, run_of
+from fedlit.runs.folder import METRICS, find_checkpoint, folder_name, run_of
+from fedlit.runs.state import Claim
 
 Precision = _PRECISION_INPUT | Literal["auto"]
 
+
+#: Commands that are no method of a Trainer's, and the modules whose ``parser`` and ``main`` they are.
+OURS = {
+    "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
+    "runs": ("fedlit.runs.listing", "Show all runs under a folder: how far, how good, and how to go on."),
+}
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -112,12 +121,26 @@ class FedlitCLI(LightningCLI):
             "--name", type=str | None, default=None, help="Name of the run; by default that of the last config file."
         )
         parser.add_argument("--logs_dir", type=str, default="logs", help="Folder of all runs: LOGS_DIR/NAME/version_N.")
+        parser.add_argument(
+            "--version",
+            type=str | None,
+            default=None,
+            help="Folder in place of version_N: LOGS_DIR/NAME/VERSION; with --ckpt_path last, which run to go on with.",
+        )
         parser.add_lightning_class_args(FederatedLoop, "federation")
         parser.set_defaults({"model.net": {"class_path": "fedlit.models.EmnistCNN"}, "data": "fedlit.data.MNIST5k"})
         for of_data in ("num_classes", "in_channels"):
             parser.link_arguments(
                 "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
             )
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Lightning's, and the names of ours, for ``--help`` and for the remedy of a mistyped one."""
+        super()._add_subcommands(parser, **kwargs)
+        actions = parser._subcommands_action
+        assert actions is not None
+        for name, (_, does) in OURS.items():
+            actions.add_subcommand(name, Parser(description=does), help=does)
 
     # --- where the run lives -----------------------------------------------------------------------------------------
 
@@ -131,14 +154,22 @@ class FedlitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]
         self.checkpoint: Path | None = None
+        self.claim: Claim | None = None
+        if section.version is not None:
+            folder_name(section.version, "--version")
         if section.ckpt_path in ("last", "best"):
-            self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path)
+            self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path, section.version)
         elif section.ckpt_path:
             self.checkpoint = Path(section.ckpt_path)
             if not self.checkpoint.is_file():
                 raise InputError(f"no checkpoint file {section.ckpt_path!r}; use --ckpt_path last, best or a file")
         elif self.subcommand != "fit":
             raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
+        elif section.version and _first_rank():
+            _unused(Path(section.logs_dir) / self.run_name / section.version)
+        if self.subcommand == "fit" and self.checkpoint and _first_rank():
+            run = run_of(self.checkpoint)
+            self.claim = Claim(run) if run else None
         self.finished_rounds = _finished_rounds(self.checkpoint) if self.checkpoint else 0
 
     def _parse_ckpt_path(self) -> None:
@@ -153,7 +184,7 @@ class FedlitCLI(LightningCLI):
         loggers: Any = False
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs_dir)
-            log = RunLog(section.logs_dir, self._command, self._hparams())
+            log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
             self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
@@ -161,7 +192,7 @@ class FedlitCLI(LightningCLI):
         """Loggers for a new run, or for the one that the checkpoint is of."""
         run = run_of(self.checkpoint) if self.checkpoint else None
         if run is None or self.checkpoint is None:
-            board = Board(logs, name=self.run_name)
+            board = Board(logs, self.run_name, self.config[self.subcommand].version)
             return [board, MetricsTable(Path(board.log_dir) / METRICS)]
         board = Board(run.parent.parent, run.parent.name, run.name, purge_step=self.finished_rounds + 1)
         return [board, MetricsTable(run / METRICS, resume_round=self.finished_rounds)]
@@ -205,6 +236,16 @@ def _finished_rounds(checkpoint: Path) -> int:
         ) from error
 
 
+def _first_rank() -> bool:
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def _unused(folder: Path) -> None:
+    """Refuse a new run where there is one."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"there is a run in {folder}; go on with it by --ckpt_path last, or give another --version")
+
+
 def _attribute(name: str) -> Any:
     def read(data: FederatedData) -> Any:
         return getattr(data, name)
@@ -232,12 +273,17 @@ def main(args: ArgsType = None) -> int:
     """Run a command; a mistake of the user's is one line on stderr.
 
     Returns:
-        0 when done, 1 when another rank was lost, 2 for a mistake in the input, 130 when stopped by Ctrl-C.
+        0 when done, 1 when another rank was lost or a run of a study failed, 2 for a mistake in the input, 130 when
+        stopped by Ctrl-C.
     """
     warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
     for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        words = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
+        if words and words[0] in OURS:
+            module = importlib.import_module(OURS[words[0]][0])
+            return int(module.main(words[1:]))
         FedlitCLI(args)
     except Exception as error:
         told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)

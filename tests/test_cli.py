@@ -69,7 +69,7 @@ MISTAKES = {
     "key of a net": ("fit --model.net.atention=x", "", "model.net.atention", "did you mean attention?"),
     "key of data": ("fit --data.num_client 4", "", "data.num_client", "did you mean num_clients?"),
     "key of a partition": (f"fit {ALPHA[:-5]}alfa 1", "", "data.partition.alfa", "did you mean alpha?"),
-    "key unlike any": ("fit --verbosity", "", "--verbosity", "--help"),
+    "key unlike any": ("fit --quiet", "", "--quiet", "--help"),
     "yaml section": ("fit --config FILE", "federatoin:\n  seed: 1", "federatoin.seed", "did you mean federation.seed?"),
     "yaml key": ("fit --config FILE", "model:\n  mux: 3", "model.mux", "did you mean model.mu?"),
     "yaml key of a net": (

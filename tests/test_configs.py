@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from fedlit.cli import main
+from fedlit.study.plan import read_plan
 
 FOLDER = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(FOLDER.rglob("*.yaml"))
+STUDIES = sorted(FOLDER.glob("study*.yaml"))
+CONFIGS = sorted(set(FOLDER.rglob("*.yaml")) - set(STUDIES))
 ATTENTION = {"plain": None, "channel": "Channel", "channel_mlp": "ChannelMLP", "spatial": "Spatial"}
 ALPHA = {"iid": None, "dir05": 0.5, "dir01": 0.1}
 SYNTHETIC = {"iid": (0.0, True), "0_0": (0.0, False), "05_05": (0.5, False), "1_1": (1.0, False)}
@@ -31,10 +33,12 @@ def read(name: str) -> dict:  # type: ignore[type-arg]
     return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())  # type: ignore[no-any-return]
 
 
-@each_config
+@pytest.mark.parametrize("config", CONFIGS + STUDIES, ids=lambda config: config.stem)
 def test_a_config_begins_with_its_own_command_and_what_it_shows(config: Path) -> None:
     command, shows, *_ = config.read_text().splitlines()
-    assert command == f"# fedlit fit --config configs/{config.relative_to(FOLDER)}"
+    assert (
+        command == f"# fedlit {'study' if config in STUDIES else 'fit'} --config configs/{config.relative_to(FOLDER)}"
+    )
     assert re.match(r"# \w.{20,}\.$", shows)
 
 
@@ -48,6 +52,22 @@ def test_configs_of_the_grid_differ_in_their_name_only(variant: str, partition: 
         skew = {"class_path": "fedlit.data.Dirichlet", "init_args": {"alpha": alpha}}
         expected["data"]["init_args"] = {"partition": skew}
     assert read(f"{variant}_{partition}") == expected
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.stem)
+def test_a_studys_combinations_are_configs_that_fit_takes(study: Path) -> None:
+    plan = read_plan(study)
+    assert plan.seeds == (0, 1, 2)
+    assert {each.rounds for each in plan.combinations} == {30}
+    for each in plan.combinations:
+        assert each.config["data"]["class_path"] == "fedlit.data.EMNIST"
+        variant, _, partition = each.name.rpartition("_")
+        attention = each.config["model"]["net"]["init_args"]["attention"] or {"class_path": "fedlit.attention.None"}
+        expected = {"cbam": "CBAM", "spatial_group": "Spatial", "spatial_batch": "Spatial"} | ATTENTION
+        assert attention["class_path"] == f"fedlit.attention.{expected[variant]}"
+        alpha = each.config["data"]["init_args"]["partition"].get("init_args", {}).get("alpha")
+        assert alpha == (ALPHA | {"dir005": 0.05})[partition]
 
 
 def fedprox_grid() -> Iterator[tuple[str, tuple[float, bool], float, dict[str, object]]]:

@@ -1,4 +1,7 @@
-"""Where runs live: ``LOGS/NAME/version_N``, with checkpoints, scalars, pictures and the config of each."""
+"""Where runs live: ``LOGS/NAME/version_N``, with checkpoints, scalars, pictures and the config of each.
+
+A run can be given a folder name of its own in place of ``version_N``; it is then found by that name only.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,19 @@ from pathlib import Path
 from fedlit.errors import InputError
 
 CHECKPOINTS = "checkpoints"
+CONFIG = "config.yaml"
 METRICS = "metrics.csv"
+
+
+def folder_name(name: str, what: str) -> str:
+    """The name, if it can be that of a folder in any file system and a word of any shell.
+
+    Raises:
+        InputError: When it cannot; ``what`` says what it was given for.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*", name) is None:
+        raise InputError(f"{what} must be a folder name of letters, digits, _ - . + =, got {name!r}; give it another")
+    return name
 
 
 def versions(logs: str | Path, name: str) -> list[Path]:
@@ -20,23 +35,27 @@ def versions(logs: str | Path, name: str) -> list[Path]:
     return [path for _, path in sorted(numbered)]
 
 
-def find_checkpoint(logs: str | Path, name: str, which: str) -> Path:
-    """The ``last`` or ``best`` checkpoint of the newest run of a name that has one.
+def find_checkpoint(logs: str | Path, name: str, which: str, version: str | None = None) -> Path:
+    """The ``last`` or ``best`` checkpoint of a run: of the version given, else of the newest numbered one that has it.
 
     Raises:
-        InputError: When no run of that name has such a checkpoint.
+        InputError: When there is none.
     """
-    for run in reversed(versions(logs, name)):
+    folder = Path(logs) / name
+    for run in [folder / version] if version else reversed(versions(logs, name)):
         checkpoint = run / CHECKPOINTS / f"{which}.ckpt"
         if checkpoint.is_file():
             return checkpoint
+    named = sorted(path.parents[1].name for path in folder.glob(f"*/{CHECKPOINTS}/{which}.ckpt"))
     raise InputError(
-        f"no checkpoint {which!r} of a run named {name!r} under {Path(logs) / name}; "
-        "start one without --ckpt_path, or name another with --name or --ckpt_path FILE"
+        f"no checkpoint {which!r} of a run named {name!r} under {folder / (version or '')}; "
+        + (f"there is one of --version {', '.join(named[:5])}; " if named else "")
+        + "start one without --ckpt_path, or name another with --name or --ckpt_path FILE"
     )
 
 
 def run_of(checkpoint: Path) -> Path | None:
     """The run folder that a checkpoint lies in, or None for a file from elsewhere."""
     run = checkpoint.resolve().parent.parent
-    return run if checkpoint.parent.name == CHECKPOINTS and re.fullmatch(r"version_\d+", run.name) else None
+    ours = re.fullmatch(r"version_\d+", run.name) or (run / CONFIG).is_file()
+    return run if checkpoint.parent.name == CHECKPOINTS and ours else None

@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
+from fedlit.runs.state import Claim, State, record
 
 
 class RunLog(Callback):
     """Flushes the loggers each round before the checkpoint is written, so that no checkpoint is ahead of its curves.
 
     At the start it shows the hyper-parameters in TensorBoard's HParams tab, beside the final accuracy, loss and F1;
-    at the end it says where the results are, or after an interruption how to go on.
+    at the end it says where the results are, or after an interruption how to go on. While it trains, the run's folder
+    is claimed, and what became of it is in ``run.json``.
 
     Args:
         logs: The folder of all runs, for TensorBoard.
         command: The words after ``fedlit`` that started the run.
         hparams: What to show in the HParams tab; values other than numbers, strings and booleans become strings.
+        claim: That on the folder of a run that is resumed.
     """
 
-    def __init__(self, logs: str, command: Sequence[str], hparams: Mapping[str, Any]) -> None:
+    def __init__(
+        self, logs: str, command: Sequence[str], hparams: Mapping[str, Any], claim: Claim | None = None
+    ) -> None:
         self._logs = logs
         self._command = list(command)
         self._hparams = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()}
         self._console = Console(highlight=False, soft_wrap=True)
         self._best = float("-inf")
         self._best_round = 0
+        self._claim = claim
+        self._began = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = trainer.log_dir  # collective: all ranks ask
+        if folder is not None and trainer.is_global_zero and self._claim is None:
+            self._claim = Claim(Path(folder))
+        self._began = True
+        self._record(trainer, "running")
         if trainer.global_step > 0:
             self._say(trainer, f"resuming after round {trainer.global_step} in {trainer.log_dir}")
             return
@@ -54,12 +68,15 @@ class RunLog(Callback):
             logger.save()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._record(trainer, "finished")
         if self._best_round:
             self._say(trainer, f"best round {self._best_round}: accuracy {self._best:.4f}")
         self._say(trainer, f"run folder: {trainer.log_dir}")
         self._say(trainer, f"look at it: tensorboard --logdir {shlex.quote(self._logs)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        failed = isinstance(exception, Exception)
+        self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt):
             return
         if trainer.global_step == 0:
@@ -72,6 +89,16 @@ class RunLog(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best, self._best_round = state_dict["best"], state_dict["best_round"]
+
+    def _record(self, trainer: Trainer, state: State, error: str = "") -> None:
+        """Nothing on other ranks; what failed before it trained has changed nothing, and so leaves the record too."""
+        if self._claim is None:
+            return
+        if self._began or state == "finished":
+            record(self._claim.folder, state, trainer.max_epochs, error)
+        if state != "running":
+            self._claim.release()
+            self._claim = None
 
     def _resume_command(self) -> str:
         words = [word for word in self._command if not word.startswith("--ckpt_path=")]

@@ -1,4 +1,4 @@
-"""Many runs side by side: every config at every seed, each a ``fedlit fit`` in a process of its own."""
+"""Many runs side by side, each a ``fedlit fit`` in a process of its own, which ends when this one does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pandas as pd
 from rich.console import Console
@@ -19,8 +21,34 @@ from fedlit.errors import InputError
 from fedlit.runs.folder import CHECKPOINTS, versions
 from fedlit.runs.read import read_runs
 
-FEDLIT = (sys.executable, "-m", "fedlit")
+FEDLIT = (sys.executable, "-m", "fedlit.study.child")
 SPEED_SECONDS = 300.0  # the last so many give the time left
+
+
+class Member(Protocol):
+    """A run among many, which can be begun and gone on with."""
+
+    @property
+    def rounds(self) -> int:
+        """How many make it finished."""
+
+    @property
+    def rounds_done(self) -> int:
+        """How many it has made; ``rounds`` once there is nothing left to do."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+
+    @property
+    def output(self) -> Path:
+        """File for what its process says, of all attempts."""
+
+    def command(self) -> list[str]:
+        """What begins it, or goes on after its last checkpoint."""
+
+
+AnyMember = TypeVar("AnyMember", bound=Member)
 
 
 @dataclass(frozen=True)
@@ -52,6 +80,14 @@ class Run:
         """What its process says, of all attempts."""
         return self.logs / f"{self.name}.log"
 
+    @property
+    def rounds_done(self) -> int:
+        return min(len(self.metrics()), self.rounds)
+
+    @property
+    def finished(self) -> bool:
+        return self.rounds_done == self.rounds
+
     def metrics(self) -> pd.DataFrame:
         """Its scalars so far, a row a round; no rows where it has not begun."""
         try:
@@ -71,7 +107,7 @@ class Run:
         return f"{self.name}, seed {self.seed}"
 
 
-def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[Run]:
+def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyMember]:
     """Finish the runs that are not, ``jobs`` at a time, each with one thread where there are several.
 
     A failure is reported and stops no other run. Ctrl-C stops them all; the next call goes on after their checkpoints.
@@ -79,7 +115,8 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[Run]:
     Returns:
         The runs that failed.
     """
-    done = {run: min(len(run.metrics()), run.rounds) for run in runs}
+    done = {run: run.rounds_done for run in runs}
+    ended = sum(run.finished for run in runs)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | ({"OMP_NUM_THREADS": "1"} if jobs > 1 else {})
     bars = Progress(
         TextColumn("{task.description}"),
@@ -94,7 +131,7 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[Run]:
         "rounds of all runs", total=sum(run.rounds for run in runs), completed=sum(done.values())
     )
 
-    def one(run: Run) -> str | None:
+    def one(run: AnyMember) -> str | None:
         bar = bars.add_task(str(run), total=run.rounds, completed=done[run])
 
         def on_round(round: int) -> None:
@@ -108,20 +145,24 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console) -> list[Run]:
 
     failed = []
     with bars, ThreadPoolExecutor(jobs) as pool:
-        started = {pool.submit(one, run): run for run in runs if done[run] < run.rounds}
+        started = {pool.submit(one, run): run for run in runs if not run.finished}
         try:
             for future in as_completed(started):
                 run, failure = started[future], future.result()
                 if failure:
                     failed.append(run)
-                console.print(f"{run}: {f'failed: {failure}; all of it in {run.output}' if failure else 'finished'}")
+                told = f"failed: {failure}; all of it in {run.output}" if failure else "finished"
+                ended += 1
+                left = bars.tasks[everything].time_remaining
+                time_left = f", {timedelta(seconds=int(left))} left" if left and ended < len(runs) else ""
+                console.print(f"{run}: {told} ({ended} of {len(runs)} runs{time_left})", markup=False)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
     return failed
 
 
-def fit(run: Run, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
+def fit(run: Member, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
     """Run a process to its end, what it says going to ``run.output``.
 
     Args:
@@ -132,12 +173,17 @@ def fit(run: Run, environment: dict[str, str], on_round: Callable[[int], None]) 
     Returns:
         Its exit status and last line if it failed, else None.
     """
-    run.logs.mkdir(parents=True, exist_ok=True)
+    run.output.parent.mkdir(parents=True, exist_ok=True)
     line = "it said nothing"
     with (
         run.output.open("a", buffering=1) as output,
         subprocess.Popen(
-            run.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            run.command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
         ) as process,
     ):
         assert process.stdout is not None

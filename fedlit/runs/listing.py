@@ -1,0 +1,167 @@
+"""``fedlit runs``: all runs under a folder, those of studies too: how far, how good, and how to go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from fedlit.cli import Parser
+from fedlit.errors import InputError
+from fedlit.runs.checkpoints import BEST_BY
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS
+from fedlit.runs.state import STATE, State, held, recorded
+
+COLOURS: dict[State, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
+STUDY = "study.json"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run as its folder tells of it.
+
+    Args:
+        folder: The run's folder.
+        state: ``interrupted`` is also what was killed.
+        done: Finished rounds.
+        asked: Rounds to be made; None for no limit.
+        accuracies: Of the global model after each round.
+        error: What it failed of.
+        changed_at: When it last wrote, in seconds since the epoch.
+    """
+
+    folder: Path
+    state: State
+    done: int
+    asked: int | None
+    accuracies: tuple[float, ...]
+    error: str
+    changed_at: float
+
+    @property
+    def command(self) -> str:
+        """What goes on with it; empty where nothing is to be done or nothing is there to go on after."""
+        last = self.folder / CHECKPOINTS / "last.ckpt"
+        if self.state not in ("interrupted", "failed") or not last.is_file():
+            return ""
+        return shlex.join(["fedlit", "fit", "--config", str(self.folder / CONFIG), "--ckpt_path", str(last)])
+
+
+def list_runs(logs: str | Path) -> list[Listed]:
+    """All runs under a folder, by their paths.
+
+    Raises:
+        InputError: When there is none.
+    """
+    if not Path(logs).is_dir():
+        raise InputError(f"no folder {logs}; give the folder of all runs, for example: fedlit runs logs")
+    runs = [_listed(path.parent) for path in Path(logs).rglob(CONFIG)]
+    if not runs:
+        raise InputError(f"no runs under {logs}; make them with fedlit fit, or give another folder")
+    return sorted(runs, key=lambda run: run.folder)
+
+
+def _listed(folder: Path) -> Listed:
+    rows = _rows(folder / METRICS)
+    said = recorded(folder)
+    asked = said.get("rounds", _asked(folder / CONFIG))
+    asked = asked if isinstance(asked, int) and asked >= 0 else None
+    done = int(rows[-1]["round"]) if rows else 0
+    state: State = said.get("state", "finished" if asked is not None and done >= asked else "interrupted")
+    if held(folder):
+        state = "running"
+    elif state == "running":  # it was killed
+        state = "interrupted"
+    written = [path.stat().st_mtime for name in (METRICS, STATE, CONFIG) if (path := folder / name).exists()]
+    accuracies = tuple(float(row[BEST_BY]) for row in rows if row.get(BEST_BY))
+    return Listed(folder, state, done, asked, accuracies, said.get("error", ""), max(written))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def _asked(config: Path) -> Any:
+    """``trainer.max_epochs`` of a run that left no record."""
+    try:
+        return yaml.safe_load(config.read_text())["trainer"]["max_epochs"]
+    except (yaml.YAMLError, LookupError, TypeError):
+        return None
+
+
+def parser() -> Parser:
+    """Of the command's options."""
+    options = Parser(prog="fedlit runs", description=__doc__)
+    options.add_argument("logs", type=str, nargs="?", default="logs", help="Folder of the runs, searched to its depth.")
+    return options
+
+
+def main(words: Sequence[str]) -> int:
+    """Show the table.
+
+    Returns:
+        0.
+    """
+    logs = Path(parser().parse_args(list(words)).logs)
+    runs = list_runs(logs)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table(runs, logs, time.time()))
+    for run in runs:
+        if run.state == "failed" and run.error:
+            console.print(f"{run.folder.relative_to(logs)} failed: {run.error}", markup=False)
+    commands = list(dict.fromkeys(_commands(runs)))
+    if commands:
+        console.print("go on with:")
+    for command in commands:
+        console.print(f"  {command}", markup=False)
+    return 0
+
+
+def table(runs: Sequence[Listed], logs: Path, now: float) -> Table:
+    """A row for each run; its age is the time since it last wrote."""
+    result = Table(box=None, header_style="bold")
+    for name in ("run", "state"):
+        result.add_column(name, no_wrap=True)
+    for name in ("rounds", "best", "last", "age"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for run in runs:
+        accuracy = [f"{value:.4f}" for value in (max(run.accuracies), run.accuracies[-1])] if run.accuracies else "--"
+        result.add_row(
+            str(run.folder.relative_to(logs)),
+            f"[{COLOURS[run.state]}]{run.state}",
+            f"{run.done}/{'-' if run.asked is None else run.asked}",
+            *accuracy,
+            age(now - run.changed_at),
+        )
+    return result
+
+
+def age(seconds: float) -> str:
+    """A time in the largest unit that it fills."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def _commands(runs: Sequence[Listed]) -> Iterator[str]:
+    """What goes on with each, a study's once for all of its runs."""
+    for run in runs:
+        study = run.folder.parents[1] / STUDY
+        if run.state in ("interrupted", "failed") and study.is_file():
+            yield shlex.join(json.loads(study.read_text())["command"])
+        elif run.command:
+            yield run.command

@@ -1,0 +1,277 @@
+"""``fedlit study``: every combination of a study file's axes at every seed, side by side, gone on with when stopped.
+
+The study file, of which NAME.yaml begins the runs LOGS_DIR/NAME/COMBINATION/seed_K:
+
+  base: plain_iid.yaml              a config, its path from the study file's folder
+  rounds: 50                        if it is not to be the base's
+  seeds: [0, 1, 2]                  a seed gives all combinations the same cohorts, stragglers and batch order
+  axes:
+    variant:                        a name, and what it changes in the base: any keys of fedlit fit
+      plain: {}
+      channel: {model.net.attention: fedlit.attention.Channel}
+    partition:
+      iid: {data.partition: fedlit.data.Uniform}
+      dir05: {data.partition: fedlit.data.Dirichlet, data.partition.alpha: 0.5}
+
+Given again, the same command leaves finished runs alone, goes on with stopped ones after their last checkpoint, however
+they were stopped, and tries failed ones again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shlex
+import shutil
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from fedlit.cli import INTERRUPTED, Parser
+from fedlit.engines.workers import available_cores
+from fedlit.errors import InputError
+from fedlit.runs.folder import CHECKPOINTS, METRICS, folder_name
+from fedlit.runs.participation import PARTICIPATION
+from fedlit.runs.state import Claim, recorded
+from fedlit.study import sweep
+from fedlit.study.plan import Combination, Plan, read_plan
+from fedlit.study.sweep import run_all
+
+STUDY = "study.json"
+SECONDS = "round/seconds"
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A combination at a seed. It lives in ``STUDY/NAME/seed_K``.
+
+    Args:
+        base: The config that the combination changes.
+        combination: What it changes.
+        seed: What ``seed_everything`` is given: partition, initial weights, cohorts, stragglers and batch order.
+        study: The folder of the study.
+        one_thread: Whether it runs beside others, and so takes no more than a core.
+    """
+
+    base: Path
+    combination: Combination
+    seed: int
+    study: Path
+    one_thread: bool = True
+
+    @property
+    def version(self) -> str:
+        return f"seed_{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.study / self.combination.name / self.version
+
+    @property
+    def output(self) -> Path:
+        return self.folder.with_suffix(".log")
+
+    @property
+    def rounds(self) -> int:
+        return self.combination.rounds
+
+    @property
+    def finished(self) -> bool:
+        """Whether it said so itself, its last checkpoint and table written; it may have stopped early."""
+        said = recorded(self.folder)
+        return said.get("state") == "finished" and said.get("rounds") == self.rounds
+
+    @property
+    def rounds_done(self) -> int:
+        return self.rounds if self.finished else min(len(self.round_seconds()), self.rounds) if self.begun else 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on after."""
+        return self._last.is_file()
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / CHECKPOINTS / "last.ckpt"
+
+    @property
+    def state(self) -> str:
+        if self.finished:
+            return "done"
+        return "part-done" if self.begun else "to do"
+
+    def round_seconds(self) -> list[float]:
+        """How long each of its rounds took, as far as it has come."""
+        try:
+            with (self.folder / METRICS).open(newline="") as file:
+                return [float(row.get(SECONDS) or "nan") for row in csv.DictReader(file)]
+        except FileNotFoundError:
+            return []
+
+    def clear(self) -> None:
+        """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.
+
+        Raises:
+            InputError: When another process is still at work there.
+        """
+        if self.folder.is_dir() and not self.begun:
+            claim = Claim(self.folder)
+            shutil.rmtree(self.folder)
+            claim.release()
+
+    def command(self) -> list[str]:
+        """What begins it, or goes on after its last checkpoint."""
+        words = ["fit", "--config", self.base, *self.combination.words, "--seed_everything", self.seed]
+        words += ["--logs_dir", self.study, "--name", self.combination.name, "--version", self.version]
+        words += ["--trainer.max_epochs", self.rounds]
+        if self.one_thread and self.combination.config["federation"]["engine"] is None:
+            words += ["--federation.engine", "fedlit.engines.LoopEngine"]
+        if self.begun:
+            words += ["--ckpt_path", "last"]
+        return [*sweep.FEDLIT, *map(str, words)]
+
+    def hashes(self) -> dict[str, str]:
+        """Of its partition, and of the table of who took part: equal where two runs shared them."""
+        try:
+            partition = json.loads((self.folder / "partition.json").read_text())["hash"]
+            table = (self.folder / PARTICIPATION).read_bytes()
+        except FileNotFoundError:
+            return {}
+        return {"partition": partition, "participation": hashlib.sha256(table).hexdigest()[:16]}
+
+    def __str__(self) -> str:
+        return f"{self.combination.name}, seed {self.seed}"
+
+
+def parser() -> Parser:
+    """Of the command's options."""
+    options = Parser(prog="fedlit study", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    options.add_argument("--config", type=str, required=True, help="The study file.")
+    options.add_argument("--dry_run", action="store_true", help="Show the runs and the time they will take, run none.")
+    options.add_argument(
+        "--jobs",
+        type=int | None,
+        default=None,
+        help="Runs side by side, a core each; by default as many as there are cores, and 1 where there is a GPU.",
+    )
+    options.add_argument(
+        "--logs_dir", type=str, default="logs", help="Folder of all runs: LOGS_DIR/NAME is the study's."
+    )
+    options.add_argument("--name", type=str | None, default=None, help="Name of the study; by default the file's.")
+    return options
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a study.
+
+    Returns:
+        0 when all runs are finished, 1 when some failed, 130 when stopped by Ctrl-C.
+    """
+    options = parser().parse_args(list(words))
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"--jobs must be at least 1, got {options.jobs}; leave it out for one a core")
+    file = Path(options.config)
+    folder = Path(options.logs_dir) / folder_name(options.name or file.stem, "the study's name")
+    plan = read_plan(file)
+    jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
+    # Seed by seed: a study that is stopped half-way has the same seeds of all combinations.
+    runs = [StudyRun(plan.base, each, seed, folder, jobs > 1) for seed in plan.seeds for each in plan.combinations]
+    _same_settings(plan, runs, folder)
+    console = Console(highlight=False, soft_wrap=True)
+    if options.dry_run:
+        _show(runs, jobs, console)
+        return 0
+    claim = Claim(folder)
+    try:
+        for run in runs:
+            run.clear()
+        _write(plan, runs, folder, words)
+        console.print(f"{len(runs)} runs in {folder}: {_estimate(runs, jobs)}")
+        failed = run_all(runs, jobs, console)
+    except KeyboardInterrupt:
+        console.print(f"stopped; go on with: {shlex.join(['fedlit', 'study', *words])}")
+        return INTERRUPTED
+    finally:
+        _write(plan, runs, folder, words)
+        claim.release()
+    if failed:
+        console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
+    console.print(f"look at it: tensorboard --logdir {shlex.quote(str(folder))}")
+    return 1 if failed else 0
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / STUDY).read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
+    """Refuse to go on with runs that were begun with other settings."""
+    before = _recorded(folder).get("combinations", {})
+    for run in runs:
+        name, config = run.combination.name, json.loads(json.dumps(run.combination.config))
+        if name in before and before[name]["config"] != config and run.begun:
+            changed = [key for key in config if config[key] != before[name]["config"].get(key)]
+            raise InputError(
+                f"{run.folder} was begun with other settings of {', '.join(changed)}; "
+                "give this study another --name, or remove that folder"
+            )
+
+
+def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[str]) -> None:
+    """Keep what the study is in ``study.json``, replaced in one move."""
+    facts = {
+        "command": ["fedlit", "study", *words],
+        "base": str(plan.base),
+        "seeds": plan.seeds,
+        "combinations": {
+            each.name: {"rounds": each.rounds, "words": each.words, "config": each.config} for each in plan.combinations
+        },
+        "hashes": {f"{run.combination.name}/{run.version}": found for run in runs if (found := run.hashes())},
+    }
+    part = folder / f"{STUDY}.part"
+    part.write_text(json.dumps(facts, indent=1) + "\n")
+    part.replace(folder / STUDY)
+
+
+def _show(runs: Sequence[StudyRun], jobs: int, console: Console) -> None:
+    """All runs and how far they are, in the order in which they are begun."""
+    table = Table("run", "seed", "state", "rounds", box=None)
+    for run in runs:
+        table.add_row(run.combination.name, str(run.seed), run.state, f"{run.rounds_done}/{run.rounds}")
+    console.print(table)
+    states = [run.state for run in runs]
+    console.print(
+        f"{len(runs)} runs: " + ", ".join(f"{states.count(state)} {state}" for state in ("done", "part-done", "to do"))
+    )
+    console.print(_estimate(runs, jobs))
+
+
+def _estimate(runs: Sequence[StudyRun], jobs: int) -> str:
+    """The time left, from the rounds made so far: those of the same combination where there are some."""
+    seconds: dict[str, list[float]] = {}
+    for run in runs:
+        seconds.setdefault(run.combination.name, []).extend(each for each in run.round_seconds() if each == each)
+    known = [each for rounds in seconds.values() for each in rounds]
+    left = [run for run in runs if not run.finished]
+    if not left:
+        return "nothing is left to do"
+    side_by_side = f"{min(jobs, len(left))} side by side" if min(jobs, len(left)) > 1 else "one after the other"
+    if not known:
+        return f"{side_by_side}; the time is measured after the first rounds"
+    mean = sum(known) / len(known)
+    total = 0.0
+    for run in left:
+        own = seconds[run.combination.name]
+        total += (run.rounds - run.rounds_done) * (sum(own) / len(own) if own else mean)
+    return f"about {timedelta(seconds=round(total / min(jobs, len(left))))} left, {side_by_side}"

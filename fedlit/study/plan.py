@@ -1,0 +1,214 @@
+"""A study file: one base config, axes of named overrides, seeds; every combination of the axes is one experiment."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedlit.cli import FedlitCLI
+from fedlit.errors import InputError
+from fedlit.messages import mistake, one_line
+from fedlit.runs.folder import folder_name
+
+KEYS = ("base", "axes", "seeds", "rounds")
+#: Keys of a config that a study sets itself, and what to use in their place.
+OURS = {
+    "seed_everything": "seeds:",
+    "name": "the names of the values",
+    "version": "seeds:",
+    "logs_dir": "--logs_dir",
+    "ckpt_path": "the same command again, which goes on",
+    "config": "base:",
+}
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One value of each axis.
+
+    Args:
+        name: Their names, joined by ``_``.
+        words: The overrides as words for ``fedlit fit``.
+        rounds: Of each of its runs.
+        config: What model, data and federation come to, every default included.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    rounds: int
+    config: dict[str, Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study: ``combinations`` of changes to the config ``base``, each run at all ``seeds``."""
+
+    base: Path
+    seeds: tuple[int, ...]
+    combinations: tuple[Combination, ...]
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a study file and check every combination as ``fedlit fit`` would before its first round.
+
+    Raises:
+        InputError: For the first mistake found.
+    """
+    try:
+        return _plan(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _plan(path: Path) -> Plan:
+    tree = _read(path)
+    for key in tree:
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            raise InputError(f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else "there are base, axes"))
+    if not isinstance(tree.get("base"), str):
+        raise InputError(f"base must be a config file, got {tree.get('base')}; give its path, from the study file's")
+    base = path.parent / tree["base"]
+    if not base.is_file():
+        raise InputError(f"base: no config file {base}; give its path, from the study file's folder")
+    seeds, rounds = _seeds(tree.get("seeds", [0])), tree.get("rounds")
+    if rounds is not None and not _count(rounds, 1):
+        raise InputError(f"rounds must be a whole number from 1 up, got {rounds}; leave it out to take the base's")
+    axes = _axes(tree.get("axes"))
+    first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
+    if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
+        raise InputError("trainer.max_epochs: rounds sets it for all runs; leave one of the two out")
+    combinations = []
+    for names in itertools.product(*axes):
+        changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
+        words = [word for change in changes for key, value in change.items() for word in _words(key, value)]
+        combinations.append(_combination("_".join(names), base, (*first, *words), seeds[0]))
+    for name, times in Counter(each.name for each in combinations).items():
+        if times > 1:
+            raise InputError(f"{name}: {times} combinations have this name; name the values of an axis otherwise")
+    return Plan(base, seeds, tuple(combinations))
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+class Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses a key that is there twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
+        for key, times in Counter(keys).items():
+            if times > 1:
+                line = node.start_mark.line + 1
+                raise InputError(f"{key}: {times} times in the mapping at line {line}; give each another name")
+        return dict(super().construct_mapping(node, deep))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.load(path.read_text(), Loader)
+    except FileNotFoundError as error:
+        raise InputError("no such file; give a study file with --config") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {one_line(str(error))}; give a study file with --config") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"not valid YAML: {one_line(str(error))}; correct it there") from error
+    if not isinstance(tree, dict):
+        raise InputError("not a study; write base:, axes: and seeds:")
+    return tree
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list) or not given or not all(_count(seed, 0) for seed in given):
+        raise InputError(f"seeds must be a list of whole numbers from 0 up, got {given}; write for example [0, 1, 2]")
+    for seed, times in Counter(given).items():
+        if times > 1:
+            raise InputError(f"seeds: {seed} is there {times} times; a seed gives the same run each time, leave one")
+    return tuple(given)
+
+
+def _count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
+    """The overrides of each axis, flat, by the name of the value."""
+    if not isinstance(given, dict) or not given:
+        raise InputError(f"axes must name at least one axis, got {given}; write axis: {{value: {{key: what}}}}")
+    setters: dict[str, str] = {}
+    for axis, values in given.items():
+        if not isinstance(values, dict) or not values:
+            raise InputError(f"axes.{axis} has no values, got {values}; write name: {{key: what}}, or leave it out")
+        for name, changes in values.items():
+            if isinstance(name, bool) or name is None:
+                raise InputError(f"axes.{axis}: {name} is no text in YAML; write the name in quotes")
+            folder_name(str(name), f"axes.{axis}")
+            if not isinstance(changes, dict | None):
+                raise InputError(f"axes.{axis}.{name} must be keys of a config, got {changes}; {{}} changes nothing")
+            for key in _flat(changes or {}):
+                if (ours := key.split(".")[0]) in OURS:
+                    raise InputError(f"axes.{axis}.{name}: a study sets {ours} itself; use {OURS[ours]}")
+                if setters.setdefault(key, axis) != axis:
+                    raise InputError(f"axes.{axis}.{name}: {key} is also set by {setters[key]}; put it into one axis")
+    return [{str(name): dict(_flat(changes or {})) for name, changes in values.items()} for values in given.values()]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones, in their order; what has a class path stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value and "class_path" not in value:
+            flat |= _flat(value, f"{path}.")
+        else:
+            flat[path] = value
+    return flat
+
+
+def _words(key: str, value: Any) -> Iterator[str]:
+    """``--key value``; a text that YAML would read as something else is quoted."""
+    plain = isinstance(value, str) and yaml.safe_load(value) == value
+    yield f"--{key}"
+    yield value if plain else json.dumps(value)
+
+
+# --- the combinations ------------------------------------------------------------------------------------------------
+
+
+class Rehearsal(FedlitCLI):
+    """``fedlit fit`` up to the Trainer: the config is parsed, data, net and federation are made, no file is written."""
+
+    def _set_seed(self) -> None:
+        """Nothing: there is no run."""
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing: there is no folder."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        return None
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self._dump_config()
+
+
+def _combination(name: str, base: Path, words: tuple[str, ...], seed: int) -> Combination:
+    try:
+        cli = Rehearsal(["fit", "--config", str(base), *words, "--seed_everything", str(seed)])
+    except Exception as error:
+        told = mistake(error)
+        if told is None:
+            raise
+        raise InputError(f"{name}: {one_line(str(told))}") from error
+    config = cli.config_dump
+    rounds = config["trainer"]["max_epochs"]
+    if not _count(rounds, 1):
+        raise InputError(f"{name}: a study needs a number of rounds, got {rounds}; give rounds:")
+    return Combination(name, words, rounds, {key: config[key] for key in ("model", "data", "federation")})
