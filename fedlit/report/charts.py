@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from fedlit import plots
@@ -239,7 +240,7 @@ def _differences(study: Study, comparisons: Sequence[Comparison]) -> Chart | Non
         panels.append(Panel(_title(BY_KEY[key]), "difference", "", tuple(lines), tuple(partitions)))
     if not panels:
         return None
-    caption = "Points: mean over pairs of one seed; bars: 95 % t intervals, not corrected for their number."
+    caption = "Points: mean over pairs of one seed; bars: 95 % t intervals, uncorrected, none for a single pair."
     return Chart("differences", "Paired differences to the plain model", caption, tuple(panels), draw_differences)
 
 
@@ -287,6 +288,9 @@ def draw_curves(axes: Axes, panel: Panel, colour: Mapping[str, str]) -> None:
     axes.locator_params(axis="x", integer=True)
     if panel.log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(panel.limits)
 
 

@@ -316,11 +316,11 @@ def _reason(result: Verdict, parts: Sequence[Part]) -> str:
     seeds = min(part.difference.n for part in parts)
     if seeds < 2:
         return f"with {seeds or 'no'} seed in common there is no measure of chance"
-    kinds: dict[Outcome, list[str]] = {"for": [], "against": [], "open": []}
+    said: dict[Outcome, str] = {"for": "for it", "against": "against it", "open": "not settled"}
+    found: dict[Outcome, list[str]] = {}
     for part in parts:
-        kinds[part.outcome].append(f"{part.metric.title} {part.kind}")
-    words = [f"{name}: {', '.join(dict.fromkeys(said))}" for name, said in kinds.items() if said]
-    reason = "; ".join(words)
+        found.setdefault(part.outcome, []).append(f"{part.metric.title} {part.kind}")
+    reason = "; ".join(f"{said[name]}: {', '.join(dict.fromkeys(found[name]))}" for name in said if name in found)
     if result != "undecided" and smallest_p(seeds) > 1 - LEVEL:
         reason += (
             f" (with {seeds} seeds this rests on differences being normal: a test without that assumption "

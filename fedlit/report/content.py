@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pandas as pd
 from fedlit.report.charts import Chart, heterogeneity_of
 from fedlit.report.claims import Claim, rules
 from fedlit.report.collect import Run, Study
-from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Text, Verdict
-from fedlit.report.statistics import LAST, LEVEL, METRICS, Comparison, Interval, Metric, smallest_p
+from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
+from fedlit.report.statistics import BY_KEY, LAST, LEVEL, METRICS, Comparison, Interval, Metric, smallest_p
 
 #: Gaps that are listed one by one.
 MOST_GAPS = 40
@@ -94,8 +94,9 @@ def _missing(found: Findings) -> Iterable[Block]:
     begun = sum(gap.done > 0 for gap in study.gaps)
     total = len(study.finished) + len(study.gaps)
     yield Text(
-        f"{len(study.gaps)} of {total} runs have not come to round {study.horizon} ({begun} of them have begun). "
-        "Tables and tests go without them; curves show an unfinished run where its variant has no finished one."
+        f"{len(study.gaps)} of {total} runs have not come to round {study.horizon}: {begun} begun, "
+        f"{len(study.gaps) - begun} not. Tables and tests go without them; curves show an unfinished run where its "
+        "variant has no finished one."
     )
     rows = [(g.variant, g.partition, str(g.seed), str(g.done)) for g in study.gaps]
     hidden = len(rows) - MOST_GAPS
@@ -112,7 +113,8 @@ def _missing(found: Findings) -> Iterable[Block]:
 def _claims(found: Findings) -> Iterable[Block]:
     yield Text(
         "“Attention-Augmented Fedprox for Enhanced Performance on the Emnist Dataset” (doi 10.54097/fh1y1c85), held "
-        "against these runs. The verdicts follow from the numbers by the rules under “How this was computed”."
+        "against these runs. The verdicts follow from the numbers by the rules under “How this was computed”. "
+        f"Stability is measured as **wobble**: {BY_KEY['wobble'].meaning}; lower is more stable."
     )
     for claim in found.claims:
         yield Verdict(claim.number, claim.text, claim.verdict, claim.reason)
@@ -175,6 +177,7 @@ def _results(found: Findings) -> Iterable[Block]:
         f"{seeds[0].upper()}{seeds[1:]}. **Bold**: better than every other variant at that partition beyond chance "
         f"(paired t-tests, Holm, p ≤ {1 - LEVEL:.2g})."
     )
+    tables = []
     for topic in dict.fromkeys(metric.topic for metric in METRICS):
         metrics = [m for m in METRICS if m.topic == topic and m.key in found.measured]
         if not metrics:
@@ -188,9 +191,9 @@ def _results(found: Findings) -> Iterable[Block]:
                 rows.append((variant, *(_cell(metric, cells[metric.key]) for metric in metrics)))
             if rows:
                 groups[_group(found, partition, topic)] = rows
-        yield Text(f"**{topic}**")
         notes = {metric.title: metric.meaning for metric in metrics}
-        yield Table(("variant", *(metric.title for metric in metrics)), groups, notes=notes)
+        tables.append(Table(("variant", *(metric.title for metric in metrics)), groups, title=topic, notes=notes))
+    yield Tables(tuple(tables))
 
 
 def _group(found: Findings, partition: str, topic: str) -> str:
@@ -317,15 +320,16 @@ def _method(found: Findings) -> Iterable[Block]:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _cell(metric: Metric, row: Mapping[str, Any]) -> str:
+def _cell(metric: Metric, row: Mapping[Hashable, Any]) -> str:
     """A mean with its interval, how many seeds it is of where not of all, and whether it is the best."""
     n, of = int(row["n"]), int(row["of"])
     if n == 0:
         return "not reached" if metric.key == "to_target" else "\u2013"
     text = _number(metric, row["mean"])
     half = (row["high"] - row["low"]) / 2
-    if n > 1 and half > 0:
-        text += f" ± {_number(metric, half)}"
+    spread = _number(metric, half)
+    if n > 1 and spread.strip("0."):
+        text += f" ± {spread}"
     if n < of:
         text += f" ({n} of {of})"
     return f"**{text}**" if row["best"] else text

@@ -34,6 +34,7 @@ class Table:
         columns: Heads; the first columns, ``words`` of them, hold words and the others numbers.
         groups: Rows by the name of their group; the only group of a table may have no name.
         words: How many columns hold words.
+        title: Above it.
         folded: Whether a page shows it only on demand, and under which title.
         notes: By column head, what it means.
     """
@@ -41,8 +42,16 @@ class Table:
     columns: tuple[str, ...]
     groups: Mapping[str, Sequence[tuple[str, ...]]]
     words: int = 1
+    title: str = ""
     folded: str = ""
     notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables side by side where there is room."""
+
+    tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Verdict:
     reason: str
 
 
-Block = Text | Bullets | Table | Pictures | Verdict | Chart
+Block = Text | Bullets | Table | Tables | Pictures | Verdict | Chart
 
 
 @dataclass(frozen=True)

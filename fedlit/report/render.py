@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedlit.report.charts import Chart, alone, colours
-from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Text, Verdict
+from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
 
 # --- HTML -------------------------------------------------------------------------------------------------------------
 
@@ -51,10 +51,12 @@ def _block(block: Block, document: Document) -> str:
             return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>"
         case Table():
             return _table(block, {variant: i for i, variant in enumerate(document.variants)})
+        case Tables(tables):
+            return f'<div class="tables">{"".join(_block(table, document) for table in tables)}</div>'
         case Verdict(number, text, verdict, reason):
             return (
                 f'<div class="claim {verdict}"><h3>{number}. {_inline(text)}</h3>'
-                f'<p><span class="badge">{verdict}</span> {_inline(reason)}.</p></div>'
+                f'<p><span class="badge">{verdict.capitalize()}.</span> {_inline(_sentence(reason))}.</p></div>'
             )
         case Pictures(files):
             figures = "".join(
@@ -71,7 +73,9 @@ def _table(table: Table, variants: Mapping[str, int]) -> str:
     def cell(tag: str, i: int, text: str, note: str = "") -> str:
         chip = f'<i class="chip v{variants[text]}"></i>' if text in variants else ""
         title = f' title="{html.escape(note)}"' if note else ""
-        return f"<{tag}{' class=word' if i < table.words else ''}{title}>{chip}{_inline(text)}</{tag}>"
+        kind = " class=word" if i < table.words else ""
+        kind = ' class="word name"' if chip else kind
+        return f"<{tag}{kind}{title}>{chip}{_inline(text)}</{tag}>"
 
     rows = []
     for group, lines in table.groups.items():
@@ -83,6 +87,7 @@ def _table(table: Table, variants: Mapping[str, int]) -> str:
         f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+    whole = f"<div><h3>{_inline(table.title)}</h3>{whole}</div>" if table.title else whole
     return f"<details><summary>{_inline(table.folded)}</summary>{whole}</details>" if table.folded else whole
 
 
@@ -100,10 +105,10 @@ def _chart(chart: Chart, document: Document) -> str:
     legend = "".join(
         f'<span><i class="chip v{i}"></i>{_inline(v)}</span>' for i, v in enumerate(document.variants) if v in drawn
     )
-    wide = " wide" if not drawn else ""
+    shape = " wide" if not drawn else " two" if len(chart.panels) in (2, 4) else ""
     return (
         f'<figure><h3>{_inline(chart.title)}</h3><div class="legend">{legend}</div>'
-        f'<div class="grid{wide}">{panels}</div><figcaption>{_inline(chart.caption)}</figcaption></figure>'
+        f'<div class="grid{shape}">{panels}</div><figcaption>{_inline(chart.caption)}</figcaption></figure>'
     )
 
 
@@ -111,6 +116,10 @@ def _inline(text: str) -> str:
     text = html.escape(text)
     text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
     return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _anchor(title: str) -> str:
@@ -145,8 +154,10 @@ def _written(block: Block, folder: Path) -> str:
             return "\n".join(f"- {item}" for item in items)
         case Table():
             return _written_table(block)
+        case Tables(tables):
+            return "\n\n".join(_written_table(table) for table in tables)
         case Verdict(number, text, verdict, reason):
-            return f"### {number}. {text}\n\n**{verdict.capitalize()}**: {reason}."
+            return f"### {number}. {text}\n\n**{verdict.capitalize()}.** {_sentence(reason)}."
         case Pictures(files):
             return "\n\n".join(f"![{label}]({_relative(path, folder)})" for label, path in files)
         case Chart():
@@ -160,7 +171,8 @@ def _written_table(table: Table) -> str:
     rows = [((group, *line) if grouped else line) for group, lines in table.groups.items() for line in lines]
     marks = ["---" if i < words else "---:" for i in range(len(columns))]
     text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in (columns, marks, *rows))
-    return f"{table.folded}:\n\n{text}" if table.folded else text
+    above = f"**{table.title}**" if table.title else f"{table.folded}:" if table.folded else ""
+    return f"{above}\n\n{text}" if above else text
 
 
 def _relative(path: Path, folder: Path) -> str:

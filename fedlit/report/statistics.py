@@ -337,7 +337,7 @@ def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
                         "low": interval.low,
                         "high": interval.high,
                         "n": len(finite),
-                        "of": int((there["variant"] == variant).sum()),
+                        "of": len(study.seeds),
                         "best": variant == winner,
                     }
                 )
