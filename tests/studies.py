@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+
+from fedlit.report.collect import Run, Study
 
 VARIANTS = ("plain", "channel", "channel_mlp", "spatial")
 PARTITIONS = ("dir01", "dir05", "iid")
@@ -79,3 +82,41 @@ def write_study(
         study = {"axes": axes, "seeds": list(seeds), "rounds": rounds, "runs": runs}
         (folder / "study.json").write_text(json.dumps(study))
     return folder
+
+
+def made_up(noise: float = 0.001, seeds: int = 3, **effects: Mapping[str, float]) -> pd.DataFrame:
+    """Measured runs: accuracy 0.8, loss 0.7 and wobble 0.01, plus effects by VARIANT or VARIANT_PARTITION, plus noise.
+
+    The noise has the variant's own part and, ten times larger, one of the seed that pairing removes.
+    """
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, 10 * noise, seeds)
+    rows = []
+    for variant in VARIANTS:
+        for partition in PARTITIONS:
+            effect = {**effects.get(variant, {}), **effects.get(f"{variant}_{partition}", {})}
+            for seed in range(seeds):
+                own = rng.normal(0, [noise, noise, noise / 10])
+                values = np.array([0.8, 0.7, 0.01]) + own + [common[seed], 0, 0]
+                shifted = {k: x + effect.get(k, 0) for k, x in zip(("accuracy", "loss", "wobble"), values, strict=True)}
+                rows.append({"variant": variant, "partition": partition, "seed": seed, **shifted})
+    return pd.DataFrame(rows)
+
+
+def study_of(measured: pd.DataFrame, finals: Mapping[tuple[str, int], float] | None = None) -> Study:
+    """The study that measured runs are of; its own runs, where there are ``finals``, are of one round, at dir01."""
+    runs = tuple(
+        Run(
+            f"{variant}_dir01",
+            variant,
+            "dir01",
+            seed,
+            Path(),
+            pd.DataFrame({"round": [1], "global/accuracy": [final]}),
+            {},
+        )
+        for (variant, seed), final in (finals or {}).items()
+    )
+    alphas = {p: ALPHAS.get(p) or math.inf for p in dict.fromkeys(measured["partition"])}
+    variants, seeds = tuple(dict.fromkeys(measured["variant"])), tuple(dict.fromkeys(measured["seed"]))
+    return Study(Path("logs/made_up"), variants, tuple(alphas), alphas, seeds, 1, 1, runs, ())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 WIDTH, HEIGHT = 4.4, 3.1  # of a panel, in inches
-LIGHT = {"text": "#1f2328", "grid": "#c9ced6", "background": "#ffffff"}
-DARK = {"text": "#d5dae1", "grid": "#474d57", "background": "#1b1f26"}
+LIGHT = {"text": "#1f2328", "grid": "#c9ced6", "paper": "#ffffff"}
+DARK = {"text": "#d5dae1", "grid": "#474d57", "paper": "#1b1f26"}
 CLASSES = "test_classes.csv"
 
 
@@ -276,7 +276,7 @@ def _classes(study: Study) -> Chart | None:
 
 def colours(variants: Sequence[str], dark: bool = False) -> dict[str, str]:
     """The colour of each variant: Okabe and Ito's, in the study's order; on a dark page their black is white."""
-    palette = [("#FFFFFF" if dark and colour == "#000000" else colour) for colour in plots.COLOURS]
+    palette = [("#F8F9FA" if dark and colour == "#000000" else colour) for colour in plots.COLOURS]
     return {variant: palette[i % len(palette)] for i, variant in enumerate(variants)}
 
 
@@ -335,7 +335,7 @@ def draw_heat(axes: Axes, panel: Heat, colour: Mapping[str, str]) -> None:
 
 def together(chart: Chart, variants: Sequence[str]) -> Figure:
     """All panels in one figure with a legend, for a file: side by side, or below each other where they are wide."""
-    with _theme(LIGHT):
+    with _theme():
         stacked = isinstance(chart.panels[0], Heat)
         across = 1 if stacked else min(len(chart.panels), 3)
         down = -(-len(chart.panels) // across)
@@ -358,17 +358,24 @@ def together(chart: Chart, variants: Sequence[str]) -> Figure:
         return figure
 
 
-def alone(chart: Chart, variants: Sequence[str], dark: bool) -> list[str]:
-    """Each panel as an SVG picture without a legend, for a page."""
+def alone(chart: Chart, variants: Sequence[str]) -> list[str]:
+    """Each panel as an SVG picture without a legend, for a light page."""
     pictures = []
-    with _theme(DARK if dark else LIGHT):
+    with _theme():
         for panel in chart.panels:
             figure = plots.blank(9.0 if isinstance(panel, Heat) else WIDTH, _height(chart))
-            _panel(figure.subplots(), chart, panel, colours(variants, dark))
+            _panel(figure.subplots(), chart, panel, colours(variants))
             text = io.StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None})
             pictures.append(text.getvalue())
     return pictures
+
+
+def darkened(svg: str) -> str:
+    """A picture of `alone` for a dark page: other colours for paper, text and grid, and white for a black line."""
+    for light, dark in (*zip(LIGHT.values(), DARK.values(), strict=True), ("#000000", "#f8f9fa")):
+        svg = svg.replace(light, dark)
+    return svg
 
 
 def _panel(axes: Axes, chart: Chart, panel: Panel | Heat, colour: Mapping[str, str]) -> None:
@@ -390,12 +397,10 @@ def _height(chart: Chart) -> float:
     return HEIGHT
 
 
-@contextmanager
-def _theme(theme: Mapping[str, str]) -> Iterator[None]:
-    text, grid, background = theme["text"], theme["grid"], theme["background"]
-    coloured = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), text)
-    lines = {"axes.edgecolor": grid, "grid.color": grid, "axes.facecolor": background, "figure.facecolor": background}
-    rest = {"savefig.facecolor": background, "svg.hashsalt": "fedlit", "font.size": 9}
-    style: Any = {**coloured, **lines, **rest, "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.rc_context(style):
-        yield
+def _theme() -> AbstractContextManager[None]:
+    text, grid, paper = LIGHT["text"], LIGHT["grid"], LIGHT["paper"]
+    style: Any = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), text)
+    style |= {"axes.edgecolor": grid, "grid.color": grid, "axes.facecolor": paper, "figure.facecolor": paper}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    style |= {"savefig.facecolor": paper, "svg.hashsalt": "fedlit"}
+    return matplotlib.rc_context(style)

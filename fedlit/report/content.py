@@ -294,7 +294,8 @@ def _first(study: Study, variant: str, partition: str) -> list[Run]:
 def _partitions(study: Study) -> Iterable[Block]:
     files: list[tuple[str, Path]] = []
     for partition in study.partitions:
-        runs = sorted((run for run in study.runs if run.partition == partition), key=lambda run: run.seed)
+        there = [run for run in study.runs if run.partition == partition]
+        runs = sorted(there, key=lambda run: (run.seed, study.variants.index(run.variant)))
         pictures = [run.folder / "partition.png" for run in runs if (run.folder / "partition.png").is_file()]
         files += [(heterogeneity_of(study, partition), picture) for picture in pictures[:1]]
     if files:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedlit.report.charts import Chart, alone, colours
+from fedlit.report.charts import Chart, alone, colours, darkened
 from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
 
 # --- HTML -------------------------------------------------------------------------------------------------------------
@@ -93,13 +93,10 @@ def _table(table: Table, variants: Mapping[str, int]) -> str:
 
 def _chart(chart: Chart, document: Document) -> str:
     """Each panel for a light and a dark page; the legend is text."""
-    pictures = zip(
-        chart.panels, alone(chart, document.variants, False), alone(chart, document.variants, True), strict=True
-    )
     panels = "".join(
-        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{_svg(dark)}">'
-        f'<img alt="{_inline(f"{chart.title}: {panel.title}")}" src="{_svg(light)}"></picture>'
-        for panel, light, dark in pictures
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{_svg(darkened(picture))}">'
+        f'<img alt="{_inline(f"{chart.title}: {panel.title}")}" src="{_svg(picture)}"></picture>'
+        for panel, picture in zip(chart.panels, alone(chart, document.variants), strict=True)
     )
     drawn = {line.variant for panel in chart.panels for line in getattr(panel, "lines", ())}
     legend = "".join(
