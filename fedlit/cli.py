@@ -1,4 +1,5 @@
-"""The command line: ``fit``, ``validate``, ``test`` and ``predict`` for one run, ``study`` and ``runs`` for many."""
+"""The command line: ``fit``, ``validate``, ``test`` and ``predict`` for one run, ``study``,
+``report`` and ``runs`` for many."""
 
 from __future__ import annotations
 
@@ -36,6 +37,7 @@ Precision = _PRECISION_INPUT | Literal["auto"]
 #: Commands that are no method of a Trainer's, and the modules whose ``parser`` and ``main`` they are.
 OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
+    "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
     "runs": ("fedlit.runs.listing", "Show all runs under a folder: how far, how good, and how to go on."),
 }
 

@@ -1,0 +1,8 @@
+"""``python -m fedlit.report`` is ``fedlit report``."""
+
+import sys
+
+from fedlit.report import main
+
+if __name__ == "__main__":
+    sys.exit(main())

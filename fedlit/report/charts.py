@@ -1,0 +1,406 @@
+"""The report's charts: what they show, as numbers, and how they are drawn, in light and in dark."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from fedlit import plots
+from fedlit.report.collect import Run, Study
+from fedlit.report.statistics import BY_KEY, LAST, Comparison, Metric, t_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+WIDTH, HEIGHT = 4.4, 3.1  # of a panel, in inches
+LIGHT = {"text": "#1f2328", "grid": "#c9ced6", "paper": "#ffffff"}
+DARK = {"text": "#d5dae1", "grid": "#474d57", "paper": "#1b1f26"}
+CLASSES = "test_classes.csv"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A variant's values: points (x, y), each with a range."""
+
+    variant: str
+    x: Floats
+    y: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Args:
+        title: Above it.
+        x_label, y_label: Along its sides.
+        lines: What is in it.
+        ticks: Positions and names along the x axis, or the y axis of differences; empty is numbers.
+        limits: Of the y axis, shared by panels that are compared; None is its own.
+        log: Whether the y axis is logarithmic.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+    ticks: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A map of shares: rows by columns, (R, C)."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels that belong together, one picture in a file and one each on a page.
+
+    Args:
+        name: Of its file.
+        title: What it shows.
+        caption: What lines and bands are.
+        panels: At least one, all of a kind.
+        draw: Draws a panel.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel | Heat, ...]
+    draw: Callable[..., None]
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def charts(study: Study, measured: pd.DataFrame, comparisons: Sequence[Comparison]) -> list[Chart]:
+    """All charts that there are numbers for."""
+    found = [
+        _curves(study, "accuracy", "Accuracy over the rounds", "global/accuracy", "test accuracy"),
+        _curves(study, "loss", "Loss over the rounds", "global/loss", "test loss"),
+        _curves(
+            study,
+            "stability",
+            "Stability: how much accuracy changes from round to round",
+            "global/accuracy",
+            "|change of accuracy|",
+            _unsteadiness,
+            f"Mean of |change| over {LAST} rounds. ",
+        ),
+        _curves(study, "drift", "Drift: how far clients move from the server's model", "drift/mean", "mean ||update||"),
+        _curves(
+            study,
+            "agreement",
+            "Agreement: the cosine of a client's update with the average one",
+            "drift/cosine",
+            "mean cosine",
+        ),
+        _heterogeneity(study, measured),
+        _differences(study, comparisons),
+        _classes(study),
+    ]
+    return [chart for chart in found if chart is not None]
+
+
+def _unsteadiness(values: pd.Series[float]) -> pd.Series[float]:
+    return values.diff().abs().rolling(LAST, min_periods=2).mean()
+
+
+def _curves(
+    study: Study,
+    name: str,
+    title: str,
+    column: str,
+    label: str,
+    of: Callable[[pd.Series[float]], pd.Series[float]] = lambda values: values,
+    note: str = "",
+) -> Chart | None:
+    """A scalar over the rounds, a panel a partition."""
+    by_partition = {
+        partition: tuple(
+            line for variant in study.variants if (line := _line(study, variant, partition, column, of)) is not None
+        )
+        for partition in study.partitions
+    }
+    lines = [line for lines in by_partition.values() for line in lines]
+    if not lines:
+        return None
+    low = min(float(np.nanmin(line.low)) for line in lines)
+    high = max(float(np.nanmax(line.high)) for line in lines)
+    log = low > 0 and high / low > 20
+    pad = 0.04 * (high - low) or 0.01
+    limits = (low / 1.1, high * 1.1) if log else (low - pad, high + pad)
+    panels = tuple(
+        Panel(heterogeneity_of(study, partition), "round", label, lines, limits=limits, log=log)
+        for partition, lines in by_partition.items()
+        if lines
+    )
+    caption = "Lines: mean over seeds; bands: lowest to highest." if len(study.seeds) > 1 else "One seed: no bands."
+    return Chart(name, title, note + caption, panels, draw_curves)
+
+
+def _line(
+    study: Study,
+    variant: str,
+    partition: str,
+    column: str,
+    of: Callable[[pd.Series[float]], pd.Series[float]],
+) -> Line | None:
+    """A variant's curve over the rounds that all its runs have; unfinished runs count where none is finished."""
+
+    def these(runs: Sequence[Run]) -> list[pd.DataFrame]:
+        tables = [run.table for run in runs if (run.variant, run.partition) == (variant, partition)]
+        return [table for table in tables if column in table]
+
+    tables = these(study.finished) or these(study.runs)
+    values = [of(table.set_index("round")[column].astype(float)) for table in tables]
+    if not values:
+        return None
+    joined = pd.DataFrame(pd.concat(values, axis=1)).replace([np.inf, -np.inf], np.nan).dropna()
+    joined = joined[joined.index <= study.horizon]
+    if joined.empty:
+        return None
+    table = joined.to_numpy(dtype=float)
+    return Line(variant, joined.index.to_numpy(dtype=float), table.mean(1), table.min(1), table.max(1))
+
+
+def heterogeneity_of(study: Study, partition: str) -> str:
+    """A partition's name with what is known of its heterogeneity."""
+    alpha = study.alphas[partition]
+    if math.isnan(alpha):
+        return partition
+    return f"{partition} (even split)" if math.isinf(alpha) else f"{partition} (Dirichlet, \u03b1 = {alpha:g})"
+
+
+def _heterogeneity(study: Study, measured: pd.DataFrame) -> Chart | None:
+    """Final accuracy and wobble against alpha, where at least two partitions have one."""
+    known = [p for p in study.partitions if not math.isnan(study.alphas[p])]
+    if len(known) < 2 or measured.empty:
+        return None
+    ticks = tuple(f"{'∞ (even)' if math.isinf(study.alphas[p]) else f'{study.alphas[p]:g}'}\n{p}" for p in known)
+    panels = []
+    for key in ("accuracy", "wobble"):
+        lines = []
+        variants = [v for v in study.variants if v in set(measured["variant"])]
+        for i, variant in enumerate(variants):
+            cells = measured[measured["variant"] == variant]
+            found = [(float(x), t_interval(cells.loc[cells["partition"] == p, key])) for x, p in enumerate(known)]
+            found = [(x + 0.07 * (i - (len(variants) - 1) / 2), t) for x, t in found if t.n and math.isfinite(t.mean)]
+            if found:
+                columns = np.array([(x, t.mean, t.low, t.high) for x, t in found]).T
+                lines.append(Line(variant, *columns))
+        panels.append(
+            Panel(BY_KEY[key].title, "\u03b1: more alike to the right", BY_KEY[key].title, tuple(lines), ticks)
+        )
+    single = all(np.isnan(line.low).all() for panel in panels for line in panel.lines)
+    caption = "Points: mean over seeds; " + ("one seed, so no intervals." if single else "bars: 95 % t intervals.")
+    return Chart("heterogeneity", "Accuracy and stability against heterogeneity", caption, tuple(panels), draw_points)
+
+
+def _differences(study: Study, comparisons: Sequence[Comparison]) -> Chart | None:
+    """Paired differences to the plain model, a panel a metric, partitions below each other."""
+    panels = []
+    for key in ("accuracy", "loss", "wobble", "clients_p10"):
+        chosen = [c for c in comparisons if c.metric.key == key]
+        if not any(c.difference.n > 1 for c in chosen):
+            continue
+        partitions = [p for p in study.partitions if any(c.partition == p for c in chosen)]
+        variants = [v for v in study.variants if any(c.variant == v for c in chosen)]
+        lines = []
+        for i, variant in enumerate(variants):
+            rows = [
+                (partitions.index(c.partition) + 0.8 * ((i + 0.5) / len(variants) - 0.5), c.difference.interval)
+                for c in chosen
+                if c.variant == variant
+            ]
+            y, mean, low, high = np.array([(y, t.mean, t.low, t.high) for y, t in rows]).T
+            lines.append(Line(variant, y, mean, low, high))
+        panels.append(Panel(_title(BY_KEY[key]), "difference", "", tuple(lines), tuple(partitions)))
+    if not panels:
+        return None
+    caption = "Points: mean over pairs of one seed; bars: 95 % t intervals, uncorrected, none for a single pair."
+    return Chart("differences", "Paired differences to the plain model", caption, tuple(panels), draw_differences)
+
+
+def _title(metric: Metric) -> str:
+    return metric.title + {1: " (right is better)", -1: " (left is better)", 0: ""}[metric.sign]
+
+
+def _classes(study: Study) -> Chart | None:
+    """Accuracy by class from ``test_classes.csv``, mean over the seeds that have one."""
+    panels = []
+    for partition in study.partitions:
+        rows = {}
+        for variant in study.variants:
+            tables = [
+                pd.read_csv(run.folder / CLASSES, dtype={"class": str}, keep_default_na=False, na_values=["nan", ""])
+                for run in study.runs
+                if (run.variant, run.partition) == (variant, partition) and (run.folder / CLASSES).is_file()
+            ]
+            if tables:
+                rows[variant] = pd.concat([t.set_index("class")["accuracy"] for t in tables], axis=1).mean(axis=1)
+        if rows:
+            table = pd.DataFrame(rows).T
+            title = heterogeneity_of(study, partition)
+            panels.append(Heat(title, tuple(table.index), tuple(table.columns), table.to_numpy(dtype=float)))
+    if not panels:
+        return None
+    caption = f"Accuracy on the test set, from {CLASSES} of fedlit test; mean over seeds."
+    return Chart("classes", "Accuracy by class", caption, tuple(panels), draw_heat)
+
+
+# --- how it is drawn --------------------------------------------------------------------------------------------------
+
+
+def colours(variants: Sequence[str], dark: bool = False) -> dict[str, str]:
+    """The colour of each variant: Okabe and Ito's, in the study's order; on a dark page their black is white."""
+    palette = [("#F8F9FA" if dark and colour == "#000000" else colour) for colour in plots.COLOURS]
+    return {variant: palette[i % len(palette)] for i, variant in enumerate(variants)}
+
+
+def draw_curves(axes: Axes, panel: Panel, colour: Mapping[str, str]) -> None:
+    """Lines in bands."""
+    for line in panel.lines:
+        axes.plot(line.x, line.y, color=colour[line.variant], linewidth=1.3, label=line.variant)
+        axes.fill_between(line.x, line.low, line.high, color=colour[line.variant], alpha=0.18, linewidth=0)
+    axes.locator_params(axis="x", integer=True)
+    if panel.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(panel.limits)
+
+
+def draw_points(axes: Axes, panel: Panel, colour: Mapping[str, str]) -> None:
+    """Points with bars at named places, joined by thin lines."""
+    for line in panel.lines:
+        axes.plot(line.x, line.y, color=colour[line.variant], linewidth=0.7, alpha=0.6)
+        bars = np.nan_to_num(np.stack([line.y - line.low, line.high - line.y]))
+        axes.errorbar(
+            line.x, line.y, bars, fmt="o", markersize=4, capsize=2, color=colour[line.variant], label=line.variant
+        )
+    axes.set_xticks(range(len(panel.ticks)), panel.ticks)
+
+
+def draw_differences(axes: Axes, panel: Panel, colour: Mapping[str, str]) -> None:
+    """Points with bars to the left and right of zero, partitions from top to bottom."""
+    axes.axvline(0, color=matplotlib.rcParams["text.color"], linewidth=0.8)
+    for line in panel.lines:
+        bars = np.nan_to_num(np.stack([line.y - line.low, line.high - line.y]))
+        axes.errorbar(
+            line.y, line.x, xerr=bars, fmt="o", markersize=4, capsize=2, color=colour[line.variant], label=line.variant
+        )
+    for between in range(1, len(panel.ticks)):
+        axes.axhline(between - 0.5, color=matplotlib.rcParams["grid.color"], linewidth=0.8)
+    axes.set_yticks(range(len(panel.ticks)), panel.ticks)
+    axes.set_ylim(len(panel.ticks) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.locator_params(axis="x", nbins=5)
+
+
+def draw_heat(axes: Axes, panel: Heat, colour: Mapping[str, str]) -> None:
+    """Rows by columns, with a bar of colours."""
+    image = axes.imshow(panel.values, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    upright = max(map(len, panel.columns)) <= 2
+    axes.set_xticks(range(len(panel.columns)), panel.columns, fontsize=7, rotation=0 if upright else 90)
+    axes.set_yticks(range(len(panel.rows)), panel.rows)
+    axes.grid(visible=False)
+    figure = axes.get_figure()
+    assert figure is not None
+    figure.colorbar(image, ax=axes, label="accuracy", fraction=0.03)
+
+
+def together(chart: Chart, variants: Sequence[str]) -> Figure:
+    """All panels in one figure with a legend, for a file: side by side, or below each other where they are wide."""
+    with _theme():
+        stacked = isinstance(chart.panels[0], Heat)
+        across = 1 if stacked else min(len(chart.panels), 3)
+        down = -(-len(chart.panels) // across)
+        figure = plots.blank(9.0 if stacked else WIDTH * across, _height(chart) * down + 0.4)
+        grid = figure.subplots(down, across, squeeze=False)
+        for axes, panel in zip(grid.flat, chart.panels, strict=False):
+            _panel(axes, chart, panel, colours(variants))
+        for axes in grid.flat[len(chart.panels) :]:
+            axes.remove()
+        handles = {
+            label: handle
+            for axes in figure.axes
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        shown = [variant for variant in variants if variant in handles]
+        if shown:
+            figure.legend(
+                [handles[v] for v in shown], shown, loc="outside upper center", ncols=min(len(shown), 6), frameon=False
+            )
+        return figure
+
+
+def alone(chart: Chart, variants: Sequence[str]) -> list[str]:
+    """Each panel as an SVG picture without a legend, for a light page."""
+    pictures = []
+    with _theme():
+        for panel in chart.panels:
+            figure = plots.blank(9.0 if isinstance(panel, Heat) else WIDTH, _height(chart))
+            _panel(figure.subplots(), chart, panel, colours(variants))
+            text = io.StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None})
+            pictures.append(text.getvalue())
+    return pictures
+
+
+def darkened(svg: str) -> str:
+    """A picture of `alone` for a dark page: other colours for paper, text and grid, and white for a black line."""
+    for light, dark in (*zip(LIGHT.values(), DARK.values(), strict=True), ("#000000", "#f8f9fa")):
+        svg = svg.replace(light, dark)
+    return svg
+
+
+def _panel(axes: Axes, chart: Chart, panel: Panel | Heat, colour: Mapping[str, str]) -> None:
+    axes.grid(visible=True, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(panel.title, fontsize=10)
+    if isinstance(panel, Panel):
+        axes.set_xlabel(panel.x_label)
+        axes.set_ylabel(panel.y_label)
+    chart.draw(axes, panel, colour)
+
+
+def _height(chart: Chart) -> float:
+    first = chart.panels[0]
+    if isinstance(first, Heat):
+        return 0.28 * len(first.rows) + 1.1
+    if chart.draw is draw_differences:
+        return max(HEIGHT, 0.18 * len(first.ticks) * len(first.lines) + 1)
+    return HEIGHT
+
+
+def _theme() -> AbstractContextManager[None]:
+    text, grid, paper = LIGHT["text"], LIGHT["grid"], LIGHT["paper"]
+    style: Any = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), text)
+    style |= {"axes.edgecolor": grid, "grid.color": grid, "axes.facecolor": paper, "figure.facecolor": paper}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    style |= {"savefig.facecolor": paper, "svg.hashsalt": "fedlit"}
+    return matplotlib.rc_context(style)

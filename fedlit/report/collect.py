@@ -1,0 +1,260 @@
+"""What a folder holds: its runs, by variant, partition and seed, and which of them are missing or unfinished."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from fedlit.errors import InputError
+from fedlit.runs.folder import METRICS
+
+STUDY = "study.json"
+CONFIG = "config.yaml"
+#: The partition of runs whose names say nothing of one.
+ANY = "all"
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has begun.
+
+    Args:
+        name: As its folder is called.
+        variant: What is compared.
+        partition: How the data are divided.
+        seed: Runs of one seed and partition are pairs: they share data, initial weights and cohorts.
+        folder: Where it lies.
+        table: Its scalars, a row a round.
+        config: Its ``config.yaml``, empty where there is none.
+    """
+
+    name: str
+    variant: str
+    partition: str
+    seed: int
+    folder: Path
+    table: pd.DataFrame
+    config: Mapping[str, Any]
+
+    @property
+    def rounds(self) -> int:
+        """The last round in its table, 0 where there is none."""
+        return int(self.table["round"].max()) if len(self.table) else 0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run that the report goes without: it has not begun (``done`` is 0), or has not come far enough."""
+
+    variant: str
+    partition: str
+    seed: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a folder.
+
+    Args:
+        folder: The folder.
+        variants: In the order of the study.
+        partitions: The most heterogeneous one first.
+        alphas: Dirichlet's alpha of each partition; infinity is an even split, NaN is neither.
+        seeds: In ascending order.
+        horizon: The round that all runs are compared at.
+        planned: The round at which the study's runs end, 0 where that is not written anywhere.
+        runs: Those that have begun.
+        gaps: Those that the tables and tests go without.
+    """
+
+    folder: Path
+    variants: tuple[str, ...]
+    partitions: tuple[str, ...]
+    alphas: Mapping[str, float]
+    seeds: tuple[int, ...]
+    horizon: int
+    planned: int
+    runs: tuple[Run, ...]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that have come to the horizon."""
+        return tuple(run for run in self.runs if run.rounds >= self.horizon)
+
+
+def collect(folder: Path, rounds: int | None = None) -> Study:
+    """Read a folder of runs: ``NAME/seed_K``, ``NAME/version_N`` or ``seedK/NAME/version_N``.
+
+    ``study.json`` says what is variant and partition, and which runs should be there. Without it a name is split at its
+    last underscore, and every variant is expected at every partition and seed.
+
+    Args:
+        folder: The study's folder.
+        rounds: Compare at this round; None is where the study ends, or before any run has come there, the last round
+            of any.
+
+    Raises:
+        InputError: When there is no run with a metrics.csv, or none has come to ``rounds``.
+    """
+    plan = _plan(folder / STUDY)
+    found = {key: place for key, place in _find(folder).items() if not plan or key in plan}
+    runs = [run for (name, seed), place in found.items() if (run := _read(name, seed, place, plan)) is not None]
+    if not runs:
+        where = f"no runs under {folder}" if folder.is_dir() else f"no folder {folder}"
+        raise InputError(f"{where}: nothing like NAME/seed_K/{METRICS} is there; make runs with fedlit study or fit")
+    planned = _planned_rounds(folder / STUDY, runs)
+    furthest = max(run.rounds for run in runs)
+    horizon = rounds or (planned if 0 < planned <= furthest else furthest)
+    if horizon > furthest:
+        raise InputError(f"no run under {folder} has come to round {horizon}; the furthest is at {furthest}")
+    keys = set(plan.values()) or {(run.variant, run.partition) for run in runs}
+    alphas = {partition: _alpha(partition, runs) for partition in dict.fromkeys(p for _, p in _ordered(keys, plan))}
+    variants = tuple(dict.fromkeys(variant for variant, _ in _ordered(keys, plan)))
+    seeds = tuple(sorted({seed for _, seed in (plan or found)}))
+    partitions = tuple(sorted(alphas, key=lambda p: (math.isnan(alphas[p]), alphas[p])))
+    done = {(run.variant, run.partition, run.seed): run.rounds for run in runs}
+    wanted = (
+        [(*plan[key], key[1]) for key in plan] if plan else [(v, p, s) for v, p, s in product(variants, alphas, seeds)]
+    )
+    gaps = tuple(Gap(*key, done.get(key, 0)) for key in wanted if done.get(key, 0) < horizon)
+    return Study(folder, variants, partitions, alphas, seeds, horizon, planned, tuple(runs), gaps)
+
+
+def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str]]) -> list[tuple[str, str]]:
+    """Cells in the order of the plan; without one by name, plain first."""
+    return list(dict.fromkeys(plan.values())) if plan else sorted(cells, key=lambda cell: (cell[0] != "plain", cell))
+
+
+def _plan(path: Path) -> dict[Key, tuple[str, str]]:
+    """From name and seed to variant and partition, in the study's order; empty without a ``study.json``.
+
+    Axes other than the partition that take several values make up the variant.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        study = json.loads(path.read_text())
+        runs = study["runs"]
+        varied = [axis for axis, values in study["axes"].items() if axis != "partition" and len(values) > 1]
+        kept = varied or [axis for axis in study["axes"] if axis != "partition"]
+        cells = {
+            (str(run["name"]), int(run["seed"])): (
+                " ".join(str(run["axes"][axis]) for axis in kept) or str(run["name"]),
+                str(run["axes"].get("partition", ANY)),
+            )
+            for run in runs
+        }
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a study's record ({error!r}); let fedlit study write it, or remove it"
+        ) from error
+    orders = [[str(value) for value in study["axes"].get(axis, [])] for axis in (*kept[:1], "partition")]
+    return dict(sorted(cells.items(), key=lambda item: [_index(o, v) for o, v in zip(orders, item[1], strict=False)]))
+
+
+def _index(order: list[str], value: str) -> int:
+    return order.index(value) if value in order else len(order)
+
+
+def _find(folder: Path) -> dict[Key, Path]:
+    """The folder of each run, by name and seed; of several versions of one seed the newest.
+
+    A part ``seed_K`` or ``seedK`` of the path is the seed; else the config's ``seed_everything``, else the version.
+    """
+    found: dict[Key, tuple[int, Path]] = {}
+    for path in sorted(folder.glob(f"**/{METRICS}")):
+        parts = path.parent.relative_to(folder).parts
+        seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_?(\d+)", part))]
+        versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
+        names = [part for part in parts if not re.fullmatch(r"seed_?\d+|version_\d+", part)]
+        name = "/".join(names) or folder.resolve().name
+        version = versions[-1] if versions else 0
+        if seeds:
+            seed = seeds[-1]
+        else:
+            written = _config(path.parent).get("seed_everything")
+            seed = written if isinstance(written, int) and not isinstance(written, bool) else version
+        if (name, seed) not in found or found[name, seed][0] <= version:
+            found[name, seed] = (version, path.parent)
+    return {key: place for key, (_, place) in found.items()}
+
+
+def _read(name: str, seed: int, folder: Path, plan: Mapping[Key, tuple[str, str]]) -> Run | None:
+    """A run, or None where no round of it is on disk."""
+    try:
+        table = pd.read_csv(folder / METRICS)
+    except (ValueError, OSError):  # an empty file, or half a line
+        return None
+    if "round" not in table or "global/accuracy" not in table or table.empty:
+        return None
+    variant, partition = plan.get((name, seed)) or _split(name)
+    return Run(name, variant, partition, seed, folder, table, _config(folder))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Variant and partition of a name such as channel_mlp_dir05."""
+    variant, _, partition = name.rpartition("_")
+    return (variant, partition) if variant else (name, ANY)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    except yaml.YAMLError:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _planned_rounds(path: Path, runs: Iterable[Run]) -> int:
+    """Rounds of a finished run: as ``study.json`` says, else the most that a config does; 0 where none says it."""
+    if path.is_file() and isinstance(rounds := json.loads(path.read_text()).get("rounds"), int):
+        return rounds
+    written = (_within(run.config, "trainer", "max_epochs") for run in runs)
+    return max((rounds for rounds in written if isinstance(rounds, int)), default=0)
+
+
+def _alpha(partition: str, runs: Iterable[Run]) -> float:
+    """Alpha of a partition, from its runs' configs, else from its name: dir05 is 0.5, dir1 is 1, iid infinity."""
+    for run in runs:
+        data = _within(run.config, "data", "init_args")
+        if run.partition == partition and isinstance(data, dict) and "partition" in data:
+            return _alpha_of(data["partition"])
+    if re.fullmatch(r"iid|uniform|even", partition):
+        return math.inf
+    if digits := re.fullmatch(r"dir(?:ichlet)?_?(\d+(?:\.\d+)?)", partition):
+        text = digits[1]
+        return float(text if "." in text or not text.startswith("0") else f"0.{text[1:]}")
+    return math.nan
+
+
+def _alpha_of(partition: Any) -> float:
+    if partition is None:
+        return math.inf  # FederatedData's default is an even split
+    kind = str(_within(partition, "class_path") or partition).rsplit(".", 1)[-1]
+    if kind == "Uniform":
+        return math.inf
+    alpha = _within(partition, "init_args", "alpha")
+    return float(alpha) if kind == "Dirichlet" and isinstance(alpha, int | float) else math.nan
+
+
+def _within(tree: Any, *keys: str) -> Any:
+    """What lies at a path in nested mappings, or None."""
+    for key in keys:
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(key)
+    return tree

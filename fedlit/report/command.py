@@ -1,0 +1,191 @@
+"""Turn a study's runs into tables, curves, tests and verdicts.
+
+Reads every run in a folder, finished or not, and writes into its folder report/: report.html, one page that needs
+nothing else; report.md and its pictures; and the numbers as CSV. Runs are paired by their seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from fedlit import plots
+from fedlit.errors import InputError
+from fedlit.report.charts import charts, together
+from fedlit.report.claims import Claim, judge
+from fedlit.report.collect import Study, collect
+from fedlit.report.content import Findings, document
+from fedlit.report.render import to_html, to_markdown
+from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
+
+
+def report(
+    folder: Path,
+    out: Path | None = None,
+    target: float | None = None,
+    baseline: str = "plain",
+    margin: float = 0.01,
+    rounds: int | None = None,
+) -> Findings:
+    """Read a folder of runs and write its report.
+
+    Args:
+        folder: The study's folder.
+        out: Where the report goes, FOLDER/report by default.
+        target: The accuracy whose round is looked for; None is 0.9 of the baseline's best final one at each partition.
+        baseline: The variant that others are compared with.
+        margin: The difference in accuracy below which there is none.
+        rounds: Compare at this round; None is where the study ends.
+
+    Raises:
+        InputError: When there is nothing to report on.
+    """
+    study = collect(folder, rounds)
+    found = analyse(study, target, baseline, margin)
+    write(found, out or folder / "report")
+    return found
+
+
+def analyse(study: Study, target: float | None = None, baseline: str = "plain", margin: float = 0.01) -> Findings:
+    """All numbers of a report."""
+    aims = targets(study, baseline, target)
+    measured = measure_all(study, aims)
+    comparisons = compare(measured, study, baseline)
+    claims = judge(measured, study, baseline, margin)
+    drawn = charts(study, measured, comparisons)
+    return Findings(study, baseline, aims, measured, summarise(measured, study), comparisons, claims, drawn)
+
+
+def write(found: Findings, out: Path) -> None:
+    """Write the page, the Markdown, the tables and the pictures."""
+    out.mkdir(parents=True, exist_ok=True)
+    for chart in found.charts:
+        plots.save(together(chart, found.study.variants), out / f"{chart.name}.png")
+    found.measured.to_csv(out / "runs.csv", index=False)
+    found.summary.to_csv(out / "summary.csv", index=False)
+    _differences(found.comparisons).to_csv(out / "differences.csv", index=False)
+    _claims(found.claims).to_csv(out / "claims.csv", index=False)
+    pd.DataFrame([asdict(gap) for gap in found.study.gaps], columns=["variant", "partition", "seed", "done"]).to_csv(
+        out / "missing.csv", index=False
+    )
+    text = document(found)
+    (out / "report.md").write_text(to_markdown(text, out), encoding="utf-8")
+    (out / "report.html").write_text(to_html(text), encoding="utf-8")
+
+
+def _differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    rows = [
+        {
+            "metric": c.metric.key,
+            "partition": c.partition,
+            "variant": c.variant,
+            **asdict(c.difference.interval),
+            "p_t": c.difference.p_t,
+            "p_t_holm": c.p_t,
+            "p_exact": c.difference.p_free,
+            "p_exact_holm": c.p_free,
+            "detectable": c.difference.detectable,
+        }
+        for c in comparisons
+    ]
+    columns = ["metric", "partition", "variant", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=[*columns, "p_t", "p_t_holm", "p_exact", "p_exact_holm", "detectable"])
+
+
+def _claims(claims: Sequence[Claim]) -> pd.DataFrame:
+    rows = [
+        {
+            "claim": claim.number,
+            "verdict": claim.verdict,
+            "contrast": part.text,
+            "metric": part.metric.key,
+            "claimed": part.kind,
+            "finding": part.outcome,
+            **asdict(part.difference.interval),
+            "margin": part.margin,
+            "p_t_holm": part.p,
+            "p_exact": part.difference.p_free,
+        }
+        for claim in claims
+        for part in claim.parts
+    ]
+    undecided = [{"claim": claim.number, "verdict": claim.verdict} for claim in claims if not claim.parts]
+    columns = ["claim", "verdict", "contrast", "metric", "claimed", "finding", "mean", "low", "high", "n"]
+    table = pd.DataFrame([*rows, *undecided], columns=[*columns, "margin", "p_t_holm", "p_exact"])
+    return table.sort_values("claim", kind="stable")
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a report and say what it found.
+
+    Args:
+        arguments: The words after ``fedlit report``; None is those of the process.
+
+    Returns:
+        0 when written, 2 for a mistake in the input.
+    """
+    options = _parser().parse_args(arguments)
+    out = options.out or options.folder / "report"
+    try:
+        found = report(options.folder, out, options.target, options.baseline, options.margin, options.rounds)
+    except InputError as error:
+        sys.stderr.write(f"fedlit: error: {error}\n")
+        return 2
+    console = Console(highlight=False, soft_wrap=True)
+    for claim in found.claims:
+        console.print(f"claim {claim.number} {claim.verdict}: {claim.text}")
+    if found.study.gaps:
+        console.print(f"missing: {len(found.study.gaps)} runs have not come to round {found.study.horizon}")
+    console.print(f"report: {out / 'report.html'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fedlit report", description=__doc__, formatter_class=_Formatter, allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="runs in NAME/seed_K or NAME/version_N")
+    parser.add_argument("--out", type=Path, help="folder of the report (default: FOLDER/report)")
+    parser.add_argument(
+        "--target",
+        type=_share,
+        help="accuracy, in (0, 1], whose first round is looked for (default: 0.9 of the baseline's best final one)",
+    )
+    parser.add_argument(
+        "--baseline", default="plain", help="the variant that others are compared with (default: plain)"
+    )
+    parser.add_argument(
+        "--margin", type=_share, default=0.01, help="a smaller difference in accuracy is taken for none (default: 0.01)"
+    )
+    parser.add_argument("--rounds", type=_count, help="compare at this round (default: where the study ends)")
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The description as it was written."""
+
+
+def _share(word: str) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = float("nan")
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number in (0, 1], got {word}")
+    return number
+
+
+def _count(word: str) -> int:
+    number = int(word) if word.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {word}")
+    return number

@@ -1,0 +1,353 @@
+"""What the report says: from numbers to sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedlit.report.charts import Chart, heterogeneity_of
+from fedlit.report.claims import Claim, rules
+from fedlit.report.collect import Run, Study
+from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
+from fedlit.report.statistics import BY_KEY, LAST, LEVEL, METRICS, Comparison, Interval, Metric, smallest_p
+
+#: Gaps that are listed one by one.
+MOST_GAPS = 40
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the report is made of.
+
+    Args:
+        study: The runs.
+        baseline: The variant that others are compared with.
+        targets: By partition, the accuracy of ``to_target``.
+        measured: A row a run.
+        summary: A row a variant, partition and metric.
+        comparisons: Against the baseline.
+        claims: With verdicts.
+        charts: As numbers.
+    """
+
+    study: Study
+    baseline: str
+    targets: Mapping[str, float]
+    measured: pd.DataFrame
+    summary: pd.DataFrame
+    comparisons: Sequence[Comparison]
+    claims: Sequence[Claim]
+    charts: Sequence[Chart]
+
+
+def document(found: Findings) -> Document:
+    """The report, section by section."""
+    study = found.study
+    sections = [
+        Section("What is missing", tuple(_missing(found))),
+        Section("The paper's claims", tuple(_claims(found))),
+        Section("Results", tuple(_results(found))),
+        Section(f"Differences to {found.baseline}", tuple(_differences(found))),
+        Section("Curves", tuple(c for c in found.charts if c.name not in ("differences", "heterogeneity", "classes"))),
+        Section("Heterogeneity", tuple(c for c in found.charts if c.name == "heterogeneity")),
+        Section("Classes", tuple(_classes(found))),
+        Section("Partitions", tuple(_partitions(study))),
+        Section("How this was computed", tuple(_method(found))),
+    ]
+    summary = (
+        f"{_count(len(study.variants), 'variant')}, {_count(len(study.partitions), 'partition')}, "
+        f"{_count(len(study.seeds), 'seed')}; {_count(len(study.finished), 'run')} compared "
+        f"at round {study.horizon}{_of_planned(study)}."
+    )
+    return Document(
+        f"Study {study.folder.resolve().name}", summary, study.variants, tuple(s for s in sections if s.blocks)
+    )
+
+
+def _of_planned(study: Study) -> str:
+    return f" of {study.planned}" if study.planned and study.planned != study.horizon else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# --- sections ---------------------------------------------------------------------------------------------------------
+
+
+def _missing(found: Findings) -> Iterable[Block]:
+    study = found.study
+    if found.baseline not in set(found.measured["variant"]):
+        yield Text(
+            f"**No finished run of `{found.baseline}`**: differences to it and the claims need one; "
+            "name another variant with `--baseline`."
+        )
+    if len(study.seeds) == 1:
+        yield Text("**One seed**: nothing is known of chance, so there are no intervals, no tests and no verdicts.")
+    if not study.gaps:
+        return
+    begun = sum(gap.done > 0 for gap in study.gaps)
+    total = len(study.finished) + len(study.gaps)
+    yield Text(
+        f"{len(study.gaps)} of {total} runs have not come to round {study.horizon}: {begun} begun, "
+        f"{len(study.gaps) - begun} not. Tables and tests go without them; curves show an unfinished run where its "
+        "variant has no finished one."
+    )
+    rows = [(g.variant, g.partition, str(g.seed), str(g.done)) for g in study.gaps]
+    hidden = len(rows) - MOST_GAPS
+    yield Table(
+        ("variant", "partition", "seed", "rounds done"),
+        {"": rows[:MOST_GAPS]},
+        words=2,
+        folded=f"The {len(rows)} runs" if len(rows) > 8 else "",
+    )
+    if hidden > 0:
+        yield Text(f"And {hidden} more.")
+
+
+def _claims(found: Findings) -> Iterable[Block]:
+    yield Text(
+        "“Attention-Augmented Fedprox for Enhanced Performance on the Emnist Dataset” (doi 10.54097/fh1y1c85), held "
+        "against these runs. The verdicts follow from the numbers by the rules under “How this was computed”. "
+        f"Stability is measured as **wobble**: {BY_KEY['wobble'].meaning}; lower is more stable."
+    )
+    for claim in found.claims:
+        yield Verdict(claim.number, claim.text, claim.verdict, claim.reason)
+        if claim.parts:
+            yield _parts(claim)
+        if claim.details:
+            rows = [
+                (d.text, d.metric.title, *_effect(d.metric, d.difference.interval), _p(d.difference.p_t))
+                for d in claim.details
+            ]
+            columns = ("paired difference", "of", "mean", f"{LEVEL:.0%} interval", "p, uncorrected")
+            yield Table(columns, {"": rows}, words=2, folded=f"{len(rows)} numbers by partition; they decide nothing")
+
+
+def _parts(claim: Claim) -> Table:
+    rows = [
+        (
+            part.text,
+            f"{part.metric.title} {part.kind}",
+            f"**{part.outcome}**" if part.outcome != "open" else part.outcome,
+            *_effect(part.metric, part.difference.interval),
+            _number(part.metric, part.margin),
+            str(part.difference.n),
+            _p(part.p),
+            _p(part.difference.p_free),
+        )
+        for part in claim.parts
+    ]
+    columns = (
+        "paired difference",
+        "claimed",
+        "finding",
+        "mean",
+        f"{LEVEL:.0%} interval",
+        "margin",
+        "n",
+        "p",
+        "p, exact",
+    )
+    notes = {
+        "p": "paired t-test, two-sided, corrected by Holm for the parts of the claim",
+        "p, exact": "signed-rank or sign-change test, two-sided, uncorrected",
+        "margin": "a smaller effect is taken for none",
+        "n": "seeds in common",
+    }
+    return Table(columns, {"": rows}, words=3, notes=notes)
+
+
+def _results(found: Findings) -> Iterable[Block]:
+    study = found.study
+    if found.measured.empty:
+        return
+    counts = found.measured.groupby(["variant", "partition"]).size()
+    seeds = (
+        "one seed each, so no intervals"
+        if counts.max() == 1
+        else f"mean ± half of the {LEVEL:.0%} t interval over seeds ({_range(counts)} each)"
+    )
+    yield Text(
+        f"{seeds[0].upper()}{seeds[1:]}. **Bold**: better than every other variant at that partition beyond chance "
+        f"(paired t-tests, Holm, p ≤ {1 - LEVEL:.2g})."
+    )
+    tables = []
+    for topic in dict.fromkeys(metric.topic for metric in METRICS):
+        metrics = [m for m in METRICS if m.topic == topic and m.key in found.measured]
+        if not metrics:
+            continue
+        groups = {}
+        for partition in study.partitions:
+            there = found.summary[found.summary["partition"] == partition]
+            rows = []
+            for variant in (v for v in study.variants if v in set(there["variant"])):
+                cells = {row["metric"]: row for row in there[there["variant"] == variant].to_dict("records")}
+                rows.append((variant, *(_cell(metric, cells[metric.key]) for metric in metrics)))
+            if rows:
+                groups[_group(found, partition, topic)] = rows
+        notes = {metric.title: metric.meaning for metric in metrics}
+        tables.append(Table(("variant", *(metric.title for metric in metrics)), groups, title=topic, notes=notes))
+    yield Tables(tuple(tables))
+
+
+def _group(found: Findings, partition: str, topic: str) -> str:
+    label = heterogeneity_of(found.study, partition)
+    return f"{label}, target {found.targets[partition]:.3f}" if topic == "Cost" else label
+
+
+def _range(counts: pd.Series[int]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _differences(found: Findings) -> Iterable[Block]:
+    pairs = [c for c in found.comparisons if c.difference.n > 1]
+    if not pairs:
+        if found.comparisons:
+            yield Text("No variant has two seeds in common with the plain one: differences have no measure of chance.")
+        return
+    yield from (chart for chart in found.charts if chart.name == "differences")
+    yield Text(_power(pairs))
+    by_metric: dict[str, list[Comparison]] = {}
+    for c in pairs:
+        by_metric.setdefault(c.metric.key, []).append(c)
+    columns = ("partition", "variant", "mean", f"{LEVEL:.0%} interval", "n", "p", "p, exact", "detectable")
+    notes = {
+        "p": "paired t-test, two-sided, corrected by Holm within the metric; bold where at most 0.05",
+        "p, exact": "signed-rank test from six pairs on, else all changes of sign; two-sided, Holm within the metric",
+        "detectable": "the true difference that these seeds would find 4 times in 5 without a correction",
+        "n": "seeds in common",
+    }
+    for chosen in by_metric.values():
+        metric = chosen[0].metric
+        rows = [
+            (
+                c.partition,
+                c.variant,
+                *_effect(metric, c.difference.interval),
+                str(c.difference.n),
+                f"**{_p(c.p_t)}**" if c.decided else _p(c.p_t),
+                _p(c.p_free),
+                _number(metric, c.difference.detectable),
+            )
+            for c in chosen
+        ]
+        decided = sum(c.decided for c in chosen)
+        title = f"{metric.title}: {decided} of {_count(len(chosen), 'difference')} beyond chance"
+        yield Table(columns, {"": rows}, words=2, folded=title, notes=notes)
+
+
+def _power(pairs: Sequence[Comparison]) -> str:
+    """What can be found at all with so few seeds, in plain words."""
+    n = max(c.difference.n for c in pairs)
+    family = max(sum(c.metric.key == key for c in pairs) for key in {c.metric.key for c in pairs})
+    floor = smallest_p(n)
+    text = (
+        f"A pair is two runs of one seed: same data, initial weights and cohorts. With {n} pairs a test that assumes "
+        f"nothing of their distribution cannot give less than p = {floor:.3g}"
+    )
+    if floor > 1 - LEVEL:
+        text += ", however large the difference: its column can confirm nothing here"
+    elif floor * family > 1 - LEVEL:
+        text += (
+            f", or {min(1.0, floor * family):.3g} when corrected for {family} comparisons, so it confirms nothing here"
+        )
+    return (
+        f"{text}. The t-test can go lower, but takes the differences for normal, which {n} of them cannot show. "
+        f"p values are corrected by Holm for the {family} comparisons of each metric, not across metrics, which are "
+        "related. A large p is no proof of no difference: see what was detectable."
+    )
+
+
+def _classes(found: Findings) -> Iterable[Block]:
+    charts = [chart for chart in found.charts if chart.name == "classes"]
+    if charts:
+        yield from charts
+        return
+    study = found.study
+    partition = study.partitions[0]
+    files = tuple(
+        (run.variant, run.folder / "confusion.png")
+        for variant in study.variants
+        for run in _first(study, variant, partition)
+        if (run.folder / "confusion.png").is_file()
+    )
+    if files:
+        yield Text(
+            f"Confusion at {heterogeneity_of(study, partition)} in the best round of the first seed. "
+            "For accuracy by class run `fedlit test` on the runs."
+        )
+        yield Pictures(files)
+
+
+def _first(study: Study, variant: str, partition: str) -> list[Run]:
+    runs = [run for run in study.runs if (run.variant, run.partition) == (variant, partition)]
+    return sorted(runs, key=lambda run: run.seed)[:1]
+
+
+def _partitions(study: Study) -> Iterable[Block]:
+    files: list[tuple[str, Path]] = []
+    for partition in study.partitions:
+        there = [run for run in study.runs if run.partition == partition]
+        runs = sorted(there, key=lambda run: (run.seed, study.variants.index(run.variant)))
+        pictures = [run.folder / "partition.png" for run in runs if (run.folder / "partition.png").is_file()]
+        files += [(heterogeneity_of(study, partition), picture) for picture in pictures[:1]]
+    if files:
+        yield Text("Who holds what, at the first seed.")
+        yield Pictures(tuple(files))
+
+
+def _method(found: Findings) -> Iterable[Block]:
+    yield Text("**Claims.**")
+    for paragraph in rules():
+        if paragraph.startswith("- "):
+            yield Bullets(tuple(" ".join(item.split()) for item in paragraph.removeprefix("- ").split("\n- ")))
+        else:
+            yield Text(" ".join(paragraph.split()))
+    yield Text(
+        f"**Metrics**, of each run up to round {found.study.horizon}; “last {LAST} rounds” are fewer in a shorter run."
+    )
+    yield Bullets(tuple(f"**{m.title}**: {m.meaning}." for m in METRICS if m.key in found.measured))
+    reach = "; ".join(f"{p}: {t:.4f}" for p, t in found.targets.items() if not math.isnan(t))
+    yield Text(f"**Target accuracies**: {reach or 'none'}.")
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _cell(metric: Metric, row: Mapping[Hashable, Any]) -> str:
+    """A mean with its interval, how many seeds it is of where not of all, and whether it is the best."""
+    n, of = int(row["n"]), int(row["of"])
+    if n == 0:
+        return "not reached" if metric.key == "to_target" else "\u2013"
+    text = _number(metric, row["mean"])
+    half = (row["high"] - row["low"]) / 2
+    spread = _number(metric, half)
+    if n > 1 and spread.strip("0."):
+        text += f" ± {spread}"
+    if n < of:
+        text += f" ({n} of {of})"
+    return f"**{text}**" if row["best"] else text
+
+
+def _number(metric: Metric, value: float) -> str:
+    return "\u2013" if math.isnan(value) else f"{value:,.{metric.digits}f}"
+
+
+def _effect(metric: Metric, interval: Interval) -> tuple[str, str]:
+    """A signed mean, and the ends of its interval."""
+    digits = max(metric.digits, 4)
+    ends = "\u2013" if math.isnan(interval.low) else f"{interval.low:+.{digits}f} … {interval.high:+.{digits}f}"
+    return f"{interval.mean:+.{digits}f}", ends
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "\u2013"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,99 @@
+"""A report as data: sections of text, tables, charts and pictures, whatever they are rendered to.
+
+Text has two marks: ``**bold**`` and `` `code` ``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedlit.report.charts import Chart
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns, in groups.
+
+    Args:
+        columns: Heads; the first columns, ``words`` of them, hold words and the others numbers.
+        groups: Rows by the name of their group; the only group of a table may have no name.
+        words: How many columns hold words.
+        title: Above it.
+        folded: Whether a page shows it only on demand, and under which title.
+        notes: By column head, what it means.
+    """
+
+    columns: tuple[str, ...]
+    groups: Mapping[str, Sequence[tuple[str, ...]]]
+    words: int = 1
+    title: str = ""
+    folded: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables side by side where there is room."""
+
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Files of pictures with a label each."""
+
+    files: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim's heading."""
+
+    number: int
+    text: str
+    verdict: str
+    reason: str
+
+
+Block = Text | Bullets | Table | Tables | Pictures | Verdict | Chart
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what is below it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Args:
+        title: Its title.
+        summary: A line below it.
+        variants: What has a colour, in this order.
+        sections: Those that there is something in.
+    """
+
+    title: str
+    summary: str
+    variants: tuple[str, ...]
+    sections: tuple[Section, ...]

@@ -1,0 +1,357 @@
+"""From runs to numbers: what is measured of each run, intervals over seeds, and paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from fedlit.report.collect import Study
+
+#: Rounds at the end of a run that its stability and fairness are measured over.
+LAST = 10
+#: Of every interval; 1 - LEVEL is what a corrected p must not exceed.
+LEVEL = 0.95
+#: Fewer pairs than this, and the signed-rank test cannot fall below 0.05, whatever they are: 2 / 2^5 = 0.0625.
+ENOUGH_PAIRS = 6
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of each run.
+
+    Args:
+        key: Its column.
+        title: At the head of a table.
+        topic: The table that it is in.
+        sign: 1 where more is better, -1 where less is, 0 where neither.
+        digits: After the point.
+        meaning: What it is, in a line.
+    """
+
+    key: str
+    title: str
+    topic: str
+    sign: int
+    digits: int
+    meaning: str
+
+
+METRICS = (
+    Metric("accuracy", "final accuracy", "Accuracy and loss", 1, 3, "global/accuracy after the last round"),
+    Metric("best_accuracy", "best accuracy", "Accuracy and loss", 1, 3, "the highest global/accuracy of any round"),
+    Metric("loss", "final loss", "Accuracy and loss", -1, 3, "global/loss after the last round"),
+    Metric("f1_macro", "macro F1", "Accuracy and loss", 1, 3, "global/f1_macro after the last round"),
+    Metric("wobble", "wobble", "Stability", -1, 4, f"spread of accuracy about its straight line, last {LAST} rounds"),
+    Metric("std", "std", "Stability", -1, 4, f"standard deviation of accuracy over the last {LAST} rounds"),
+    Metric("largest_drop", "largest drop", "Stability", -1, 4, "the most that accuracy fell from a round to the next"),
+    Metric("change", "mean change", "Stability", -1, 4, "mean of |accuracy - accuracy a round before|, all rounds"),
+    Metric("clients_p10", "worst decile", "Fairness", 1, 3, f"clients/accuracy_p10, mean of the last {LAST} rounds"),
+    Metric("clients_mean", "mean client", "Fairness", 1, 3, f"clients/accuracy_mean, mean of the last {LAST} rounds"),
+    Metric("own_p10", "worst decile, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),
+    Metric("to_target", "rounds to target", "Cost", -1, 1, "the first round with the target accuracy"),
+    Metric("seconds", "seconds a round", "Cost", -1, 2, "median of round/seconds, evaluation excluded"),
+    Metric(
+        "values", "values sent", "Cost", 0, 0, "numbers in the model as sent to a client: its parameters and buffers"
+    ),
+    Metric("megabytes", "megabytes sent", "Cost", 0, 0, "down and up over all rounds, 10^6 bytes"),
+)
+BY_KEY = {metric.key: metric for metric in METRICS}
+#: What variants are tested in against the plain model.
+TESTED = ("accuracy", "best_accuracy", "loss", "f1_macro", "wobble", "largest_drop", "change", "clients_p10")
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+def measure(table: pd.DataFrame, target: float = math.nan) -> dict[str, float]:
+    """All metrics of a run; those that its table says nothing of are left out.
+
+    Args:
+        table: Its scalars up to the last round that counts, a row a round.
+        target: The accuracy of ``to_target``, which is infinite where no round reaches it.
+    """
+    accuracy = table["global/accuracy"].to_numpy(dtype=float)
+    last = table.iloc[-LAST:]
+    result = {"accuracy": float(accuracy[-1]), "best_accuracy": float(accuracy.max()), **stability(accuracy)}
+    for key, column in (("loss", "global/loss"), ("f1_macro", "global/f1_macro")):
+        if column in table:
+            result[key] = float(table[column].iloc[-1])
+    means = {
+        "clients_p10": "clients/accuracy_p10",
+        "clients_mean": "clients/accuracy_mean",
+        "own_p10": "clients/own_accuracy_p10",
+    }
+    result |= {key: float(last[column].mean()) for key, column in means.items() if column in table}
+    if "round/seconds" in table:
+        result["seconds"] = float(table["round/seconds"].median())
+    if {"round/megabytes_down", "round/megabytes_up"} <= set(table):
+        down = table["round/megabytes_down"]
+        result["megabytes"] = float((down + table["round/megabytes_up"]).sum())
+        if "round/clients" in table and table["round/clients"].iloc[-1] > 0:
+            result["values"] = float(round(down.iloc[-1] * 1e6 / 4 / table["round/clients"].iloc[-1]))  # float32
+    if not math.isnan(target):
+        reached = np.flatnonzero(accuracy >= target)
+        result["to_target"] = float(table["round"].iloc[reached[0]]) if len(reached) else math.inf
+    return result
+
+
+def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
+    """How unsteady an accuracy (R,) over rounds is, in four ways; NaN where there are too few rounds.
+
+    ``wobble`` is the residual standard deviation, sqrt(SSR / (n - 2)), about the straight line through the last rounds:
+    unlike ``std`` it does not take steady progress for unsteadiness.
+    """
+    last = accuracy[-LAST:]
+    steps = np.diff(accuracy)
+    n = len(last)
+    wobble = math.nan
+    if n > 2 and np.isfinite(last).all():
+        x = np.arange(n) - (n - 1) / 2
+        residuals = last - last.mean() - x * (x @ last) / (x @ x)
+        wobble = math.sqrt(residuals @ residuals / (n - 2))
+    return {
+        "wobble": wobble,
+        "std": float(last.std(ddof=1)) if n > 1 else math.nan,
+        "largest_drop": max(0.0, float(-steps.min())) if len(steps) else math.nan,
+        "change": float(np.abs(steps).mean()) if len(steps) else math.nan,
+    }
+
+
+# --- all runs ---------------------------------------------------------------------------------------------------------
+
+
+def targets(study: Study, baseline: str, target: float | None = None) -> dict[str, float]:
+    """The accuracy to reach at each partition: as given, else 0.9 of the baseline's best final accuracy there.
+
+    Where the baseline has no finished run, the best of any variant stands in for it; NaN without any.
+    """
+    if target is not None:
+        return dict.fromkeys(study.partitions, target)
+    result = {}
+    for partition in study.partitions:
+        there = [run for run in study.finished if run.partition == partition]
+        chosen = [run for run in there if run.variant == baseline] or there
+        finals = [_until(run.table, study.horizon)["global/accuracy"].iloc[-1] for run in chosen]
+        result[partition] = 0.9 * float(max(finals)) if finals else math.nan
+    return result
+
+
+def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
+    """A row for each finished run: variant, partition, seed, and its metrics up to the horizon."""
+    rows = [
+        {
+            "variant": run.variant,
+            "partition": run.partition,
+            "seed": run.seed,
+            **measure(_until(run.table, study.horizon), target[run.partition]),
+        }
+        for run in study.finished
+    ]
+    known = [metric.key for metric in METRICS if any(metric.key in row for row in rows)]
+    return pd.DataFrame(rows, columns=["variant", "partition", "seed", *known])
+
+
+def _until(table: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    return table[table["round"] <= horizon].sort_values("round")
+
+
+# --- intervals and tests ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and its 95 % t interval, which is NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of n values and Student's interval for it: mean ± t(n - 1) s / sqrt(n)."""
+    x = np.asarray(values, dtype=float)
+    n, mean = len(x), float(x.mean()) if len(x) else math.nan
+    if n < 2 or not np.isfinite(x).all():
+        return Interval(mean, math.nan, math.nan, n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(x.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean paired difference over seeds.
+
+    Args:
+        interval: Mean and t interval.
+        p_t: Paired t-test, two-sided. It takes the differences for normal.
+        p_free: Two-sided, and free of that assumption: Wilcoxon's signed-rank test from six pairs on, before that the
+            exact test by all changes of sign.
+        detectable: The true difference that these many seeds, scattering as they do, would find 4 times in 5.
+    """
+
+    interval: Interval
+    p_t: float
+    p_free: float
+    detectable: float
+
+    @property
+    def mean(self) -> float:
+        return self.interval.mean
+
+    @property
+    def n(self) -> int:
+        return self.interval.n
+
+
+def difference(pairs: ArrayLike) -> Difference:
+    """What paired differences (n,) say; p is NaN below two pairs."""
+    d = np.asarray(pairs, dtype=float)
+    interval = t_interval(d)
+    if len(d) < 2 or not np.isfinite(d).all():
+        return Difference(interval, math.nan, math.nan, math.nan)
+    error = float(d.std(ddof=1)) / math.sqrt(len(d))
+    spread = float(np.abs(d).max())
+    if error <= 1e-12 * spread or spread == 0:  # all alike: nothing to judge chance by but whether they are zero
+        p_t = 1.0 if spread == 0 else 0.0
+    else:
+        p_t = float(2 * stats.t.sf(abs(interval.mean) / error, len(d) - 1))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(d) - 1) + stats.t.ppf(0.8, len(d) - 1))
+    return Difference(interval, p_t, p_free(d), reach * error)
+
+
+def p_free(pairs: NDArray[np.float64]) -> float:
+    """The two-sided p of paired differences (n,), exact, without an assumption on their distribution but symmetry."""
+    if not pairs.any():
+        return 1.0
+    if len(pairs) >= ENOUGH_PAIRS:
+        return float(stats.wilcoxon(pairs).pvalue)
+    exact = stats.permutation_test((pairs,), np.mean, permutation_type="samples", n_resamples=math.inf)
+    return float(exact.pvalue)
+
+
+def smallest_p(pairs: int) -> float:
+    """The least that `p_free` can be with so many pairs: all differences of one sign, 2 of 2^n changes of sign."""
+    return 2.0 ** (1 - pairs)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: p values that may each be held against one level; NaN stays NaN and is not counted.
+
+    Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    order = sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=lambda i: ps[i])
+    corrected = [math.nan] * len(ps)
+    least = 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * ps[i]))
+        corrected[i] = least
+    return corrected
+
+
+# --- contrasts --------------------------------------------------------------------------------------------------------
+
+Cell = tuple[str, str]
+
+
+def contrast(measured: pd.DataFrame, metric: str, weights: Mapping[Cell, float]) -> NDArray[np.float64]:
+    """sum of weight * metric over cells (variant, partition), for each seed that has all of them, in order of seeds."""
+    if metric not in measured:
+        return np.empty(0)
+    values = measured.pivot_table(index="seed", columns=["variant", "partition"], values=metric, dropna=False)
+    if not set(weights) <= set(values.columns):
+        return np.empty(0)
+    chosen = values[list(weights)].to_numpy(dtype=float)  # (seeds, cells)
+    return np.asarray(chosen[~np.isnan(chosen).any(1)] @ np.array(list(weights.values())))
+
+
+def against(variant: str, baseline: str, partition: str) -> dict[Cell, float]:
+    """The weights of ``variant`` minus ``baseline`` at a partition."""
+    return {(variant, partition): 1.0, (baseline, partition): -1.0}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant's paired difference to the baseline, with p values that are corrected within the metric."""
+
+    metric: Metric
+    variant: str
+    partition: str
+    difference: Difference
+    p_t: float
+    p_free: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is unlikely to be chance, all comparisons of this metric considered."""
+        return self.p_t <= 1 - LEVEL
+
+
+def compare(measured: pd.DataFrame, study: Study, baseline: str) -> list[Comparison]:
+    """Every variant against the baseline, by metric, partition and variant; none without two seeds in common."""
+    result = []
+    for key in TESTED:
+        cells = [(v, p) for p in study.partitions for v in study.variants if v != baseline]
+        found = [(v, p, difference(contrast(measured, key, against(v, baseline, p)))) for v, p in cells]
+        found = [(v, p, d) for v, p, d in found if d.n > 0]
+        corrected = zip(holm([d.p_t for *_, d in found]), holm([d.p_free for *_, d in found]), strict=True)
+        result += [
+            Comparison(BY_KEY[key], v, p, d, p_t, free) for (v, p, d), (p_t, free) in zip(found, corrected, strict=True)
+        ]
+    return result
+
+
+def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Mean and interval of every metric at every cell, and whether it is the best there beyond chance.
+
+    ``best`` holds where its paired difference to every other variant at that partition is decided: paired t-tests,
+    corrected for their number by Holm.
+    """
+    rows = []
+    known = [metric for metric in METRICS if metric.key in measured]
+    for partition in study.partitions:
+        there = measured[measured["partition"] == partition]
+        variants = [variant for variant in study.variants if variant in set(there["variant"])]
+        for metric in known:
+            winner = _winner(measured, metric, variants, partition)
+            for variant in variants:
+                values = there.loc[there["variant"] == variant, metric.key].dropna().to_numpy(dtype=float)
+                finite = values[np.isfinite(values)]
+                interval = t_interval(finite)
+                rows.append(
+                    {
+                        "partition": partition,
+                        "variant": variant,
+                        "metric": metric.key,
+                        "mean": interval.mean,
+                        "low": interval.low,
+                        "high": interval.high,
+                        "n": len(finite),
+                        "of": len(study.seeds),
+                        "best": variant == winner,
+                    }
+                )
+    return pd.DataFrame(rows, columns=["partition", "variant", "metric", "mean", "low", "high", "n", "of", "best"])
+
+
+def _winner(measured: pd.DataFrame, metric: Metric, variants: Sequence[str], partition: str) -> str | None:
+    """The variant that is better than every other one beyond chance, or None."""
+    there = measured[measured["partition"] == partition]
+    means = there.groupby("variant")[metric.key].mean() * metric.sign
+    if metric.sign == 0 or len(variants) < 2 or not np.isfinite(means).all():
+        return None
+    first = str(means.idxmax())
+    others = [variant for variant in variants if variant != first]
+    pairs = [contrast(measured, metric.key, against(first, other, partition)) for other in others]
+    ps = holm([difference(d).p_t for d in pairs])
+    return first if all(p <= 1 - LEVEL for p in ps) else None

@@ -1,0 +1,120 @@
+"""What a report finds in a folder: runs in any layout, finished or not."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from studies import scalars, shapes, write_run, write_study
+
+from fedlit.errors import InputError
+from fedlit.report.collect import Gap, collect
+
+TWO = {("plain", "dir01"): (0.8, 0.01), ("channel_mlp", "dir01"): (0.8, 0.01)}
+
+
+def test_a_study_says_what_is_variant_and_partition(tmp_path: Path) -> None:
+    study = collect(write_study(tmp_path, shapes(), seeds=(0, 4)))
+    assert study.variants == ("plain", "channel", "channel_mlp", "spatial")
+    assert study.partitions == ("dir01", "dir05", "iid")
+    assert study.alphas == {"dir01": 0.1, "dir05": 0.5, "iid": math.inf}
+    assert (study.seeds, study.horizon, study.planned, study.gaps) == ((0, 4), 20, 20, ())
+    assert len(study.finished) == 24
+
+
+def test_without_a_record_names_are_split_at_their_last_underscore_and_plain_comes_first(tmp_path: Path) -> None:
+    study = collect(write_study(tmp_path, TWO, record=False))
+    assert study.variants == ("plain", "channel_mlp")
+    assert study.partitions == ("dir01",)
+
+
+@pytest.mark.parametrize("layout", ["{name}/seed_{seed}", "seed{seed}/{name}/version_0", "{name}/version_{seed}"])
+def test_runs_are_found_in_each_layout(layout: str, tmp_path: Path) -> None:
+    for name in ("plain_iid", "spatial_iid"):
+        for seed in (0, 1):
+            write_run(tmp_path / layout.format(name=name, seed=seed), scalars(0.8, 0), None, seed=seed)
+    study = collect(tmp_path)
+    assert (study.variants, study.seeds, len(study.finished)) == (("plain", "spatial"), (0, 1), 4)
+
+
+def test_of_two_versions_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
+    for version, final in ((9, 0.5), (10, 0.9)):
+        write_run(tmp_path / f"plain_iid/version_{version}", scalars(final, 0), None, seed=3)
+    (run,) = collect(tmp_path).runs
+    assert (run.seed, run.folder.name) == (3, "version_10")
+
+
+def test_an_axis_of_one_value_is_no_part_of_the_variant_and_others_are(tmp_path: Path) -> None:
+    write_study(tmp_path, TWO, seeds=(0,))
+    record = json.loads((tmp_path / "study.json").read_text())
+    record["axes"] |= {"mu": [0, 1], "norm": ["group"]}
+    for i, run in enumerate(record["runs"]):
+        run["axes"] |= {"mu": i, "norm": "group"}
+    (tmp_path / "study.json").write_text(json.dumps(record))
+    assert collect(tmp_path).variants == ("plain 0", "channel_mlp 1")
+
+
+def test_runs_that_have_not_come_to_the_end_are_gaps(tmp_path: Path) -> None:
+    write_study(tmp_path, TWO, seeds=(0, 1))
+    (tmp_path / "plain_dir01/seed_1/metrics.csv").unlink()
+    scalars(0.8, 0, rounds=7).to_csv(tmp_path / "channel_mlp_dir01/seed_0/metrics.csv", index=False)
+    (tmp_path / "channel_mlp_dir01/seed_1/metrics.csv").write_text("")  # killed before its first round was written
+    study = collect(tmp_path)
+    assert set(study.gaps) == {
+        Gap("plain", "dir01", 1, 0),
+        Gap("channel_mlp", "dir01", 0, 7),
+        Gap("channel_mlp", "dir01", 1, 0),
+    }
+    assert [(run.variant, run.seed) for run in study.finished] == [("plain", 0)]
+
+
+def test_without_a_record_every_variant_is_expected_at_every_partition_and_seed(tmp_path: Path) -> None:
+    cells = {("plain", "iid"): (0.8, 0.0), ("spatial", "dir01"): (0.8, 0.0)}
+    gaps = collect(write_study(tmp_path, cells, seeds=(0,), record=False)).gaps
+    assert gaps == (Gap("plain", "dir01", 0, 0), Gap("spatial", "iid", 0, 0))
+
+
+def test_before_any_run_has_ended_they_are_compared_at_the_furthest_round(tmp_path: Path) -> None:
+    write_study(tmp_path, TWO, seeds=(0,))
+    scalars(0.8, 0, rounds=7).to_csv(tmp_path / "plain_dir01/seed_0/metrics.csv", index=False)
+    scalars(0.8, 0, rounds=5).to_csv(tmp_path / "channel_mlp_dir01/seed_0/metrics.csv", index=False)
+    study = collect(tmp_path)
+    assert (study.horizon, study.planned, len(study.finished)) == (7, 20, 1)
+    assert len(collect(tmp_path, rounds=5).finished) == 2
+    with pytest.raises(InputError, match=r"no run under .* has come to round 8; the furthest is at 7"):
+        collect(tmp_path, rounds=8)
+
+
+@pytest.mark.parametrize(
+    ("partition", "alpha"), [("dir01", 0.1), ("dir05", 0.5), ("dir1", 1), ("dir0.3", 0.3), ("iid", math.inf)]
+)
+def test_without_a_config_alpha_is_read_from_the_name(partition: str, alpha: float, tmp_path: Path) -> None:
+    write_run(tmp_path / f"plain_{partition}/seed_0", scalars(0.8, 0), None)
+    (tmp_path / f"plain_{partition}/seed_0/config.yaml").unlink()
+    assert collect(tmp_path).alphas == {partition: alpha}
+
+
+def test_a_partition_of_another_kind_has_no_alpha_and_comes_last(tmp_path: Path) -> None:
+    write_run(tmp_path / "plain_iid/seed_0", scalars(0.8, 0), None)
+    write_run(tmp_path / "plain_shards/seed_0", scalars(0.8, 0), None)
+    config = "data: {init_args: {partition: {class_path: fedlit.data.Shards}}}"
+    (tmp_path / "plain_shards/seed_0/config.yaml").write_text(config)
+    study = collect(tmp_path)
+    assert study.partitions == ("iid", "shards")
+    assert math.isnan(study.alphas["shards"])
+
+
+def test_a_folder_without_runs_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no runs under .*: nothing like NAME/seed_K/metrics.csv is there; make"):
+        collect(tmp_path)
+    with pytest.raises(InputError, match=r"no folder .*nowhere"):
+        collect(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"axes": {}, "runs": [{"name": "a"}]}'])
+def test_a_record_that_is_none_is_told(record: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(record)
+    with pytest.raises(InputError, match=r"study.json is not a study's record"):
+        collect(tmp_path)

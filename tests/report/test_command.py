@@ -1,0 +1,173 @@
+"""``fedlit report``: what it writes, of whole studies and of parts."""
+
+from __future__ import annotations
+
+import io
+import re
+import runpy
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from studies import scalars, shapes, write_study
+
+from fedlit.report import main
+
+CELLS = {cell: shape for cell, shape in shapes(spatial_dir01=(0.7, 0.05)).items() if cell[1] != "dir05"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study that is finished."""
+    folder = write_study(tmp_path_factory.mktemp("logs") / "emnist", CELLS, rounds=12)
+    with redirect_stdout(io.StringIO()) as told:
+        assert main([str(folder)]) == 0
+    (folder / "told.txt").write_text(told.getvalue())
+    return folder / "report"
+
+
+def said(folder: Path, *words: str) -> str:
+    """The Markdown of a report, its emphasis taken off."""
+    assert main([str(folder), *words]) == 0
+    return (folder / "report/report.md").read_text()
+
+
+def test_the_page_needs_nothing_else(whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    places = re.findall(r'(?:src|srcset|href)="([^"]{0,40})', page)
+    assert places
+    assert all(place.startswith(("data:image/", "#")) for place in places)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_the_page_is_light_and_dark(whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    assert page.count('<source media="(prefers-color-scheme: dark)"') == page.count("<picture>") > 0
+
+
+def test_the_page_says_what_the_markdown_says(whole: Path) -> None:
+    page, text = (whole / "report.html").read_text(), (whole / "report.md").read_text()
+    for heading in re.findall(r"^## (.+)$", text, re.MULTILINE):
+        assert f"<h2>{heading.replace(chr(39), '&#x27;')}</h2>" in page
+    assert page.count("<h2>") == text.count("\n## ")
+    assert page.count('class="claim') == 4
+
+
+def test_the_markdowns_pictures_are_there(whole: Path) -> None:
+    pictures = re.findall(r"!\[.*?\]\((.+?)\)", (whole / "report.md").read_text())
+    assert {"accuracy.png", "differences.png", "../plain_dir01/seed_0/partition.png"} <= set(pictures)
+    assert all((whole / picture).is_file() for picture in pictures)
+
+
+def test_the_numbers_are_tables_too(whole: Path) -> None:
+    runs = pd.read_csv(whole / "runs.csv")
+    summary = pd.read_csv(whole / "summary.csv").set_index(["variant", "partition", "metric"])
+    spatial = runs.query("variant == 'spatial' and partition == 'dir01'")["accuracy"]
+    assert len(spatial) == 3
+    assert summary.loc[("spatial", "dir01", "accuracy"), "mean"] == pytest.approx(spatial.mean())
+    differences = pd.read_csv(whole / "differences.csv")
+    plain = runs.query("variant == 'plain' and partition == 'dir01'")["accuracy"]
+    row = differences.query("variant == 'spatial' and partition == 'dir01' and metric == 'accuracy'").iloc[0]
+    assert row["mean"] == pytest.approx(spatial.mean() - plain.mean())
+    assert (pd.read_csv(whole / "claims.csv").groupby("claim")["verdict"].nunique() == 1).all()
+
+
+def test_with_three_seeds_the_smallest_p_is_told(whole: Path) -> None:
+    assert "cannot give less than p = 0.25" in (whole / "report.md").read_text()
+
+
+def test_verdicts_are_told_at_the_end(whole: Path) -> None:
+    told = (whole.parent / "told.txt").read_text()
+    assert "claim 3 supported: Spatial attention is unstable" in told
+    assert f"report: {whole / 'report.html'}" in told
+
+
+def test_a_half_finished_study_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, rounds=8)
+    scalars(0.8, 0, rounds=3).to_csv(tmp_path / "spatial_iid/seed_1/metrics.csv", index=False)
+    (tmp_path / "spatial_iid/seed_2/metrics.csv").unlink()
+    text = said(tmp_path)
+    assert "2 of 6 runs have not come to round 8: 1 begun, 1 not" in text
+    assert "| spatial | iid | 1 | 3 |" in text
+    assert "(1 of 3)" in text  # the one spatial run that is finished
+    assert "missing: 2 runs have not come to round 8" in capsys.readouterr().out
+
+
+def test_a_single_seed_has_neither_intervals_nor_verdicts(tmp_path: Path) -> None:
+    text = said(write_study(tmp_path, CELLS, seeds=(0,), rounds=6))
+    assert "**One seed**: nothing is known of chance" in text
+    assert "\u00b1 0" not in text
+    assert "differences have no measure of chance" in text
+    assert set(pd.read_csv(tmp_path / "report/claims.csv")["verdict"]) == {"undecided"}
+
+
+def test_without_a_plain_model_there_are_results_but_no_differences(tmp_path: Path) -> None:
+    cells = {("channel", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}
+    write_study(tmp_path, cells, rounds=6)
+    text = said(tmp_path)
+    assert "**No finished run of `plain`**" in text
+    assert "## Results" in text
+    assert "## Differences" not in text
+    assert "## Differences to channel" in said(tmp_path, "--baseline", "channel")
+
+
+def test_a_target_that_no_run_comes_to_is_not_reached(tmp_path: Path) -> None:
+    text = said(write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=6), "--target", "0.99")
+    assert "not reached" in text
+    assert "target 0.990" in text
+
+
+def test_runs_with_nothing_but_accuracy_are_reported(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = tmp_path / f"default/version_{seed}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text("round,global/accuracy\n1,0.1\n")
+    text = said(tmp_path)
+    assert "1 variant, 1 partition, 2 seeds; 2 runs compared at round 1" in text
+    assert "0.100" in text
+
+
+def test_a_report_goes_where_it_is_told(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+    assert main([str(tmp_path / "s"), "--out", str(tmp_path / "here")]) == 0
+    assert (tmp_path / "here/report.html").is_file()
+    assert not (tmp_path / "s/report").exists()
+
+
+def test_a_folder_without_runs_is_one_line_of_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fedlit: error: no runs under")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("logs --target 2", "must be a number in (0, 1], got 2"),
+        ("logs --margin x", "must be a number in (0, 1], got x"),
+        ("logs --rounds 0", "must be at least 1, got 0"),
+        ("", "required: FOLDER"),
+    ],
+)
+def test_mistakes_are_told(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_it_is_a_module_and_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("fedlit.report", run_name="__main__")
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    assert "usage: fedlit report" in told
+    assert "report.html" in told

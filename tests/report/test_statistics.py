@@ -1,0 +1,158 @@
+"""What is measured of a run, and what is made of it over seeds: against hand values and scipy's own tests."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from studies import made_up, study_of
+
+from fedlit.report.statistics import (
+    against,
+    compare,
+    contrast,
+    difference,
+    holm,
+    measure,
+    smallest_p,
+    stability,
+    summarise,
+    t_interval,
+    targets,
+)
+
+
+def test_steady_progress_has_a_spread_but_no_wobble() -> None:
+    steady = stability(np.linspace(0.1, 0.9, 9))  # steps of 0.1
+    assert steady["wobble"] == pytest.approx(0, abs=1e-12)
+    assert steady["std"] == pytest.approx(0.1 * math.sqrt(60 / 8))  # sum of squares of -4 ... 4 is 60
+    assert steady["change"] == pytest.approx(0.1)
+    assert steady["largest_drop"] == 0
+
+
+def test_a_zigzag_wobbles() -> None:
+    zigzag = stability(np.array([0.0, 1.0, 0.0, 1.0]))
+    # Its straight line: slope 0.2, residuals -0.2, 0.6, -0.6, 0.2, of which the squares sum to 0.8.
+    assert zigzag["wobble"] == pytest.approx(math.sqrt(0.8 / 2))
+    assert (zigzag["largest_drop"], zigzag["change"]) == (1, 1)
+
+
+def test_wobble_and_std_are_of_the_last_ten_rounds_and_the_largest_drop_of_all() -> None:
+    found = stability(np.array([0.9, 0.1, *[0.5] * 10]))
+    assert (found["wobble"], found["std"]) == (0, 0)
+    assert found["largest_drop"] == pytest.approx(0.8)
+
+
+def test_a_single_round_says_nothing_of_stability() -> None:
+    assert all(math.isnan(value) for value in stability(np.array([0.5])).values())
+
+
+def test_a_run_is_measured_at_its_end_and_its_best() -> None:
+    table = pd.DataFrame(
+        {
+            "round": [1, 2, 3],
+            "global/accuracy": [0.2, 0.8, 0.6],
+            "global/loss": [3.0, 2.0, 1.0],
+            "round/seconds": [9.0, 2.0, 1.0],
+            "round/clients": [10.0] * 3,
+            "round/megabytes_down": [40.0] * 3,
+            "round/megabytes_up": [20.0] * 3,
+        }
+    )
+    found = measure(table, target=0.6)
+    assert (found["accuracy"], found["best_accuracy"], found["loss"]) == (0.6, 0.8, 1.0)
+    assert found["to_target"] == 2
+    assert found["seconds"] == 2  # a slow first round does not count
+    assert found["megabytes"] == 180
+    assert found["values"] == 1_000_000  # 40 MB to 10 clients, 4 bytes each
+    assert "f1_macro" not in found
+    assert measure(table, target=0.9)["to_target"] == math.inf
+
+
+def test_intervals_are_students() -> None:
+    values = [0.71, 0.74, 0.78, 0.72]
+    found = t_interval(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.half == pytest.approx(found.high - found.mean)
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = t_interval([0.7])
+    assert (found.mean, found.n) == (0.7, 1)
+    assert math.isnan(found.low)
+    assert math.isnan(difference([0.1]).p_t)
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 6, 9])
+def test_p_values_are_scipys(pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    a, b = rng.normal(0.8, 0.02, pairs), rng.normal(0.79, 0.02, pairs)
+    found = difference(a - b)
+    assert found.p_t == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    if pairs >= 6:
+        assert found.p_free == stats.wilcoxon(a, b).pvalue
+    else:
+        signs = np.array(np.meshgrid(*[[-1, 1]] * pairs)).reshape(pairs, -1).T  # (2^n, n)
+        means = (signs * (a - b)).mean(1)
+        assert found.p_free == pytest.approx((np.abs(means) >= abs((a - b).mean()) - 1e-12).mean())
+
+
+@pytest.mark.parametrize(("pairs", "least"), [(2, 0.5), (3, 0.25), (5, 0.0625), (6, 0.03125)])
+def test_few_pairs_cannot_have_a_small_p_whatever_they_are(pairs: int, least: float) -> None:
+    assert difference(np.linspace(1, 1.1, pairs)).p_free == least == smallest_p(pairs)
+
+
+def test_equal_runs_do_not_differ() -> None:
+    none = difference([0.0, 0.0, 0.0])
+    assert (none.p_t, none.p_free, none.detectable) == (1, 1, 0)
+
+
+def test_what_is_detectable_is_found_four_times_in_five() -> None:
+    pairs = np.random.default_rng(0).normal(0, 1, 8)
+    noncentrality = difference(pairs).detectable / (pairs.std(ddof=1) / math.sqrt(8))
+    power = stats.nct.sf(stats.t.ppf(0.975, 7), 7, noncentrality)
+    assert power == pytest.approx(0.8, abs=0.03)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 * 0.01, then 2 * 0.03, then no less
+    assert holm([0.5, 0.6]) == pytest.approx([1, 1])
+    assert holm([0.02, math.nan]) == pytest.approx([0.02, math.nan], nan_ok=True)
+    assert holm([]) == []
+
+
+def test_pairs_are_runs_of_one_seed_and_a_seed_that_lacks_one_is_left_out() -> None:
+    rows = [("a", "p", 0, 0.5), ("a", "p", 1, 0.7), ("a", "p", 2, 0.9), ("plain", "p", 2, 0.8), ("plain", "p", 0, 0.45)]
+    measured = pd.DataFrame(rows, columns=["variant", "partition", "seed", "accuracy"])
+    assert contrast(measured, "accuracy", against("a", "plain", "p")) == pytest.approx([0.05, 0.1])
+    assert len(contrast(measured, "accuracy", against("a", "other", "p"))) == 0
+    assert len(contrast(measured, "loss", against("a", "plain", "p"))) == 0
+
+
+def test_comparisons_are_corrected_within_their_metric() -> None:
+    measured = made_up(channel={"accuracy": 0.05}, noise=0.002)
+    found = [c for c in compare(measured, study_of(measured), "plain") if c.metric.key == "accuracy"]
+    assert len(found) == 9  # three variants at three partitions
+    assert [c.p_t for c in found] == holm([c.difference.p_t for c in found])
+    assert {c.variant for c in found if c.decided} == {"channel"}
+
+
+def test_only_what_is_better_than_every_other_beyond_chance_is_best() -> None:
+    measured = made_up(channel={"accuracy": 0.05}, noise=0.002)
+    best = summarise(measured, study_of(measured)).query("best")
+    assert set(zip(best["variant"], best["metric"], strict=True)) == {("channel", "accuracy")}
+    even = made_up(channel={"accuracy": 0.05}, spatial={"accuracy": 0.05}, noise=0.002)
+    assert not summarise(even, study_of(even))["best"].any()
+
+
+def test_the_target_is_nine_tenths_of_the_best_final_accuracy_of_the_plain_model() -> None:
+    study = study_of(
+        made_up(channel={"accuracy": 0.1}), finals={("plain", 0): 0.5, ("plain", 1): 0.6, ("channel", 0): 1}
+    )
+    assert targets(study, "plain")["dir01"] == pytest.approx(0.54)
+    assert targets(study, "none")["dir01"] == pytest.approx(0.9)  # without the baseline the best of all
+    assert targets(study, "plain", 0.7) == dict.fromkeys(study.partitions, 0.7)
