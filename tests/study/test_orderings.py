@@ -58,19 +58,28 @@ def final(seed: int, mu: float, iid: bool = False, stragglers: Stragglers | None
     return sum(loss for loss, _ in last) / 10, sum(variance for _, variance in last) / 10
 
 
+def mean(index: int, **settings: object) -> float:
+    """Over the seeds: of the losses (0) or the variances (1)."""
+    return sum(final(seed, **settings)[index] for seed in SEEDS) / len(SEEDS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
 class TestOrderings:
-    def test_on_iid_data_a_proximal_term_slows_training(self, seed: int):
-        assert final(seed, mu=1.0, iid=True)[0] > final(seed, mu=0.0, iid=True)[0]
+    """Margins are about half of what was seen; see ``final`` for what is compared."""
 
-    def test_on_heterogeneous_data_it_helps_and_clients_agree_more(self, seed: int):
-        pulled, free = final(seed, mu=1.0), final(seed, mu=0.0)
-        assert pulled[0] < free[0]
-        assert pulled[1] < free[1]
+    def test_on_iid_data_a_proximal_term_slows_training_at_every_seed(self):
+        for seed in SEEDS:
+            assert final(seed, mu=1.0, iid=True)[0] > 1.3 * final(seed, mu=0.0, iid=True)[0]  # seen: 1.6 to 2.1
 
-    def test_with_stragglers_dropping_is_worst_and_a_proximal_term_best(self, seed: int):
-        dropped = final(seed, mu=0.0, stragglers=DROPPED)[0]
-        partial = final(seed, mu=0.0, stragglers=PARTIAL)[0]
-        pulled = final(seed, mu=1.0, stragglers=PARTIAL)[0]
-        assert pulled < partial < dropped
+    def test_on_heterogeneous_data_it_lowers_the_loss_and_the_clients_disagree_less(self):
+        # One of the three seeds shows no difference by round 50, another a loss of 0.77 against 1.75.
+        assert mean(0, mu=1.0) < 0.85 * mean(0, mu=0.0)  # seen: 0.68
+        assert mean(1, mu=1.0) < 0.9 * mean(1, mu=0.0)  # seen: 0.73
+
+    def test_dropping_stragglers_is_far_worse_than_their_partial_work_at_every_seed(self):
+        for seed in SEEDS:
+            dropped = final(seed, mu=0.0, stragglers=DROPPED)[0]
+            assert dropped > 1.7 * final(seed, mu=0.0, stragglers=PARTIAL)[0]  # seen: 2.4 to 3.9
+
+    def test_with_partial_work_a_proximal_term_helps_again(self):
+        assert mean(0, mu=1.0, stragglers=PARTIAL) < 0.92 * mean(0, mu=0.0, stragglers=PARTIAL)  # seen: 0.82
