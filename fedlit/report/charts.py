@@ -337,7 +337,7 @@ def together(chart: Chart, variants: Sequence[str]) -> Figure:
     """All panels in one figure with a legend, for a file: side by side, or below each other where they are wide."""
     with _theme():
         stacked = isinstance(chart.panels[0], Heat)
-        across = 1 if stacked else min(len(chart.panels), 3)
+        across = 1 if stacked else 2 if len(chart.panels) == 4 else min(len(chart.panels), 3)
         down = -(-len(chart.panels) // across)
         figure = plots.blank(9.0 if stacked else WIDTH * across, _height(chart) * down + 0.4)
         grid = figure.subplots(down, across, squeeze=False)

@@ -17,6 +17,20 @@ The parts are of three kinds:
 In every other case a part is open, and so it is with less than two seeds. A claim is **supported** where all its parts
 are for it, **contradicted** where any is against it, and else **undecided** at this budget of seeds and rounds.
 
+What is held against the claims, each difference being one of runs at the same seed:
+
+- Claim 1: the mean of channel and channel_mlp, minus plain, mean over partitions: wobble lower, final accuracy
+  unchanged, final loss unchanged.
+- Claim 2: channel_mlp minus channel, mean over partitions: wobble lower.
+- Claim 3: spatial (global_spatial, if there is no other) minus plain at the smallest alpha, which must be at most 1:
+  wobble higher, final accuracy lower.
+- Claim 4: that difference at the largest alpha, an even split being infinite, minus the one at the smallest: wobble
+  lower, final accuracy higher; and at the largest alpha itself: final accuracy not lower. Where claim 3 is contradicted
+  and this one is not contradicted at the largest alpha, it is undecided: there was nothing to mend.
+
+The margin is 0.01 of accuracy if not given, 5 % of the plain model's mean loss and 10 % of its mean wobble at the
+partitions concerned. Partitions are left out at which less than two seeds have all the variants that are compared.
+
 Stability is `wobble`: the spread of test accuracy about its straight line over the last 10 rounds, so that steady
 progress is not taken for unsteadiness. Lower is more stable.
 """
@@ -148,7 +162,8 @@ class _Evidence:
         return share * float(plain[metric].mean()) if metric in plain and len(plain) else math.nan
 
     def variants(self, names: Sequence[str]) -> list[str]:
-        there = set(self.measured["variant"])
+        """Those of the names that were run and are not the baseline."""
+        there = set(self.measured["variant"]) - {self.baseline}
         return [name for name in names if name in there]
 
 
@@ -228,10 +243,9 @@ def _spatial_suffers(e: _Evidence) -> Claim:
 
 
 def _even_data_mend_it(e: _Evidence, suffers: Claim) -> Claim:
-    """The gap to the plain model shrinks from the most skewed to the most even partition, and none is left there.
+    """The gap to the plain model shrinks from the most skewed to the most even partition, where accuracy is as good.
 
-    Where claim 3 is contradicted and nothing speaks against this one at the even partition, it is undecided: there was
-    nothing to mend.
+    The paper says that even data mitigate instability, not that none is left: what is left decides nothing.
     """
     spatial = next(iter(e.variants(SPATIAL)), SPATIAL[0])
     known = [p for p in e.shared([spatial, e.baseline]) if not math.isnan(e.study.alphas[p])]
@@ -248,7 +262,6 @@ def _even_data_mend_it(e: _Evidence, suffers: Claim) -> Claim:
     parts: list[_Wanted] = [
         (gap, "wobble", "lower", shrinks, known),
         (gap, "accuracy", "higher", shrinks, known),
-        (what, "wobble", "not higher", left, [evenest]),
         (what, "accuracy", "not lower", left, [evenest]),
     ]
     details = [

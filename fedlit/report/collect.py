@@ -21,6 +21,8 @@ STUDY = "study.json"
 CONFIG = "config.yaml"
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
+#: Names of attention that have an underscore themselves.
+WHOLE = ("channel_mlp", "global_spatial", "squeeze_excite")
 
 Key = tuple[str, int]
 
@@ -113,8 +115,8 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     found = {key: place for key, place in _find(folder).items() if not plan or key in plan}
     runs = [run for (name, seed), place in found.items() if (run := _read(name, seed, place, plan)) is not None]
     if not runs:
-        where = f"no runs under {folder}" if folder.is_dir() else f"no folder {folder}"
-        raise InputError(f"{where}: nothing like NAME/seed_K/{METRICS} is there; make runs with fedlit study or fit")
+        found_none = f"no NAME/seed_K/{METRICS} under {folder}" if folder.is_dir() else f"no folder {folder}"
+        raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
     planned = _planned_rounds(folder / STUDY, runs)
     furthest = max(run.rounds for run in runs)
     horizon = rounds or (planned if 0 < planned <= furthest else furthest)
@@ -207,7 +209,7 @@ def _read(name: str, seed: int, folder: Path, plan: Mapping[Key, tuple[str, str]
 def _split(name: str) -> tuple[str, str]:
     """Variant and partition of a name such as channel_mlp_dir05."""
     variant, _, partition = name.rpartition("_")
-    return (variant, partition) if variant else (name, ANY)
+    return (variant, partition) if variant and name not in WHOLE else (name, ANY)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for claim in found.claims:
         console.print(f"claim {claim.number} {claim.verdict}: {claim.text}")
     if found.study.gaps:
-        console.print(f"missing: {len(found.study.gaps)} runs have not come to round {found.study.horizon}")
+        console.print(f"missing: {len(found.study.gaps)} of the runs have not come to round {found.study.horizon}")
     console.print(f"report: {out / 'report.html'}")
     return 0
 

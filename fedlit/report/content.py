@@ -173,10 +173,11 @@ def _results(found: Findings) -> Iterable[Block]:
         if counts.max() == 1
         else f"mean ± half of the {LEVEL:.0%} t interval over seeds ({_range(counts)} each)"
     )
-    yield Text(
-        f"{seeds[0].upper()}{seeds[1:]}. **Bold**: better than every other variant at that partition beyond chance "
+    bold = (
+        " **Bold**: better than every other variant at that partition beyond chance "
         f"(paired t-tests, Holm, p ≤ {1 - LEVEL:.2g})."
     )
+    yield Text(f"{seeds[0].upper()}{seeds[1:]}.{bold if counts.max() > 1 else ''}")
     tables = []
     for topic in dict.fromkeys(metric.topic for metric in METRICS):
         metrics = [m for m in METRICS if m.topic == topic and m.key in found.measured]

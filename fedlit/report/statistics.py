@@ -44,7 +44,14 @@ class Metric:
 
 METRICS = (
     Metric("accuracy", "final accuracy", "Accuracy and loss", 1, 3, "global/accuracy after the last round"),
-    Metric("best_accuracy", "best accuracy", "Accuracy and loss", 1, 3, "the highest global/accuracy of any round"),
+    Metric(
+        "best_accuracy",
+        "best accuracy",
+        "Accuracy and loss",
+        1,
+        3,
+        "the highest global/accuracy of any round, which favours unsteady runs",
+    ),
     Metric("loss", "final loss", "Accuracy and loss", -1, 3, "global/loss after the last round"),
     Metric("f1_macro", "macro F1", "Accuracy and loss", 1, 3, "global/f1_macro after the last round"),
     Metric("wobble", "wobble", "Stability", -1, 4, f"spread of accuracy about its straight line, last {LAST} rounds"),

@@ -100,6 +100,11 @@ def test_harm_that_even_data_do_not_remove_contradicts_the_last_claim() -> None:
     assert [claim.verdict for claim in everywhere[2:]] == ["supported", "contradicted"]
 
 
+def test_instability_that_is_less_but_not_gone_is_mitigated() -> None:
+    less = claims(noise=0.0005, spatial_dir01=WORSE, spatial_iid={"wobble": 0.002})
+    assert [claim.verdict for claim in less[2:]] == ["supported", "supported"]
+
+
 def test_one_seed_decides_nothing_and_says_why() -> None:
     for claim in claims(seeds=1, **PAPER):
         assert claim.verdict == "undecided"
@@ -129,6 +134,12 @@ def test_parts_are_corrected_for_their_number() -> None:
     third = claims(**PAPER)[2]
     raw = sorted(part.difference.p_t for part in third.parts)
     assert sorted(part.p for part in third.parts) == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])])
+
+
+def test_a_variant_is_not_compared_with_itself() -> None:
+    measured = made_up(**PAPER)
+    first = judge(measured, study_of(measured), baseline="channel")[0]
+    assert first.parts[0].text == "channel_mlp - channel, mean over dir01, dir05, iid"
 
 
 def test_margins_of_loss_and_wobble_are_shares_of_the_plain_model() -> None:

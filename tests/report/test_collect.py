@@ -30,6 +30,13 @@ def test_without_a_record_names_are_split_at_their_last_underscore_and_plain_com
     assert study.partitions == ("dir01",)
 
 
+def test_a_variant_with_an_underscore_is_not_split_where_no_partition_follows(tmp_path: Path) -> None:
+    for name in ("plain", "channel_mlp"):
+        write_run(tmp_path / name / "version_0", scalars(0.8, 0), None)
+    study = collect(tmp_path)
+    assert (study.variants, study.partitions, study.gaps) == (("plain", "channel_mlp"), ("all",), ())
+
+
 @pytest.mark.parametrize("layout", ["{name}/seed_{seed}", "seed{seed}/{name}/version_0", "{name}/version_{seed}"])
 def test_runs_are_found_in_each_layout(layout: str, tmp_path: Path) -> None:
     for name in ("plain_iid", "spatial_iid"):
@@ -107,7 +114,7 @@ def test_a_partition_of_another_kind_has_no_alpha_and_comes_last(tmp_path: Path)
 
 
 def test_a_folder_without_runs_is_told_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no runs under .*: nothing like NAME/seed_K/metrics.csv is there; make"):
+    with pytest.raises(InputError, match=r"no NAME/seed_K/metrics.csv under .*; make runs with"):
         collect(tmp_path)
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
         collect(tmp_path / "nowhere")

@@ -93,7 +93,7 @@ def test_a_half_finished_study_says_what_is_missing(tmp_path: Path, capsys: pyte
     assert "2 of 6 runs have not come to round 8: 1 begun, 1 not" in text
     assert "| spatial | iid | 1 | 3 |" in text
     assert "(1 of 3)" in text  # the one spatial run that is finished
-    assert "missing: 2 runs have not come to round 8" in capsys.readouterr().out
+    assert "missing: 2 of the runs have not come to round 8" in capsys.readouterr().out
 
 
 def test_a_single_seed_has_neither_intervals_nor_verdicts(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_report_goes_where_it_is_told(tmp_path: Path) -> None:
 def test_a_folder_without_runs_is_one_line_of_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("fedlit: error: no runs under")
+    assert error.startswith("fedlit: error: no NAME/seed_K/metrics.csv under")
     assert error.count("\n") == 1
     assert not (tmp_path / "report").exists()
 
