@@ -1,0 +1,132 @@
+"""``fedlit runs``: what the files of a run say of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fedlit.cli import main
+from fedlit.errors import InputError
+from fedlit.runs.listing import age, list_runs
+from fedlit.runs.state import State, record
+
+HOLD = "import sys, time; from pathlib import Path; from fedlit.runs.state import Claim; c = Claim(Path(sys.argv[1])); "
+HOLD += "print('held', flush=True); time.sleep(60)"
+
+
+def make(run: Path, *accuracies: float, asked: int = 3, state: State | None = None, error: str = "") -> Path:
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints/last.ckpt").touch()
+    (run / "config.yaml").write_text(f"trainer:\n  max_epochs: {asked}\n")
+    lines = [f"{round},{accuracy}" for round, accuracy in enumerate(accuracies, 1)]
+    (run / "metrics.csv").write_text("\n".join(["round,global/accuracy", *lines]) + "\n")
+    if state:
+        record(run, state, asked, error)
+    return run
+
+
+def test_a_run_tells_how_far_and_how_good_it_is(tmp_path: Path) -> None:
+    make(tmp_path / "study/plain_iid/seed_0", 0.2, 0.9, 0.8, state="finished")
+    make(tmp_path / "a/version_0", 0.1)
+    a, plain = list_runs(tmp_path)
+    assert (a.folder.name, a.state, a.done, a.asked) == ("version_0", "interrupted", 1, 3)
+    assert (plain.state, plain.done, max(plain.accuracies), plain.accuracies[-1]) == ("finished", 3, 0.9, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("said", "rounds", "expected"),
+    [
+        (None, 3, "finished"),
+        (None, 2, "interrupted"),
+        ("finished", 2, "finished"),  # it stopped early
+        ("failed", 2, "failed"),
+        ("interrupted", 2, "interrupted"),
+        ("running", 2, "interrupted"),  # nobody holds it: it was killed
+    ],
+)
+def test_the_state_is_what_the_run_last_said_unless_it_was_killed(
+    said: State | None, rounds: int, expected: State, tmp_path: Path
+) -> None:
+    make(tmp_path / "a/version_0", *[0.5] * rounds, state=said)
+    assert list_runs(tmp_path)[0].state == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such lock")
+def test_a_run_is_running_while_its_process_lives_and_interrupted_once_it_is_killed(tmp_path: Path) -> None:
+    run = make(tmp_path / "a/version_0", 0.5, state="running")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        assert list_runs(tmp_path)[0].state == "running"
+        process.kill()
+    assert list_runs(tmp_path)[0].state == "interrupted"
+
+
+def test_the_command_goes_on_with_that_very_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = (
+        "--trainer.max_epochs=1 --trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --name=x "
+        "--federation.clients_per_round=2 --federation.local_epochs=0.1 --version=mine"
+    )
+    assert main(["fit", *tiny.split()]) == 0
+    (run,) = list_runs("logs")
+    assert (run.folder, run.state, run.command) == (Path("logs/x/mine"), "finished", "")
+    record(run.folder, "interrupted", 2)
+    config = run.folder / "config.yaml"
+    config.write_text(config.read_text().replace("max_epochs: 1", "max_epochs: 2"))
+    (run,) = list_runs("logs")
+    assert main(run.command.split()[1:]) == 0
+    (run,) = list_runs("logs")
+    assert (run.folder, run.state, run.done) == (Path("logs/x/mine"), "finished", 2)
+
+
+def test_the_table_is_followed_by_the_commands_a_studys_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        make(tmp_path / f"grid/plain/seed_{seed}", 0.5, state="interrupted")
+    (tmp_path / "grid/study.json").write_text(json.dumps({"command": ["fedlit", "study", "--config", "grid.yaml"]}))
+    alone = make(tmp_path / "b/version_0", 0.25, 0.125, state="failed", error="out of memory")
+    os.utime(alone / "metrics.csv", (0, 0))
+    assert main(["runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["run", "state", "rounds", "best", "last", "age"]
+    assert lines[1].split()[:5] == ["b/version_0", "failed", "2/3", "0.2500", "0.1250"]
+    assert lines[4:] == [
+        "b/version_0 failed: out of memory",
+        "go on with:",
+        f"  fedlit fit --config {alone}/config.yaml --ckpt_path {alone}/checkpoints/last.ckpt",
+        "  fedlit study --config grid.yaml",
+    ]
+
+
+def test_where_there_are_no_runs_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="no runs under"):
+        list_runs(tmp_path)
+    assert main(["runs", str(tmp_path / "none")]) == 2
+    assert "no folder" in capsys.readouterr().err
+
+
+def test_an_age_is_in_the_largest_unit_that_it_fills() -> None:
+    assert [age(seconds) for seconds in (0.5, 59, 60, 7199, 86400 * 3)] == ["0 s", "59 s", "1 min", "1 h", "3 d"]
+    assert age(time.time() - time.time() - 5) == "0 s"  # a clock that was set back
+
+
+def test_a_version_is_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--version", "../x"]) == 2
+    assert "--version must be a folder name" in capsys.readouterr().err
+    run = make(tmp_path / "logs/default/mine")
+    assert main(["fit", "--version", "mine"]) == 2
+    assert "go on with it by --ckpt_path last" in capsys.readouterr().err
+    (run / "checkpoints/last.ckpt").unlink()
+    assert main(["fit", "--version", "mine", "--ckpt_path", "last"]) == 2
+    assert "'last' of a run named 'default'" in capsys.readouterr().err

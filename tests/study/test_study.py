@@ -1,0 +1,287 @@
+"""``fedlit study``: what it runs, what it refuses, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedlit.cli import main
+from fedlit.runs.state import held, record
+from fedlit.study import sweep
+
+BASE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
+AXES = """
+axes:
+  variant:
+    plain: {model.net.attention: null}
+    spatial: {}
+  partition:
+    iid: {data.partition: fedlit.data.Uniform}
+    dir01: {data.partition: fedlit.data.Dirichlet, data.partition.alpha: 0.1}
+"""
+STUDY = f"base: {BASE}\nrounds: 2\nseeds: [0, 1]\n{AXES}"
+NAMES = [f"{variant}_{partition}" for variant in ("plain", "spatial") for partition in ("iid", "dir01")]
+
+#: Stands in for fedlit: says what it was told, and finishes, or fails where the name has "spatial" and FAIL is set.
+STAND_IN = """
+import json, os, sys
+from pathlib import Path
+words = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+folder = Path(words["--logs_dir"], words["--name"], words["--version"])
+print(json.dumps({**words, "threads": os.environ["OMP_NUM_THREADS"], "leftovers": folder.exists()}))
+if os.environ.get("FAIL") and "spatial" in words["--name"]:
+    sys.exit("fedlit: error: nothing works; mend it")
+(folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+(folder / "checkpoints" / "last.ckpt").touch()
+rounds = int(words["--trainer.max_epochs"])
+(folder / "metrics.csv").write_text("round,round/seconds" + "".join(f"\\n{r + 1},30.0" for r in range(rounds)))
+(folder / "run.json").write_text(json.dumps({"state": "finished", "rounds": rounds}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(STUDY)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    monkeypatch.setattr(sweep, "FEDLIT", (sys.executable, str(script)))
+
+
+def study(*words: str) -> int:
+    return main(["study", "--config=grid.yaml", "--jobs=2", *words])
+
+
+def told(name: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The words of each start of a run."""
+    lines = Path(f"logs/grid/{name}/seed_{seed}.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+# --- what is run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_every_combination_is_run_at_every_seed_with_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study() == 0
+    for name in NAMES:
+        for seed in (0, 1):
+            (words,) = told(name, seed)
+            assert words["--config"] == str(BASE)
+            assert (words["--name"], words["--version"], words["--seed_everything"]) == (
+                name,
+                f"seed_{seed}",
+                str(seed),
+            )
+            assert (words["--trainer.max_epochs"], words["threads"]) == ("2", "1")
+            assert words["--federation.engine"] == "fedlit.engines.LoopEngine"
+            assert words.get("--data.partition.alpha") == ("0.1" if "dir01" in name else None)
+            assert words.get("--model.net.attention") == ("null" if "plain" in name else None)
+    done = re.findall(r"seed (\d): finished", capsys.readouterr().out)
+    assert len(done) == 8
+    assert "1" not in done[:3]  # seed by seed; two runs may end in either order
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_failing_run_is_told_the_others_go_on_and_only_it_is_tried_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIL", "1")
+    assert study() == 1
+    assert "4 of 8 runs failed; the same command tries them again" in capsys.readouterr().out
+    monkeypatch.delenv("FAIL")
+    assert study() == 0
+    assert [len(told(name)) for name in NAMES] == [1, 1, 2, 2]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_stopped_before_its_first_checkpoint_begins_again_in_an_empty_folder() -> None:
+    left = Path("logs/grid/plain_iid/seed_0/metrics.csv")
+    left.parent.mkdir(parents=True)
+    left.write_text("round\n1\n")
+    record(left.parent, "running", 2)
+    assert study() == 0
+    (words,) = told("plain_iid")
+    assert not words["leftovers"]
+    assert "--ckpt_path" not in words
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_dry_run_shows_what_is_left_and_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study("--dry_run") == 0
+    shown = capsys.readouterr().out
+    assert not Path("logs").exists()
+    assert "8 runs: 0 done, 0 part-done, 8 to do" in shown
+    assert "the time is measured after the first rounds" in shown
+    assert study() == 0
+    for state, seed in (("part-done", 0), ("to do", 1)):
+        run = Path(f"logs/grid/plain_iid/seed_{seed}")
+        record(run, "interrupted", 2)
+        if state == "to do":
+            (run / "checkpoints/last.ckpt").unlink()
+        else:
+            (run / "metrics.csv").write_text("round,round/seconds\n1,30.0\n")
+    capsys.readouterr()
+    assert study("--dry_run") == 0
+    shown = capsys.readouterr().out
+    assert "8 runs: 6 done, 1 part-done, 1 to do" in shown
+    assert re.search(r"plain_iid +0 +part-done +1/2", shown)
+    assert "about 0:00:45 left, 2 side by side" in shown  # three rounds of 30 s, two at a time
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_runs_that_were_begun_with_other_settings_are_not_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study() == 0
+    Path("grid.yaml").write_text(STUDY.replace("alpha: 0.1", "alpha: 0.2"))
+    assert study() == 2
+    assert "plain_dir01/seed_0 was begun with other settings of data; give" in capsys.readouterr().err
+    assert study("--name=other") == 0
+    Path("grid.yaml").write_text(STUDY.replace("rounds: 2", "rounds: 3"))
+    assert study() == 0
+    assert told("plain_iid")[1]["--ckpt_path"] == "last"
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+# Of each: what to replace in the file, by what, the value and the remedy to be named.
+MISTAKES = {
+    "key": ("seeds:", "seed:", "seed: no such key", "did you mean seeds?"),
+    "no base": (str(BASE), "none.yaml", "none.yaml", "give its path"),
+    "no axes": (AXES, "", "at least one axis, got None", "write axis:"),
+    "empty axis": (AXES, "axes: {variant: {}}", "axes.variant has no values", "leave it out"),
+    "no mapping": ("{}", "3", "axes.variant.spatial must be keys of a config, got 3", "{} changes nothing"),
+    "no folder name": ("spatial", "a/b", "'a/b'", "give it another"),
+    "yes and no": ("spatial", "no", "axes.variant: False", "in quotes"),
+    "twice": ("spatial", "plain", "plain: 2 times in the mapping at line 7", "give each another name"),
+    "joined twice": (
+        AXES,
+        "axes: {a: {x: {}, x_y: {}}, b: {y_z: {}, z: {}}}",
+        "x_y_z: 2 combinations",
+        "name the values",
+    ),
+    "seed twice": ("[0, 1]", "[0, 0]", "0 is there 2 times", "leave one"),
+    "seeds": ("[0, 1]", "3", "got 3", "[0, 1, 2]"),
+    "rounds": ("rounds: 2", "rounds: many", "got many", "leave it out"),
+    "two axes": ("spatial: {}", "spatial: {data.partition: fedlit.data.Uniform}", "data.partition is also", "one axis"),
+    "seed of a run": ("{}", "{seed_everything: 3}", "a study sets seed_everything itself", "use seeds:"),
+    "rounds of a run": ("{}", "{trainer.max_epochs: 3}", "trainer.max_epochs", "leave one of the two out"),
+    "option": ("{}", "{model.net.norms: group}", "spatial_iid: model.net.norms", "did you mean norm?"),
+    "value": ("alpha: 0.1", "alpha: 0", "plain_dir01: alpha must be a finite number > 0", "use fedlit.data.Uniform"),
+    "yaml": ("axes:", "axes: [", "not valid YAML", "correct it there"),
+    "text": (STUDY, "hello", "not a study", "write base:"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "value", "remedy"), MISTAKES.values(), ids=list(MISTAKES))
+def test_a_mistake_is_one_line_before_anything_runs(
+    old: str, new: str, value: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in STUDY
+    Path("grid.yaml").write_text(STUDY.replace(old, new))
+    assert study() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("fedlit: error: grid.yaml: ")
+    assert value in err
+    assert remedy in err
+    assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--config none.yaml", "none.yaml: no such file; give a study file"),
+        ("--config grid.yaml --jobs 0", "--jobs must be at least 1, got 0"),
+        ("--config grid.yaml --job 2", "--job: no such option; did you mean --jobs?"),
+        ("--config grid.yaml --name a/b", "'a/b'"),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", *words.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_help_explains_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["study", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "base: plain_iid.yaml" in shown
+    assert "--dry_run" in shown
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert {"fit", "study", "runs"} <= set(re.findall(r"^ {4}(\w+) ", capsys.readouterr().out, re.MULTILINE))
+
+
+# --- real runs -------------------------------------------------------------------------------------------------------
+
+ROUNDS = 6
+ONE_PARTITION = AXES.replace("    iid: {data.partition: fedlit.data.Uniform}\n", "")
+SMALL = f"base: {BASE}\nrounds: {ROUNDS}\nseeds: [3]\n{ONE_PARTITION}"
+PAIR = ("plain_dir01", "spatial_dir01")
+
+
+def start(logs: str) -> subprocess.Popen[bytes]:
+    words = ["study", "--config", "grid.yaml", "--jobs", "2", "--logs_dir", logs]
+    with Path(f"{logs}.txt").open("ab") as said:
+        return subprocess.Popen([sys.executable, "-m", "fedlit", *words], stdout=said, stderr=said, env=os.environ)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    path = run / "metrics.csv"
+    table = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    return [{key: value for key, value in row.items() if "second" not in key} for row in table]
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_ends_with_the_same_bits_and_shares_its_draws() -> None:
+    Path("grid.yaml").write_text(SMALL)
+    with start("straight") as straight:
+        assert straight.wait(300) == 0, Path("straight.txt").read_text()
+    runs = [Path("killed/grid") / name / "seed_3" for name in PAIR]
+    with start("killed") as process:
+        deadline = time.monotonic() + 200
+        while not any((run / "checkpoints/last.ckpt").is_file() for run in runs):
+            assert process.poll() is None, Path("killed.txt").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(held(run) for run in runs):  # its runs end with it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert any(len(rows(run)) < ROUNDS for run in runs)
+    with start("killed") as process:
+        assert process.wait(300) == 0, Path("killed.txt").read_text()
+    logs = [(run.parent / "seed_3.log").read_text() for run in runs]
+    assert any("resuming after round" in log for log in logs)
+    for run in runs:
+        reference = Path("straight") / run.relative_to("killed")
+        ends = [torch.load(each / "checkpoints/last.ckpt", weights_only=True) for each in (run, reference)]
+        assert [end["global_step"] for end in ends] == [ROUNDS, ROUNDS]
+        for name, weights in ends[1]["state_dict"].items():
+            assert torch.equal(ends[0]["state_dict"][name], weights), name
+        assert rows(run) == rows(reference)
+    # One seed: the same partition, cohorts and stragglers for both variants.
+    hashes = json.loads(Path("killed/grid/study.json").read_text())["hashes"]
+    assert hashes["plain_dir01/seed_3"] == hashes["spatial_dir01/seed_3"]
+    assert (runs[0] / "participation.csv").read_bytes() == (runs[1] / "participation.csv").read_bytes()
+    partitions = [json.loads((run / "partition.json").read_text()) for run in runs]
+    assert partitions[0] == partitions[1]
