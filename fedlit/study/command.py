@@ -234,6 +234,12 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "command": ["fedlit", "study", *words],
         "base": str(plan.base),
         "seeds": plan.seeds,
+        "rounds": max(each.rounds for each in plan.combinations),
+        "axes": {
+            axis: list(dict.fromkeys(each.values[axis] for each in plan.combinations))
+            for axis in plan.combinations[0].values
+        },
+        "runs": [{"name": run.combination.name, "seed": run.seed, "axes": run.combination.values} for run in runs],
         "combinations": {
             each.name: {"rounds": each.rounds, "words": each.words, "config": each.config} for each in plan.combinations
         },

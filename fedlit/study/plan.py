@@ -36,12 +36,14 @@ class Combination:
 
     Args:
         name: Their names, joined by ``_``.
+        values: The value of each axis, by the axis.
         words: The overrides as words for ``fedlit fit``.
         rounds: Of each of its runs.
         config: What model, data and federation come to, every default included.
     """
 
     name: str
+    values: Mapping[str, str]
     words: tuple[str, ...]
     rounds: int
     config: dict[str, Any] = field(compare=False)
@@ -89,8 +91,9 @@ def _plan(path: Path) -> Plan:
     combinations = []
     for names in itertools.product(*axes):
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
+        values = dict(zip(tree["axes"], names, strict=True))
         words = [word for change in changes for key, value in change.items() for word in _words(key, value)]
-        combinations.append(_combination("_".join(names), base, (*first, *words), seeds[0]))
+        combinations.append(_combination("_".join(names), values, base, (*first, *words), seeds[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
             raise InputError(f"{name}: {times} combinations have this name; name the values of an axis otherwise")
@@ -199,7 +202,7 @@ class Rehearsal(FedlitCLI):
         self._dump_config()
 
 
-def _combination(name: str, base: Path, words: tuple[str, ...], seed: int) -> Combination:
+def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[str, ...], seed: int) -> Combination:
     try:
         cli = Rehearsal(["fit", "--config", str(base), *words, "--seed_everything", str(seed)])
     except Exception as error:
@@ -211,4 +214,4 @@ def _combination(name: str, base: Path, words: tuple[str, ...], seed: int) -> Co
     rounds = config["trainer"]["max_epochs"]
     if not _count(rounds, 1):
         raise InputError(f"{name}: a study needs a number of rounds, got {rounds}; give rounds:")
-    return Combination(name, words, rounds, {key: config[key] for key in ("model", "data", "federation")})
+    return Combination(name, values, words, rounds, {key: config[key] for key in ("model", "data", "federation")})
