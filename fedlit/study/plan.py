@@ -43,7 +43,7 @@ class Combination:
     """
 
     name: str
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(compare=False)
     words: tuple[str, ...]
     rounds: int
     config: dict[str, Any] = field(compare=False)

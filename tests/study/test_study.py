@@ -122,6 +122,17 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again_in_an_empty_fold
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_a_report_finds_the_axes_in_the_studys_record() -> None:
+    study()
+    for table in Path("logs/grid").glob("*/seed_*/metrics.csv"):
+        table.write_text("round,global/accuracy,global/loss\n1,0.5,1.0\n2,0.6,0.9\n")
+    assert main(["report", "logs/grid"]) == 0
+    with Path("logs/grid/report/runs.csv").open(newline="") as file:
+        found = {(row["variant"], row["partition"], row["seed"]) for row in csv.DictReader(file)}
+    assert found == {(v, p, s) for v in ("plain", "spatial") for p in ("iid", "dir01") for s in ("0", "1")}
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_a_dry_run_shows_what_is_left_and_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert study("--dry_run") == 0
     shown = capsys.readouterr().out
