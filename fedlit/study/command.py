@@ -13,6 +13,11 @@ The study file, of which NAME.yaml begins the runs LOGS_DIR/NAME/COMBINATION/see
       iid: {data.partition: fedlit.data.Uniform}
       dir05: {data.partition: fedlit.data.Dirichlet, data.partition.alpha: 0.5}
 
+To choose settings, for example a learning rate and mu, without a look at the test set:
+
+  set: {data.validation_clients: 10}    changed in all runs: 10 clients never train, each round is validated on them
+  select: global/accuracy               the best mean over seeds of the last five rounds; of a loss the least
+
 Given again, the same command leaves finished runs alone, goes on with stopped ones after their last checkpoint, however
 they were stopped, and tries failed ones again.
 """
@@ -47,6 +52,8 @@ from fedlit.study.sweep import run_all
 
 STUDY = "study.json"
 SECONDS = "round/seconds"
+#: Last rounds of a run that a combination is chosen by.
+SELECT_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -108,13 +115,17 @@ class StudyRun:
             return "done"
         return "part-done" if self.begun else "to do"
 
-    def round_seconds(self) -> list[float]:
-        """How long each of its rounds took, as far as it has come."""
+    def table(self) -> list[dict[str, str]]:
+        """The scalars of its rounds, as far as it has come."""
         try:
             with (self.folder / METRICS).open(newline="") as file:
-                return [float(row.get(SECONDS) or "nan") for row in csv.DictReader(file)]
+                return list(csv.DictReader(file))
         except FileNotFoundError:
             return []
+
+    def round_seconds(self) -> list[float]:
+        """How long each of its rounds took."""
+        return [float(row.get(SECONDS) or "nan") for row in self.table()]
 
     def clear(self) -> None:
         """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.
@@ -204,8 +215,39 @@ def main(words: Sequence[str]) -> int:
         claim.release()
     if failed:
         console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
+    elif plan.select:
+        _select(plan, runs, folder, console)
     console.print(f"look at it: tensorboard --logdir {shlex.quote(str(folder))}")
     return 1 if failed else 0
+
+
+def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Console) -> None:
+    """Rank the combinations by the metric, write ``selection.csv`` and say how to train the best on all clients.
+
+    Raises:
+        InputError: When the runs have no such metric.
+    """
+    assert plan.select is not None
+    values = {run: [float(row.get(plan.select) or "nan") for row in run.table()[-SELECT_ROUNDS:]] for run in runs}
+    scores = {
+        each: [sum(v) / len(v) for run, v in values.items() if run.combination == each] for each in plan.combinations
+    }
+    if any(score != score for of_seeds in scores.values() for score in of_seeds):
+        raise InputError(f"select: the runs have no {plan.select} in each round; take a column of their metrics.csv")
+    sign = 1 if plan.select.endswith("loss") else -1
+    ranked = sorted(scores, key=lambda each: sign * sum(scores[each]) / len(scores[each]))
+    table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
+    rows = [[each.name, *scores[each], sum(scores[each]) / len(scores[each])] for each in ranked]
+    for name, *numbers in rows:
+        table.add_row(str(name), *(f"{number:.4f}" for number in numbers))
+    console.print(table)
+    with (folder / "selection.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["combination", *(f"seed_{seed}" for seed in plan.seeds), "mean"], *rows])
+    words = list(ranked[0].words)
+    if plan.common:
+        at = words.index(plan.common[0])
+        del words[at : at + len(plan.common)]
+    console.print(f"train the best on all clients: {shlex.join(['fedlit', 'fit', '--config', str(plan.base), *words])}")
 
 
 def _recorded(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fedlit.errors import InputError
 from fedlit.messages import mistake, one_line
 from fedlit.runs.folder import folder_name
 
-KEYS = ("base", "axes", "seeds", "rounds")
+KEYS = ("base", "axes", "seeds", "rounds", "set", "select")
 #: Keys of a config that a study sets itself, and what to use in their place.
 OURS = {
     "seed_everything": "seeds:",
@@ -51,11 +51,21 @@ class Combination:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study: ``combinations`` of changes to the config ``base``, each run at all ``seeds``."""
+    """A study: ``combinations`` of changes to the config ``base``, each run at all ``seeds``.
+
+    Args:
+        base: The config.
+        seeds: The seeds.
+        combinations: What is changed.
+        common: What is changed in all of them, as words for ``fedlit fit``; it is in their words too.
+        select: The metric that the best combination is chosen by, or None.
+    """
 
     base: Path
     seeds: tuple[int, ...]
     combinations: tuple[Combination, ...]
+    common: tuple[str, ...] = ()
+    select: str | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -85,6 +95,10 @@ def _plan(path: Path) -> Plan:
     if rounds is not None and not _count(rounds, 1):
         raise InputError(f"rounds must be a whole number from 1 up, got {rounds}; leave it out to take the base's")
     axes = _axes(tree.get("axes"))
+    select = tree.get("select")
+    if select is not None and not isinstance(select, str):
+        raise InputError(f"select must be a metric of the rounds, got {select}; for example global/accuracy")
+    common = _common(tree.get("set"), axes)
     first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
     if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
         raise InputError("trainer.max_epochs: rounds sets it for all runs; leave one of the two out")
@@ -93,11 +107,37 @@ def _plan(path: Path) -> Plan:
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
         values = dict(zip(tree["axes"], names, strict=True))
         words = [word for change in changes for key, value in change.items() for word in _words(key, value)]
-        combinations.append(_combination("_".join(names), values, base, (*first, *words), seeds[0]))
+        combinations.append(_combination("_".join(names), values, base, (*first, *common, *words), seeds[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
             raise InputError(f"{name}: {times} combinations have this name; name the values of an axis otherwise")
-    return Plan(base, seeds, tuple(combinations))
+    if select is not None:
+        for each in combinations:
+            _unseen_test_set(select, each)
+    return Plan(base, seeds, tuple(combinations), common, select)
+
+
+def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...]:
+    """What ``set`` changes in all runs, as words."""
+    if not isinstance(given, dict | None):
+        raise InputError(f"set must be keys of a config, got {given}; for example {{data.validation_clients: 10}}")
+    flat = _flat(given or {})
+    for key in flat:
+        if (ours := key.split(".")[0]) in OURS:
+            raise InputError(f"set: a study sets {ours} itself; use {OURS[ours]}")
+        if any(key in changes for values in axes for changes in values.values()):
+            raise InputError(f"set: {key} is also changed by an axis; leave one of the two out")
+    return tuple(word for key, value in flat.items() for word in _words(key, value))
+
+
+def _unseen_test_set(select: str, combination: Combination) -> None:
+    """Refuse to choose by what the test set says."""
+    data = combination.config["data"].get("init_args", {})
+    if select.startswith("global/") and not data.get("validation_clients"):
+        raise InputError(
+            f"select: {select} would choose by the test set; set {{data.validation_clients: 10}}, or select "
+            "clients/own_accuracy_mean and set {data.client_holdout: 0.2}"
+        )
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

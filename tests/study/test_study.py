@@ -132,6 +132,36 @@ def test_a_report_finds_the_axes_in_the_studys_record() -> None:
     assert found == {(v, p, s) for v in ("plain", "spatial") for p in ("iid", "dir01") for s in ("0", "1")}
 
 
+SELECTION = STUDY + "set: {data.validation_clients: 5}\nselect: global/accuracy\n"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_best_combination_is_chosen_by_its_mean_over_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("grid.yaml").write_text(SELECTION)
+    assert study() == 2  # the stand-in logs no accuracy
+    assert "select: the runs have no global/accuracy in each round" in capsys.readouterr().err
+    best = "spatial_iid"
+    for table in Path("logs/grid").glob("*/seed_*/metrics.csv"):
+        first, last = (0.9, 0.1) if table.parent.name == "seed_0" else (0.0, 0.1)
+        gain = 0.05 if table.parts[-3] == best else 0.0
+        table.write_text(f"round,global/accuracy\n1,{first + gain}\n2,{last + gain}\n")
+    assert study() == 0
+    said = capsys.readouterr().out
+    assert f"{BASE} --trainer.max_epochs 2 --data.partition fedlit.data.Uniform" in said.splitlines()[-2]
+    assert "validation_clients" not in said
+    with Path("logs/grid/selection.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[0]["combination"], len(rows)) == (best, 4)
+    # Seed 0: mean of 0.95 and 0.15; seed 1: of 0.05 and 0.15.
+    assert [float(rows[0][key]) for key in ("seed_0", "seed_1", "mean")] == pytest.approx([0.55, 0.1, 0.325])
+
+
+def test_nothing_is_chosen_by_the_test_set(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("grid.yaml").write_text(STUDY + "select: global/accuracy\n")
+    assert study() == 2
+    assert "would choose by the test set; set {data.validation_clients: 10}" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_a_dry_run_shows_what_is_left_and_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert study("--dry_run") == 0
