@@ -149,7 +149,7 @@ def _curves(
         return None
     low = min(float(np.nanmin(line.low)) for line in lines)
     high = max(float(np.nanmax(line.high)) for line in lines)
-    log = low > 0 and high / low > 20
+    log = low > 0 and high / low > 20 and "accuracy" not in column  # a share is read on a plain axis
     pad = 0.04 * (high - low) or 0.01
     limits = (low / 1.1, high * 1.1) if log else (low - pad, high + pad)
     panels = tuple(
