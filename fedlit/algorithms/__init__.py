@@ -7,6 +7,18 @@ from fedlit.algorithms.attentive import AttentiveAggregation
 from fedlit.algorithms.feddyn import FedDyn
 from fedlit.algorithms.fednova import FedNova
 from fedlit.algorithms.personal import BatchNormPolicy, KeepLocal
+from fedlit.algorithms.robust import ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms.scaffold import Scaffold
 
-__all__ = ["AttentiveAggregation", "BatchNormPolicy", "FedDyn", "FedNova", "KeepLocal", "Scaffold"]
+__all__ = [
+    "AttentiveAggregation",
+    "BatchNormPolicy",
+    "ClippedMean",
+    "CoordinateMedian",
+    "FedDyn",
+    "FedNova",
+    "KeepLocal",
+    "Krum",
+    "Scaffold",
+    "TrimmedMean",
+]

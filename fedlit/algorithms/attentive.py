@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from fedlit.algorithms.collected import Collected
 from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.algorithm import Algorithm
-from fedlit.federated.ranks import many_ranks
+from fedlit.federated.ranks import gathered
 from fedlit.federated.records import Broadcast, ClientUpdate, Weights
 from fedlit.federated.state import Layout
-
-T = TypeVar("T")
 
 
 class AttentiveAggregation(Algorithm):
@@ -46,10 +44,10 @@ class AttentiveAggregation(Algorithm):
         self._temperature = temperature
 
     def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return _Collected(sent.weights)
+        return Collected(sent.weights)
 
     def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        assert isinstance(updates, _Collected)
+        assert isinstance(updates, Collected)
         mean, size = updates.mean(), layout.num_trainable
         start = sent.weights.floats[:size]
         average = mean.floats[:size] - start
@@ -74,27 +72,6 @@ def attention(scores: dict[int, Tensor], weights: dict[int, float], temperature:
     clients = sorted(scores)
     logits = torch.stack([scores[k] / temperature + math.log(weights[k]) for k in clients])  # (K, L)
     return dict(zip(clients, logits.softmax(0), strict=True))
-
-
-def gathered(mine: dict[int, T]) -> dict[int, T]:
-    """What all ranks have for their clients."""
-    if not many_ranks():
-        return mine
-    parts: list[dict[int, T]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, mine)
-    return {client: value for part in parts for client, value in part.items()}
-
-
-class _Collected(WeightedMean):
-    """Averages plainly, and keeps this rank's updates."""
-
-    def __init__(self, start: Weights) -> None:
-        super().__init__(start)
-        self.updates: list[ClientUpdate] = []
-
-    def add(self, update: ClientUpdate) -> None:
-        super().add(update)
-        self.updates.append(update)
 
 
 def distances(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tensor:

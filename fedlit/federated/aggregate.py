@@ -36,6 +36,11 @@ class WeightedMean:
         self._totals = {"weight": 0.0, "count": 0.0}
 
     @property
+    def device(self) -> torch.device:
+        """Where sums are made: that of the states, or the CPU where theirs has no float64."""
+        return self._high.device
+
+    @property
     def weight(self) -> float:
         """Sum of the weights."""
         return self._totals["weight"]

@@ -1,0 +1,48 @@
+"""Updates that are kept until all have come, for averages that need to see them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fedlit.federated.aggregate import WeightedMean
+from fedlit.federated.ranks import gathered, many_ranks
+from fedlit.federated.records import ClientUpdate, Weights
+
+#: Scalars of every client that are looked at together.
+CHUNK = 32_768
+
+
+class Collected(WeightedMean):
+    """Averages plainly, and keeps this rank's updates."""
+
+    def __init__(self, start: Weights) -> None:
+        super().__init__(start)
+        self.updates: list[ClientUpdate] = []
+
+    def add(self, update: ClientUpdate) -> None:
+        super().add(update)
+        self.updates.append(update)
+
+    def columns(self, size: int) -> Iterator[Tensor]:
+        """The first ``size`` scalars of all clients of all ranks in the order of the clients, (K, up to CHUNK) each.
+
+        Only a chunk of the other ranks' updates is held at a time. Every rank has to take all of them.
+        """
+        clients = [update.task.client for update in self.updates]
+        held = gathered({dist.get_rank() if many_ranks() else 0: clients})
+        order = torch.tensor([client for rank in sorted(held) for client in held[rank]]).argsort()
+        most = max(len(clients) for clients in held.values())
+        for start in range(0, size, CHUNK):
+            stop = min(start + CHUNK, size)
+            mine = torch.zeros(most, stop - start, dtype=self._like.floats.dtype, device=self.device)
+            for row, update in zip(mine, self.updates, strict=False):
+                row.copy_(update.weights.floats[start:stop])
+            parts = [mine]
+            if many_ranks():
+                parts = [torch.empty_like(mine) for _ in held]
+                dist.all_gather(parts, mine)
+            yield torch.cat([parts[rank][: len(held[rank])] for rank in sorted(held)])[order.to(mine.device)]

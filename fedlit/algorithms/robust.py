@@ -1,0 +1,186 @@
+"""Robust aggregation: averages of the server that stand some clients whose updates are wrong, by accident or design.
+
+A weighted mean follows a single client anywhere. These do not, as long as those that are wrong are a minority. They
+guard the trainable parameters; buffers and frozen parameters are averaged plainly. The updates of a rank's share of the
+cohort are held in memory until all have come.
+"""
+
+from __future__ import annotations
+
+import statistics
+from abc import abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from fedlit.algorithms.collected import Collected
+from fedlit.errors import InputError
+from fedlit.federated.aggregate import WeightedMean
+from fedlit.federated.algorithm import Algorithm
+from fedlit.federated.ranks import gathered
+from fedlit.federated.records import Broadcast, Weights
+from fedlit.federated.state import Layout
+
+
+class RobustAverage(Algorithm):
+    """Puts another average in the place of the weighted mean, for the trainable parameters."""
+
+    @abstractmethod
+    def average(self, updates: Collected, start: Tensor) -> Tensor:
+        """The average of the clients' parameters, (T,), from all updates and w_t, (T,); the same on every rank."""
+
+    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
+        return Collected(sent.weights)
+
+    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
+        assert isinstance(updates, Collected)
+        mean, size = updates.mean(), layout.num_trainable
+        average = self.average(updates, sent.weights.floats[:size]).to(mean.floats)
+        return Weights(torch.cat([average, mean.floats[size:]]), mean.counts)
+
+
+class CoordinateMedian(RobustAverage):
+    """The median over clients of each parameter by itself (Yin et al. 2018, arXiv:1803.01498, Definition 1).
+
+    Stands fewer than half of the cohort being wrong. Clients count alike, whatever their size.
+    """
+
+    def average(self, updates: Collected, start: Tensor) -> Tensor:
+        return torch.cat([median(chunk) for chunk in updates.columns(len(start))])
+
+
+class TrimmedMean(RobustAverage):
+    """The mean of what is left of each parameter without its extremes (Yin et al. 2018, Definition 2).
+
+    Of K clients, floor(fraction K) are left out at either end, and as many wrong ones are stood: none if that is 0.
+    Clients count alike, whatever their size.
+
+    Args:
+        fraction: What is left out at either end, at least 0 and less than 0.5; 0 is the unweighted mean.
+    """
+
+    def __init__(self, fraction: float = 0.1) -> None:
+        if not 0 <= fraction < 0.5:
+            raise InputError(
+                f"fraction must be at least 0 and less than 0.5, got {fraction}; 0.1 leaves out a tenth at either end, "
+                "and fedlit.algorithms.CoordinateMedian is the limit"
+            )
+        self._fraction = fraction
+
+    def average(self, updates: Collected, start: Tensor) -> Tensor:
+        return torch.cat([trimmed(chunk, int(self._fraction * len(chunk))) for chunk in updates.columns(len(start))])
+
+
+class ClippedMean(RobustAverage):
+    """The weighted mean of updates w_k - w_t that are scaled down to a norm where they are longer.
+
+    A wrong client then moves the average by no more than its share of the norm: it is dampened, not left out.
+
+    Args:
+        norm: The greatest norm of an update, more than 0; none takes the median norm of each round's cohort.
+    """
+
+    def __init__(self, norm: float | None = None) -> None:
+        if norm is not None and not norm > 0:
+            raise InputError(f"norm must be > 0, got {norm}; leave it out for the median norm of the cohort")
+        self._norm = norm
+
+    def average(self, updates: Collected, start: Tensor) -> Tensor:
+        start = start.to(updates.device)
+        states = [(update.task, update.weights.floats[: len(start)].to(start)) for update in updates.updates]
+        limit = self._norm
+        if limit is None:
+            norms = gathered({task.client: norm_of(state, start) for task, state in states})
+            limit = statistics.median(norms.values())
+        no_counts = torch.zeros(0, dtype=torch.int64, device=start.device)
+        total = WeightedMean(Weights(start, no_counts))
+        for task, state in states:
+            total.add_state(Weights(clipped(state, start, limit), no_counts), task.weight)
+        total.reduce()
+        return total.mean().floats
+
+
+class Krum(RobustAverage):
+    """The client that is nearest to its neighbours (Blanchard et al. 2017, arXiv:1703.02757, Section 4).
+
+    Client k's score is the sum of ||w_k - w_j||^2 over the K - f - 2 other clients j nearest to it; the lowest wins.
+    Multi-Krum is the mean of the ``multi`` clients of the lowest scores. Clients count alike, whatever their size.
+
+    Args:
+        attackers: How many clients f of a cohort may be wrong; K has to be at least 2 f + 3.
+        multi: How many clients are averaged, from 1 (Krum) to K - f - 2, which is as many as are sure to be guarded.
+    """
+
+    def __init__(self, attackers: int, multi: int = 1) -> None:
+        if attackers < 0:
+            raise InputError(f"attackers must be at least 0, got {attackers}; 1 stands one wrong client in a cohort")
+        if multi < 1:
+            raise InputError(f"multi must be at least 1, got {multi}; 1 is Krum, more is Multi-Krum")
+        self._attackers, self._multi = attackers, multi
+
+    def average(self, updates: Collected, start: Tensor) -> Tensor:
+        self._check(int(updates.count))
+        clients = sorted(gathered({update.task.client: None for update in updates.updates}))
+        scores = krum_scores(squared_distances(updates.columns(len(start))), self._attackers)
+        chosen = {clients[k] for k in scores.argsort(stable=True)[: self._multi].tolist()}
+        no_counts = torch.zeros(0, dtype=torch.int64, device=start.device)
+        total = WeightedMean(Weights(start, no_counts))
+        for update in updates.updates:
+            if update.task.client in chosen:
+                total.add_state(Weights(update.weights.floats[: len(start)], no_counts), 1.0)
+        total.reduce()
+        return total.mean().floats
+
+    def _check(self, clients: int) -> None:
+        f = self._attackers
+        if clients < 2 * f + 3:
+            raise InputError(
+                f"Krum with {f} attackers needs the updates of at least {2 * f + 3} clients a round, got {clients}; "
+                "raise federation.clients_per_round or lower attackers"
+            )
+        if self._multi > clients - f - 2:
+            raise InputError(
+                f"multi must be at most {clients - f - 2} with {clients} clients and {f} attackers, got {self._multi}; "
+                "lower it or raise federation.clients_per_round"
+            )
+
+
+def median(x: Tensor) -> Tensor:
+    """The median over rows, (K, C) to (C,) in float64; of an even number the mean of the two in the middle."""
+    return trimmed(x, (len(x) - 1) // 2)
+
+
+def trimmed(x: Tensor, cut: int) -> Tensor:
+    """The mean over rows without the ``cut`` smallest and largest of each column, (K, C) to (C,) in float64."""
+    return x.sort(0).values[cut : len(x) - cut].mean(0, dtype=torch.float64)
+
+
+def norm_of(state: Tensor, start: Tensor) -> float:
+    """||state - start||, of two (T,)."""
+    return float((state.double() - start.double()).norm())
+
+
+def clipped(state: Tensor, start: Tensor, limit: float) -> Tensor:
+    """The point nearest to ``state`` that is no farther than ``limit`` from ``start``, (T,) all."""
+    norm = norm_of(state, start)
+    if norm <= limit:
+        return state
+    return start.double().lerp(state.double(), limit / norm)
+
+
+def squared_distances(chunks: Iterable[Tensor]) -> Tensor:
+    """||x_j - x_k||^2 of all pairs of rows, (K, K) in float64, from the columns of x in chunks (K, C)."""
+    exact = "donot_use_mm_for_euclid_dist"
+    parts = (torch.cdist(chunk.double(), chunk.double(), compute_mode=exact).square() for chunk in chunks)
+    total = next(iter(parts))
+    for part in parts:
+        total += part
+    return total
+
+
+def krum_scores(distances: Tensor, attackers: int) -> Tensor:
+    """Sum of the K - f - 2 smallest squared distances of each client to others, (K, K) to (K,) on the CPU."""
+    count = len(distances)
+    others = distances.cpu().clone().fill_diagonal_(torch.inf)
+    return others.sort(1).values[:, : count - attackers - 2].sum(1)
