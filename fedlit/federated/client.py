@@ -115,7 +115,7 @@ class ClientModule(LightningModule):
         """The update to send back, with the fit's mean task loss, its accuracy and the proximal term at its end."""
         if self.store is not None:
             kept = self.algorithm.end(self, task, self._kept)
-            if kept is not None:
+            if kept is not None and kept.isfinite().all():  # else a diverged fit would spoil all that follow
                 self.store.write(task.client, task.round, kept)
         metrics = {
             "loss": float(torch.stack(self._losses).double().mean()),

@@ -55,6 +55,8 @@ class FederatedLoop(Callback):
             (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
             ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
+        max_rejected: Share of a round's updates, 0 to 1, that may be left out because they are not finite numbers;
+            with more the run stops. 1 never stops.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class FederatedLoop(Callback):
         diagnostics: Diagnostics | None = None,
         engine: Engine | None = None,
         tune_allocator: bool = True,
+        max_rejected: float = 0.5,
     ) -> None:
         if clients_per_round < 1:
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}")
@@ -86,6 +89,9 @@ class FederatedLoop(Callback):
         self.seed = seed
         self.stragglers = stragglers or NoStragglers()
         self.algorithm = algorithm or Algorithm()
+        if not 0 <= max_rejected <= 1:
+            raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 goes on whatever is rejected")
+        self.max_rejected = max_rejected
         self.diagnostics = diagnostics
         self.store: ClientStore | None = None
         self.engine = engine

@@ -21,6 +21,7 @@ from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.records import Broadcast, ClientTask, Weights
+from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
 
 MU_RULE = "rule for mu"
@@ -87,22 +88,26 @@ class FederatedModule(LightningModule):
         sent = self.broadcast(global_model)
         updates = loop.algorithm.aggregation(sent, self.layout)
         meter = RoundMeter(global_model, self.layout, loop.blocks())
+        screen = Screen(loop.max_rejected)
 
         loop.client.receive(sent)
         with torch.enable_grad():
             measured = loop.measured(self.current_epoch)
             for update in loop.running.run(loop.client, cohort, self.trainer):
-                updates.add(update)
-                meter.add(update)
+                if screen.passes(update):
+                    updates.add(update)
+                    meter.add(update)
                 for listener in loop.on_update:
                     listener(update)
-        updates.reduce()
-        meter.reduce()
+        for part in (updates, meter, screen):
+            part.reduce()
+        screen.check(self.current_epoch)
 
         target = loop.algorithm.conclude(sent, self.layout, updates) if updates.weight else None
         self.server_step(target)
         summary = meter.summary(target or global_model, time.perf_counter() - started)
-        self.round_metrics = {**summary, **measured, **loop.work, "federation/mu": self.mu.value}
+        counted = {**loop.work, "round/rejected": float(len(screen.rejected))}
+        self.round_metrics = {**summary, **measured, **counted, "federation/mu": self.mu.value}
         self.mu.update(self.round_metrics)
 
     def broadcast(self, global_model: Weights) -> Broadcast:
@@ -119,7 +124,9 @@ class FederatedModule(LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)  # there is one: configure_optimizers
         if target is None:
-            rank_zero_warn(f"every client of round {self.current_epoch + 1} was dropped: the model stays as it was")
+            rank_zero_warn(
+                f"every client of round {self.current_epoch + 1} was dropped or rejected: the model stays as it was"
+            )
             optimizer.step()
             return
         targets = self.layout.split(target.floats)
