@@ -77,17 +77,30 @@ def test_two_ranks_end_with_the_bits_of_one_process(tmp_path: Path, clients: int
     [
         "--federation.algorithm fedlit.algorithms.Scaffold --data.batch_size 1000 --model.net.norm group",
         "--federation.algorithm fedlit.algorithms.AttentiveAggregation --federation.algorithm.by similarity",
+        "--federation.algorithm fedlit.algorithms.CoordinateMedian --federation.clients_per_round 5",
+        "--federation.algorithm fedlit.algorithms.Krum --federation.algorithm.attackers 2 "
+        "--federation.algorithm.multi 3",
+        "--federation.algorithm fedlit.algorithms.ClippedMean",
         "--federation.algorithm fedlit.algorithms.BatchNormPolicy --data.client_holdout 0.2 "
         "--federation.diagnostics fedlit.federated.Diagnostics --federation.diagnostics.every 1",
     ],
 )
-def test_two_ranks_share_what_an_algorithm_remembers(tmp_path: Path, algorithm: str):
+def test_two_ranks_share_what_an_algorithm_sees_and_remembers(tmp_path: Path, algorithm: str):
     one, two = tmp_path / "one", tmp_path / "two"
     for logs in (one, two):
         logs.mkdir()
     finish(start(one, *algorithm.split()))
     finish(start(two, *algorithm.split(), "--trainer.devices", "2", "--trainer.strategy", "ddp"))
     assert_same(one, two)
+
+
+def test_two_ranks_stop_alike_when_too_many_clients_diverge(tmp_path: Path):
+    diverging = ("--model.client_optimizer", "SGD", "--model.client_optimizer.lr", "1e38")
+    process = start(tmp_path, *diverging, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "10 of 10 updates of round 1 are not finite" in err
+    assert "Traceback" not in err
 
 
 def test_two_machines_end_with_the_bits_of_one_process(tmp_path: Path):
