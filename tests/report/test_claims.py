@@ -153,3 +153,10 @@ def test_the_rules_are_those_of_the_docstring() -> None:
     text = " ".join(rules())
     assert "supported" in text
     assert all(f"**{kind}**" in text for kind in ("lower", "higher", "unchanged", "not lower", "not higher"))
+
+
+def test_a_spatial_baseline_settles_no_claim() -> None:
+    measured = made_up(**PAPER)
+    found = judge(measured, study_of(measured), baseline="spatial")
+    assert {claim.verdict for claim in found} == {"undecided"}
+    assert all("spatial, the baseline, has attention itself" in claim.reason for claim in found)
