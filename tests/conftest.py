@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,15 @@ def real_data() -> Path:
 def _few_threads() -> None:
     """Small tensors are slower on many threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _talkative_again() -> Iterator[None]:
+    """The command silences loggers for its process; the next test is to hear them."""
+    loggers = [
+        logging.getLogger(f"lightning.{name}") for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed")
+    ]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
