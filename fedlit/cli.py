@@ -1,5 +1,4 @@
-"""The command line: ``fit``, ``validate``, ``test`` and ``predict`` for one run, ``study``,
-``report`` and ``runs`` for many."""
+"""The command line: ``fit``, ``validate``, ``test``, ``predict`` a run; ``study``, ``report``, ``runs`` for many."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ from fedlit.runs.state import Claim
 Precision = _PRECISION_INPUT | Literal["auto"]
 
 
-#: Commands that are no method of a Trainer's, and the modules whose ``parser`` and ``main`` they are.
+#: Commands that are no method of a Trainer's, the modules whose ``main`` they are, and what they do.
 OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),

@@ -140,8 +140,7 @@ class FederatedData(LightningDataModule, ABC):
         apart = np.zeros(whole.num_clients, dtype=bool)
         draw = rng(self.seed, "validation clients")
         apart[draw.choice(whole.num_clients, self.validation_clients, replace=False)] = True
-        chosen = np.empty(len(examples), dtype=bool)
-        chosen[whole.order] = np.repeat(apart, whole.sizes)
+        chosen = apart[whole.owners]
         self.validation, self.train = examples.take(np.flatnonzero(chosen)), examples.take(np.flatnonzero(~chosen))
         self.partition = whole.restricted(~chosen).without(apart)
         self.num_clients = self.partition.num_clients
@@ -149,9 +148,7 @@ class FederatedData(LightningDataModule, ABC):
     def _hold_out_own(self) -> None:
         """Take a part of each client's examples out of the training set."""
         whole, examples = self.partition, self.train
-        owners = np.empty(len(examples), dtype=np.int64)
-        owners[whole.order] = np.repeat(np.arange(whole.num_clients), whole.sizes)
-        chosen = held_out(owners, self.client_holdout, rng(self.seed, "client holdout"))
+        chosen = held_out(whole.owners, self.client_holdout, rng(self.seed, "client holdout"))
         self._own = examples.take(np.flatnonzero(chosen)), whole.restricted(chosen)
         self.train, self.partition = examples.take(np.flatnonzero(~chosen)), whole.restricted(~chosen)
 

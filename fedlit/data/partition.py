@@ -65,6 +65,13 @@ class Partition:
         """Number of samples of each client, shape (K,)."""
         return np.diff(self.offsets)
 
+    @property
+    def owners(self) -> IntArray:
+        """The client of each sample, shape (N,)."""
+        owners = np.empty(len(self.order), dtype=np.int64)
+        owners[self.order] = np.repeat(np.arange(self.num_clients), self.sizes)
+        return owners
+
     def client(self, k: int) -> IntArray:
         """The sample indices of client ``k``, a view of shape (n_k,)."""
         if not 0 <= k < self.num_clients:

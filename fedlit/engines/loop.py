@@ -64,8 +64,7 @@ class LoopEngine(Engine):
             scaler = GradScaler(device.type, enabled=trainer.precision == "16-mixed")
             batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
             for step, batch in enumerate(islice(passes(batches), task.steps)):
-                for parameter in client.parameters_:
-                    parameter.grad = None  # what zero_grad does, without its profiling: a tenth of a tiny step
+                optimizer.zero_grad()
                 with precision.forward_context():
                     loss = client.training_step(precision.convert_input(batch), step)
                 scaler.scale(loss).backward()

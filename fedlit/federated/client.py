@@ -100,8 +100,7 @@ class ClientModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Add the gradient of the proximal term, in full precision and after any gradient scaler has unscaled."""
-        for mu, (moved, fixed) in self._pulls.items():
-            add_proximal_gradient(moved, fixed, mu)
+        self._add_pulls()
         if self.correction is not None:
             views = self.layout.split_trainable(self.correction)
             for parameter, view in zip(self.parameters_, views, strict=True):
@@ -147,10 +146,13 @@ class ClientModule(LightningModule):
             measured["gamma"] = self._gamma(data.client_eval_batches(task.client))
         return measured
 
-    def _gamma(self, batches: Batches) -> float:
-        full_gradient(self.net, self.loss, batches)
+    def _add_pulls(self) -> None:
         for mu, pull in self._pulls.items():
             add_proximal_gradient(*pull, mu)
+
+    def _gamma(self, batches: Batches) -> float:
+        full_gradient(self.net, self.loss, batches)
+        self._add_pulls()
         after = norm_of_gradient(self.parameters_)
         self.load()
         full_gradient(self.net, self.loss, batches)

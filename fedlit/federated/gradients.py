@@ -15,7 +15,7 @@ from fedlit.data.examples import Batches
 @torch.no_grad()
 def accuracy(net: nn.Module, batches: Batches) -> float:
     """Share of the examples that a network classifies right, in evaluation mode."""
-    with _evaluating(net):
+    with evaluating(net):
         hits = sum((net(inputs).argmax(-1) == targets).sum() for inputs, targets in batches)
     return float(hits) / batches.num_examples
 
@@ -35,7 +35,7 @@ def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batc
     """
     net.zero_grad()
     total = 0.0
-    with _evaluating(net), torch.enable_grad():
+    with evaluating(net), torch.enable_grad():
         for inputs, targets in batches:
             part = loss(net(inputs), targets) * (len(targets) / batches.num_examples)
             part.backward()
@@ -50,7 +50,8 @@ def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, and the mode that was afterwards."""
     was_training = net.training
     net.eval()
     try:

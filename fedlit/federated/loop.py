@@ -181,7 +181,8 @@ class FederatedLoop(Callback):
         """
         assert self.seed is not None
         draw = self.sampling.draw(data.partition, self.clients_per_round, self.seed, round)
-        sizes = data.partition.sizes[draw.clients]
+        offsets = data.partition.offsets
+        sizes = offsets[draw.clients + 1] - offsets[draw.clients]  # of the cohort alone: (K,), whatever the population
         work = self.stragglers.work(draw.clients, self.local_epochs, self.seed, round)
         weights = draw.times * (sizes if self.averaging == "size" else 1)
         diagnose = self.diagnostics is not None and self.diagnostics.gamma and self.diagnostics.due(round)

@@ -15,10 +15,8 @@ import pandas as pd
 import yaml
 
 from fedlit.errors import InputError
-from fedlit.runs.folder import METRICS
+from fedlit.runs.folder import CONFIG, METRICS, STUDY
 
-STUDY = "study.json"
-CONFIG = "config.yaml"
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
 #: Names of attention that have an underscore themselves.

@@ -13,6 +13,7 @@ from fedlit.errors import InputError
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
+STUDY = "study.json"  # in the folder of a study: what it is made of
 
 
 def folder_name(name: str, what: str) -> str:

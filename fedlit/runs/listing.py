@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shlex
 import time
@@ -18,11 +17,11 @@ from rich.table import Table
 from fedlit.cli import Parser
 from fedlit.errors import InputError
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STUDY
+from fedlit.runs.read import rows_of
 from fedlit.runs.state import STATE, State, held, recorded
 
 COLOURS: dict[State, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
-STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def list_runs(logs: str | Path) -> list[Listed]:
 
 
 def _listed(folder: Path) -> Listed:
-    rows = _rows(folder / METRICS)
+    rows = rows_of(folder)
     said = recorded(folder)
     asked = said.get("rounds", _asked(folder / CONFIG))
     asked = asked if isinstance(asked, int) and asked >= 0 else None
@@ -84,14 +83,6 @@ def _listed(folder: Path) -> Listed:
     written = [path.stat().st_mtime for name in (METRICS, STATE, CONFIG) if (path := folder / name).exists()]
     accuracies = tuple(float(row[BEST_BY]) for row in rows if row.get(BEST_BY))
     return Listed(folder, state, done, asked, accuracies, said.get("error", ""), max(written))
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
 
 
 def _asked(config: Path) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 from fedlit.federated.records import ClientTask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTICIPATION = "participation.csv"
 
@@ -34,6 +37,8 @@ def participation(loop: FederatedLoop, rounds: int) -> pd.DataFrame:
         asked for, ``epochs_asked``, and made, ``epochs_done``; and ``share_of_work``, its share of all samples that
         were processed, which equals p_k where nothing favours anybody.
     """
+    import pandas as pd
+
     sizes = loop.data.partition.sizes
     table = pd.DataFrame({"client": range(len(sizes)), "samples": sizes, "p_k": sizes / sizes.sum()})
     tasks = pd.DataFrame(

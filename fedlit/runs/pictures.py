@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from fedlit import plots
 from fedlit.data.module import data_of
+from fedlit.federated.gradients import evaluating
 from fedlit.runs.checkpoints import BEST_BY
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, NDArray[np.float32]]:
         if gate.dim() == 4 and gate.shape[1] == 1 and gate.shape[2:] != (1, 1):
             maps[name] = gate[:, 0].float().expand(len(inputs), -1, -1).cpu().numpy()
 
-    with _evaluating(net):
+    with evaluating(net):
         hooks = [
             module.register_forward_pre_hook(lambda module, arguments, name=name: look(name, module, arguments))
             for name, module in net.named_modules()
@@ -151,13 +150,3 @@ def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, NDArray[np.float32]]:
             for hook in hooks:
                 hook.remove()
     return {name.removeprefix("net."): values for name, values in maps.items()}
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    training = net.training
-    net.eval()
-    try:
-        yield
-    finally:
-        net.train(training)

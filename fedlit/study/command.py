@@ -43,14 +43,14 @@ from rich.table import Table
 from fedlit.cli import INTERRUPTED, Parser
 from fedlit.engines.workers import available_cores
 from fedlit.errors import InputError
-from fedlit.runs.folder import CHECKPOINTS, METRICS, folder_name
+from fedlit.runs.folder import CHECKPOINTS, STUDY, folder_name
 from fedlit.runs.participation import PARTICIPATION
+from fedlit.runs.read import rows_of
 from fedlit.runs.state import Claim, recorded
 from fedlit.study import sweep
 from fedlit.study.plan import Combination, Plan, read_plan
 from fedlit.study.sweep import run_all
 
-STUDY = "study.json"
 SECONDS = "round/seconds"
 #: Last rounds of a run that a combination is chosen by.
 SELECT_ROUNDS = 5
@@ -115,17 +115,9 @@ class StudyRun:
             return "done"
         return "part-done" if self.begun else "to do"
 
-    def table(self) -> list[dict[str, str]]:
-        """The scalars of its rounds, as far as it has come."""
-        try:
-            with (self.folder / METRICS).open(newline="") as file:
-                return list(csv.DictReader(file))
-        except FileNotFoundError:
-            return []
-
     def round_seconds(self) -> list[float]:
         """How long each of its rounds took."""
-        return [float(row.get(SECONDS) or "nan") for row in self.table()]
+        return [float(row.get(SECONDS) or "nan") for row in rows_of(self.folder)]
 
     def clear(self) -> None:
         """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.
@@ -228,7 +220,8 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Console
         InputError: When the runs have no such metric.
     """
     assert plan.select is not None
-    values = {run: [float(row.get(plan.select) or "nan") for row in run.table()[-SELECT_ROUNDS:]] for run in runs}
+    last = {run: rows_of(run.folder)[-SELECT_ROUNDS:] for run in runs}
+    values = {run: [float(row.get(plan.select) or "nan") for row in rows] for run, rows in last.items()}
     scores = {
         each: [sum(v) / len(v) for run, v in values.items() if run.combination == each] for each in plan.combinations
     }
