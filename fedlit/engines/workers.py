@@ -88,7 +88,7 @@ class _Reply(NamedTuple):
     """What a worker says of a block; the weights are in shared memory."""
 
     fits: list[tuple[ClientTask, dict[str, float]]]
-    error: str = ""
+    error: str | InputError = ""
 
 
 class _Pool:
@@ -177,6 +177,8 @@ class _Worker:
             self._process.join()
             status = self._process.exitcode
             raise RuntimeError(f"the worker that trained client {names} died with exit status {status}") from lost
+        if isinstance(reply.error, InputError):
+            raise reply.error
         if reply.error:
             raise RuntimeError(f"training client {names} failed in a worker:\n{reply.error}")
         updates = [
@@ -220,6 +222,8 @@ def _work(
             for update, result in zip(engine.run(client, block, trainer), results[slot], strict=False):
                 _copy(update.weights, result)
                 reply.fits.append((update.task, dict(update.metrics)))
+        except InputError as error:
+            reply = _Reply([], error)
         except Exception:
             reply = _Reply([], traceback.format_exc())
         try:

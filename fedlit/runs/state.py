@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedlit.errors import InputError
+from fedlit.files import replacing
 
 if sys.platform != "win32":
     import fcntl
@@ -87,9 +88,8 @@ def record(run: Path, state: State, asked: int | None, error: str = "") -> None:
         asked: Rounds that it was to make.
         error: What it failed of.
     """
-    part = run / f"{STATE}.part"
-    part.write_text(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")
-    part.replace(run / STATE)
+    with replacing(run / STATE) as file:
+        file.write(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")
 
 
 def recorded(run: Path) -> dict[str, Any]:
