@@ -95,7 +95,7 @@ class Parser(LightningArgumentParser):
 
 
 class KeepConfig(SaveConfigCallback):
-    """Saves the run's config in one move once training starts: a resume that is refused leaves the old one as it was."""
+    """Saves the run's config, in one move, once training starts: a refused resume leaves the old one as it was."""
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Too early."""
