@@ -25,7 +25,7 @@ from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.files import replacing, unwritten
+from fedlit.files import quiet_threads, replacing, unwritten
 from fedlit.messages import explain, lost_rank, mistake, one_line
 from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
@@ -302,7 +302,8 @@ def main(args: ArgsType = None) -> int:
         if words and words[0] in OURS:
             module = importlib.import_module(OURS[words[0]][0])
             return int(module.main(words[1:]))
-        FedlitCLI(args)
+        with quiet_threads():
+            FedlitCLI(args)
     except Exception as error:
         told = mistake(error) or unwritten(error) or (error if isinstance(error, MisconfigurationException) else None)
         if told is None and lost_rank(error):

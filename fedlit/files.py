@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,25 @@ def writing(path: str | Path) -> Iterator[None]:
         raise _unwritable(path, error) from error
 
 
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Keep a thread that writes for another, as TensorBoard's does, from showing a traceback of a full disk.
+
+    Who it writes for is told by the same error at the next flush.
+    """
+    before = threading.excepthook
+
+    def show(failed: threading.ExceptHookArgs) -> None:
+        if unwritten(failed.exc_value) is None:
+            before(failed)
+
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def unwritten(error: BaseException | None) -> InputError | None:
     """What the user can do about the ``OSError`` among an error's causes; None where there is none of a full disk or of
     permissions."""
@@ -64,5 +84,5 @@ def unwritten(error: BaseException | None) -> InputError | None:
 
 
 def _unwritable(path: str | Path, error: OSError) -> InputError:
-    remedy = REMEDIES.get(error.errno or 0, "mend that")
+    remedy = REMEDIES.get(error.errno or 0, "see that there is space and that it can be written")
     return InputError(f"cannot write {path}: {error.strerror or error}; {remedy}, then go on with --ckpt_path last")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedlit.errors import InputError
-from fedlit.files import replacing, unwritten, writing
+from fedlit.files import quiet_threads, replacing, unwritten, writing
 
 pytestmark = pytest.mark.trust
 
@@ -60,5 +61,23 @@ def test_other_errors_are_none_of_the_disks() -> None:
 
 
 def test_any_failure_to_write_names_the_file() -> None:
-    with pytest.raises(InputError, match=r"cannot write events: Input/output error; mend that"), writing("events"):
+    with (
+        pytest.raises(InputError, match=r"cannot write events: Input/output error; see that there is space"),
+        writing("events"),
+    ):
         raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_thread_that_the_disk_stops_is_quiet_and_another_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda failed: shown.append(failed.exc_type))
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    with quiet_threads():
+        for error in (OSError(errno.ENOSPC, "No space left on device"), KeyError("a")):
+            thread = threading.Thread(target=fail, args=(error,))
+            thread.start()
+            thread.join()
+    assert shown == [KeyError]
