@@ -88,7 +88,7 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
         previous: Where to keep the file that was there.
 
     Raises:
-        InputError: When the system does not let it be written; the file that was there is untouched.
+        UnwritableError: When the system does not let it be written; the file that was there is untouched.
     """
     buffer = io.BytesIO()
     torch.save({**checkpoint, "fedlit": {**checkpoint.get("fedlit", {}), "format": FORMAT}}, buffer)

@@ -18,6 +18,10 @@ REMEDIES = {
 }
 
 
+class UnwritableError(InputError, OSError):
+    """A file that the system does not let be written: an ``OSError`` as before, which says what the user can do."""
+
+
 @contextmanager
 def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
     """A new file that takes the place of ``path`` in one move once all of it is written; else ``path`` stays as it was.
@@ -28,7 +32,7 @@ def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
         options: For ``open``.
 
     Raises:
-        InputError: When the system does not let it be written.
+        UnwritableError: When the system does not let it be written.
     """
     part = path.with_name(f"{path.name}.part")
     with writing(path):
@@ -48,7 +52,7 @@ def writing(path: str | Path) -> Iterator[None]:
     """Name the file where writing it fails.
 
     Raises:
-        InputError: In place of any ``OSError``.
+        UnwritableError: In place of any ``OSError``.
     """
     try:
         yield
@@ -75,7 +79,7 @@ def quiet_threads() -> Iterator[None]:
         threading.excepthook = before
 
 
-def unwritten(error: BaseException | None) -> InputError | None:
+def unwritten(error: BaseException | None) -> UnwritableError | None:
     """What the user can do about the ``OSError`` among an error's causes; None where there is none of a full disk or of
     permissions."""
     while error is not None and not (isinstance(error, OSError) and error.errno in REMEDIES):
@@ -83,6 +87,8 @@ def unwritten(error: BaseException | None) -> InputError | None:
     return _unwritable(error.filename or "a file of the run", error) if error else None
 
 
-def _unwritable(path: str | Path, error: OSError) -> InputError:
+def _unwritable(path: str | Path, error: OSError) -> UnwritableError:
     remedy = REMEDIES.get(error.errno or 0, "see that there is space and that it can be written")
-    return InputError(f"cannot write {path}: {error.strerror or error}; {remedy}, then go on with --ckpt_path last")
+    return UnwritableError(
+        f"cannot write {path}: {error.strerror or error}; {remedy}, then go on with --ckpt_path last"
+    )
