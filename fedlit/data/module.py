@@ -20,6 +20,8 @@ from fedlit.errors import InputError
 from fedlit.seeding import generator, resolve_seed, rng
 
 DEFAULT_NUM_CLIENTS = 100
+#: Held-out examples in a batch, where no other size is asked for: each batch costs the Trainer and the metrics a while.
+HELD_OUT_BATCH = 1024
 
 
 class FederatedData(LightningDataModule, ABC):
@@ -34,8 +36,8 @@ class FederatedData(LightningDataModule, ABC):
         partition: How the training set is split over clients; None is ``fedlit.data.Uniform``, an even IID split.
         num_clients: Number of clients; None is one a group with ``fedlit.data.ByGroup``, else 100.
         batch_size: Examples in a client's training batch.
-        eval_batch_size: Examples in a batch of the test set; None is 64 on a CPU, whose caches hold no more, and 1024
-            on an accelerator. It changes speed and memory, not results.
+        eval_batch_size: Examples that the network meets at once in evaluation; None is 64 on a CPU, whose caches hold
+            no more, and 1024 on an accelerator. It changes speed and memory, not results.
         seed: Seed of the partition and of any split drawn at random; None takes that of ``seed_everything``.
         client_holdout: Fraction of each client's examples, in [0, 1), rounded down, that it does not train on: its own
             accuracy is measured there after each of its fits, ``clients/own_accuracy_mean`` and so on. What is
@@ -159,8 +161,8 @@ class FederatedData(LightningDataModule, ABC):
 
     @property
     def eval_batch_size(self) -> int:
-        """Examples in a batch of the test set."""
-        return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else 1024)
+        """Examples that the network meets at once in evaluation."""
+        return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
 
     def transform(self, x: Tensor) -> Tensor:
         """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; floats pass through."""
@@ -226,7 +228,8 @@ class FederatedData(LightningDataModule, ABC):
     def _held_out_batches(self, examples: Examples) -> Batches:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         share = None if world_size == 1 else np.arange(len(examples))[rank::world_size]  # no example twice
-        return Batches(examples, self.eval_batch_size, share, transform=self.transform)
+        size = self._requested_eval_batch_size or HELD_OUT_BATCH
+        return Batches(examples, size, share, transform=self.transform)
 
 
 def data_of(trainer: Trainer) -> FederatedData:

@@ -87,7 +87,7 @@ def available_cores() -> int:
 class _Reply(NamedTuple):
     """What a worker says of a block; the weights are in shared memory."""
 
-    fits: list[tuple[ClientTask, dict[str, float]]]
+    fits: list[tuple[ClientTask, list[float], dict[str, float]]]
     error: str = ""
 
 
@@ -180,8 +180,8 @@ class _Worker:
         if reply.error:
             raise RuntimeError(f"training client {names} failed in a worker:\n{reply.error}")
         updates = [
-            ClientUpdate(task, Weights(*(tensor.clone() for tensor in result)), metrics)
-            for (task, metrics), result in zip(reply.fits, self._results[slot], strict=False)
+            ClientUpdate(task, Weights(*(tensor.clone() for tensor in result)), squares, metrics)
+            for (task, squares, metrics), result in zip(reply.fits, self._results[slot], strict=False)
         ]
         self._free.append(slot)
         return index, updates
@@ -219,7 +219,7 @@ def _work(
             client.receive(broadcast._replace(mu=mu))
             for update, result in zip(engine.run(client, block, trainer), results[slot], strict=False):
                 _copy(update.weights, result)
-                reply.fits.append((update.task, dict(update.metrics)))
+                reply.fits.append((update.task, list(update.squares), dict(update.metrics)))
         except Exception:
             reply = _Reply([], traceback.format_exc())
         try:

@@ -75,6 +75,10 @@ class FederatedModule(LightningModule):
         """Logits (B, classes) of the global model."""
         return self.net(inputs)  # type: ignore[no-any-return]
 
+    def evaluate(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes) of any number of inputs, of which the network meets ``eval_batch_size`` at once."""
+        return torch.cat([self(part) for part in inputs.split(data_of(self.trainer).eval_batch_size)])
+
     # --- the round -------------------------------------------------------------------------------------------------
 
     def training_step(self, cohort: list[ClientTask], batch_idx: int) -> None:
@@ -173,7 +177,7 @@ class FederatedModule(LightningModule):
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Meet one batch of held-out data."""
         inputs, targets = batch
-        logits = self(inputs)
+        logits = self.evaluate(inputs)
         self.mean_loss.update(self.loss(logits, targets), weight=len(targets))
         self.metrics.update(logits, targets)
         self.confusion.update(logits, targets)
@@ -248,4 +252,4 @@ class FederatedModule(LightningModule):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
-        return self(batch[0]).softmax(-1)  # type: ignore[no-any-return]
+        return self.evaluate(batch[0]).softmax(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -65,10 +65,12 @@ class ClientUpdate(NamedTuple):
     Attributes:
         task: What had been asked.
         weights: The client's network after its fit.
+        squares: ||w_k - w_t||^2 of each trainable tensor, in the order of the layout, (L,).
         metrics: Scalars of the fit: ``loss``, ``proximal``, ``accuracy``, ``samples``; where measured also ``gamma``
             and ``own_accuracy``.
     """
 
     task: ClientTask
     weights: Weights
+    squares: Sequence[float]
     metrics: Mapping[str, float]
