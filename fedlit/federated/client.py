@@ -18,7 +18,7 @@ from fedlit.data.module import FederatedData
 from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_distances
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate
+from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, is_finite
 from fedlit.federated.state import Layout, read, write
 from fedlit.federated.store import ClientStore
 from fedlit.seeding import address, reseed
@@ -115,10 +115,7 @@ class ClientModule(LightningModule):
 
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's mean task loss, its accuracy and the proximal term at its end."""
-        if self.store is not None:
-            kept = self.algorithm.end(self, task, self._kept)
-            if kept is not None and kept.isfinite().all():  # else a diverged fit would spoil all that follow
-                self.store.write(task.client, task.round, kept)
+        kept = self.algorithm.end(self, task, self._kept) if self.store else None
         squares = squared_distances(self.parameters_, self._anchor)
         metrics = {
             "loss": float(torch.stack(self._losses).double().mean()),
@@ -126,8 +123,11 @@ class ClientModule(LightningModule):
             "proximal": proximal_term(squares, self._mu),
             "samples": float(self._samples),
         }
-        weights = read(self.net, self.layout)
-        return ClientUpdate(task, weights, squares, metrics | self.measure(task, data))
+        update = ClientUpdate(task, read(self.net, self.layout), squares, metrics)
+        update = update._replace(metrics=metrics | self.measure(task, data))
+        if self.store and kept is not None and kept.isfinite().all() and is_finite(update):
+            self.store.write(task.client, task.round, kept)  # last: of a fit that counts for nothing nothing is kept
+        return update
 
     def moved(self) -> Tensor:
         """w_k - w_t over the trainable scalars, (T,)."""

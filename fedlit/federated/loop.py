@@ -20,7 +20,7 @@ from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
-from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.records import ClientAnswer, ClientTask
 from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
 from fedlit.federated.store import ClientStore
 from fedlit.federated.stragglers import NoStragglers, Stragglers
@@ -55,8 +55,10 @@ class FederatedLoop(Callback):
             (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
             ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
-        max_rejected: Share of a round's updates, 0 to 1, that may be left out because they are not finite numbers;
-            with more the run stops. 1 never stops.
+        max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (it raised an
+            error, ran out of memory) or gave weights or a loss that are not finite numbers; with more the run stops.
+            0 stops at the first, and an error that was raised is shown whole; 1 never stops. An update that is finite
+            counts however large it is: ``fedlit.algorithms.ClippedMean`` bounds it.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class FederatedLoop(Callback):
         self.client: ClientModule
         self.running: Engine
         self.work: dict[str, float] = {}
-        self.on_update: list[Callable[[ClientUpdate], None]] = []
+        self.on_update: list[Callable[[ClientAnswer], None]] = []  # hear of failed fits too
         self._rounds_of: dict[tuple[Path, int], int] = {}  # finished rounds by checkpoint and time of writing
         self._temporary: TemporaryDirectory[str] | None = None
 

@@ -97,12 +97,12 @@ class FederatedModule(LightningModule):
         loop.client.receive(sent)
         with torch.enable_grad():
             measured = loop.measured(self.current_epoch)
-            for update in loop.running.run(loop.client, cohort, self.trainer):
-                if screen.passes(update):
-                    updates.add(update)
-                    meter.add(update)
+            for answer in loop.running.run(loop.client, cohort, self.trainer):
+                if screen.passes(answer):
+                    updates.add(answer)
+                    meter.add(answer)
                 for listener in loop.on_update:
-                    listener(update)
+                    listener(answer)
         for part in (updates, meter, screen):
             part.reduce()
         screen.check(self.current_epoch)

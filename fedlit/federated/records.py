@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 
@@ -74,3 +76,28 @@ class ClientUpdate(NamedTuple):
     weights: Weights
     squares: Sequence[float]
     metrics: Mapping[str, float]
+
+
+def is_finite(update: ClientUpdate) -> bool:
+    """Whether an update can be averaged: all floats of its weights and its mean loss are finite numbers."""
+    # Minimum and maximum are NaN where anything is: one pass, a tenth of the time of isfinite.
+    extremes = torch.stack(update.weights.floats.aminmax())
+    return bool(extremes.isfinite().all()) and math.isfinite(update.metrics["loss"])
+
+
+class ClientFailure(NamedTuple):
+    """What an engine gives in place of an update where a client's fit failed.
+
+    Attributes:
+        task: What had been asked.
+        reason: The error in one line, such as ``ValueError: a bad sample``.
+        traceback: Where it came from, as Python prints it; empty where a process died.
+    """
+
+    task: ClientTask
+    reason: str
+    traceback: str = ""
+
+
+#: What becomes of a task.
+ClientAnswer: TypeAlias = ClientUpdate | ClientFailure
