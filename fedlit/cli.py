@@ -17,18 +17,19 @@ import torch
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.messages import explain, lost_rank, mistake, one_line
+from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line
 from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import METRICS, find_checkpoint, folder_name, run_of
-from fedlit.runs.state import Claim
+from fedlit.runs.state import Claim, claim_new, is_unused
+from fedlit.runs.stop import RankWatch, Terminated, sigterm_is_ctrl_c
 
 Precision = _PRECISION_INPUT | Literal["auto"]
 
@@ -37,10 +38,11 @@ Precision = _PRECISION_INPUT | Literal["auto"]
 OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
+    "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
     "runs": ("fedlit.runs.listing", "Show all runs under a folder: how far, how good, and how to go on."),
 }
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have it
 
 
 def best_precision(accelerator: str) -> _PRECISION_INPUT:
@@ -167,7 +169,7 @@ class FedlitCLI(LightningCLI):
         elif self.subcommand != "fit":
             raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
         elif section.version and _first_rank():
-            _unused(Path(section.logs_dir) / self.run_name / section.version)
+            _check_unused(Path(section.logs_dir) / self.run_name / section.version)
         if self.subcommand == "fit" and self.checkpoint and _first_rank():
             run = run_of(self.checkpoint)
             self.claim = Claim(run) if run else None
@@ -186,14 +188,30 @@ class FedlitCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs_dir)
             log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
-            self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
-        return super().instantiate_trainer(logger=loggers, **kwargs)
+            ours = [RankWatch(), RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
+            self.trainer_defaults["callbacks"] = ours
+        try:
+            return super().instantiate_trainer(logger=loggers, **kwargs)
+        except BaseException:
+            if self.claim is not None:
+                self.claim.release()
+            raise
+
+    def before_fit(self) -> None:
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RankWatch):
+                callback.start(self.trainer)
 
     def _loggers(self, logs: str) -> list[Any]:
         """Loggers for a new run, or for the one that the checkpoint is of."""
         run = run_of(self.checkpoint) if self.checkpoint else None
         if run is None or self.checkpoint is None:
-            board = Board(logs, self.run_name, self.config[self.subcommand].version)
+            version = self.config[self.subcommand].version
+            if _first_rank():
+                self.claim = claim_new(Path(logs) / self.run_name, version)
+                _check_unused(self.claim.folder)  # again: another may have just ended there
+                version = self.claim.folder.name
+            board = Board(logs, self.run_name, version)
             return [board, MetricsTable(Path(board.log_dir) / METRICS)]
         board = Board(run.parent.parent, run.parent.name, run.name, purge_step=self.finished_rounds + 1)
         return [board, MetricsTable(run / METRICS, resume_round=self.finished_rounds)]
@@ -241,9 +259,9 @@ def _first_rank() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
-def _unused(folder: Path) -> None:
+def _check_unused(folder: Path) -> None:
     """Refuse a new run where there is one."""
-    if folder.is_dir() and any(folder.iterdir()):
+    if not is_unused(folder):
         raise InputError(f"there is a run in {folder}; go on with it by --ckpt_path last, or give another --version")
 
 
@@ -274,8 +292,8 @@ def main(args: ArgsType = None) -> int:
     """Run a command; a mistake of the user's is one line on stderr.
 
     Returns:
-        0 when done, 1 when another rank was lost or a run of a study failed, 2 for a mistake in the input, 130 when
-        stopped by Ctrl-C.
+        0 when done, 1 when another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
+        the input, 130 when stopped by Ctrl-C, 143 by SIGTERM.
     """
     warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
     for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
@@ -285,25 +303,30 @@ def main(args: ArgsType = None) -> int:
         if words and words[0] in OURS:
             module = importlib.import_module(OURS[words[0]][0])
             return int(module.main(words[1:]))
-        FedlitCLI(args)
+        with sigterm_is_ctrl_c():
+            FedlitCLI(args)
     except Exception as error:
         told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)
         if told is None and lost_rank(error):
             rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
             sys.stderr.write(
-                f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; "
-                "the checkpoint of the last finished round is whole, go on with --ckpt_path last\n"
+                f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; {GO_ON}\n"
             )
             return 1
         if told is None:
             raise
         sys.stderr.write(f"fedlit: error: {one_line(str(told))}\n")
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit of status 1, with the interruption as its context.
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            return INTERRUPTED
-        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        status = _status(stop) or _status(stop.__context__)  # Lightning turns Ctrl-C into an exit of status 1
+        if status is None:
+            raise
+        return status
     return 0
+
+
+def _status(stop: BaseException | None) -> int | None:
+    """Of a process that was told to stop; None where it was not."""
+    if isinstance(stop, Terminated | SIGTERMException):
+        return TERMINATED
+    return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else None

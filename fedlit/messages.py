@@ -13,6 +13,9 @@ import torch.distributed as dist
 
 from fedlit.errors import InputError
 
+#: What to do after another rank was lost.
+GO_ON = "the checkpoint of the last finished round is whole, go on with --ckpt_path last"
+
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -131,6 +132,51 @@ def test_a_lost_rank_ends_the_run_with_an_error_and_an_intact_checkpoint(tmp_pat
     assert "Traceback" not in err
     assert "rank" in err
     assert torch.load(checkpoint, weights_only=True)["global_step"] >= 1
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_in_the_middle_of_long_fits_is_named_within_seconds(tmp_path: Path, victim: int):
+    process = start(
+        tmp_path, "--federation.local_epochs", "100000", "--trainer.devices", "2", "--trainer.strategy", "ddp"
+    )
+    rank_1 = await_fits(process, tmp_path)
+    killed_at = time.monotonic()
+    os.kill((process.pid, rank_1)[victim], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)  # both hold the pipe: its end is the end of both
+    assert time.monotonic() - killed_at < 30
+    assert f"rank {1 - victim} lost contact with another rank: rank {victim} " in err
+    assert "Traceback" not in err
+    if victim == 1:
+        assert "rank 1 was killed by SIGKILL; " in err
+        assert process.returncode == 1
+        said = json.loads((tmp_path / "ranks" / "version_0" / "run.json").read_text())
+        assert said == {"state": "failed", "rounds": 2, "error": "rank 1 was killed by SIGKILL"}
+
+
+@pytest.mark.trust
+def test_sigterm_ends_all_ranks_at_once(tmp_path: Path):
+    process = start(
+        tmp_path, "--federation.local_epochs", "100000", "--trainer.devices", "2", "--trainer.strategy", "ddp"
+    )
+    await_fits(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "ranks" / "version_0" / "run.json").read_text())["state"] == "interrupted"
+
+
+def await_fits(process: subprocess.Popen[str], logs: Path) -> int:
+    """Wait until training has begun; the process of rank 1."""
+    deadline = time.monotonic() + 240
+    while not (logs / "ranks" / "version_0" / "run.json").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)  # into the fits
+    (rank_1,) = children_of(process.pid)
+    return rank_1
 
 
 def children_of(pid: int) -> list[int]:
