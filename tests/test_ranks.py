@@ -82,6 +82,8 @@ def test_two_ranks_end_with_the_bits_of_one_process(tmp_path: Path, clients: int
         "--federation.algorithm fedlit.algorithms.Krum --federation.algorithm.attackers 2 "
         "--federation.algorithm.multi 3",
         "--federation.algorithm fedlit.algorithms.ClippedMean",
+        "--federation.algorithm fedlit.algorithms.PrivateMean --federation.algorithm.clip 0.5 "
+        "--federation.algorithm.noise_multiplier 0.1 --federation.averaging uniform --model.net.norm group",
         "--federation.algorithm fedlit.algorithms.BatchNormPolicy --data.client_holdout 0.2 "
         "--federation.diagnostics fedlit.federated.Diagnostics --federation.diagnostics.every 1",
     ],
@@ -102,6 +104,32 @@ def test_two_ranks_stop_alike_when_too_many_clients_diverge(tmp_path: Path):
     assert process.returncode != 0
     assert "10 of 10 updates of round 1 are not finite" in err
     assert "Traceback" not in err
+
+
+FAULTY = """
+import fedlit.data
+
+class Faulty(fedlit.data.MNIST5k):
+    def client_batches(self, client, round, seed):
+        if client % 7 == 0:
+            raise OSError(f"sample 3 of {client} cannot be read")
+        return super().client_batches(client, round, seed)
+"""
+
+
+@pytest.mark.trust
+def test_two_ranks_leave_out_the_same_clients_whose_fits_fail(tmp_path: Path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    faulty = ("--data", "faulty.Faulty", "--federation.clients_per_round", "20")
+    more = {one: (), two: ("--trainer.devices", "2", "--trainer.strategy", "ddp")}
+    for logs, ranks in more.items():
+        logs.mkdir()
+        (logs / "faulty.py").write_text(FAULTY)
+        process = start(logs, *faulty, *ranks)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "client 0: OSError: sample 3 of 0 cannot be read; client 7: OSError: sample 3 of 7 cannot be read" in err
+    assert_same(one, two)
 
 
 def test_two_machines_end_with_the_bits_of_one_process(tmp_path: Path):

@@ -268,7 +268,7 @@ def _work(
             break
         reply = _Reply([], [])
         try:
-            client.receive(broadcast._replace(mu=mu))
+            client.receive(broadcast._replace(mu=mu, round=block[0].round))
             for answer in engine.run(client, block, trainer):
                 if isinstance(answer, ClientFailure):
                     reply.failures.append(answer)

@@ -111,13 +111,15 @@ class FederatedModule(LightningModule):
         self.server_step(target)
         summary = meter.summary(target or global_model, time.perf_counter() - started)
         counted = {**loop.work, "round/rejected": float(len(screen.rejected))}
-        self.round_metrics = {**summary, **measured, **counted, "federation/mu": self.mu.value}
+        of_algorithm = loop.algorithm.metrics(self.current_epoch + 1)
+        self.round_metrics = {**summary, **measured, **counted, **of_algorithm, "federation/mu": self.mu.value}
         self.mu.update(self.round_metrics)
 
     def broadcast(self, global_model: Weights) -> Broadcast:
         """What this round's clients are sent."""
         mu = tuple(self.mu.of(name) for name in self.layout.trainable)
-        return Broadcast(global_model, mu, self.loop.algorithm.message(global_model, self.layout))
+        message = self.loop.algorithm.message(global_model, self.layout)
+        return Broadcast(global_model, mu, message, self.current_epoch)
 
     @torch.no_grad()
     def server_step(self, target: Weights | None) -> None:

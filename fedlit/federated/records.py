@@ -54,11 +54,13 @@ class Broadcast(NamedTuple):
         weights: The global model w_t.
         mu: Strength of the proximal term for each trainable parameter, in the order of the layout.
         message: (E,) what the algorithm sends along, such as SCAFFOLD's control variate; empty for most.
+        round: The round's number, from 0.
     """
 
     weights: Weights
     mu: tuple[float, ...]
     message: Tensor
+    round: int = 0
 
 
 class ClientUpdate(NamedTuple):

@@ -73,7 +73,8 @@ class Screen:
         allowed = f"{share}, more than federation.max_rejected = {self._max_rejected} allows"
         whole = "the checkpoint of the round before is whole"
         if failed:
-            first = self._verdicts[next(iter(failed))].traceback
+            tracebacks = [self._verdicts[k].traceback for k in failed]
+            first = next((text for text in tracebacks if text), "none, their processes died")
             raise RuntimeError(f"{allowed}; mend what failed; {whole}. The first error:\n{first}")
         raise InputError(
             f"{allowed}; lower the learning rate of model.client_optimizer or look at these clients' data; {whole}"

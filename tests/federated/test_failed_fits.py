@@ -7,11 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from federations import HalfSquare, data, fit, net, quadratic_module, quadratics, weights
-from numpy.typing import NDArray
+from federations import Absent, HalfSquare, data, fit, net, quadratic_module, quadratics, weights
 from torch import Tensor
 from torch.optim import SGD
 
@@ -27,7 +25,6 @@ from fedlit.federated import (
     ClientUpdate,
     FederatedLoop,
     FederatedModule,
-    Stragglers,
 )
 
 pytestmark = pytest.mark.trust
@@ -42,16 +39,6 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "workers, vectorized": lambda: WorkersEngine(VectorizedEngine(2), workers=2, block_size=3),
 }
 CLIENTS = 6
-
-
-class Absent(Stragglers):
-    """Some clients do nothing at all."""
-
-    def __init__(self, *clients: int) -> None:
-        self.clients = clients
-
-    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
-        return np.where(np.isin(clients, self.clients), 0.0, epochs)
 
 
 def failing(datamodule: Tensors, errors: dict[int, BaseException], rounds: tuple[int, ...] = (0, 1)) -> Tensors:

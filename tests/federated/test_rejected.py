@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from federations import fit, net, quadratic_module, quadratics, weights
-from numpy.typing import NDArray
+from federations import Absent, fit, net, quadratic_module, quadratics, weights
 from torch.optim import SGD
 
 from fedlit.algorithms import Scaffold
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.errors import InputError
-from fedlit.federated import Algorithm, FederatedLoop, FederatedModule, Stragglers
+from fedlit.federated import Algorithm, FederatedLoop, FederatedModule
 
 SIZES = (9, 4, 17, 1, 12, 6)
 ENGINES = [LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine]
@@ -39,16 +38,6 @@ def poisoned(*clients: int, value: float = math.nan) -> Tensors:
         batch_size=4,
         seed=0,
     )
-
-
-class Absent(Stragglers):
-    """Some clients do nothing at all."""
-
-    def __init__(self, *clients: int) -> None:
-        self.clients = clients
-
-    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
-        return np.where(np.isin(clients, self.clients), 0.0, epochs)
 
 
 def run(data: Tensors, rounds: int = 2, algorithm: Algorithm | None = None, **loop: object) -> FederatedModule:
