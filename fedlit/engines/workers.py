@@ -23,6 +23,7 @@ from fedlit.engines.loop import LoopEngine
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.messages import mistake
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2
@@ -89,6 +90,7 @@ class _Reply(NamedTuple):
 
     fits: list[tuple[ClientTask, dict[str, float]]]
     error: str = ""
+    refusal: str = ""
 
 
 class _Pool:
@@ -177,6 +179,8 @@ class _Worker:
             self._process.join()
             status = self._process.exitcode
             raise RuntimeError(f"the worker that trained client {names} died with exit status {status}") from lost
+        if reply.refusal:
+            raise InputError(reply.refusal)
         if reply.error:
             raise RuntimeError(f"training client {names} failed in a worker:\n{reply.error}")
         updates = [
@@ -220,8 +224,9 @@ def _work(
             for update, result in zip(engine.run(client, block, trainer), results[slot], strict=False):
                 _copy(update.weights, result)
                 reply.fits.append((update.task, dict(update.metrics)))
-        except Exception:
-            reply = _Reply([], traceback.format_exc())
+        except Exception as error:
+            told = mistake(error)
+            reply = _Reply([], refusal=str(told)) if told else _Reply([], traceback.format_exc())
         try:
             pipe.send(reply)
         except BrokenPipeError:
