@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
+import math
 import os
 import pickle
 import sys
@@ -14,6 +16,8 @@ from typing import Any, Literal
 
 import lightning
 import torch
+import yaml
+from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,13 +25,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
+from fedlit.configs import check_yaml, read_text
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
-from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line
+from fedlit.federated import FederatedLoop, FederatedModule, Mu
+from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
-from fedlit.runs.folder import METRICS, find_checkpoint, folder_name, run_of
+from fedlit.runs.folder import METRICS, find_checkpoint, folder_name, plain_name, run_of, usable
 from fedlit.runs.state import Claim, claim_new, is_unused
 from fedlit.runs.stop import RankWatch, Terminated, sigterm_is_ctrl_c
 
@@ -41,6 +46,9 @@ OURS = {
     "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
     "runs": ("fedlit.runs.listing", "Show all runs under a folder: how far, how good, and how to go on."),
 }
+
+#: Arguments of a net that are the data's.
+OF_DATA = ("num_classes", "in_channels")
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have it
 
@@ -81,8 +89,9 @@ class Parser(LightningArgumentParser):
         raise explain(message, ex, self) from ex
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As jsonargparse's; an error names the file."""
+        """As jsonargparse's; an error names the file, and what it would pass over in silence is one."""
         try:
+            _check_config(read_text(Path(path)))
             return super().parse_path(path, *args, **kwargs)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -103,6 +112,8 @@ class FedlitCLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
+        self._refused: InputError | None = None
+        set_parsing_settings(unset_sentinel=True)  # else a null that was given is taken for nothing given
         super().__init__(
             FederatedModule,
             FederatedData,
@@ -132,7 +143,7 @@ class FedlitCLI(LightningCLI):
         )
         parser.add_lightning_class_args(FederatedLoop, "federation")
         parser.set_defaults({"model.net": {"class_path": "fedlit.models.EmnistCNN"}, "data": "fedlit.data.MNIST5k"})
-        for of_data in ("num_classes", "in_channels"):
+        for of_data in OF_DATA:
             parser.link_arguments(
                 "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
             )
@@ -144,6 +155,54 @@ class FedlitCLI(LightningCLI):
         assert actions is not None
         for name, (_, does) in OURS.items():
             actions.add_subcommand(name, Parser(description=does), help=does)
+
+    # --- what the parser lets pass -------------------------------------------------------------------------------------
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        super().parse_arguments(parser, args)
+        for key, value in _flat(self.config[self.config.subcommand].as_dict()).items():
+            for number in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(number, float) and math.isnan(number):
+                    raise InputError(f"{key} must be a number, got nan; leave it out for the default")
+
+    def _add_instantiators(self) -> None:
+        super()._add_instantiators()
+        self.parser.add_instantiator(self._make_mu, Mu)
+
+    def _make_mu(self, class_type: type[Mu], *args: Any, **kwargs: Any) -> Mu:
+        """Keep what a rule for mu says: of several types that a value may have, jsonargparse chains one's error."""
+        try:
+            return class_type(*args, **kwargs)
+        except InputError as error:
+            self._refused = error
+            raise
+
+    def instantiate_classes(self) -> None:
+        """Make data, net and federation.
+
+        Raises:
+            InputError: Also when the net was given another number of classes or channels than the data has.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if self._refused is None:
+                raise
+            raise self._refused from error
+        self._refuse_overridden()
+
+    def _refuse_overridden(self) -> None:
+        """Refuse a number of classes or channels that was given and is neither the net's default nor the data's."""
+        if not isinstance(self.model, FederatedModule):
+            return
+        arguments = self.config[self.subcommand].model.net.get("init_args") or {}
+        defaults = inspect.signature(type(self.model.net)).parameters
+        for of_data in OF_DATA:
+            given, has = arguments.get(of_data), getattr(self.datamodule, of_data)
+            if of_data in defaults and given not in (None, has, defaults[of_data].default):
+                raise InputError(
+                    f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
+                )
 
     # --- where the run lives -----------------------------------------------------------------------------------------
 
@@ -160,6 +219,8 @@ class FedlitCLI(LightningCLI):
         self.claim: Claim | None = None
         if section.version is not None:
             folder_name(section.version, "--version")
+        plain_name(self.run_name)
+        usable(Path(section.logs_dir))
         if section.ckpt_path in ("last", "best"):
             self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path, section.version)
         elif section.ckpt_path:
@@ -188,8 +249,10 @@ class FedlitCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs_dir)
             log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
-            ours = [RankWatch(), RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
-            self.trainer_defaults["callbacks"] = ours
+            # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
+            bars = [RoundProgress()] if section.trainer.enable_progress_bar is not False else []
+            kept = checkpoints() if section.trainer.enable_checkpointing is not False else []
+            self.trainer_defaults["callbacks"] = [RankWatch(), *bars, Pictures(), Participation(), log, *kept]
         try:
             return super().instantiate_trainer(logger=loggers, **kwargs)
         except BaseException:
@@ -201,6 +264,12 @@ class FedlitCLI(LightningCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RankWatch):
                 callback.start(self.trainer)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
 
     def _loggers(self, logs: str) -> list[Any]:
         """Loggers for a new run, or for the one that the checkpoint is of."""
@@ -265,6 +334,21 @@ def _check_unused(folder: Path) -> None:
         raise InputError(f"there is a run in {folder}; go on with it by --ckpt_path last, or give another --version")
 
 
+def _check_config(text: str) -> None:
+    """Refuse what jsonargparse would pass over; what it refuses itself is left to it."""
+    try:
+        check_yaml(text)
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        return
+    if isinstance(tree, dict) and tree.get("config") is not None:
+        raise InputError(
+            f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"
+        )
+
+
 def _attribute(name: str) -> Any:
     def read(data: FederatedData) -> Any:
         return getattr(data, name)
@@ -313,6 +397,8 @@ def main(args: ArgsType = None) -> int:
                 f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; {GO_ON}\n"
             )
             return 1
+        if told is None and out_of_memory(error):
+            told = InputError(f"out of memory: {error}; use a smaller net, batch or data set")
         if told is None:
             raise
         sys.stderr.write(f"fedlit: error: {one_line(str(told))}\n")

@@ -17,6 +17,7 @@ from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
 from fedlit.errors import InputError
+from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import generator, resolve_seed, rng
 
 DEFAULT_NUM_CLIENTS = 100
@@ -76,8 +77,9 @@ class FederatedData(LightningDataModule, ABC):
             "batch_size": batch_size,
             "eval_batch_size": eval_batch_size,
         }.items():
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}; leave it out for the default")
+            if value is not None and not 1 <= value <= COUNT_MAX:
+                limit = "at least 1" if value < 1 else f"at most {COUNT_MAX:,}"
+                raise InputError(f"{name} must be {limit}, got {value}; leave it out for the default")
         if not 0 <= client_holdout < 1:
             raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
         if validation_clients < 0:
@@ -119,6 +121,9 @@ class FederatedData(LightningDataModule, ABC):
             return
         self.seed = resolve_seed(self._requested_seed)
         self.train, self.test = self.load()
+        for part, examples in (("training", self.train), ("test", self.test)):
+            if not len(examples):
+                raise InputError(f"the {part} set is empty; give it examples, or change the fraction held out")
         self.num_clients = self._requested_clients or self._default_num_clients()
         self.partition = self.partitioner.split(
             self.train.targets.numpy(), self.num_clients, rng(self.seed, "partition"), self.train.groups

@@ -20,10 +20,12 @@ from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
+from fedlit.federated.probe import check_single_examples
 from fedlit.federated.records import ClientAnswer, ClientTask
 from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
 from fedlit.federated.store import ClientStore
 from fedlit.federated.stragglers import NoStragglers, Stragglers
+from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import resolve_seed
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Folder of a run in which clients keep what their algorithm has them keep.
 CLIENTS = "clients"
+#: More passes than this in one round are a slip.
+MAX_EPOCHS = 1_000_000
 
 
 class FederatedLoop(Callback):
@@ -75,10 +79,13 @@ class FederatedLoop(Callback):
         tune_allocator: bool = True,
         max_rejected: float = 0.5,
     ) -> None:
-        if clients_per_round < 1:
-            raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}")
-        if not 0 < local_epochs < float("inf"):
-            raise InputError(f"local_epochs must be a finite number > 0, got {local_epochs}; 0.5 is half a pass")
+        if not 1 <= clients_per_round <= COUNT_MAX:
+            raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
+        if not 0 < local_epochs <= MAX_EPOCHS:
+            raise InputError(
+                f"local_epochs must be a finite number > 0, at most {MAX_EPOCHS:,}, got {local_epochs}; "
+                "0.5 is half a pass"
+            )
         self.sampling = sampling or UniformSampling()
         if self.sampling.by_size and averaging == "size":
             raise InputError(
@@ -131,6 +138,7 @@ class FederatedLoop(Callback):
         if self.algorithm.keeps:
             self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)
+        check_single_examples(self.client, self.data)
         self.algorithm.check(self)
         self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
         self.running = self.engine or auto(self.client, trainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, ClassVar
 
@@ -20,9 +21,11 @@ from fedlit.federated.client import ClientModule
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
+from fedlit.federated.probe import check_fit
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
+from fedlit.numbers import FLOAT32_MAX
 
 MU_RULE = "rule for mu"
 
@@ -63,10 +66,7 @@ class FederatedModule(LightningModule):
         self.server_optimizer = server_optimizer
         self.loss = loss or nn.CrossEntropyLoss()
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
-            try:
-                optimizer(net.parameters())
-            except ValueError as error:
-                raise InputError(f"model.{role}_optimizer: {error}; correct its arguments") from error
+            _check_optimizer(f"model.{role}_optimizer", optimizer, net)
         self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
@@ -166,14 +166,16 @@ class FederatedModule(LightningModule):
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        classes = data_of(self.trainer).num_classes
+        data = data_of(self.trainer)
+        check_fit(self.net, data)
+        classes = data.num_classes
         self.metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(classes, average="micro"),
                 "f1_macro": MulticlassF1Score(classes, average="macro"),
             }
         )
-        self.mean_loss = MeanMetric()
+        self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is not left out of the mean
         self.confusion = MulticlassConfusionMatrix(classes)
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
@@ -205,6 +207,11 @@ class FederatedModule(LightningModule):
         if self.trainer.state.fn != "fit":
             self.log_dict(summary)  # for the table that Trainer.validate prints
             return
+        if not math.isfinite(summary["global/loss"]):
+            rank_zero_warn(
+                f"the global model's loss is not finite after round {self.current_epoch + 1}: training has diverged; "
+                "lower the learning rates"
+            )
         summary |= self.round_metrics
         if "clients/train_loss" in summary:
             summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
@@ -255,3 +262,15 @@ class FederatedModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
         return self.evaluate(batch[0]).softmax(-1)
+
+
+def _check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
+    """Refuse arguments that the optimizer refuses, and numbers that PyTorch's let pass and cannot compute with."""
+    try:
+        made = optimizer(net.parameters())
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: {error}; correct its arguments") from error
+    for name, value in made.defaults.items():
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, float) and not abs(number) <= FLOAT32_MAX:
+                raise InputError(f"{where}.{name} must be a finite number in float32, got {number}; correct it")
