@@ -18,6 +18,8 @@ from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, 
 from fedlit.errors import InputError
 from fedlit.federated import Algorithm, FederatedLoop, FederatedModule
 
+pytestmark = pytest.mark.trust
+
 SIZES = (9, 4, 17, 1, 12, 6)
 ENGINES = [LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine]
 
