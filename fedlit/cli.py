@@ -7,7 +7,6 @@ import inspect
 import logging
 import math
 import os
-import pickle
 import sys
 import warnings
 from collections import Counter
@@ -19,20 +18,23 @@ import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
+from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
 from fedlit.configs import check_yaml, read_text
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
+from fedlit.files import quiet_threads, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
-from fedlit.runs.folder import METRICS, find_checkpoint, folder_name, plain_name, run_of, usable
+from fedlit.runs.folder import CONFIG, METRICS, find_checkpoint, folder_name, newest_whole, plain_name, run_of, usable
 from fedlit.runs.state import Claim, claim_new, is_unused
 from fedlit.runs.stop import RankWatch, Terminated, sigterm_is_ctrl_c
 
@@ -69,6 +71,7 @@ class Trainer(lightning.Trainer):
     Args:
         precision: Of the clients' fits and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on
             older ones and 32-true on a CPU.
+        plugins: As Lightning's. Without one for checkpoints there is ``fedlit.checkpoint.CheckpointFile``.
     """
 
     def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
@@ -76,7 +79,12 @@ class Trainer(lightning.Trainer):
         chosen = (
             best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
         )
-        super().__init__(*args, precision=chosen, **kwargs)
+        given = kwargs.pop("plugins", None) or []
+        plugins = list(given) if isinstance(given, list | tuple) else [given]
+        has_own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
+        if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(CheckpointFile())
+        super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
 
 
 class Parser(LightningArgumentParser):
@@ -98,13 +106,16 @@ class Parser(LightningArgumentParser):
 
 
 class KeepConfig(SaveConfigCallback):
-    """Saves the run's config once training starts: a resume that is refused leaves the old one as it was."""
+    """Saves the run's config, in one move, once training starts: a refused resume leaves the old one as it was."""
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Too early."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        super().setup(trainer, pl_module, "fit")
+        folder = trainer.log_dir  # collective: all ranks ask
+        if folder is not None and trainer.is_global_zero:
+            with replacing(Path(folder) / CONFIG) as file:
+                file.write(self.parser.dump(self.config, skip_none=False))
 
 
 class FedlitCLI(LightningCLI):
@@ -234,7 +245,27 @@ class FedlitCLI(LightningCLI):
         if self.subcommand == "fit" and self.checkpoint and _first_rank():
             run = run_of(self.checkpoint)
             self.claim = Claim(run) if run else None
-        self.finished_rounds = _finished_rounds(self.checkpoint) if self.checkpoint else 0
+        self.finished_rounds = self._read_rounds(section.ckpt_path) if self.checkpoint else 0
+
+    def _read_rounds(self, given: str) -> int:
+        """How many rounds the checkpoint holds; a broken ``last`` is replaced by the newest whole one of the run.
+
+        Raises:
+            InputError: When it cannot be read, and another was not asked for or is not there.
+        """
+        assert self.checkpoint is not None
+        try:
+            return int(read(self.checkpoint)["global_step"])
+        except BrokenCheckpointError as error:
+            other = newest_whole(self.checkpoint.parent)
+            if given != "last":
+                raise InputError(f"{error}; {other[0]} is whole") if other else error from None
+            if other is None:
+                raise InputError(f"{error.reason}, nor is another of its run; start anew without --ckpt_path") from None
+            self.checkpoint, rounds = other
+            if _first_rank():
+                sys.stderr.write(f"fedlit: warning: {error.reason}; going on after round {rounds} with {other[0]}\n")
+            return rounds
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: our checkpoints hold no hyper-parameters to be read before the config is known."""
@@ -310,20 +341,6 @@ class FedlitCLI(LightningCLI):
         return run_of(self.checkpoint) or Path()
 
 
-def _finished_rounds(checkpoint: Path) -> int:
-    """How many rounds a checkpoint holds.
-
-    Raises:
-        InputError: When the file is no checkpoint, or a part of one.
-    """
-    try:
-        return int(torch.load(checkpoint, weights_only=True, mmap=True)["global_step"])
-    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, EOFError) as error:
-        raise InputError(
-            f"{checkpoint} is not a whole checkpoint; use --ckpt_path last, best or another file"
-        ) from error
-
-
 def _first_rank() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
@@ -387,10 +404,10 @@ def main(args: ArgsType = None) -> int:
         if words and words[0] in OURS:
             module = importlib.import_module(OURS[words[0]][0])
             return int(module.main(words[1:]))
-        with sigterm_is_ctrl_c():
+        with sigterm_is_ctrl_c(), quiet_threads():
             FedlitCLI(args)
     except Exception as error:
-        told = mistake(error) or (error if isinstance(error, MisconfigurationException) else None)
+        told = mistake(error) or unwritten(error) or (error if isinstance(error, MisconfigurationException) else None)
         if told is None and lost_rank(error):
             rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
             sys.stderr.write(

@@ -7,11 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
 from fedlit.allocator import keep_freed_memory
+from fedlit.checkpoint import read
 from fedlit.data.module import FederatedData, data_of
 from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
@@ -109,7 +109,7 @@ class FederatedLoop(Callback):
         self.running: Engine
         self.work: dict[str, float] = {}
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # hear of failed fits too
-        self._rounds_of: dict[tuple[Path, int], int] = {}  # finished rounds by checkpoint and time of writing
+        self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
         self._temporary: TemporaryDirectory[str] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -164,14 +164,13 @@ class FederatedLoop(Callback):
         self.store.prune((task.client for task in last_cohort), self._rounds_of_checkpoints(trainer))
 
     def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
-        """Finished rounds of the checkpoints that are kept, and of this moment."""
-        paths = (Path(getattr(callback, "best_model_path", "")) for callback in trainer.checkpoint_callbacks)
-        files = [(path, path.stat().st_mtime_ns) for path in paths if path.is_file()]
-        self._rounds_of = {
-            file: self._rounds_of.get(file) or int(torch.load(file[0], weights_only=True, mmap=True)["global_step"])
-            for file in files
-        }
-        return [trainer.current_epoch, *self._rounds_of.values()]
+        """Finished rounds of the checkpoints in the folders that are written to, and of this moment."""
+        written = (getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
+        folders = {Path(path).parent for path in written if path}
+        files = [(path, path.stat()) for folder in folders for path in folder.glob("*.ckpt")]
+        stamped = {(stat.st_ino, stat.st_mtime_ns): path for path, stat in files}
+        self._rounds_of = {stamp: self._rounds_of.get(stamp) or _rounds_in(path) for stamp, path in stamped.items()}
+        return [trainer.current_epoch, *filter(None, self._rounds_of.values())]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -245,6 +244,14 @@ class FederatedLoop(Callback):
             "federation seed": self.seed,
             "algorithm": type(self.algorithm).__name__,
         }
+
+
+def _rounds_in(checkpoint: Path) -> int:
+    """Finished rounds; 0 of a file that cannot be resumed from."""
+    try:
+        return int(read(checkpoint)["global_step"])
+    except InputError:
+        return 0
 
 
 class Rounds:

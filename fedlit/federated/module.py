@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
+from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
@@ -243,6 +244,7 @@ class FederatedModule(LightningModule):
             raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
         if self.trainer.state.fn != "fit":
             return
+        check_format(checkpoint)
         then = checkpoint.get("fedlit", {})
         now = {**self.loop.identity(data_of(self.trainer)), MU_RULE: type(self.mu).__name__}
         for fact, value in now.items():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedlit.errors import InputError
+from fedlit.files import replacing
 
 #: In the store's folder: finished rounds of the checkpoints that everything was kept for when it was last pruned.
 CHECKPOINTS = "checkpoints.json"
@@ -41,11 +42,8 @@ class ClientStore:
     def write(self, client: int, round: int, kept: Tensor) -> None:
         """Keep a client's vector after its fit of round ``round``, in one move."""
         path = self.folder / str(client) / f"{round:06}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with replacing(path, "wb") as file:
             np.save(file, kept.detach().cpu().numpy(), allow_pickle=False)
-        part.replace(path)
 
     def prune(self, clients: Iterable[int], checkpoints: Iterable[int]) -> None:
         """Drop the versions of these clients that none of the checkpoints, given by their finished rounds, needs."""
@@ -74,8 +72,8 @@ class ClientStore:
             )
         if finished and finished < max(pruned) and finished not in pruned:
             raise InputError(
-                f"what the clients kept after round {finished} is gone from {self.folder}: only the last and the best "
-                "checkpoint keep it; use --ckpt_path last"
+                f"what the clients kept after round {finished} is gone from {self.folder}: only the last two and the "
+                "best checkpoint keep it; use --ckpt_path last"
             )
         for client in clients:
             for version, path in self._versions(client).items():
@@ -87,10 +85,8 @@ class ClientStore:
             record.unlink(missing_ok=True)
 
     def _record(self, checkpoints: set[int]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{CHECKPOINTS}.part"
-        part.write_text(json.dumps(sorted(checkpoints)))
-        part.replace(self.folder / CHECKPOINTS)
+        with replacing(self.folder / CHECKPOINTS) as file:
+            json.dump(sorted(checkpoints), file)
 
     def _versions(self, client: int) -> dict[int, Path]:
         """The files of a client by round."""

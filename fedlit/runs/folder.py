@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
+from fedlit.checkpoint import BEST, LAST, PREVIOUS, read
 from fedlit.errors import InputError
 
 CHECKPOINTS = "checkpoints"
@@ -89,6 +91,15 @@ def find_checkpoint(logs: str | Path, name: str, which: str, version: str | None
         + (f"there is one of --version {', '.join(named[:5])}; " if named else "")
         + "start one without --ckpt_path, or name another with --name or --ckpt_path FILE"
     )
+
+
+def newest_whole(folder: Path) -> tuple[Path, int] | None:
+    """Of the checkpoints in a folder the one after most rounds that can be read, and its rounds; None if none can."""
+    found: list[tuple[Path, int]] = []
+    for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
+        with suppress(InputError):
+            found.append((path, read(path)["global_step"]))
+    return max(found, key=lambda each: each[1], default=None)
 
 
 def run_of(checkpoint: Path) -> Path | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from fedlit.files import replacing, writing
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -34,7 +37,19 @@ class Board(TensorBoardLogger):
     def save(self) -> None:
         """Put what was logged on disk."""
         self._begun = True
-        self.experiment.flush()
+        with writing(self.log_dir):
+            self.experiment.flush()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with writing(self.log_dir):
+            super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        # What a run failed of is not to be hidden by what follows from it: a full disk is full for curves as well.
+        with suppress(OSError) if status == "failed" else nullcontext():
+            super().finalize(status)
 
 
 class MetricsTable(Logger):
@@ -72,10 +87,7 @@ class MetricsTable(Logger):
         """Add scalars to a round's row and replace the file in one move."""
         self._rows.setdefault(step or 0, {"round": step or 0}).update(metrics)
         names = dict.fromkeys(name for row in self._rows.values() for name in row)
-        part = self._path.with_suffix(".csv.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="") as file:
+        with replacing(self._path, newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows[round] for round in sorted(self._rows))
-        part.replace(self._path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from fedlit.errors import InputError
 from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.state import Claim, State, record
@@ -80,7 +82,8 @@ class RunLog(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
-        self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
+        with suppress(InputError):  # of the disk that it failed of
+            self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             return
         if trainer.global_step == 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedlit.errors import InputError
+from fedlit.files import replacing
 from fedlit.runs.folder import versions
 
 if sys.platform != "win32":
@@ -136,9 +137,8 @@ def record(run: Path, state: State, asked: int | None, error: str = "") -> None:
         asked: Rounds that it was to make.
         error: What it failed of.
     """
-    part = run / f"{STATE}.part"
-    part.write_text(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")
-    part.replace(run / STATE)
+    with replacing(run / STATE) as file:
+        file.write(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")
 
 
 def recorded(run: Path) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from rich.table import Table
 from fedlit.cli import INTERRUPTED, Parser
 from fedlit.engines.workers import available_cores
 from fedlit.errors import InputError
+from fedlit.files import replacing
 from fedlit.runs.folder import CHECKPOINTS, STUDY, folder_name
 from fedlit.runs.participation import PARTICIPATION
 from fedlit.runs.read import rows_of
@@ -280,9 +281,8 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         },
         "hashes": {f"{run.combination.name}/{run.version}": found for run in runs if (found := run.hashes())},
     }
-    part = folder / f"{STUDY}.part"
-    part.write_text(json.dumps(facts, indent=1) + "\n")
-    part.replace(folder / STUDY)
+    with replacing(folder / STUDY) as file:
+        file.write(json.dumps(facts, indent=1) + "\n")
 
 
 def _show(runs: Sequence[StudyRun], jobs: int, console: Console) -> None:

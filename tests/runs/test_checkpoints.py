@@ -1,0 +1,263 @@
+"""Runs whose checkpoints broke or could not be written: what they say, and the same bits in the end."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fedlit.checkpoint import CheckpointFile, read
+from fedlit.cli import Trainer, main
+
+pytestmark = pytest.mark.trust
+
+ROUNDS = 4
+TINY = (
+    "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "
+    "--federation.clients_per_round=3 --federation.local_epochs=0.2 --federation.engine=fedlit.engines.LoopEngine "
+    "--federation.algorithm=fedlit.algorithms.Scaffold"  # its clients keep vectors
+).split()
+FILES = ("last.ckpt", "previous.ckpt", "best.ckpt")
+
+
+def fit(logs: Path, rounds: int = ROUNDS, *more: str) -> int:
+    return main(["fit", *TINY, f"--logs_dir={logs}", f"--trainer.max_epochs={rounds}", *more])
+
+
+def resume(logs: Path) -> int:
+    return fit(logs, ROUNDS, "--ckpt_path=last")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped."""
+    logs = tmp_path_factory.mktemp("straight")
+    assert fit(logs) == 0
+    return logs / "run" / "version_0"
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The logs of a run that was stopped a round before its end."""
+    logs = tmp_path_factory.mktemp("stopped")
+    assert fit(logs, ROUNDS - 1) == 0
+    return logs
+
+
+@pytest.fixture
+def logs(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of the stopped run's."""
+    return Path(shutil.copytree(stopped, tmp_path / "logs"))
+
+
+def checkpoints(logs: Path) -> Path:
+    return logs / "run" / "version_0" / "checkpoints"
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def timed(name: str) -> bool:
+    return name.endswith(("seconds", "per_second"))
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    lines = (run / "metrics.csv").read_text().splitlines()
+    return [{k: v for k, v in row.items() if not timed(k)} for row in csv.DictReader(lines)]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"] if not timed(tag)}
+
+
+def assert_same(run: Path, straight: Path) -> None:
+    for name in FILES:
+        a, b = (read(each / "checkpoints" / name) for each in (run, straight))
+        assert a["global_step"] == b["global_step"]
+        assert all(torch.equal(a["state_dict"][key], tensor) for key, tensor in b["state_dict"].items())
+    assert rows(run) == rows(straight)
+    assert scalars(run) == scalars(straight)
+    assert (run / "participation.csv").read_bytes() == (straight / "participation.csv").read_bytes()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+# --- broken ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("damage", "said"), [(empty, "it is empty"), (cut_off, "it is cut off"), (flip, "checksum")])
+def test_a_broken_last_is_said_and_the_one_before_ends_with_the_same_bits(
+    damage: Callable[[Path], None], said: str, logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = checkpoints(logs) / "last.ckpt"
+    damage(last)
+    assert resume(logs) == 0
+    line = told(capsys)
+    assert line.startswith(f"fedlit: warning: {last} is not a whole checkpoint: ")
+    assert said in line
+    assert line.endswith(f"going on after round {ROUNDS - 2} with {last.with_name('previous.ckpt')}")
+    assert_same(logs / "run" / "version_0", straight)
+
+
+def test_with_that_one_broken_too_the_best_is_gone_on_from(
+    logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = read(checkpoints(logs) / "best.ckpt")["global_step"]
+    for name in FILES[:2]:
+        flip(checkpoints(logs) / name)
+    assert resume(logs) == 0
+    assert f"after round {best} with {checkpoints(logs) / 'best.ckpt'}" in told(capsys)
+    assert_same(logs / "run" / "version_0", straight)
+
+
+def test_with_all_broken_nothing_is_gone_on_from(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in FILES:
+        flip(checkpoints(logs) / name)
+    assert resume(logs) == 2
+    assert told(capsys).endswith("nor is another of its run; start anew without --ckpt_path")
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_broken_file_that_was_asked_for_is_refused(
+    command: str, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = checkpoints(logs) / "last.ckpt"
+    cut_off(last)
+    before = {path: path.stat().st_mtime_ns for path in logs.rglob("*")}
+    assert main([command, *TINY, f"--logs_dir={logs}", f"--ckpt_path={last}"]) == 2
+    line = told(capsys)
+    assert line.startswith(
+        f"fedlit: error: {last} is not a whole checkpoint: it is cut off or damaged; use --ckpt_path"
+    )
+    assert line.endswith(f"{last.with_name('previous.ckpt')} is whole")
+    assert {path: path.stat().st_mtime_ns for path in logs.rglob("*")} == before
+
+
+def test_code_in_a_checkpoint_is_not_run_by_any_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = tmp_path / "evil.ckpt"
+    torch.save({"state_dict": {}, "global_step": 1, "fedlit": {"format": 1}, "callbacks": Payload()}, path)
+    for command in ("fit", "validate", "test", "predict"):
+        assert main([command, *TINY, f"--logs_dir={tmp_path}", f"--ckpt_path={path}"]) == 2
+        assert "holds more than tensors and plain values, as code would be, and was not loaded" in told(capsys)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_of_format_1_is_gone_on_with(logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = checkpoints(logs) / "last.ckpt"
+    checkpoint = read(last)
+    torch.save({**checkpoint, "fedlit": {**checkpoint["fedlit"], "format": 1}}, last)
+    assert resume(logs) == 0
+    assert capsys.readouterr().err == ""
+    assert_same(logs / "run" / "version_0", straight)
+
+
+# --- not to be written -----------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_grow_ends_the_run_in_a_line_and_it_is_gone_on_with(
+    logs: Path, straight: Path, file_size_limit: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (checkpoints(logs) / name).read_bytes() for name in FILES}
+    with file_size_limit(len(before["last.ckpt"]) - 1):
+        assert resume(logs) == 2
+    line = told(capsys)
+    assert line.startswith(f"fedlit: error: cannot write {checkpoints(logs)}/")
+    assert line.endswith("free space or raise the limit, then go on with --ckpt_path last")
+    assert {path.name: path.read_bytes() for path in checkpoints(logs).iterdir()} == before
+    assert resume(logs) == 0
+    assert_same(logs / "run" / "version_0", straight)
+
+
+@pytest.fixture
+def disk(stopped: Path, tmp_path: Path) -> Iterator[Path]:
+    """The stopped run on a disk of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a file system can be mounted by root only")
+    try:
+        shutil.copytree(stopped, folder / "logs")
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_run_in_a_line_and_it_is_gone_on_with(
+    disk: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = disk / "logs"
+    for left in (0, 8, 64):  # kB: it fails sooner or later, of one file or another
+        filler = disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(disk).free - left * 1024))
+        before = {name: (checkpoints(logs) / name).read_bytes() for name in FILES}
+        assert resume(logs) == 2
+        line = told(capsys)
+        assert line.startswith("fedlit: error: cannot write ")
+        assert "space" in line
+        assert line.endswith("then go on with --ckpt_path last")
+        assert {path.name: path.read_bytes() for path in checkpoints(logs).iterdir()} == before
+        filler.unlink()
+    assert resume(logs) == 0
+    assert_same(logs / "run" / "version_0", straight)
+
+
+def test_a_read_only_folder_is_named_with_the_remedy(
+    disk: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for more in (["--ckpt_path=last"], []):
+        assert fit(disk / "logs", ROUNDS, *more) == 2
+        line = told(capsys)
+        assert line.startswith(f"fedlit: error: cannot write {disk}")
+        assert "Read-only file system; make it writable or give another --logs_dir" in line
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert resume(disk / "logs") == 0
+    assert_same(disk / "logs" / "run" / "version_0", straight)
+
+
+# --- the Trainer's plugin --------------------------------------------------------------------------------------------
+
+
+def test_the_trainer_writes_checksums_unless_it_is_given_another_writer() -> None:
+    own = TorchCheckpointIO()
+    quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False}
+    strategy = SingleDeviceStrategy("cpu", checkpoint_io=own)
+    assert isinstance(Trainer(**quiet).strategy.checkpoint_io, CheckpointFile)
+    assert Trainer(**quiet, plugins=own).strategy.checkpoint_io is own
+    assert Trainer(**quiet, plugins=[own]).strategy.checkpoint_io is own
+    assert Trainer(**quiet, strategy=strategy).strategy.checkpoint_io is own
+    assert type(lightning.Trainer(**quiet).strategy.checkpoint_io) is TorchCheckpointIO
