@@ -150,7 +150,7 @@ class Block:
         active = self._schedule[: self._active(start)]
         schedule = active + active[:1] * (self._width - len(active))
         index = torch.stack([rows[start:stop] for rows in schedule], 1)
-        rows = index.clamp(min=0).flatten()
+        rows = torch.where(index < 0, ~index, index).flatten()
         inputs, targets = self._data.train.inputs, self._data.train.targets
         x = self._data.transform(inputs.index_select(0, rows))  # index_select copies rows whole, indexing does not
         return x.unflatten(0, index.shape), targets.index_select(0, rows).view_as(index), index >= 0
@@ -197,13 +197,17 @@ def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> li
 
 
 def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
-    """The examples that a client meets in each step, (S, b); a short batch is filled up with -1."""
+    """The examples that a client meets in each step, (S, b); a short batch is filled up with ~ one it has met.
+
+    One of its own: what is wrong with an example, as NaN, would not stay in the padding.
+    """
     batches = data.client_batches(task.client, task.round, task.seed)
     passes = -(-task.steps // len(batches))
-    rows = torch.full((passes, len(batches) * data.batch_size), -1, device=data.train.inputs.device)
+    rows = torch.empty((passes, len(batches) * data.batch_size), dtype=torch.int64, device=data.train.inputs.device)
     for epoch in range(passes):
         order = batches.rows(epoch)
         assert order is not None  # a client's passes are shuffled
+        rows[epoch] = ~order[0]
         rows[epoch, : batches.num_examples] = order
     return rows.view(-1, data.batch_size)[: task.steps]
 
