@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
+import math
 import os
 import sys
 import warnings
@@ -13,24 +15,28 @@ from typing import Any, Literal
 
 import lightning
 import torch
+import yaml
+from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
+from fedlit.configs import check_yaml, read_text
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
-from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.files import quiet_threads, replacing, unwritten
-from fedlit.messages import explain, lost_rank, mistake, one_line
+from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
-from fedlit.runs.folder import CONFIG, METRICS, find_checkpoint, folder_name, newest_whole, run_of
-from fedlit.runs.state import Claim
+from fedlit.runs.folder import CONFIG, METRICS, find_checkpoint, folder_name, newest_whole, plain_name, run_of, usable
+from fedlit.runs.state import Claim, claim_new, is_unused
+from fedlit.runs.stop import RankWatch, Terminated, sigterm_is_ctrl_c
 
 Precision = _PRECISION_INPUT | Literal["auto"]
 
@@ -39,10 +45,14 @@ Precision = _PRECISION_INPUT | Literal["auto"]
 OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
+    "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
     "runs": ("fedlit.runs.listing", "Show all runs under a folder: how far, how good, and how to go on."),
 }
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+#: Arguments of a net that are the data's.
+OF_DATA = ("num_classes", "in_channels")
+
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have it
 
 
 def best_precision(accelerator: str) -> _PRECISION_INPUT:
@@ -87,8 +97,9 @@ class Parser(LightningArgumentParser):
         raise explain(message, ex, self) from ex
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As jsonargparse's; an error names the file."""
+        """As jsonargparse's; an error names the file, and what it would pass over in silence is one."""
         try:
+            _check_config(read_text(Path(path)))
             return super().parse_path(path, *args, **kwargs)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -112,6 +123,8 @@ class FedlitCLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
+        self._refused: InputError | None = None
+        set_parsing_settings(unset_sentinel=True)  # else a null that was given is taken for nothing given
         super().__init__(
             FederatedModule,
             FederatedData,
@@ -141,7 +154,7 @@ class FedlitCLI(LightningCLI):
         )
         parser.add_lightning_class_args(FederatedLoop, "federation")
         parser.set_defaults({"model.net": {"class_path": "fedlit.models.EmnistCNN"}, "data": "fedlit.data.MNIST5k"})
-        for of_data in ("num_classes", "in_channels"):
+        for of_data in OF_DATA:
             parser.link_arguments(
                 "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
             )
@@ -153,6 +166,54 @@ class FedlitCLI(LightningCLI):
         assert actions is not None
         for name, (_, does) in OURS.items():
             actions.add_subcommand(name, Parser(description=does), help=does)
+
+    # --- what the parser lets pass -------------------------------------------------------------------------------------
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        super().parse_arguments(parser, args)
+        for key, value in _flat(self.config[self.config.subcommand].as_dict()).items():
+            for number in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(number, float) and math.isnan(number):
+                    raise InputError(f"{key} must be a number, got nan; leave it out for the default")
+
+    def _add_instantiators(self) -> None:
+        super()._add_instantiators()
+        self.parser.add_instantiator(self._make_mu, Mu)
+
+    def _make_mu(self, class_type: type[Mu], *args: Any, **kwargs: Any) -> Mu:
+        """Keep what a rule for mu says: of several types that a value may have, jsonargparse chains one's error."""
+        try:
+            return class_type(*args, **kwargs)
+        except InputError as error:
+            self._refused = error
+            raise
+
+    def instantiate_classes(self) -> None:
+        """Make data, net and federation.
+
+        Raises:
+            InputError: Also when the net was given another number of classes or channels than the data has.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if self._refused is None:
+                raise
+            raise self._refused from error
+        self._refuse_overridden()
+
+    def _refuse_overridden(self) -> None:
+        """Refuse a number of classes or channels that was given and is neither the net's default nor the data's."""
+        if not isinstance(self.model, FederatedModule):
+            return
+        arguments = self.config[self.subcommand].model.net.get("init_args") or {}
+        defaults = inspect.signature(type(self.model.net)).parameters
+        for of_data in OF_DATA:
+            given, has = arguments.get(of_data), getattr(self.datamodule, of_data)
+            if of_data in defaults and given not in (None, has, defaults[of_data].default):
+                raise InputError(
+                    f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
+                )
 
     # --- where the run lives -----------------------------------------------------------------------------------------
 
@@ -169,6 +230,8 @@ class FedlitCLI(LightningCLI):
         self.claim: Claim | None = None
         if section.version is not None:
             folder_name(section.version, "--version")
+        plain_name(self.run_name)
+        usable(Path(section.logs_dir))
         if section.ckpt_path in ("last", "best"):
             self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path, section.version)
         elif section.ckpt_path:
@@ -178,7 +241,7 @@ class FedlitCLI(LightningCLI):
         elif self.subcommand != "fit":
             raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
         elif section.version and _first_rank():
-            _unused(Path(section.logs_dir) / self.run_name / section.version)
+            _check_unused(Path(section.logs_dir) / self.run_name / section.version)
         if self.subcommand == "fit" and self.checkpoint and _first_rank():
             run = run_of(self.checkpoint)
             self.claim = Claim(run) if run else None
@@ -217,14 +280,38 @@ class FedlitCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs_dir)
             log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
-            self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
-        return super().instantiate_trainer(logger=loggers, **kwargs)
+            # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
+            bars = [RoundProgress()] if section.trainer.enable_progress_bar is not False else []
+            kept = checkpoints() if section.trainer.enable_checkpointing is not False else []
+            self.trainer_defaults["callbacks"] = [RankWatch(), *bars, Pictures(), Participation(), log, *kept]
+        try:
+            return super().instantiate_trainer(logger=loggers, **kwargs)
+        except BaseException:
+            if self.claim is not None:
+                self.claim.release()
+            raise
+
+    def before_fit(self) -> None:
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RankWatch):
+                callback.start(self.trainer)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
 
     def _loggers(self, logs: str) -> list[Any]:
         """Loggers for a new run, or for the one that the checkpoint is of."""
         run = run_of(self.checkpoint) if self.checkpoint else None
         if run is None or self.checkpoint is None:
-            board = Board(logs, self.run_name, self.config[self.subcommand].version)
+            version = self.config[self.subcommand].version
+            if _first_rank():
+                self.claim = claim_new(Path(logs) / self.run_name, version)
+                _check_unused(self.claim.folder)  # again: another may have just ended there
+                version = self.claim.folder.name
+            board = Board(logs, self.run_name, version)
             return [board, MetricsTable(Path(board.log_dir) / METRICS)]
         board = Board(run.parent.parent, run.parent.name, run.name, purge_step=self.finished_rounds + 1)
         return [board, MetricsTable(run / METRICS, resume_round=self.finished_rounds)]
@@ -258,10 +345,25 @@ def _first_rank() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
-def _unused(folder: Path) -> None:
+def _check_unused(folder: Path) -> None:
     """Refuse a new run where there is one."""
-    if folder.is_dir() and any(folder.iterdir()):
+    if not is_unused(folder):
         raise InputError(f"there is a run in {folder}; go on with it by --ckpt_path last, or give another --version")
+
+
+def _check_config(text: str) -> None:
+    """Refuse what jsonargparse would pass over; what it refuses itself is left to it."""
+    try:
+        check_yaml(text)
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        return
+    if isinstance(tree, dict) and tree.get("config") is not None:
+        raise InputError(
+            f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"
+        )
 
 
 def _attribute(name: str) -> Any:
@@ -291,8 +393,8 @@ def main(args: ArgsType = None) -> int:
     """Run a command; a mistake of the user's is one line on stderr.
 
     Returns:
-        0 when done, 1 when another rank was lost or a run of a study failed, 2 for a mistake in the input, 130 when
-        stopped by Ctrl-C.
+        0 when done, 1 when another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
+        the input, 130 when stopped by Ctrl-C, 143 by SIGTERM.
     """
     warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
     for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
@@ -302,26 +404,32 @@ def main(args: ArgsType = None) -> int:
         if words and words[0] in OURS:
             module = importlib.import_module(OURS[words[0]][0])
             return int(module.main(words[1:]))
-        with quiet_threads():
+        with sigterm_is_ctrl_c(), quiet_threads():
             FedlitCLI(args)
     except Exception as error:
         told = mistake(error) or unwritten(error) or (error if isinstance(error, MisconfigurationException) else None)
         if told is None and lost_rank(error):
             rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
             sys.stderr.write(
-                f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; "
-                "the checkpoint of the last finished round is whole, go on with --ckpt_path last\n"
+                f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; {GO_ON}\n"
             )
             return 1
+        if told is None and out_of_memory(error):
+            told = InputError(f"out of memory: {error}; use a smaller net, batch or data set")
         if told is None:
             raise
         sys.stderr.write(f"fedlit: error: {one_line(str(told))}\n")
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit of status 1, with the interruption as its context.
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            return INTERRUPTED
-        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        status = _status(stop) or _status(stop.__context__)  # Lightning turns Ctrl-C into an exit of status 1
+        if status is None:
+            raise
+        return status
     return 0
+
+
+def _status(stop: BaseException | None) -> int | None:
+    """Of a process that was told to stop; None where it was not."""
+    if isinstance(stop, Terminated | SIGTERMException):
+        return TERMINATED
+    return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else None

@@ -1,5 +1,7 @@
 """The one error that is the user's to mend."""
 
+from __future__ import annotations
+
 
 class InputError(ValueError):
     """Something that the user gave cannot be used.

@@ -9,9 +9,13 @@ from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 
 from fedlit.errors import InputError
+
+#: What to do after another rank was lost.
+GO_ON = "the checkpoint of the last finished round is whole, go on with --ckpt_path last"
 
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
@@ -99,6 +103,8 @@ def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str
 def _no_such_file(message: str, key: str, parser: ArgumentParser | None) -> str:
     if absent := re.search(r"(?:File does not exist|Path is not a file): '(.+?)'", message):
         path = Path(absent[1])
+        if path.is_dir():
+            return f"{key} file {path} is a folder; give the path of a YAML file"
         siblings = [str(other) for other in path.parent.glob("*.y*ml")]
         return f"no {key} file {path}{_near(str(path), siblings, many='give the path of a YAML file')}"
     return ""
@@ -114,6 +120,9 @@ def _not_yaml(message: str, key: str, parser: ArgumentParser | None) -> str:
 
 
 def _wrong_value(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if nested := re.search(r"NestedArg\(key='([\w.]+)'.*\)", message):  # of a class that the value could also be
+        said = re.search(rf"- ({re.escape(nested[1])}\b.*)", message)
+        return f"{key}.{said[1] if said else f'{nested[1]} does not fit; --help explains every argument'}"
     choices, types = list(_choices(message)), list(_types(message))
     if not choices and not types:
         return re.sub(r'^Parser key ".*?":', f"{key}:", message) + "; --help explains every argument"
@@ -138,7 +147,8 @@ def _types(message: str) -> Iterator[str]:
 def _value(message: str) -> str:
     """What was given: the innermost value that the message names."""
     named = re.search(r"given class_path '(.+?)'", message) or re.search(r"(?:Got|Given) value: (.*)", message)
-    return named[1] if named else "none"
+    value = named[1] if named else "none"
+    return "null" if value == "None" else value
 
 
 def _near(word: str, options: Iterable[str], prefix: str = "", many: str = "") -> str:
@@ -149,6 +159,12 @@ def _near(word: str, options: Iterable[str], prefix: str = "", many: str = "") -
     if many or len(options) > 12:
         return f"; {many or '--help lists what there is'}"
     return f"; there are {', '.join(options)}"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there was no memory left, on the host or on a GPU."""
+    said = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and said)
 
 
 def lost_rank(error: Exception) -> bool:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Trainer
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from fedlit.data import ByGroup, Tensors
-from fedlit.federated import FederatedLoop, FederatedModule, Mu
+from fedlit.federated import FederatedLoop, FederatedModule, Mu, Stragglers
 
 SIZES = (9, 4, 17, 1, 12, 6)
 
@@ -73,6 +74,16 @@ def fit(
 def weights(module: nn.Module) -> Tensor:
     """All of a module's state in one float64 vector."""
     return torch.cat([t.double().reshape(-1) for t in module.state_dict().values()])
+
+
+class Absent(Stragglers):
+    """Some clients do nothing at all."""
+
+    def __init__(self, *clients: int) -> None:
+        self.clients = clients
+
+    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
+        return np.where(np.isin(clients, self.clients), 0.0, epochs)
 
 
 class Displacement(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -81,6 +82,8 @@ def test_two_ranks_end_with_the_bits_of_one_process(tmp_path: Path, clients: int
         "--federation.algorithm fedlit.algorithms.Krum --federation.algorithm.attackers 2 "
         "--federation.algorithm.multi 3",
         "--federation.algorithm fedlit.algorithms.ClippedMean",
+        "--federation.algorithm fedlit.algorithms.PrivateMean --federation.algorithm.clip 0.5 "
+        "--federation.algorithm.noise_multiplier 0.1 --federation.averaging uniform --model.net.norm group",
         "--federation.algorithm fedlit.algorithms.BatchNormPolicy --data.client_holdout 0.2 "
         "--federation.diagnostics fedlit.federated.Diagnostics --federation.diagnostics.every 1",
     ],
@@ -101,6 +104,32 @@ def test_two_ranks_stop_alike_when_too_many_clients_diverge(tmp_path: Path):
     assert process.returncode != 0
     assert "10 of 10 updates of round 1 are not finite" in err
     assert "Traceback" not in err
+
+
+FAULTY = """
+import fedlit.data
+
+class Faulty(fedlit.data.MNIST5k):
+    def client_batches(self, client, round, seed):
+        if client % 7 == 0:
+            raise OSError(f"sample 3 of {client} cannot be read")
+        return super().client_batches(client, round, seed)
+"""
+
+
+@pytest.mark.trust
+def test_two_ranks_leave_out_the_same_clients_whose_fits_fail(tmp_path: Path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    faulty = ("--data", "faulty.Faulty", "--federation.clients_per_round", "20")
+    more = {one: (), two: ("--trainer.devices", "2", "--trainer.strategy", "ddp")}
+    for logs, ranks in more.items():
+        logs.mkdir()
+        (logs / "faulty.py").write_text(FAULTY)
+        process = start(logs, *faulty, *ranks)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "client 0: OSError: sample 3 of 0 cannot be read; client 7: OSError: sample 3 of 7 cannot be read" in err
+    assert_same(one, two)
 
 
 def test_two_machines_end_with_the_bits_of_one_process(tmp_path: Path):
@@ -131,6 +160,51 @@ def test_a_lost_rank_ends_the_run_with_an_error_and_an_intact_checkpoint(tmp_pat
     assert "Traceback" not in err
     assert "rank" in err
     assert torch.load(checkpoint, weights_only=True)["global_step"] >= 1
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_in_the_middle_of_long_fits_is_named_within_seconds(tmp_path: Path, victim: int):
+    process = start(
+        tmp_path, "--federation.local_epochs", "100000", "--trainer.devices", "2", "--trainer.strategy", "ddp"
+    )
+    rank_1 = await_fits(process, tmp_path)
+    killed_at = time.monotonic()
+    os.kill((process.pid, rank_1)[victim], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)  # both hold the pipe: its end is the end of both
+    assert time.monotonic() - killed_at < 30
+    assert f"rank {1 - victim} lost contact with another rank: rank {victim} " in err
+    assert "Traceback" not in err
+    if victim == 1:
+        assert "rank 1 was killed by SIGKILL; " in err
+        assert process.returncode == 1
+        said = json.loads((tmp_path / "ranks" / "version_0" / "run.json").read_text())
+        assert said == {"state": "failed", "rounds": 2, "error": "rank 1 was killed by SIGKILL"}
+
+
+@pytest.mark.trust
+def test_sigterm_ends_all_ranks_at_once(tmp_path: Path):
+    process = start(
+        tmp_path, "--federation.local_epochs", "100000", "--trainer.devices", "2", "--trainer.strategy", "ddp"
+    )
+    await_fits(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "ranks" / "version_0" / "run.json").read_text())["state"] == "interrupted"
+
+
+def await_fits(process: subprocess.Popen[str], logs: Path) -> int:
+    """Wait until training has begun; the process of rank 1."""
+    deadline = time.monotonic() + 240
+    while not (logs / "ranks" / "version_0" / "run.json").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)  # into the fits
+    (rank_1,) = children_of(process.pid)
+    return rank_1
 
 
 def children_of(pid: int) -> list[int]:

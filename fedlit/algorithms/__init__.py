@@ -7,6 +7,7 @@ from fedlit.algorithms.attentive import AttentiveAggregation
 from fedlit.algorithms.feddyn import FedDyn
 from fedlit.algorithms.fednova import FedNova
 from fedlit.algorithms.personal import BatchNormPolicy, KeepLocal
+from fedlit.algorithms.private import PrivateMean
 from fedlit.algorithms.robust import ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms.scaffold import Scaffold
 
@@ -19,6 +20,7 @@ __all__ = [
     "FedNova",
     "KeepLocal",
     "Krum",
+    "PrivateMean",
     "Scaffold",
     "TrimmedMean",
 ]

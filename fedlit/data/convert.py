@@ -12,6 +12,9 @@ from torch import Tensor
 from fedlit.data.examples import Examples
 from fedlit.errors import InputError
 
+#: Class numbers above are identifiers, not classes: a network has an output for each.
+MAX_CLASSES = 1_000_000
+
 
 def as_examples(inputs: Any, targets: Any, groups: Any = None) -> Examples:
     """Check and convert arrays, tensors or lists.
@@ -38,7 +41,9 @@ def as_inputs(inputs: Any) -> Tensor:
     if array.ndim < 2:
         raise InputError(f"inputs must have shape (N, H, W) or (N, C, ...), got {array.shape}; reshape them")
     if array.dtype.kind in "fb":
-        array = array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32, copy=False)
+        _refuse_not_finite(array)
     elif array.dtype.kind in "iu":
         if array.dtype != np.uint8 and array.size and not 0 <= array.min() <= array.max() <= 255:
             raise InputError(
@@ -54,12 +59,25 @@ def as_inputs(inputs: Any) -> Tensor:
     return _tensor(array)
 
 
+def _refuse_not_finite(array: NDArray[np.float32]) -> None:
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = int(np.argmin(finite.reshape(len(array), -1).all(1)))
+        value = array[row][~finite[row]].flat[0]
+        raise InputError(
+            f"inputs must be finite numbers in float32, got {value} in row {row}; mend or leave out the row"
+        )
+
+
 def _as_targets(targets: Any) -> Tensor:
     array = np.asarray(targets)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise InputError(f"labels must be integers of shape (N,), got {array.dtype} of shape {array.shape}")
-    if array.size and array.min() < 0:
-        raise InputError(f"labels must be class numbers from 0, got {array.min()}; renumber the classes")
+    if array.size and not 0 <= array.min() <= array.max() < MAX_CLASSES:
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise InputError(
+            f"labels must be class numbers from 0, below {MAX_CLASSES:,}, got {wrong}; renumber the classes"
+        )
     return _tensor(array.astype(np.int64, copy=False))
 
 

@@ -104,7 +104,10 @@ class EMNIST(FederatedData):
         """See `FederatedData.load`."""
         if self._missing("train", "test"):
             raise self._missing_error("download is off" if not self.download else "prepare_data() was not called")
-        return self._read("train"), self._read("test")
+        try:
+            return self._read("train"), self._read("test")
+        except OSError as error:
+            raise InputError(f"EMNIST cannot be read: {error}; see to it that its files can be read") from error
 
     def _read(self, part: str) -> Examples:
         image_path, label_path = self._files(part)

@@ -17,9 +17,12 @@ from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
 from fedlit.errors import InputError
+from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import generator, resolve_seed, rng
 
 DEFAULT_NUM_CLIENTS = 100
+#: Held-out examples in a batch, where no other size is asked for: each batch costs the Trainer and the metrics a while.
+HELD_OUT_BATCH = 1024
 
 
 class FederatedData(LightningDataModule, ABC):
@@ -34,8 +37,8 @@ class FederatedData(LightningDataModule, ABC):
         partition: How the training set is split over clients; None is ``fedlit.data.Uniform``, an even IID split.
         num_clients: Number of clients; None is one a group with ``fedlit.data.ByGroup``, else 100.
         batch_size: Examples in a client's training batch.
-        eval_batch_size: Examples in a batch of the test set; None is 64 on a CPU, whose caches hold no more, and 1024
-            on an accelerator. It changes speed and memory, not results.
+        eval_batch_size: Examples that the network meets at once in evaluation; None is 64 on a CPU, whose caches hold
+            no more, and 1024 on an accelerator. It changes speed and memory, not results.
         seed: Seed of the partition and of any split drawn at random; None takes that of ``seed_everything``.
         client_holdout: Fraction of each client's examples, in [0, 1), rounded down, that it does not train on: its own
             accuracy is measured there after each of its fits, ``clients/own_accuracy_mean`` and so on. What is
@@ -74,8 +77,9 @@ class FederatedData(LightningDataModule, ABC):
             "batch_size": batch_size,
             "eval_batch_size": eval_batch_size,
         }.items():
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}; leave it out for the default")
+            if value is not None and not 1 <= value <= COUNT_MAX:
+                limit = "at least 1" if value < 1 else f"at most {COUNT_MAX:,}"
+                raise InputError(f"{name} must be {limit}, got {value}; leave it out for the default")
         if not 0 <= client_holdout < 1:
             raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
         if validation_clients < 0:
@@ -117,6 +121,9 @@ class FederatedData(LightningDataModule, ABC):
             return
         self.seed = resolve_seed(self._requested_seed)
         self.train, self.test = self.load()
+        for part, examples in (("training", self.train), ("test", self.test)):
+            if not len(examples):
+                raise InputError(f"the {part} set is empty; give it examples, or change the fraction held out")
         self.num_clients = self._requested_clients or self._default_num_clients()
         self.partition = self.partitioner.split(
             self.train.targets.numpy(), self.num_clients, rng(self.seed, "partition"), self.train.groups
@@ -159,8 +166,8 @@ class FederatedData(LightningDataModule, ABC):
 
     @property
     def eval_batch_size(self) -> int:
-        """Examples in a batch of the test set."""
-        return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else 1024)
+        """Examples that the network meets at once in evaluation."""
+        return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
 
     def transform(self, x: Tensor) -> Tensor:
         """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; floats pass through."""
@@ -226,7 +233,8 @@ class FederatedData(LightningDataModule, ABC):
     def _held_out_batches(self, examples: Examples) -> Batches:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         share = None if world_size == 1 else np.arange(len(examples))[rank::world_size]  # no example twice
-        return Batches(examples, self.eval_batch_size, share, transform=self.transform)
+        size = self._requested_eval_batch_size or HELD_OUT_BATCH
+        return Batches(examples, size, share, transform=self.transform)
 
 
 def data_of(trainer: Trainer) -> FederatedData:

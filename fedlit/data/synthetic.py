@@ -22,6 +22,10 @@ FloatArray = NDArray[np.floating[Any]]
 NUM_FEATURES = 60
 NUM_CLASSES = 10
 MIN_SIZE = 50
+#: Beyond, float32 has no digits left for what clients have in common.
+MAX_SPREAD = 1e6
+#: All clients' examples are in memory: this many take some 10 GB.
+MAX_CLIENTS = 100_000
 
 #: Standard deviation of each feature around its client's mean, (60,): Sigma is diagonal with Sigma_jj = j^-1.2.
 FEATURE_STD = np.arange(1, NUM_FEATURES + 1) ** -0.6
@@ -73,8 +77,12 @@ class Synthetic(FederatedData):
     ) -> None:
         super().__init__(partition=partition or ByGroup(), num_clients=num_clients, **kwargs)
         for name, value in {"alpha": alpha, "beta": beta}.items():
-            if not 0 <= value < math.inf:
-                raise InputError(f"{name} must be a finite number >= 0, got {value}; the paper has 0, 0.5 and 1")
+            if not 0 <= value <= MAX_SPREAD:
+                raise InputError(
+                    f"{name} must be a finite number >= 0, at most {MAX_SPREAD:g}, got {value}; the paper has 0, 0.5 and 1"
+                )
+        if num_clients > MAX_CLIENTS:
+            raise InputError(f"num_clients must be at most {MAX_CLIENTS:,} here, got {num_clients}; the paper has 30")
         if iid and (alpha or beta):
             raise InputError(f"iid is for alpha = beta = 0, got {alpha} and {beta}; set both to 0 or leave iid out")
         if reading not in get_args(Reading):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +22,26 @@ from fedlit.data.convert import as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
+from fedlit.messages import one_line
 from fedlit.seeding import rng
 
 DEFAULT_TEST_FRACTION = 0.2
+
+#: What NumPy and zipfile say of a file that is broken, or promises more than there is memory.
+NPZ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    BadZipFile,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,  # an encrypted or unknown member: NotImplementedError
+    SyntaxError,  # of the header, which is a Python literal
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +77,10 @@ class InMemory(FederatedData):
         super().__init__(**kwargs)
         if test_fraction is not None and not 0 < test_fraction < 1:
             raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
-        if std is not None and not (np.asarray(std) > 0).all():
-            raise InputError(f"std must be > 0, got {std}; leave it out to have it measured")
+        if std is not None and not ((np.asarray(std) >= 1e-6) & (np.asarray(std) <= 1e6)).all():
+            raise InputError(f"std must be > 0, from 1e-6 to 1e6, got {std}; leave it out to have it measured")
+        if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
+            raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to have it measured")
         self.test_fraction = test_fraction
         self._given_names = class_names
         self._given_mean, self._given_std = mean, std
@@ -111,6 +132,11 @@ class InMemory(FederatedData):
 
     def _measure(self, train: Examples) -> None:
         mean, std = channel_stats(train.inputs)
+        for name, given in (("mean", self._given_mean), ("std", self._given_std)):
+            if isinstance(given, list) and len(given) != len(mean):
+                raise InputError(
+                    f"{name} has {len(given)} numbers for {len(mean)} channels; give one, or one a channel"
+                )
         self.mean = mean if self._given_mean is None else self._given_mean
         self.std = std if self._given_std is None else self._given_std
 
@@ -164,10 +190,12 @@ class Tensors(InMemory):
             _one_of(arrays, path, "labels", "targets"),
             arrays.get("writers", arrays.get("groups")),
         )
-        names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
+        names = [str(name) for name in np.atleast_1d(arrays["class_names"])] if "class_names" in arrays else None
         if "n_train" not in arrays or self.test_fraction is not None:
             return Source(examples, class_names=names)
-        num_train = int(arrays["n_train"])
+        if arrays["n_train"].size != 1 or arrays["n_train"].dtype.kind not in "iu":
+            raise InputError(f"{path}: n_train must be one whole number, got {_short(arrays['n_train'])}")
+        num_train = int(arrays["n_train"].item())
         if not 0 < num_train < len(examples):
             raise InputError(f"{path}: n_train is {num_train} of {len(examples)} rows; leave some on either side")
         rows = np.arange(len(examples))
@@ -229,8 +257,10 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}); write it with numpy.savez_compressed") from error
+    except NPZ_ERRORS as error:
+        raise InputError(
+            f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
+        ) from error
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any]:
@@ -240,10 +270,17 @@ def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray
     raise InputError(f"{path} has no array {' or '.join(names)}, only {', '.join(arrays)}; rename one")
 
 
+def _short(array: NDArray[Any]) -> str:
+    return one_line(f"{array.dtype} of shape {array.shape}: {array}", 100)
+
+
 def _num_labels(source: Source) -> int:
     """One more than the largest label of either set."""
     sets = (source.train, source.test)
-    return max(int(examples.targets.max()) + 1 for examples in sets if examples is not None and len(examples))
+    labels = [int(examples.targets.max()) + 1 for examples in sets if examples is not None and len(examples)]
+    if not labels:
+        raise InputError("there are no examples; give the data some")
+    return max(labels)
 
 
 def _tell_of_untrained_groups(train: Examples, test: Examples) -> None:

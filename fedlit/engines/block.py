@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 from fedlit.federated.client import ClientModule
+from fedlit.federated.proximal import proximal_term, squared_distances
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import write
 
@@ -149,7 +150,7 @@ class Block:
         active = self._schedule[: self._active(start)]
         schedule = active + active[:1] * (self._width - len(active))
         index = torch.stack([rows[start:stop] for rows in schedule], 1)
-        rows = index.clamp(min=0).flatten()
+        rows = torch.where(index < 0, ~index, index).flatten()
         inputs, targets = self._data.train.inputs, self._data.train.targets
         x = self._data.transform(inputs.index_select(0, rows))  # index_select copies rows whole, indexing does not
         return x.unflatten(0, index.shape), targets.index_select(0, rows).view_as(index), index >= 0
@@ -163,24 +164,18 @@ class Block:
 
     def _updates(self, finals: Sequence[Tensor]) -> list[ClientUpdate]:
         client, start = self._client, self._client.broadcast.weights
-        half_mu = torch.tensor(client.broadcast.mu, device=start.floats.device) / 2  # (L,)
-        proximal = torch.stack([half_mu @ self._squares(final - start.floats) for final in finals])
+        anchor = client.layout.split_trainable(start.floats[: client.layout.num_trainable])
         updates = []
-        table = zip(self._tasks, finals, proximal.tolist(), self._totals.T.tolist(), strict=True)
-        for task, floats, term, (loss, hits, samples) in table:
-            metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": term, "samples": samples}
+        for task, floats, (loss, hits, samples) in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
+            squares = squared_distances(client.layout.split_trainable(floats[: client.layout.num_trainable]), anchor)
+            proximal = proximal_term(squares, client.broadcast.mu)
+            metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
             weights = Weights(floats, start.counts)
             if task.diagnose or self._data.client_holdout:
                 write(client.net, client.layout, weights)
                 metrics |= client.measure(task, self._data)
-            updates.append(ClientUpdate(task, weights, metrics))
+            updates.append(ClientUpdate(task, weights, squares, metrics))
         return updates
-
-    def _squares(self, delta: Tensor) -> Tensor:
-        """Squared norm of each trainable tensor of a flat difference of states (P,), (L,)."""
-        layout = self._client.layout
-        parts = delta.split(layout.numels)[: len(layout.trainable)]
-        return torch.stack(torch._foreach_norm(parts)).float().square()
 
 
 def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> list[Tensor]:
@@ -202,13 +197,17 @@ def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> li
 
 
 def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
-    """The examples that a client meets in each step, (S, b); a short batch is filled up with -1."""
+    """The examples that a client meets in each step, (S, b); a short batch is filled up with ~ one it has met.
+
+    One of its own: what is wrong with an example, as NaN, would not stay in the padding.
+    """
     batches = data.client_batches(task.client, task.round, task.seed)
     passes = -(-task.steps // len(batches))
-    rows = torch.full((passes, len(batches) * data.batch_size), -1, device=data.train.inputs.device)
+    rows = torch.empty((passes, len(batches) * data.batch_size), dtype=torch.int64, device=data.train.inputs.device)
     for epoch in range(passes):
         order = batches.rows(epoch)
         assert order is not None  # a client's passes are shuffled
+        rows[epoch] = ~order[0]
         rows[epoch, : batches.num_examples] = order
     return rows.view(-1, data.batch_size)[: task.steps]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from lightning import Trainer
 
 from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.records import ClientAnswer, ClientTask
 
 
 class Engine(ABC):
@@ -19,8 +19,11 @@ class Engine(ABC):
     """
 
     @abstractmethod
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         """Fit each task's client from the broadcast model and yield its update, in any order.
+
+        Of a client whose fit raises, or runs out of memory, a ``ClientFailure`` is yielded (``attempt`` makes one), and
+        the others' updates are what they would be without it. Errors that concern the run as a whole are raised.
 
         Args:
             client: The local problem, which has received this round's broadcast.

@@ -12,10 +12,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from fedlit.data.module import data_of
+from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
 
 #: Hooks of a LightningModule that only a Trainer calls.
 TRAINER_HOOKS = (
@@ -55,10 +56,12 @@ class LoopEngine(Engine):
             raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
         single_optimizer(client)
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         precision = trainer.precision_plugin
         device = trainer.strategy.root_device
-        for task in tasks:
+
+        def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
+            (task,) = tasks
             client.start(task)
             optimizer = single_optimizer(client)
             scaler = GradScaler(device.type, enabled=trainer.precision == "16-mixed")
@@ -72,7 +75,10 @@ class LoopEngine(Engine):
                 client.on_before_optimizer_step(optimizer)
                 scaler.step(optimizer)
                 scaler.update()
-            yield client.finish(task, data_of(trainer))
+            return [client.finish(task, data_of(trainer))]
+
+        for task in tasks:
+            yield from attempt(fit, [task])
 
 
 def needs_trainer(client: ClientModule) -> str | None:

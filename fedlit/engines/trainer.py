@@ -14,9 +14,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.amp.grad_scaler import GradScaler
 
 from fedlit.data.module import data_of
+from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
 from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
 
 class TrainerEngine(Engine):
@@ -27,36 +28,43 @@ class TrainerEngine(Engine):
     scaling, callbacks of a ``ClientModule``. The other engines are measured against this one.
     """
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
-        with _quiet():
-            fit = inner_trainer(trainer)
-        for task in tasks:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
+        def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
+            (task,) = tasks
             client.start(task)
-            renew(fit, task.steps)
+            renew(inner, task.steps)
             batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
             with _quiet():
                 try:
-                    fit.fit(client, train_dataloaders=batches)
+                    inner.fit(client, train_dataloaders=batches)
                 except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
                     raise KeyboardInterrupt from stop
-            yield client.finish(task, data_of(trainer))
+            return [client.finish(task, data_of(trainer))]
+
+        inner = inner_trainer(trainer)
+        for task in tasks:
+            (answer,) = attempt(fit, [task])
+            yield answer
+            if isinstance(answer, ClientFailure):
+                inner = inner_trainer(trainer)  # no telling what the error left of the other
 
 
 def inner_trainer(outer: Trainer) -> Trainer:
     """A Trainer on the outer one's device and in its precision, that keeps to itself; to be renewed before each fit."""
     device = outer.strategy.root_device
-    return Trainer(
-        accelerator=device.type,
-        devices=1 if device.index is None else [device.index],
-        strategy=SingleDeviceStrategy(device),
-        plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
-        precision=outer.precision,
-        max_epochs=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    with _quiet():
+        return Trainer(
+            accelerator=device.type,
+            devices=1 if device.index is None else [device.index],
+            strategy=SingleDeviceStrategy(device),
+            plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
+            precision=outer.precision,
+            max_epochs=-1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
 
 
 def renew(trainer: Trainer, steps: int) -> None:

@@ -10,13 +10,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from fedlit.data.module import data_of
+from fedlit.engines.attempt import attempt
 from fedlit.engines.block import Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import needs_trainer, single_optimizer
 from fedlit.engines.traced import Program, Step, plain, traced
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
 
 #: Optimizers that treat every scalar by itself, so that a stack of clients is one parameter to them.
 ELEMENTWISE = (
@@ -67,7 +68,7 @@ class VectorizedEngine(Engine):
         if reason:
             raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine LoopEngine")
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         def program(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:
             shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
             key = client, client.loss, client.net.training, shapes
@@ -75,12 +76,18 @@ class VectorizedEngine(Engine):
                 self._programs[key] = traced(step, state, batch)
             return self._programs[key] or plain(step)
 
-        ordered = sorted(tasks, key=lambda task: (-task.steps, task.client))
-        for start in range(0, len(ordered), self.block_size):
-            block = ordered[start : start + self.block_size]
+        def fit(block: Sequence[ClientTask]) -> list[ClientUpdate]:
             is_traced = self.trace and trainer.precision == "32-true" and block[0].steps >= TRACED_FROM
             precision, trace = trainer.precision_plugin, program if is_traced else None
-            yield from Block(client, block, data_of(trainer), precision, trace).fit()
+            try:
+                return Block(client, block, data_of(trainer), precision, trace).fit()
+            except Exception:
+                self._programs.clear()  # what could not be traced may be no more than what failed
+                raise
+
+        ordered = sorted(tasks, key=lambda task: (-task.steps, task.client))
+        for start in range(0, len(ordered), self.block_size):
+            yield from attempt(fit, ordered[start : start + self.block_size])
 
     def close(self) -> None:
         self._programs.clear()

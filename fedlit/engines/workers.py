@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -18,11 +19,12 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
+from fedlit.engines.attempt import STOPS
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2
@@ -35,6 +37,9 @@ class WorkersEngine(Engine):
     a core. A fork shares the data and everything imported with its parent, so a worker starts in milliseconds and
     needs memory for its own activations only. Clients are handed out as workers get free, and their updates are
     yielded in the order of the tasks: the result does not depend on the number of workers.
+
+    A worker that dies (the kernel kills one when memory is short) is replaced, and what it was fitting is fitted once
+    more, client by client: the result is the same. A client whose worker dies again is a ``ClientFailure``.
 
     For CPUs, on systems that fork (not Windows).
 
@@ -59,7 +64,7 @@ class WorkersEngine(Engine):
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
         self.engine.check(client, trainer)
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientUpdate]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         if self._pool is None or self._pool.client is not client:
             self.close()
             self._pool = _Pool(self.engine, self.workers, self.block_size, client, trainer)
@@ -85,10 +90,19 @@ def available_cores() -> int:
 
 
 class _Reply(NamedTuple):
-    """What a worker says of a block; the weights are in shared memory."""
+    """What a worker says of a block; the weights are in shared memory, in the order of the fits."""
 
-    fits: list[tuple[ClientTask, dict[str, float]]]
-    error: str | InputError = ""
+    fits: list[tuple[ClientTask, list[float], dict[str, float]]]
+    failures: list[ClientFailure]
+    stop: Exception | None = None
+
+
+class _Request(NamedTuple):
+    """What a worker is asked: to fit a block with this round's mu, and put the weights into a slot."""
+
+    slot: int
+    block: Sequence[ClientTask]
+    mu: tuple[float, ...]
 
 
 class _Pool:
@@ -100,16 +114,15 @@ class _Pool:
         self._shared = sent._replace(weights=_shared(sent.weights), message=_shared_tensor(sent.message))
         self._workers: list[_Worker] = []
         for _ in range(workers):
-            others = [worker.pipe for worker in self._workers]
-            self._workers.append(_Worker(engine, block_size, client, trainer, self._shared, others))
+            self._workers.append(_Worker(engine, block_size, client, trainer, self._shared, self._workers))
 
-    def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientUpdate]:
-        """Fit the blocks and yield their updates in order, holding back no more than a few blocks a worker."""
+    def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientAnswer]:
+        """Fit the blocks and yield their answers in order, holding back no more than a few blocks a worker."""
         sent = self.client.broadcast
         _copy(sent.weights, self._shared.weights)
         self._shared.message.copy_(sent.message)
         todo = deque(enumerate(blocks))
-        done: dict[int, list[ClientUpdate]] = {}
+        done: dict[int, list[ClientAnswer]] = {}
         for turn in range(len(blocks)):
             while True:
                 for worker in self._workers * DEPTH:
@@ -119,8 +132,8 @@ class _Pool:
                     break
                 busy = {worker.pipe: worker for worker in self._workers if worker.is_busy}
                 for pipe in wait(list(busy)):
-                    index, updates = busy[pipe].take()  # type: ignore[index]
-                    done[index] = updates
+                    index, answers = busy[pipe].take()  # type: ignore[index]
+                    done[index] = answers
             yield from done.pop(turn)
 
     def close(self) -> None:
@@ -129,7 +142,11 @@ class _Pool:
 
 
 class _Worker:
-    """The parent's end of a worker process."""
+    """The parent's end of a worker process.
+
+    Args:
+        all_workers: Those that there are; the list grows.
+    """
 
     def __init__(
         self,
@@ -138,14 +155,20 @@ class _Worker:
         client: ClientModule,
         trainer: Trainer,
         broadcast: Broadcast,
-        others: list[Connection],
+        all_workers: list[_Worker],
     ) -> None:
         self._results = [[_shared(broadcast.weights) for _ in range(block_size)] for _ in range(DEPTH)]
         self._free = deque(range(DEPTH))
-        self._held: deque[tuple[int, int, Sequence[ClientTask]]] = deque()  # slot, index, block
+        self._held: deque[tuple[int, _Request]] = deque()  # with the block's index
+        self._arguments = (engine, client, trainer, broadcast, self._results)
+        self._all_workers = all_workers
+        self._start()
+
+    def _start(self) -> None:
+        """Fork the process."""
         self.pipe, theirs = get_context("fork").Pipe()
-        arguments = (theirs, [self.pipe, *others], engine, client, trainer, broadcast, self._results)
-        self._process = ForkProcess(target=_work, args=arguments, daemon=True)
+        parents_ends = [self.pipe, *(worker.pipe for worker in self._all_workers if worker is not self)]
+        self._process = ForkProcess(target=_work, args=(theirs, parents_ends, *self._arguments), daemon=True)
         with warnings.catch_warnings():
             # Python 3.12 warns of threads that hold locks across a fork. The worker touches none that another thread
             # of the parent may hold: it computes, writes to shared memory and answers through its own pipe.
@@ -163,30 +186,57 @@ class _Worker:
 
     def hand_out(self, index: int, block: Sequence[ClientTask], mu: tuple[float, ...]) -> None:
         """Give the worker a block to fit, with this round's mu."""
-        slot = self._free.popleft()
-        self._held.append((slot, index, block))
-        self.pipe.send((slot, list(block), mu))
+        request = _Request(self._free.popleft(), list(block), mu)
+        self._held.append((index, request))
+        self._send(request)
 
-    def take(self) -> tuple[int, list[ClientUpdate]]:
-        """The updates of the oldest block that the worker holds, and that block's index."""
-        slot, index, block = self._held.popleft()
-        names = ", ".join(str(task.client) for task in block)
+    def take(self) -> tuple[int, list[ClientAnswer]]:
+        """The answers to the oldest block that the worker holds, and that block's index."""
+        index, request = self._held.popleft()
+        answers = self._receive(request)
+        if answers is None:
+            names = ", ".join(str(task.client) for task in request.block)
+            warnings.warn(
+                f"the worker that trained client {names} died with exit status {self._exit_status}; once more",
+                stacklevel=2,
+            )
+            alone = [request._replace(block=[task]) for task in request.block]
+            answers = [answer for single in alone for answer in self._once_more(single)]
+            for _, later in self._held:
+                self._send(later)
+        self._free.append(request.slot)
+        return index, answers
+
+    def _send(self, request: _Request) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # that it died shows where its answer is waited for
+            self.pipe.send(request)
+
+    def _receive(self, request: _Request) -> list[ClientAnswer] | None:
+        """The answers to a block; None if the process died, in whose place there is another one then."""
         try:
             reply: _Reply = self.pipe.recv()
-        except (EOFError, ConnectionResetError) as lost:
-            self._process.join()
-            status = self._process.exitcode
-            raise RuntimeError(f"the worker that trained client {names} died with exit status {status}") from lost
-        if isinstance(reply.error, InputError):
-            raise reply.error
-        if reply.error:
-            raise RuntimeError(f"training client {names} failed in a worker:\n{reply.error}")
+        except (EOFError, OSError):
+            self.close()
+            self._exit_status = self._process.exitcode
+            self._start()
+            return None
+        if reply.stop:
+            raise reply.stop
+        results = self._results[request.slot]
         updates = [
-            ClientUpdate(task, Weights(*(tensor.clone() for tensor in result)), metrics)
-            for (task, metrics), result in zip(reply.fits, self._results[slot], strict=False)
+            ClientUpdate(task, Weights(*(tensor.clone() for tensor in result)), squares, metrics)
+            for (task, squares, metrics), result in zip(reply.fits, results, strict=False)
         ]
-        self._free.append(slot)
-        return index, updates
+        return [*updates, *reply.failures]
+
+    def _once_more(self, request: _Request) -> list[ClientAnswer]:
+        """The answer of one client whose worker has died."""
+        self._send(request)
+        answers = self._receive(request)
+        if answers is None:
+            reason = f"its worker died twice, with exit status {self._exit_status}; is there memory enough?"
+            return [ClientFailure(request.block[0], reason)]
+        return answers
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -216,16 +266,19 @@ def _work(
             slot, block, mu = pipe.recv()
         except EOFError:
             break
-        reply = _Reply([])
+        reply = _Reply([], [])
         try:
-            client.receive(broadcast._replace(mu=mu))
-            for update, result in zip(engine.run(client, block, trainer), results[slot], strict=False):
-                _copy(update.weights, result)
-                reply.fits.append((update.task, dict(update.metrics)))
-        except InputError as error:
-            reply = _Reply([], error)
+            client.receive(broadcast._replace(mu=mu, round=block[0].round))
+            for answer in engine.run(client, block, trainer):
+                if isinstance(answer, ClientFailure):
+                    reply.failures.append(answer)
+                else:
+                    _copy(answer.weights, results[slot][len(reply.fits)])
+                    reply.fits.append((answer.task, list(answer.squares), dict(answer.metrics)))
+        except STOPS as error:
+            reply = _Reply([], [], type(error)(*error.args))
         except Exception:
-            reply = _Reply([], traceback.format_exc())
+            reply = _Reply([], [], RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
         try:
             pipe.send(reply)
         except BrokenPipeError:

@@ -6,7 +6,7 @@ from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 from fedlit.federated.mu import AdaptiveMu, ConstantMu, Mu, MuByName
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 from fedlit.federated.sampling import Draw, Sampling, SizeSampling, UniformSampling
 from fedlit.federated.stragglers import FixedSlow, NoStragglers, PartialWork, Stragglers, Trace
 
@@ -14,6 +14,8 @@ __all__ = [
     "AdaptiveMu",
     "Algorithm",
     "Broadcast",
+    "ClientAnswer",
+    "ClientFailure",
     "ClientModule",
     "ClientTask",
     "ClientUpdate",

@@ -16,6 +16,7 @@ from fedlit.federated.state import Layout
 
 if TYPE_CHECKING:
     from fedlit.federated.client import ClientModule
+    from fedlit.federated.loop import FederatedLoop
 
 
 class Algorithm:
@@ -31,6 +32,13 @@ class Algorithm:
     keeps: ClassVar[bool] = False
     #: Whether clients train otherwise than by their loss and the proximal term.
     changes_fit: ClassVar[bool] = False
+
+    def check(self, loop: FederatedLoop) -> None:
+        """Look at the federation (its sampling, averaging and ``loop.data``) once before training.
+
+        Raises:
+            InputError: When the algorithm is not defined for it, with the remedy.
+        """
 
     def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
         """Look at the local problem once before training.
@@ -60,6 +68,10 @@ class Algorithm:
     def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
         """The model that the server's optimizer steps towards; never called without updates."""
         return updates.mean()
+
+    def metrics(self, rounds: int) -> dict[str, float]:
+        """What to log after ``rounds`` finished rounds, by name such as ``privacy/epsilon``."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """The server's state, to be resumed from."""

@@ -17,8 +17,8 @@ from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
 from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
-from fedlit.federated.proximal import add_proximal_gradient, proximal_term
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate
+from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_distances
+from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, is_finite
 from fedlit.federated.state import Layout, read, write
 from fedlit.federated.store import ClientStore
 from fedlit.seeding import address, reseed
@@ -67,11 +67,14 @@ class ClientModule(LightningModule):
         """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
         self.broadcast = broadcast
         views = self.layout.split(broadcast.weights.floats)
+        names = self.layout.trainable
+        self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
+        self._mu = [0.0 if name in self.free else mu for name, mu in zip(names, broadcast.mu, strict=True)]
         self._pulls: dict[float, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
-        for name, parameter, mu in zip(self.layout.trainable, self.parameters_, broadcast.mu, strict=True):
-            moved, fixed = self._pulls[0.0 if name in self.free else mu]
+        for parameter, anchor, mu in zip(self.parameters_, self._anchor, self._mu, strict=True):
+            moved, fixed = self._pulls[mu]
             moved.append(parameter)
-            fixed.append(views[name].view_as(parameter))
+            fixed.append(anchor)
 
     def load(self) -> None:
         """Put w_t into the network."""
@@ -112,18 +115,19 @@ class ClientModule(LightningModule):
 
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's mean task loss, its accuracy and the proximal term at its end."""
-        if self.store is not None:
-            kept = self.algorithm.end(self, task, self._kept)
-            if kept is not None and kept.isfinite().all():  # else a diverged fit would spoil all that follow
-                self.store.write(task.client, task.round, kept)
+        kept = self.algorithm.end(self, task, self._kept) if self.store else None
+        squares = squared_distances(self.parameters_, self._anchor)
         metrics = {
             "loss": float(torch.stack(self._losses).double().mean()),
             "accuracy": float(torch.stack(self._hits).sum()) / self._samples,
-            "proximal": float(sum(proximal_term(*pull, mu) for mu, pull in self._pulls.items())),
+            "proximal": proximal_term(squares, self._mu),
             "samples": float(self._samples),
         }
-        weights = read(self.net, self.layout)
-        return ClientUpdate(task, weights, metrics | self.measure(task, data))
+        update = ClientUpdate(task, read(self.net, self.layout), squares, metrics)
+        update = update._replace(metrics=metrics | self.measure(task, data))
+        if self.store and kept is not None and kept.isfinite().all() and is_finite(update):
+            self.store.write(task.client, task.round, kept)  # last: of a fit that counts for nothing nothing is kept
+        return update
 
     def moved(self) -> Tensor:
         """w_k - w_t over the trainable scalars, (T,)."""

@@ -20,10 +20,12 @@ from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
-from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.probe import check_single_examples
+from fedlit.federated.records import ClientAnswer, ClientTask
 from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
 from fedlit.federated.store import ClientStore
 from fedlit.federated.stragglers import NoStragglers, Stragglers
+from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import resolve_seed
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Folder of a run in which clients keep what their algorithm has them keep.
 CLIENTS = "clients"
+#: More passes than this in one round are a slip.
+MAX_EPOCHS = 1_000_000
 
 
 class FederatedLoop(Callback):
@@ -55,8 +59,10 @@ class FederatedLoop(Callback):
             (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
             ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
-        max_rejected: Share of a round's updates, 0 to 1, that may be left out because they are not finite numbers;
-            with more the run stops. 1 never stops.
+        max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (it raised an
+            error, ran out of memory) or gave weights or a loss that are not finite numbers; with more the run stops.
+            0 stops at the first, and an error that was raised is shown whole; 1 never stops. An update that is finite
+            counts however large it is: ``fedlit.algorithms.ClippedMean`` bounds it.
     """
 
     def __init__(
@@ -73,10 +79,13 @@ class FederatedLoop(Callback):
         tune_allocator: bool = True,
         max_rejected: float = 0.5,
     ) -> None:
-        if clients_per_round < 1:
-            raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}")
-        if not 0 < local_epochs < float("inf"):
-            raise InputError(f"local_epochs must be a finite number > 0, got {local_epochs}; 0.5 is half a pass")
+        if not 1 <= clients_per_round <= COUNT_MAX:
+            raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
+        if not 0 < local_epochs <= MAX_EPOCHS:
+            raise InputError(
+                f"local_epochs must be a finite number > 0, at most {MAX_EPOCHS:,}, got {local_epochs}; "
+                "0.5 is half a pass"
+            )
         self.sampling = sampling or UniformSampling()
         if self.sampling.by_size and averaging == "size":
             raise InputError(
@@ -99,7 +108,7 @@ class FederatedLoop(Callback):
         self.client: ClientModule
         self.running: Engine
         self.work: dict[str, float] = {}
-        self.on_update: list[Callable[[ClientUpdate], None]] = []
+        self.on_update: list[Callable[[ClientAnswer], None]] = []  # hear of failed fits too
         self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
         self._temporary: TemporaryDirectory[str] | None = None
 
@@ -129,6 +138,8 @@ class FederatedLoop(Callback):
         if self.algorithm.keeps:
             self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)
+        check_single_examples(self.client, self.data)
+        self.algorithm.check(self)
         self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
         self.running = self.engine or auto(self.client, trainer)
         self.running.check(self.client, trainer)

@@ -57,7 +57,6 @@ class RoundMeter:
 
     def __init__(self, start: Weights, layout: Layout, blocks: Mapping[str, str] = ATTENTION) -> None:
         self._start = start.floats[: layout.num_trainable]
-        self._numels = layout.numels[: len(layout.trainable)]
         self._blocks = blocks_of(layout, blocks)
         self._megabytes = (start.floats.nbytes + start.counts.nbytes) / 1e6
         self._directions = torch.zeros_like(self._start)
@@ -65,10 +64,10 @@ class RoundMeter:
 
     def add(self, update: ClientUpdate) -> None:
         """Measure one client's update."""
-        delta = update.weights.floats[: len(self._start)] - self._start  # (T,)
-        squares = torch.stack(torch._foreach_norm(delta.split(self._numels))).double().cpu().numpy() ** 2
+        squares = np.array(update.squares)
         norm = math.sqrt(squares.sum())
         if norm > 0:
+            delta = update.weights.floats[: len(self._start)] - self._start  # (T,)
             self._directions.add_(delta, alpha=1 / norm)
         drifts = {f"drift/{block}": math.sqrt(squares[mask].sum()) for block, mask in self._blocks.items()}
         row = {"weight": update.task.weight, "drift": norm, **drifts, **update.metrics}

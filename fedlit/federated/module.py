@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, ClassVar
 
@@ -21,9 +22,11 @@ from fedlit.federated.client import ClientModule
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
+from fedlit.federated.probe import check_fit
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
+from fedlit.numbers import FLOAT32_MAX
 
 MU_RULE = "rule for mu"
 
@@ -64,10 +67,7 @@ class FederatedModule(LightningModule):
         self.server_optimizer = server_optimizer
         self.loss = loss or nn.CrossEntropyLoss()
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
-            try:
-                optimizer(net.parameters())
-            except ValueError as error:
-                raise InputError(f"model.{role}_optimizer: {error}; correct its arguments") from error
+            _check_optimizer(f"model.{role}_optimizer", optimizer, net)
         self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
@@ -75,6 +75,10 @@ class FederatedModule(LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes) of the global model."""
         return self.net(inputs)  # type: ignore[no-any-return]
+
+    def evaluate(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes) of any number of inputs, of which the network meets ``eval_batch_size`` at once."""
+        return torch.cat([self(part) for part in inputs.split(data_of(self.trainer).eval_batch_size)])
 
     # --- the round -------------------------------------------------------------------------------------------------
 
@@ -94,12 +98,12 @@ class FederatedModule(LightningModule):
         loop.client.receive(sent)
         with torch.enable_grad():
             measured = loop.measured(self.current_epoch)
-            for update in loop.running.run(loop.client, cohort, self.trainer):
-                if screen.passes(update):
-                    updates.add(update)
-                    meter.add(update)
+            for answer in loop.running.run(loop.client, cohort, self.trainer):
+                if screen.passes(answer):
+                    updates.add(answer)
+                    meter.add(answer)
                 for listener in loop.on_update:
-                    listener(update)
+                    listener(answer)
         for part in (updates, meter, screen):
             part.reduce()
         screen.check(self.current_epoch)
@@ -108,13 +112,15 @@ class FederatedModule(LightningModule):
         self.server_step(target)
         summary = meter.summary(target or global_model, time.perf_counter() - started)
         counted = {**loop.work, "round/rejected": float(len(screen.rejected))}
-        self.round_metrics = {**summary, **measured, **counted, "federation/mu": self.mu.value}
+        of_algorithm = loop.algorithm.metrics(self.current_epoch + 1)
+        self.round_metrics = {**summary, **measured, **counted, **of_algorithm, "federation/mu": self.mu.value}
         self.mu.update(self.round_metrics)
 
     def broadcast(self, global_model: Weights) -> Broadcast:
         """What this round's clients are sent."""
         mu = tuple(self.mu.of(name) for name in self.layout.trainable)
-        return Broadcast(global_model, mu, self.loop.algorithm.message(global_model, self.layout))
+        message = self.loop.algorithm.message(global_model, self.layout)
+        return Broadcast(global_model, mu, message, self.current_epoch)
 
     @torch.no_grad()
     def server_step(self, target: Weights | None) -> None:
@@ -161,20 +167,22 @@ class FederatedModule(LightningModule):
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        classes = data_of(self.trainer).num_classes
+        data = data_of(self.trainer)
+        check_fit(self.net, data)
+        classes = data.num_classes
         self.metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(classes, average="micro"),
                 "f1_macro": MulticlassF1Score(classes, average="macro"),
             }
         )
-        self.mean_loss = MeanMetric()
+        self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is not left out of the mean
         self.confusion = MulticlassConfusionMatrix(classes)
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Meet one batch of held-out data."""
         inputs, targets = batch
-        logits = self(inputs)
+        logits = self.evaluate(inputs)
         self.mean_loss.update(self.loss(logits, targets), weight=len(targets))
         self.metrics.update(logits, targets)
         self.confusion.update(logits, targets)
@@ -200,6 +208,11 @@ class FederatedModule(LightningModule):
         if self.trainer.state.fn != "fit":
             self.log_dict(summary)  # for the table that Trainer.validate prints
             return
+        if not math.isfinite(summary["global/loss"]):
+            rank_zero_warn(
+                f"the global model's loss is not finite after round {self.current_epoch + 1}: training has diverged; "
+                "lower the learning rates"
+            )
         summary |= self.round_metrics
         if "clients/train_loss" in summary:
             summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
@@ -250,4 +263,16 @@ class FederatedModule(LightningModule):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
-        return self(batch[0]).softmax(-1)  # type: ignore[no-any-return]
+        return self.evaluate(batch[0]).softmax(-1)
+
+
+def _check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
+    """Refuse arguments that the optimizer refuses, and numbers that PyTorch's let pass and cannot compute with."""
+    try:
+        made = optimizer(net.parameters())
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: {error}; correct its arguments") from error
+    for name, value in made.defaults.items():
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, float) and not abs(number) <= FLOAT32_MAX:
+                raise InputError(f"{where}.{name} must be a finite number in float32, got {number}; correct it")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedlit.errors import InputError
+from fedlit.numbers import FLOAT32_MAX
 
 
 class Mu(ABC):
@@ -118,7 +119,7 @@ class AdaptiveMu(Mu):
         most: float = float("inf"),
         watch: str = "clients/train_loss",
     ) -> None:
-        if not 0 < step < float("inf"):
+        if not 0 < step <= FLOAT32_MAX:
             raise InputError(f"step must be a finite number > 0, got {step}; the paper's is 0.1")
         if patience < 1:
             raise InputError(f"patience must be at least 1, got {patience}; the paper's is 5")
@@ -126,7 +127,7 @@ class AdaptiveMu(Mu):
             raise InputError(f"start must be between least {least} and most {most}, got {start}; widen the bounds")
         self._mu, self._loss, self._falls = start, float("inf"), 0
         self._step, self._patience, self._restart = step, patience, restart
-        self._least, self._most, self._watch = least, most, watch
+        self._least, self._most, self._watch = least, min(most, FLOAT32_MAX), watch
 
     @property
     def value(self) -> float:
@@ -157,6 +158,6 @@ class AdaptiveMu(Mu):
 
 
 def _strength(name: str, mu: float) -> float:
-    if not 0 <= mu < float("inf"):
+    if not 0 <= mu <= FLOAT32_MAX:
         raise InputError(f"{name} must be a finite number >= 0, got {mu}; 0 is FedAvg")
     return mu

@@ -6,19 +6,22 @@ minimises ``h_k(w; w_t) = F_k(w) + mu/2 ||w - w_t||^2`` over the trainable param
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 
 @torch.no_grad()
-def proximal_term(parameters: Sequence[Tensor], anchor: Sequence[Tensor], mu: float) -> Tensor:
-    """``mu/2 ||w - w_t||^2``, a scalar; exactly 0 for mu = 0."""
-    if mu == 0:
-        return torch.zeros((), device=anchor[0].device if anchor else None)
+def squared_distances(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> list[float]:
+    """``||w - w_t||^2`` of each tensor."""
     norms = torch._foreach_norm(torch._foreach_sub(list(parameters), list(anchor)))
-    return mu / 2 * torch.stack(norms).float().square().sum()
+    return [norm * norm for norm in torch.stack(norms).tolist()] if norms else []
+
+
+def proximal_term(squares: Iterable[float], mu: Iterable[float]) -> float:
+    """``mu/2 ||w - w_t||^2`` from the squared distance of each tensor and its mu; exactly 0 where mu = 0."""
+    return sum(strength / 2 * square for square, strength in zip(squares, mu, strict=True) if strength)
 
 
 @torch.no_grad()

@@ -2,55 +2,88 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from typing import NamedTuple, TypeGuard
+
 from lightning.pytorch.utilities import rank_zero_warn
 
 from fedlit.errors import InputError
 from fedlit.federated.ranks import gathered
-from fedlit.federated.records import ClientUpdate
+from fedlit.federated.records import ClientAnswer, ClientFailure, ClientUpdate, is_finite
+
+
+class _Verdict(NamedTuple):
+    """On one client: whether its update counts, and where its fit failed why."""
+
+    passed: bool
+    reason: str = ""
+    traceback: str = ""
 
 
 class Screen:
-    """Tells a round's updates from those that are no numbers (NaN or infinite), which would end any average.
+    """Tells a round's updates from failed fits, and from updates that are no numbers, which would end any average.
 
     Args:
-        max_rejected: Share of the updates that may be no numbers, 0 to 1.
+        max_rejected: Share of the answers that may be neither, 0 to 1.
     """
 
     def __init__(self, max_rejected: float) -> None:
         self._max_rejected = max_rejected
-        self._passed: dict[int, bool] = {}
+        self._verdicts: dict[int, _Verdict] = {}
 
-    def passes(self, update: ClientUpdate) -> bool:
-        """Whether all floats of an update are finite; remembered for its client."""
-        # Minimum and maximum are NaN where anything is: one pass, a tenth of the time of isfinite.
-        extremes = torch.stack(update.weights.floats.aminmax())
-        self._passed[update.task.client] = passed = bool(extremes.isfinite().all())
-        return passed
+    def passes(self, answer: ClientAnswer) -> TypeGuard[ClientUpdate]:
+        """Whether an answer is an update that is finite; remembered for its client."""
+        if isinstance(answer, ClientFailure):
+            verdict = _Verdict(False, answer.reason, answer.traceback)
+        else:
+            verdict = _Verdict(is_finite(answer))
+        self._verdicts[answer.task.client] = verdict
+        return verdict.passed
 
     def reduce(self) -> None:
         """Gather over all ranks, so that all decide alike; nothing to do in a single process."""
-        self._passed = gathered(self._passed)
+        self._verdicts = dict(sorted(gathered(self._verdicts).items()))
 
     @property
     def rejected(self) -> list[int]:
         """The clients that did not pass, in order."""
-        return sorted(client for client, passed in self._passed.items() if not passed)
+        return sorted(client for client, verdict in self._verdicts.items() if not verdict.passed)
 
     def check(self, round: int) -> None:
         """Warn of the clients of round ``round``, from 0, that did not pass.
 
         Raises:
-            InputError: When they are more than ``max_rejected`` of those that answered.
+            InputError: When they are more than ``max_rejected`` of those that answered and none of their fits failed.
+            RuntimeError: When they are as many and some did, with the traceback of the first.
         """
-        if not self.rejected:
+        found = {k: self._verdicts[k].reason for k in self.rejected}
+        failed = {k: reason for k, reason in found.items() if reason}
+        diverged = {k: "" for k in found if k not in failed}
+        total = len(self._verdicts)
+        kinds = {
+            f"{len(diverged)} of {total} updates of round {round + 1} are not finite": diverged,
+            f"{len(failed)} of {total} fits of round {round + 1} failed": failed,
+        }
+        told = {share: _named(clients) for share, clients in kinds.items() if clients}
+        if len(found) <= self._max_rejected * total:
+            for share, clients in told.items():
+                rank_zero_warn(f"{share} and were left out of the average: {clients}")
             return
-        clients = ", ".join(str(client) for client in self.rejected)
-        share = f"{len(self.rejected)} of {len(self._passed)} updates of round {round + 1} are not finite"
-        if len(self.rejected) > self._max_rejected * len(self._passed):
-            raise InputError(
-                f"{share} (client {clients}), more than federation.max_rejected = {self._max_rejected} allows; lower "
-                "the learning rate of model.client_optimizer or look at these clients' data; the checkpoint of the "
-                "round before is whole"
-            )
-        rank_zero_warn(f"{share} and were left out of the average: client {clients}")
+        share = " and ".join(f"{share} ({clients})" for share, clients in told.items())
+        allowed = f"{share}, more than federation.max_rejected = {self._max_rejected} allows"
+        whole = "the checkpoint of the round before is whole"
+        if failed:
+            tracebacks = [self._verdicts[k].traceback for k in failed]
+            first = next((text for text in tracebacks if text), "none, their processes died")
+            raise RuntimeError(f"{allowed}; mend what failed; {whole}. The first error:\n{first}")
+        raise InputError(
+            f"{allowed}; lower the learning rate of model.client_optimizer or look at these clients' data; {whole}"
+        )
+
+
+def _named(reasons: Mapping[int, str]) -> str:
+    """Clients and what happened to them, those of one reason together: ``client 1, 4: MemoryError; client 2: ..``."""
+    clients: dict[str, list[str]] = {}
+    for client, reason in reasons.items():
+        clients.setdefault(reason, []).append(str(client))
+    return "; ".join(f"client {', '.join(k)}{reason and ': '}{reason}" for reason, k in clients.items())

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlit.errors import InputError
+from fedlit.messages import one_line
 from fedlit.seeding import address, rng
 
 
@@ -124,25 +125,32 @@ class Trace(Stragglers):
 def _read_trace(path: Path) -> dict[tuple[int, int], float]:
     """Epochs by (client, round)."""
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the trace {path}: {error}; give a CSV of client, round, epochs") from error
-    rows = csv.DictReader(lines)
-    if set(rows.fieldnames or ()) != {"client", "round", "epochs"}:
-        raise InputError(f"{path} has the columns {rows.fieldnames}; a trace has client, round, epochs")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = csv.DictReader(lines)
+        table = [(rows.line_num, row) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a zero byte in the path
+        raise InputError(
+            f"cannot read the trace {path}: {one_line(str(error), 200)}; give a CSV of client, round, epochs"
+        ) from error
+    if sorted(rows.fieldnames or ()) != ["client", "epochs", "round"]:
+        columns = one_line(", ".join(rows.fieldnames or ("none",)), 200)
+        raise InputError(f"{path} has the columns {columns}; a trace has client, round, epochs")
     trace: dict[tuple[int, int], float] = {}
-    for row in rows:
+    for line, row in table:
+        if None in row or None in row.values():
+            raise InputError(f"{path}, line {line}: not three values; a trace has client, round, epochs")
         try:
             client, number, epochs = int(row["client"]), int(row["round"]), float(row["epochs"])
         except (TypeError, ValueError) as error:
-            raise InputError(f"{path}, line {rows.line_num}: {error}; client and round are whole numbers") from error
+            said = one_line(str(error), 200)
+            raise InputError(f"{path}, line {line}: {said}; client and round are whole numbers") from error
         if client < 0 or number < 1 or not 0 <= epochs < math.inf:
             raise InputError(
-                f"{path}, line {rows.line_num}: client {client}, round {number}, epochs {epochs}; "
+                f"{path}, line {line}: client {client}, round {number}, epochs {epochs}; "
                 "clients count from 0, rounds from 1, and epochs are 0 or more"
             )
         if (client, number) in trace:
-            raise InputError(f"{path}, line {rows.line_num}: client {client} has a line for round {number} already")
+            raise InputError(f"{path}, line {line}: client {client} has a line for round {number} already; leave one")
         trace[client, number] = epochs
     return trace
 

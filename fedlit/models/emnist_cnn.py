@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedlit.errors import InputError
-from fedlit.models.init import he_
+from fedlit.models.init import MAX_UNITS, he_
 
 Attention = Callable[[int], nn.Module]
 Norm = Literal["none", "group", "batch"]
+MAX_SIDE = 10_000
 
 
 class EmnistCNN(nn.Module):
@@ -137,10 +138,15 @@ def _check(
     """Raise InputError for sizes that make no network."""
     counts = {"num_classes": num_classes, "in_channels": in_channels, "hidden": hidden}
     for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name} must be at least 1, got {count}; use a whole number from 1 up")
-    if not widths or min(widths) < 1:
-        raise InputError(f"widths must be one or more positive numbers, got {list(widths)}; use for example [32, 64]")
+        if not 1 <= count <= MAX_UNITS:
+            limit = "at least 1" if count < 1 else f"at most {MAX_UNITS:,}"
+            raise InputError(f"{name} must be {limit}, got {count}; use a whole number from 1 up")
+    if not widths or not 1 <= min(widths) <= max(widths) <= MAX_UNITS:
+        raise InputError(
+            f"widths must be one or more positive numbers up to {MAX_UNITS:,}, got {list(widths)}; use for example [32, 64]"
+        )
+    if image_size > MAX_SIDE:
+        raise InputError(f"image_size must be at most {MAX_SIDE:,}, got {image_size}; it is the pixels of a side")
     if image_size >> len(widths) < 1:
         least = 2 ** len(widths)
         raise InputError(f"image_size {image_size} is too small for {len(widths)} blocks; use {least} or more")

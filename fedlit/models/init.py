@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+#: Units or channels of a layer; more do not fit a machine's memory, and much more no 64-bit count.
+MAX_UNITS = 10_000_000
+
 
 def he_(module: nn.Module, output: nn.Linear) -> None:
     """Initialise in place the linear and convolution layers below ``module``, of which ``output`` is the last.

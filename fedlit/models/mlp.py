@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from fedlit.errors import InputError
-from fedlit.models.init import he_
+from fedlit.models.init import MAX_UNITS, he_
 
 
 class MLP(nn.Module):
@@ -29,8 +29,10 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         units = [in_channels * image_size**2, *hidden, num_classes]
-        if min(in_channels, image_size, *units) < 1:
-            raise InputError(f"layers of an MLP must have at least 1 unit, got {units}; use whole numbers from 1 up")
+        if not 1 <= min(in_channels, image_size, *units) <= max(image_size, *units) <= MAX_UNITS:
+            raise InputError(
+                f"layers of an MLP must have at least 1 unit, at most {MAX_UNITS:,}, got {units}; use whole numbers from 1 up"
+            )
         linear = [nn.Linear(n_in, n_out) for n_in, n_out in pairwise(units)]
         self.layers = nn.ModuleList(linear)
         he_(self, output=linear[-1])

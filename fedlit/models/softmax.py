@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fedlit.errors import InputError
+from fedlit.models.init import MAX_UNITS
 
 
 class SoftmaxRegression(nn.Module):
@@ -21,10 +22,11 @@ class SoftmaxRegression(nn.Module):
 
     def __init__(self, num_classes: int = 47, in_channels: int = 1, image_size: int = 28) -> None:
         super().__init__()
-        if min(num_classes, in_channels, image_size) < 1:
+        inputs = in_channels * image_size**2
+        if min(num_classes, in_channels, image_size) < 1 or max(num_classes, inputs) > MAX_UNITS:
             given = f"{num_classes}, {in_channels} and {image_size}"
             raise InputError(f"num_classes, in_channels and image_size must be at least 1, got {given}; use 1 or more")
-        self.linear = nn.Linear(in_channels * image_size**2, num_classes)
+        self.linear = nn.Linear(inputs, num_classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 

@@ -16,6 +16,7 @@ import yaml
 
 from fedlit.errors import InputError
 from fedlit.runs.folder import CONFIG, METRICS, STUDY
+from fedlit.runs.read import damaged
 
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
@@ -200,6 +201,11 @@ def _read(name: str, seed: int, folder: Path, plan: Mapping[Key, tuple[str, str]
         return None
     if "round" not in table or "global/accuracy" not in table or table.empty:
         return None
+    try:
+        table = table.apply(pd.to_numeric)
+        table["round"].astype("int64")
+    except (ValueError, TypeError) as error:
+        raise damaged(folder / METRICS, error) from error
     variant, partition = plan.get((name, seed)) or _split(name)
     return Run(name, variant, partition, seed, folder, table, _config(folder))
 
@@ -214,7 +220,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -5,6 +5,7 @@ A run can be given a folder name of its own in place of ``version_N``; it is the
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from fedlit.errors import InputError
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
+MAX_NAME = 200  # bytes of a run's name; file systems have 255
 STUDY = "study.json"  # in the folder of a study: what it is made of
 
 
@@ -24,9 +26,43 @@ def folder_name(name: str, what: str) -> str:
     Raises:
         InputError: When it cannot; ``what`` says what it was given for.
     """
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*", name) is None:
-        raise InputError(f"{what} must be a folder name of letters, digits, _ - . + =, got {name!r}; give it another")
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*", name) is None or len(name) > MAX_NAME:
+        raise InputError(
+            f"{what} must be a folder name of letters, digits, _ - . + =, got {name[:60]!r}; give it another"
+        )
     return name
+
+
+def plain_name(name: str) -> str:
+    """The name of a run, if it can be that of one folder.
+
+    Raises:
+        InputError: When it cannot.
+    """
+    if name in (".", "..") or re.search(r"[/\\\x00-\x1f]", name) or not 0 < len(name.encode()) <= MAX_NAME:
+        raise InputError(
+            f"--name must be the name of one folder, without slashes and at most {MAX_NAME} bytes, got "
+            f"{name[:60]!r}; give another --name"
+        )
+    return name
+
+
+def usable(folder: Path) -> None:
+    """Refuse a folder that runs cannot be written to, before the first second of work; makes nothing.
+
+    Raises:
+        InputError: When a part of its path is a file, or it cannot be written to.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except (OSError, ValueError) as error:  # a name too long, or a zero byte
+        raise InputError(f"no folder can be made at {str(folder)[:60]!r}: {error}; give another --logs_dir") from error
+    if "\0" in str(folder):
+        raise InputError(f"{str(folder)!r} has a zero byte in it; give another --logs_dir")
+    if not there.is_dir():
+        raise InputError(f"{there} is a file, so runs cannot go to {folder}; give another --logs_dir")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} cannot be written to, so runs cannot go to {folder}; give another --logs_dir")
 
 
 def versions(logs: str | Path, name: str) -> list[Path]:

@@ -89,7 +89,7 @@ def _asked(config: Path) -> Any:
     """``trainer.max_epochs`` of a run that left no record."""
     try:
         return yaml.safe_load(config.read_text())["trainer"]["max_epochs"]
-    except (yaml.YAMLError, LookupError, TypeError):
+    except (yaml.YAMLError, OSError, ValueError, RecursionError, LookupError, TypeError):
         return None
 
 

@@ -35,7 +35,8 @@ def participation(loop: FederatedLoop, rounds: int) -> pd.DataFrame:
         A row for each client: its ``samples`` n_k and share ``p_k`` = n_k / n; the rounds that it was ``drawn`` in, and
         of these the ones in which it was ``dropped`` or did ``partial`` work; the passes over its data that it was
         asked for, ``epochs_asked``, and made, ``epochs_done``; and ``share_of_work``, its share of all samples that
-        were processed, which equals p_k where nothing favours anybody.
+        were processed, which equals p_k where nothing favours anybody. Work whose result was rejected counts here: see
+        ``round/rejected`` for how much that was.
     """
     import pandas as pd
 

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from fedlit.federated.loop import FederatedLoop
-from fedlit.federated.records import ClientUpdate
+from fedlit.federated.records import ClientAnswer
 
 
 class RoundProgress(ProgressBar):
@@ -65,9 +65,9 @@ class RoundProgress(ProgressBar):
         if self._bars:
             self._bars.reset(self._clients, total=len(batch))
 
-    def _on_update(self, update: ClientUpdate) -> None:
+    def _on_update(self, answer: ClientAnswer) -> None:
         if self._bars:
-            self._bars.update(self._clients, advance=1, note=f"client {update.task.client}")
+            self._bars.update(self._clients, advance=1, note=f"client {answer.task.client}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlit.errors import InputError
+from fedlit.messages import one_line
 from fedlit.runs.folder import METRICS, versions
 
 if TYPE_CHECKING:
@@ -17,9 +18,25 @@ def rows_of(run: Path) -> list[dict[str, str]]:
     """The scalars of a run's rounds as text, as far as it has come, without the start-up time of pandas."""
     try:
         with (run / METRICS).open(newline="") as file:
-            return list(csv.DictReader(file))
+            rows = [{k: v for k, v in row.items() if k and v is not None} for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise damaged(run / METRICS, error) from error
+    try:
+        for row in rows:
+            for value in row.values():
+                float(value or "nan")
+            int(row["round"])
+    except (ValueError, LookupError) as error:
+        raise damaged(run / METRICS, error) from error
+    return rows
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """What to say of a table that is none."""
+    said = one_line(f"{type(error).__name__}: {error}", 200)
+    return InputError(f"{path} is not a table of a run's rounds ({said}); remove it, or its run's folder")
 
 
 def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]:

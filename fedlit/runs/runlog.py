@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from fedlit.errors import InputError
@@ -46,6 +47,9 @@ class RunLog(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir  # collective: all ranks ask
+        if self._claim is not None and not trainer.is_global_zero:  # it took itself for the first rank
+            self._claim.release()
+            self._claim = None
         if folder is not None and trainer.is_global_zero and self._claim is None:
             self._claim = Claim(Path(folder))
         self._began = True
@@ -80,7 +84,7 @@ class RunLog(Callback):
         failed = isinstance(exception, Exception)
         with suppress(InputError):  # of the disk that it failed of
             self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
-        if not isinstance(exception, KeyboardInterrupt):
+        if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             return
         if trainer.global_step == 0:
             self._say(trainer, "stopped before the first round was finished: nothing to resume from")

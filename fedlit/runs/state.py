@@ -7,11 +7,13 @@ import os
 import sys
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from fedlit.errors import InputError
 from fedlit.files import replacing
+from fedlit.runs.folder import versions
 
 if sys.platform != "win32":
     import fcntl
@@ -30,27 +32,74 @@ class Claim:
     no such lock: there nothing is refused.
 
     Args:
-        folder: Made if it is not there.
+        folder: Made if it is not there; what was made, and is still empty when the claim is given back, is removed.
+        new: Whether the folder is not to be there yet.
 
     Raises:
+        FileExistsError: When a folder that is to be new is there.
         InputError: When another process holds it and goes on holding it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, new: bool = False) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        self._close = weakref.finalize(self, os.close, file)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=not new)
         deadline = time.monotonic() + WAIT_SECONDS
-        while not _locked(file):
+        while (file := _held_lock(folder)) is None:
             if time.monotonic() > deadline:
-                self.release()
                 raise InputError(f"another process is at work in {folder}; wait for its end or stop it")
             time.sleep(0.05)
+        self._close = weakref.finalize(self, _give_back, file, folder, made)
 
     def release(self) -> None:
         """Give it back; once is enough."""
         self._close()
+
+
+def claim_new(runs: Path, version: str | None) -> Claim:
+    """The claim on the folder of a new run; of processes that ask at once no two get the same.
+
+    Args:
+        runs: The folder of all runs of its name.
+        version: The folder's name; none is ``version_N`` with the next free number.
+
+    Raises:
+        InputError: When another process is at work in the folder that was named.
+    """
+    if version is not None:
+        return Claim(runs / version)
+    while True:
+        number = max((int(path.name.removeprefix("version_")) for path in versions(runs.parent, runs.name)), default=-1)
+        with suppress(FileExistsError):  # another was faster: the next number
+            return Claim(runs / f"version_{number + 1}", new=True)
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether there is nothing of a run in a folder."""
+    return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
+
+
+def _held_lock(folder: Path) -> int | None:
+    """The lock file, open and locked; None while another process holds it."""
+    try:
+        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # who held the folder has just removed it
+        folder.mkdir(parents=True, exist_ok=True)
+        return None
+    if _locked(file) and os.fstat(file).st_nlink:
+        return file
+    os.close(file)
+    return None
+
+
+def _give_back(file: int, folder: Path, made: list[Path]) -> None:
+    """Remove what was made for a run that did not begin, while the lock still holds."""
+    with suppress(OSError):
+        if made and is_unused(folder):
+            (folder / LOCK).unlink()
+            for path in made:
+                path.rmdir()
+    os.close(file)
 
 
 def _locked(file: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from fedlit.cli import FedlitCLI
+from fedlit.configs import read_yaml
 from fedlit.errors import InputError
 from fedlit.messages import mistake, one_line
 from fedlit.runs.folder import folder_name
@@ -143,27 +144,8 @@ def _unseen_test_set(select: str, combination: Combination) -> None:
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-class Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses a key that is there twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
-        for key, times in Counter(keys).items():
-            if times > 1:
-                line = node.start_mark.line + 1
-                raise InputError(f"{key}: {times} times in the mapping at line {line}; give each another name")
-        return dict(super().construct_mapping(node, deep))
-
-
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.load(path.read_text(), Loader)
-    except FileNotFoundError as error:
-        raise InputError("no such file; give a study file with --config") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {one_line(str(error))}; give a study file with --config") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"not valid YAML: {one_line(str(error))}; correct it there") from error
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise InputError("not a study; write base:, axes: and seeds:")
     return tree

@@ -25,7 +25,18 @@ FEDLIT = (sys.executable, "-m", "fedlit.study.child")
 SPEED_SECONDS = 300.0  # the last so many give the time left
 
 
-class Member(Protocol):
+class Process(Protocol):
+    """A process to be run."""
+
+    @property
+    def output(self) -> Path:
+        """File for what its process says, of all attempts."""
+
+    def command(self) -> list[str]:
+        """What begins it, or goes on after its last checkpoint."""
+
+
+class Member(Process, Protocol):
     """A run among many, which can be begun and gone on with."""
 
     @property
@@ -39,13 +50,6 @@ class Member(Protocol):
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-
-    @property
-    def output(self) -> Path:
-        """File for what its process says, of all attempts."""
-
-    def command(self) -> list[str]:
-        """What begins it, or goes on after its last checkpoint."""
 
 
 AnyMember = TypeVar("AnyMember", bound=Member)
@@ -162,7 +166,7 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyM
     return failed
 
 
-def fit(run: Member, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
+def fit(run: Process, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
     """Run a process to its end, what it says going to ``run.output``.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from attackers import NOISE, SCALED, SIGN_FLIP, Attack, attacked, label_flip
 from federations import fit, net, quadratic_module, quadratics, weights
 from scipy.stats import trim_mean
 from sklearn.datasets import make_blobs
@@ -15,9 +16,8 @@ from fedlit.algorithms import ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms import collected as chunks
 from fedlit.algorithms.robust import clipped, krum_scores, median, squared_distances, trimmed
 from fedlit.data import ByGroup, Tensors
-from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
-from fedlit.federated import Algorithm, ClientModule, ClientTask, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
 from fedlit.federated.state import read
 
 RULES = {
@@ -164,44 +164,25 @@ def blobs() -> Tensors:
     )
 
 
-def sign_flip(moved: Tensor) -> Tensor:
-    return -10 * moved
-
-
-def scaled(moved: Tensor) -> Tensor:
-    return -1000 * moved
-
-
-def noise(moved: Tensor) -> Tensor:
-    return 100 * torch.randn(moved.shape, generator=torch.Generator().manual_seed(int(1e6 * moved.abs().sum())))
-
-
-def accuracy_under(attack, algorithm: Algorithm | None) -> float:
-    class Tampering(ClientModule):
-        """Some clients send what the attack makes of their update."""
-
-        def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
-            update = super().finish(task, data)
-            if task.client not in ATTACKERS:
-                return update
-            start = self.broadcast.weights.floats
-            floats = start + attack(update.weights.floats - start)
-            return update._replace(weights=update.weights._replace(floats=floats))
-
-    class Attacked(FederatedModule):
-        client_class = Tampering
-
-    module = Attacked(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
+def accuracy_under(attack: Attack, algorithm: Algorithm | None) -> float:
+    module = attacked(attack, ATTACKERS)(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
     fit(module, FederatedLoop(10, 4, seed=0, algorithm=algorithm), blobs(), rounds=6)
     assert weights(module.net).isfinite().all()
     return float(module.trainer.callback_metrics["global/accuracy"])
 
 
-@pytest.mark.parametrize("attack", [sign_flip, scaled, noise])
-def test_robust_averages_learn_under_attack_where_the_mean_does_not(attack):
+@pytest.mark.trust
+@pytest.mark.parametrize("attack", [SIGN_FLIP, SCALED, NOISE])
+def test_robust_averages_learn_under_attack_where_the_mean_does_not(attack: Attack):
     plain = accuracy_under(attack, None)
     robust = {name: accuracy_under(attack, rule()) for name, rule in RULES.items()}
     assert plain < 0.7
+    assert min(robust.values()) > 0.9, robust
+
+
+@pytest.mark.trust
+def test_robust_averages_learn_where_some_train_on_flipped_labels():
+    robust = {name: accuracy_under(label_flip(3), rule()) for name, rule in RULES.items()}
     assert min(robust.values()) > 0.9, robust
 
 

@@ -29,7 +29,8 @@ class Finished(NamedTuple):
         stdout: What it printed.
         seconds: Wall time from start to end.
         peak_mb: Largest sum over its processes of their proportional set sizes, in 10^6 bytes, sampled every
-            ``SAMPLE_EVERY_S``. Without ``/proc/PID/smaps_rollup``: maximal resident set of its largest process.
+            ``SAMPLE_EVERY_S``, where it was weighed. Without ``/proc/PID/smaps_rollup``, or not weighed: maximal
+            resident set of its largest process.
     """
 
     stdout: str
@@ -52,8 +53,11 @@ def pin(cores: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None, *, weigh: bool = False) -> Finished:
     """Run a command in a session of its own; what is left of the session ends with it.
+
+    To weigh it is to sample the memory of its processes, which slows them, the more so the more they are: a run that is
+    weighed is not to be timed.
 
     Raises:
         BenchmarkError: When its status is not 0; after ``TIMEOUT_S`` it is killed.
@@ -68,7 +72,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
             cwd=ROOT,
             start_new_session=True,
         )
-        with Watch(process.pid) as watch:
+        with Watch(process.pid, weigh) as watch:
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -80,11 +84,12 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
 
 
 class Watch:
-    """Samples the memory of a session's processes in a thread, and ends them all on leaving or after ``TIMEOUT_S``."""
+    """Ends a session's processes on leaving or after ``TIMEOUT_S``, and samples their memory if it is to weigh them."""
 
-    def __init__(self, session: int) -> None:
+    def __init__(self, session: int, weigh: bool) -> None:
         self.peak_bytes = 0
         self._session = session
+        self._weigh = weigh
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -100,7 +105,8 @@ class Watch:
     def _sample(self) -> None:
         deadline = time.monotonic() + TIMEOUT_S
         while not self._left.wait(SAMPLE_EVERY_S):
-            self.peak_bytes = max(self.peak_bytes, pss_bytes(self._session))
+            if self._weigh:
+                self.peak_bytes = max(self.peak_bytes, pss_bytes(self._session))
             if time.monotonic() > deadline:
                 self._kill()
 

@@ -51,8 +51,8 @@ def _rounds(races: list[Race], repeats: int) -> Sheet:
                     name,
                     with_spread(walls, ".1f"),
                     f"{median(walls) / first:.2f}",
-                    f"{median(run.peak_mb for run in runs.values()):,.0f}",
-                    f"{outcome.ratio(name, lambda run: run.peak_mb):.2f}",
+                    f"{outcome.peak_mb[name]:,.0f}",
+                    f"{outcome.peak_mb[name] / outcome.peak_mb[REFERENCE]:.2f}",
                 ]
             )
     workload = races[0].plan.workload

@@ -29,7 +29,6 @@ class Run:
         clients: Client fits of the timed rounds.
         seconds: Sum over the timed rounds, evaluation, logging and checkpoints excluded.
         wall_seconds: The same with all that happens in a round and between rounds.
-        peak_mb: Peak memory of its processes, 10^6 bytes.
         drift: Mean ||w_k - w_t|| of the last round; none for baselines, which start from other weights.
     """
 
@@ -37,7 +36,6 @@ class Run:
     clients: int
     seconds: float
     wall_seconds: float
-    peak_mb: float
     drift: float | None
 
     @property
@@ -60,12 +58,14 @@ class Race:
     Attributes:
         plan: What was trained.
         runs: By contender's name, by repeat.
+        peak_mb: By contender's name, the peak memory of its processes, 10^6 bytes, from a run of its own.
         gflops: The machine's sgemm peak in each repeat, GFLOP/s.
         failures: By contender's name, why it is out.
     """
 
     plan: Plan
     runs: dict[str, dict[int, Run]] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
     gflops: list[float] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -73,6 +73,11 @@ class Race:
         """Median over repeats of ``value``, divided by that of the reference in the same repeat."""
         reference = self.runs[REFERENCE]
         return median(value(run) / value(reference[i]) for i, run in self.runs[name].items() if i in reference)
+
+    @property
+    def standing(self) -> list[str]:
+        """Contenders that have not failed."""
+        return [name for name in self.runs if name not in self.failures]
 
 
 @contextmanager
@@ -118,6 +123,10 @@ def race(workload: Workload, repeats: int, only: Collection[str], tell: Callable
                         raise
                     outcome.failures[contender.name] = str(error)
         check_drift(outcome)
+        for contender in chosen:
+            if contender.name in outcome.standing:
+                tell(f"{workload.name}, memory: {contender.name}")
+                outcome.peak_mb[contender.name] = run(contender.command, contender.environment, weigh=True).peak_mb
         return outcome
 
 
@@ -136,7 +145,6 @@ def run_once(contender: Contender, plan: Plan) -> Run:
         clients=sum(map(len, plan.cohorts[timed])),
         seconds=sum(result["seconds"][timed]),
         wall_seconds=sum(result["wall_seconds"][timed]),
-        peak_mb=finished.peak_mb,
         drift=result.get("drift"),
     )
 

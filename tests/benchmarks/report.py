@@ -59,8 +59,8 @@ def race_sheet(race: Race) -> Sheet:
             f"{100 * speed * workload.flop_per_sample / 1e9 / peak_gflops:.1f} %",
             f"{median(run.wall_ms_per_client for run in runs):.2f}",
             f"{race.ratio(name, lambda run: 1 / run.wall_seconds):.2f}",
-            f"{median(run.peak_mb for run in runs):,.0f}",
-            f"{race.ratio(name, lambda run: run.peak_mb):.2f}",
+            f"{race.peak_mb[name]:,.0f}",
+            f"{race.peak_mb[name] / race.peak_mb[REFERENCE]:.2f}",
         ]
 
     columns = (
@@ -78,6 +78,7 @@ def race_sheet(race: Race) -> Sheet:
     notes = (
         f"{workload.clients:,} clients, {workload.cohort} a round, {workload.rounds} rounds timed; medians of "
         f"{len(race.gflops)} interleaved repeats (least to most). x {REFERENCE}: times its speed, and its memory. "
+        f"Memory is of one more run, which is not timed. "
         f"All in: from a round's start to the next, with whatever else the contender does. A sample is "
         f"{workload.flop_per_sample / 1e6:.3g} MFLOP, the sgemm peak {with_spread(race.gflops, '.0f')} GFLOP/s. "
         f"{machine()}"

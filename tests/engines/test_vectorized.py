@@ -158,3 +158,20 @@ def test_mixed_precision_is_right_and_not_traced():
 def test_workers_trace():
     result, *_ = train(WorkersEngine(VectorizedEngine(3), workers=2, block_size=3), net())
     torch.testing.assert_close(result, train(LoopEngine(), net())[0], rtol=1e-4, atol=1e-5)
+
+
+class BadLabel(Callback):
+    """In the first round a label of the first client is of no class."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        targets = trainer.datamodule.train.targets
+        targets[30] = 99 if trainer.current_epoch == 0 else 0  # the first 20 are tested on as well
+
+
+@pytest.mark.trust
+def test_a_block_that_failed_is_traced_in_the_next_round():
+    engine = Peek()
+    with pytest.warns(UserWarning, match=r"1 of 6 fits of round 1 failed .*: client 0: RuntimeError: index 99 is out"):
+        _, metrics, _ = train(engine, net(), callbacks=[BadLabel()])
+    assert metrics["round/rejected"] == 0
+    assert all(engine.traced)

@@ -1,11 +1,11 @@
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
-from federations import data, fit, net
+import torch
+from federations import data, fit, net, weights
+from lightning import Callback
 
 from fedlit.engines import WorkersEngine
 from fedlit.engines.auto import auto
@@ -35,10 +35,9 @@ class Failing(ClientModule):
             raise RuntimeError("a bad sample")
 
 
-class Slow(ClientModule):
+class Mistaken(ClientModule):
     def start(self, task):
-        super().start(task)
-        time.sleep(5)
+        raise InputError("mu must be finite; lower it")
 
 
 def module(client_class: type[ClientModule]) -> FederatedModule:
@@ -53,28 +52,92 @@ def test_workers_end_with_the_run():
     assert children() == before
 
 
-def test_an_error_in_a_worker_names_the_client_and_ends_the_workers():
+@pytest.mark.trust
+def test_an_error_in_a_worker_names_the_client_and_where_too_many_ends_the_workers():
     before = children()
-    with pytest.raises(RuntimeError, match=r"training client 2 failed in a worker:[\s\S]*a bad sample"):
-        fit(module(Failing), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)))
+    with pytest.raises(RuntimeError, match=r"client 2: RuntimeError: a bad sample[\s\S]*in start\n"):
+        fit(module(Failing), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2), max_rejected=0))
     assert children() == before
 
 
-def test_a_killed_worker_is_an_error_that_names_its_client_not_a_hang():
+@pytest.mark.trust
+def test_a_mistake_of_the_config_in_a_worker_ends_the_run():
+    before = children()
+    with pytest.raises(InputError, match=r"^mu must be finite; lower it$"):
+        fit(module(Mistaken), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)))
+    assert children() == before
+
+
+@pytest.mark.trust
+def test_an_engine_that_fails_in_a_worker_ends_the_run_with_its_traceback():
+    class Broken(LoopEngine):
+        def run(self, client, tasks, trainer):
+            yield from super().run(client, tasks, trainer)
+            raise LookupError("a mistake in the engine")
+
+    with pytest.raises(RuntimeError, match=r"a worker failed:\n[\s\S]*LookupError: a mistake in the engine"):
+        fit(loop=FederatedLoop(6, seed=0, engine=WorkersEngine(Broken(), workers=2)))
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize(("engine", "block_size"), [(LoopEngine(), 1), (LoopEngine(), 3)])
+def test_a_worker_that_was_killed_is_replaced_and_changes_no_bit(tmp_path: Path, engine: LoopEngine, block_size: int):
     before = children()
 
-    def kill_one() -> None:
-        while not (children() - before):
-            time.sleep(0.02)
-        time.sleep(0.3)
-        os.kill(min(children() - before), signal.SIGKILL)
+    class Killed(ClientModule):
+        """Its process is killed once, in the fit of client 2 in the second round."""
 
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    with pytest.raises(RuntimeError, match=r"the worker that trained client \d+ died with exit status -9"):
-        fit(module(Slow), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)))
-    killer.join()
+        def finish(self, task, data):
+            if (task.client, task.round) == (2, 1) and not (tmp_path / "killed").exists():
+                (tmp_path / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().finish(task, data)
+
+    expected = weights(fit(loop=FederatedLoop(6, seed=0, engine=LoopEngine()), rounds=3).net)
+    workers = WorkersEngine(engine, workers=2, block_size=block_size)
+    with pytest.warns(UserWarning, match=r"worker that trained client .*2.* died with exit status -9; once more"):
+        run = fit(module(Killed), FederatedLoop(6, seed=0, engine=workers), rounds=3)
+    assert torch.equal(weights(run.net), expected)
+    assert run.round_metrics["round/rejected"] == 0
     assert children() == before
+
+
+@pytest.mark.trust
+def test_a_worker_killed_between_rounds_is_replaced_too():
+    before = children()
+
+    class Killer(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 0:
+                for child in children() - before:
+                    os.kill(child, signal.SIGKILL)
+
+    expected = weights(fit(loop=FederatedLoop(6, seed=0, engine=LoopEngine())).net)
+    with pytest.warns(UserWarning, match="died with exit status -9; once more"):
+        run = fit(loop=FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)), callbacks=[Killer()])
+    assert torch.equal(weights(run.net), expected)
+    assert children() == before
+
+
+@pytest.mark.trust
+def test_a_client_whose_worker_dies_each_time_is_rejected_by_name():
+    class Greedy(ClientModule):
+        """Stands for a client for which memory never suffices."""
+
+        def training_step(self, batch, batch_idx):
+            if self.trains == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().training_step(batch, batch_idx)
+
+        def start(self, task):
+            super().start(task)
+            self.trains = task.client
+
+    message = r"1 of 6 .* round 1 .*: client 2: its worker died twice, with exit status -9; is there memory enough\?$"
+    with pytest.warns(UserWarning, match=message), pytest.warns(UserWarning, match="died with exit status -9; once"):
+        run = fit(module(Greedy), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)), rounds=1)
+    assert run.round_metrics["round/rejected"] == 1
+    assert run.round_metrics["round/clients"] == 5
 
 
 @pytest.mark.parametrize("option", [{"workers": 0}, {"block_size": 0}])

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from federations import data
@@ -5,7 +7,7 @@ from torch import nn
 from torch.optim import SGD
 
 from fedlit.federated.client import ClientModule
-from fedlit.federated.proximal import add_proximal_gradient, proximal_term
+from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_distances
 from fedlit.federated.records import Broadcast, ClientTask
 from fedlit.federated.state import Layout, read
 
@@ -13,7 +15,10 @@ from fedlit.federated.state import Layout, read
 def test_the_term_is_half_mu_times_the_squared_distance():
     w = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     anchor = [torch.tensor([0.0, 0.0]), torch.tensor([[1.0]])]
-    assert proximal_term(w, anchor, mu=0.5) == 0.25 * (1 + 4 + 4)
+    squares = squared_distances(w, anchor)
+    assert squares == pytest.approx([1 + 4, 4])
+    assert proximal_term(squares, [0.5, 0.5]) == pytest.approx(0.25 * (1 + 4 + 4))
+    assert proximal_term(squares, [0.5, 0.0]) == pytest.approx(0.25 * (1 + 4))
 
 
 def test_the_gradient_is_that_of_the_term():
@@ -40,7 +45,9 @@ def test_mu_zero_touches_nothing_not_even_a_nan():
     w[0].grad = torch.tensor([1.0, -0.0])
     add_proximal_gradient(w, [torch.full((2,), float("nan"))], mu=0)
     assert torch.equal(w[0].grad, torch.tensor([1.0, -0.0]))
-    assert proximal_term(w, [torch.full((2,), float("nan"))], mu=0) == 0
+    squares = squared_distances(w, [torch.full((2,), float("nan"))])
+    assert math.isnan(squares[0])
+    assert proximal_term(squares, [0.0]) == 0
 
 
 def test_parameters_without_a_gradient_are_left_out():

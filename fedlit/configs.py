@@ -1,0 +1,76 @@
+"""YAML read with care: what YAML would pass over in silence, or never come to an end with, is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedlit.errors import InputError
+from fedlit.messages import one_line
+
+#: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
+MAX_NODES = 200_000
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        InputError: When there is no such file, or it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError("no such file; give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:  # a ValueError is of a path with a zero byte
+        raise InputError(f"cannot be read: {one_line(str(error))}; give the path of a YAML file") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        InputError: When it cannot be read, is not YAML, or is what `check_yaml` refuses.
+    """
+    text = read_text(path)
+    try:
+        check_yaml(text)
+        return yaml.safe_load(text)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is of a date that is none
+        raise InputError(f"not valid YAML: {one_line(str(error))}; correct it there") from error
+
+
+def check_yaml(text: str) -> None:
+    """Refuse a key that is there twice, of which YAML would keep the last, and aliases that unfold without end.
+
+    Raises:
+        InputError: Naming the key and the line.
+        yaml.YAMLError: When it is not YAML.
+    """
+    root = yaml.compose(text, yaml.SafeLoader)
+    todo, count = [] if root is None else [root], 0
+    while todo:
+        node = todo.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise InputError(f"more than {MAX_NODES} values, or an alias inside of what it stands for; write it out")
+        if isinstance(node, yaml.MappingNode):
+            _refuse_twice(node)
+            todo += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
+
+
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    for key, times in Counter(keys).items():
+        if times > 1:
+            line = node.start_mark.line + 1
+            raise InputError(f"{key}: {times} times in the mapping at line {line}; give each another name")

@@ -1,0 +1,47 @@
+"""A fit that fails is an answer, not the end of the round."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from fedlit.errors import InputError
+from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
+
+#: What is wrong with the run and not with a client: a mistake in the config, a device that is lost to this process.
+STOPS = (InputError, MisconfigurationException, torch.AcceleratorError)
+
+
+def attempt(
+    fit: Callable[[Sequence[ClientTask]], list[ClientUpdate]], tasks: Sequence[ClientTask]
+) -> list[ClientAnswer]:
+    """Fit clients together; where that fails, one by one, so that no client pays for another.
+
+    Args:
+        fit: From tasks to their updates. It may raise at any point, and be called again.
+        tasks: At least one.
+
+    Returns:
+        The updates, and a failure for each client whose own fit raised an ``Exception``; running out of memory is one.
+
+    Raises:
+        InputError: And whatever else concerns the run as a whole, see ``STOPS``.
+    """
+    try:
+        return [*fit(tasks)]
+    except STOPS:
+        raise
+    except Exception as error:
+        if len(tasks) == 1:
+            return [failure(tasks[0], error)]
+    # Only now are the frames of the error gone, and with them the memory that its tensors took.
+    return [answer for task in tasks for answer in attempt(fit, [task])]
+
+
+def failure(task: ClientTask, error: Exception) -> ClientFailure:
+    """What an error says, without the error: its frames hold tensors."""
+    reason = traceback.format_exception_only(error)[-1]
+    return ClientFailure(task, " ".join(reason.split()), "".join(traceback.format_exception(error)))

@@ -1,0 +1,62 @@
+"""Whether a network and the data fit each other, tried before the first round."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedlit.data.module import FederatedData
+from fedlit.errors import InputError
+from fedlit.federated.client import ClientModule
+from fedlit.messages import one_line
+
+#: Its layers refuse to train on a single value a channel.
+NORM = "more than 1 value per channel"
+
+
+def check_fit(net: nn.Module, data: FederatedData) -> None:
+    """Refuse a net that does not turn inputs (B, ...) into logits (B, classes), on two examples.
+
+    Raises:
+        InputError: Naming both shapes.
+    """
+    inputs = data.transform(data.test.inputs[:2].to(next(net.parameters(), torch.empty(0)).device))
+    shape, training = tuple(inputs.shape[1:]), net.training
+    net.eval()  # statistics and random state stay as they are
+    try:
+        with torch.no_grad():
+            logits = net(inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"the net does not take the data's inputs of shape {shape} ({one_line(str(error), 150)}); give model.net the "
+            "data's image_size, or another net"
+        ) from error
+    finally:
+        net.train(training)
+    if tuple(logits.shape) != (len(inputs), data.num_classes):
+        raise InputError(
+            f"the net turns {tuple(inputs.shape)} into {tuple(logits.shape)}, but the data has {data.num_classes} "
+            f"classes; it must give logits of shape (B, {data.num_classes})"
+        )
+
+
+def check_single_examples(client: ClientModule, data: FederatedData) -> None:
+    """Refuse a net with BatchNorm where a client has a batch of one example that it cannot normalise.
+
+    Raises:
+        InputError: Naming the first such client.
+    """
+    alone = np.flatnonzero(data.partition.sizes % data.batch_size == 1) if data.batch_size > 1 else np.array([0])
+    if not len(alone) or not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in client.net.modules()):
+        return
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            client.net(data.transform(data.train.inputs[:1]))  # what it leaves in the statistics, no fit starts from
+    except ValueError as error:
+        if NORM not in str(error):
+            raise
+        raise InputError(
+            f"client {alone[0]} has a batch of a single example, which BatchNorm cannot normalise (of {len(alone)} such "
+            "clients); change data.batch_size or the partition's min_samples, or use another norm"
+        ) from error

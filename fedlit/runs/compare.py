@@ -1,0 +1,122 @@
+"""Whether two runs are the same to the bit: weights, server optimizer, scalars on disk and in TensorBoard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.read import rows_of
+
+#: What is compared, in the order in which a difference is told: a cause before what follows from it.
+PARTS = ("weights", "server optimizer", "algorithm", "best weights", "metrics", "TensorBoard")
+
+Contents = list[tuple[str, Any]]
+
+
+class Comparison(NamedTuple):
+    """One part of two runs.
+
+    Attributes:
+        part: One of ``PARTS``.
+        hashes: SHA-256 of the part in the one run and in the other, in hexadecimal digits.
+        difference: What differs first, and by how much; empty where nothing does.
+    """
+
+    part: str
+    hashes: tuple[str, str]
+    difference: str
+
+
+def compare(one: Path, other: Path) -> list[Comparison]:
+    """Two run folders, part by part; wall times and paths are left out.
+
+    Raises:
+        FileNotFoundError: When one has no checkpoint.
+    """
+    contents = [run_contents(run) for run in (one, other)]
+    return [
+        Comparison(part, (sha256(a), sha256(b)), first_difference(a, b))
+        for part in PARTS
+        for a, b in [(contents[0][part], contents[1][part])]
+    ]
+
+
+def run_contents(run: Path) -> dict[str, Contents]:
+    """All that two runs of one config and seed must have in common, as named tensors, numbers and texts, by part."""
+    last = _loaded(run, "last")
+    best = _loaded(run, "best") if (run / CHECKPOINTS / "best.ckpt").is_file() else {}
+    algorithm = {"rounds": last["global_step"], "loop": last["callbacks"].get("FederatedLoop"), **last["fedlit"]}
+    trees = (last["state_dict"], last["optimizer_states"], algorithm, best.get("state_dict", {}))
+    metrics = [(f"{k} of round {row['round']}", v) for row in rows_of(run) for k, v in row.items() if not is_time(k)]
+    return dict(zip(PARTS, (*([*flat(tree)] for tree in trees), metrics, board(run)), strict=True))
+
+
+def _loaded(run: Path, which: str) -> dict[str, Any]:
+    return dict(torch.load(run / CHECKPOINTS / f"{which}.ckpt", weights_only=True, map_location="cpu"))
+
+
+def board(run: Path) -> Contents:
+    """Every point of every curve as TensorBoard shows it: a point that is there twice is twice in the list."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = sorted(tag for tag in events.Tags()["scalars"] if not is_time(tag))
+    return [(f"{tag} of round {event.step}", event.value) for tag in tags for event in events.Scalars(tag)]
+
+
+def is_time(name: str) -> bool:
+    """Whether a scalar is a wall time or a speed, which no two runs share."""
+    return name.endswith(("seconds", "per_second"))
+
+
+def flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts and lists, named by dotted keys."""
+    if isinstance(tree, dict | list | tuple):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, value in items:
+            yield from flat(value, f"{name}.{key}".lstrip("."))
+    else:
+        yield name, tree
+
+
+def sha256(contents: Contents) -> str:
+    """Of names and values, tensors by their bits."""
+    digest = hashlib.sha256()
+    for name, value in contents:
+        digest.update(f"{name}\0{_bits(value)}\0".encode())
+    return digest.hexdigest()
+
+
+def first_difference(one: Contents, other: Contents) -> str:
+    """The first of the named values that is not the same to the bit; empty where all are."""
+    for a, b in zip_longest(one, other, fillvalue=("nothing", None)):
+        if a[0] != b[0]:
+            return f"{a[0]} in the one where the other has {b[0]}"
+        if _bits(a[1]) != _bits(b[1]):
+            return f"{a[0]}: {_apart(a[1], b[1])}"
+    return ""
+
+
+def _bits(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    bits = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bits).hexdigest()}"
+
+
+def _apart(one: Any, other: Any) -> str:
+    if isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape:
+        return f"largest difference {(one.double() - other.double()).abs().max().item():.3g}"
+    return f"{_brief(one)} and {_brief(other)}"
+
+
+def _brief(value: Any) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)

@@ -1,0 +1,147 @@
+"""Ends that a run does not choose: SIGTERM, and the death of a rank. Both are prompt, and say what happened."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import torch.distributed as dist
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from fedlit.messages import GO_ON, lost_rank
+
+POLL_SECONDS = 0.2
+#: For the main thread to notice by itself, in a collective, or once it is told.
+GRACE_SECONDS = 2.0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: to Lightning and to us the same as Ctrl-C."""
+
+
+class LostRankError(dist.DistError):
+    """Another rank has died."""
+
+
+@contextmanager
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """Within it SIGTERM stops a run as Ctrl-C does, at once; by itself Lightning would finish the round first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to cut the shutdown short
+    raise Terminated
+
+
+class RankWatch(Callback):
+    """Ends this rank within seconds of another's death, with an error that names the one that died.
+
+    Ranks that Lightning started on this machine see each other as parent and child. Of others (``torchrun``, SLURM,
+    other machines) only the end of the connection is seen, in the next collective, and their launcher names them.
+    """
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._training = False
+        self._lost = ""
+
+    def start(self, trainer: Trainer) -> None:
+        """Watch from now on, before the other ranks are started."""
+        if trainer.world_size > 1:
+            self._trainer = trainer
+            self._first = trainer.node_rank * trainer.num_devices
+            environment = getattr(trainer.strategy, "cluster_environment", None)
+            is_child = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
+            self._parent = os.getppid() if is_child else None
+            threading.Thread(target=self._watch, name="rank-watch", daemon=True).start()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            # Lightning's own observer shares the list, and would kill this process without a word.
+            observed, launcher.procs = launcher.procs, list(launcher.procs)
+            observed.clear()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+            # In place of Lightning's, which begins a collective that nobody may answer.
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._training = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ended.set()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say who died, where a collective only says that somebody did."""
+        self._ended.set()
+        if isinstance(exception, Exception) and lost_rank(exception) and not isinstance(exception, LostRankError):
+            who = self._await_death() or (f"rank {1 - trainer.global_rank} is gone" if trainer.world_size == 2 else "")
+            exception.args = (f"{who} ({exception})" if who else str(exception),)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> NoReturn:
+        if self._lost:
+            raise LostRankError(self._lost)
+        _terminate(number, frame)
+
+    def _await_death(self) -> str:
+        """The system may close a process's connections before it says that it has ended."""
+        for _ in range(int(GRACE_SECONDS / POLL_SECONDS)):
+            if who := self._dead():
+                return who
+            threading.Event().wait(POLL_SECONDS)
+        return ""
+
+    def _dead(self) -> str:
+        """Which rank has died, and of what; empty while all live."""
+        for rank, process in enumerate(self._children, self._first + 1):
+            if process.poll():
+                return f"rank {rank} {_end(process.returncode)}"
+        return f"rank {self._first} has died" if self._parent not in (None, os.getppid()) else ""
+
+    @property
+    def _children(self) -> list[subprocess.Popen[bytes]]:
+        launcher = self._trainer.strategy.launcher
+        return launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
+
+    def _watch(self) -> None:
+        while not self._ended.wait(POLL_SECONDS):
+            if who := self._dead():
+                self._end(who)
+                return
+
+    def _end(self, who: str) -> None:
+        """Let the main thread end with the error; where it waits for the dead in a call into the system, end it."""
+        if self._ended.wait(GRACE_SECONDS):
+            return
+        if self._training:
+            self._lost = who
+            _thread.interrupt_main(signal.SIGTERM)
+            if self._ended.wait(GRACE_SECONDS):
+                return
+        sys.stderr.write(f"fedlit: error: {who}; {GO_ON}\n")
+        sys.stderr.flush()
+        for process in self._children:
+            process.kill()
+        os._exit(1)
+
+
+def _end(status: int) -> str:
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

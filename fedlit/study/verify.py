@@ -1,0 +1,212 @@
+"""``fedlit verify``: a short run of a config, once in one go and once killed and resumed: are they the same to the bit?
+
+  fedlit verify --config configs/quickstart.yaml --at_round 2 --rounds 4
+
+Takes all options of fedlit fit. One run goes through; another is ended by SIGKILL in the middle of the round after
+--at_round, and goes on from its checkpoint. What is left of both is compared by SHA-256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedlit.cli import INTERRUPTED
+from fedlit.errors import InputError
+from fedlit.federated.loop import FederatedLoop
+from fedlit.runs.compare import Comparison, compare
+from fedlit.runs.folder import CHECKPOINTS
+from fedlit.study import sweep
+
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
+HASH_DIGITS = 16
+
+
+class KillInRound(Callback):
+    """Kills the process after the first client's fit of a round, or after the round where nobody trains.
+
+    Args:
+        round: From 1.
+    """
+
+    def __init__(self, round: int) -> None:
+        self.round = round
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._due(trainer):
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, FederatedLoop):
+                    callback.on_update.append(lambda update: _kill())
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self._due(trainer):
+            _kill()
+
+    def _due(self, trainer: Trainer) -> bool:
+        return trainer.is_global_zero and trainer.current_epoch + 1 == self.round
+
+
+def _kill() -> NoReturn:
+    os.kill(os.getpid(), SIGKILL)
+    raise AssertionError("a killed process goes on")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A process of ``fedlit fit``; its run is ``LOGS/verify/VERSION``.
+
+    Args:
+        fit: The user's options.
+        logs: Folder of both runs.
+        version: Which of them.
+        rounds: How many it is to make.
+        more: Options of ours.
+    """
+
+    fit: tuple[str, ...]
+    logs: Path
+    version: str
+    rounds: int
+    more: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Path:
+        """What its process says."""
+        return self.logs / f"{self.version}.log"
+
+    @property
+    def folder(self) -> Path:
+        return self.logs / "verify" / self.version
+
+    def command(self) -> list[str]:
+        words = ["--logs_dir", str(self.logs), "--name", "verify", "--version", self.version]
+        words += ["--trainer.max_epochs", str(self.rounds), "--trainer.logger", "true"]
+        return [*sweep.FEDLIT, "fit", *self.fit, *words, *self.more]
+
+
+class _Options(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; fedlit verify --help explains every argument")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command's own options; the others are those of ``fedlit fit``."""
+    options = _Options(
+        prog="fedlit verify",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_argument("--at_round", type=int, default=1, help="Last finished round before the kill (default: 1).")
+    options.add_argument("--rounds", type=int, help="Rounds of both runs (default: one more than --at_round).")
+    options.add_argument("--keep", action="store_true", help="Keep the runs; where they differ they are kept anyway.")
+    return options
+
+
+def main(words: Sequence[str]) -> int:
+    """Verify a config.
+
+    Returns:
+        0 when both runs are the same to the bit, 1 when they are not, 130 when stopped by Ctrl-C.
+
+    Raises:
+        InputError: When the options are wrong, or one of the runs fails.
+    """
+    options, fit = parser().parse_known_args(list(words))
+    rounds = options.at_round + 1 if options.rounds is None else options.rounds
+    if not 1 <= options.at_round < rounds:
+        raise InputError(
+            f"--at_round must be at least 1 and less than --rounds, got {options.at_round} and {rounds}; "
+            "a run is killed in the round after --at_round"
+        )
+    if any(word.partition("=")[0] == "--ckpt_path" for word in fit):
+        raise InputError("--ckpt_path: fedlit verify begins runs of its own; leave it out")
+    console = Console(highlight=False, soft_wrap=True)
+    logs = Path(tempfile.mkdtemp(prefix="fedlit_verify_"))
+    same = False
+    try:
+        straight, resumed = run_both(tuple(fit), logs, options.at_round, rounds, console)
+        comparisons = compare(straight, resumed)
+        same = not any(each.difference for each in comparisons)
+        console.print(table(comparisons))
+        console.print(verdict(comparisons, options.at_round, rounds), markup=False)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        if same and not options.keep:
+            shutil.rmtree(logs)
+        else:
+            console.print(f"both runs are in {logs}", markup=False)
+    return 0 if same else 1
+
+
+def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, console: Console) -> tuple[Path, Path]:
+    """Make the run that is never stopped, and the one that is killed and resumed.
+
+    Returns:
+        Their folders.
+
+    Raises:
+        InputError: When a process fails, or is not killed because the run ended before.
+    """
+    kill = f"--trainer.callbacks+={__name__}.KillInRound", f"--trainer.callbacks.round={at_round + 1}"
+    straight = Attempt(fit, logs, "straight", rounds)
+    killed = Attempt(fit, logs, "resumed", rounds, kill)
+    checkpoint = killed.folder / CHECKPOINTS / "last.ckpt"
+    resumed = Attempt(fit, logs, "resumed", rounds, ("--ckpt_path", str(checkpoint)))
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bars:
+        for told, attempt, first, last in (
+            ("in one go", straight, 0, rounds),
+            ("until it is killed", killed, 0, at_round),
+            ("resumed", resumed, at_round, rounds),
+        ):
+            bar = bars.add_task(told, total=last - first)
+            failure = sweep.fit(
+                attempt,
+                {**os.environ, "PYTHONUNBUFFERED": "1"},
+                lambda round, bar=bar, first=first: bars.update(bar, completed=round - first),  # type: ignore[misc]
+            )
+            if attempt is killed and failure and failure.startswith(f"exit status {-SIGKILL}:"):
+                continue
+            if failure or attempt is killed:
+                reason = failure or f"it ended before round {at_round + 1}, in which it was to be killed"
+                raise InputError(f"the run {told} failed: {reason}; all of it in {attempt.output}")
+    return straight.folder, resumed.folder
+
+
+def table(comparisons: Sequence[Comparison]) -> Table:
+    """A row for each part of the runs, with the first digits of its hashes."""
+    result = Table("SHA-256 of", "in one go", "killed and resumed", "", box=None, header_style="bold")
+    for part, hashes, difference in comparisons:
+        shown = "[red]different" if difference else "[green]same"
+        result.add_row(part, *(each[:HASH_DIGITS] for each in hashes), shown)
+    return result
+
+
+def verdict(comparisons: Sequence[Comparison], at_round: int, rounds: int) -> str:
+    """One line, with what differs first and a way to look into it."""
+    when = f"killed in round {at_round + 1} and resumed, {rounds} rounds end"
+    for part, _, difference in comparisons:
+        if difference:
+            return f"different: {when} otherwise than in one go; {part} differ first in {difference}"
+    return f"the same: {when} with the bits of {rounds} rounds in one go"
