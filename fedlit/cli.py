@@ -25,7 +25,7 @@ from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.messages import explain, lost_rank, mistake, one_line
-from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
+from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import METRICS, find_checkpoint, folder_name, run_of
 from fedlit.runs.state import Claim
@@ -186,7 +186,8 @@ class FedlitCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers = self._loggers(section.logs_dir)
             log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
-            self.trainer_defaults["callbacks"] = [RoundProgress(), Pictures(), Participation(), log, *checkpoints()]
+            told = [RoundProgress(), Pictures(), Participation(), Outcome(), log]
+            self.trainer_defaults["callbacks"] = [*told, *checkpoints()]
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
     def _loggers(self, logs: str) -> list[Any]:

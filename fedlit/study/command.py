@@ -25,7 +25,6 @@ they were stopped, and tries failed ones again.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import shlex
 import shutil
@@ -44,7 +43,7 @@ from fedlit.cli import INTERRUPTED, Parser
 from fedlit.engines.workers import available_cores
 from fedlit.errors import InputError
 from fedlit.runs.folder import CHECKPOINTS, STUDY, folder_name
-from fedlit.runs.participation import PARTICIPATION
+from fedlit.runs.participation import draws_of
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import Claim, recorded
 from fedlit.study import sweep
@@ -142,13 +141,8 @@ class StudyRun:
         return [*sweep.FEDLIT, *map(str, words)]
 
     def hashes(self) -> dict[str, str]:
-        """Of its partition, and of the table of who took part: equal where two runs shared them."""
-        try:
-            partition = json.loads((self.folder / "partition.json").read_text())["hash"]
-            table = (self.folder / PARTICIPATION).read_bytes()
-        except FileNotFoundError:
-            return {}
-        return {"partition": partition, "participation": hashlib.sha256(table).hexdigest()[:16]}
+        """Of its partition, of who took part and of their batch order: equal where two runs shared them."""
+        return draws_of(self.folder)
 
     def __str__(self) -> str:
         return f"{self.combination.name}, seed {self.seed}"
