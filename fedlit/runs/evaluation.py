@@ -59,7 +59,9 @@ def write_test(trainer: Trainer, folder: Path) -> None:
         "clients_accuracy_p90": float(np.percentile(clients, 90)),
     }
     (folder / "test.json").write_text(json.dumps(summary, indent=2) + "\n")
-    write_table(folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True))
+    write_table(
+        folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True)
+    )
     sizes = data.partition.sizes.tolist()
     rows = zip(range(data.num_clients), sizes, clients.tolist(), strict=True)
     write_table(folder / "test_clients.csv", ["client", "samples", "accuracy"], rows)

@@ -48,11 +48,10 @@ from fedlit.runs.read import rows_of
 from fedlit.runs.state import Claim, recorded
 from fedlit.study import sweep
 from fedlit.study.plan import Combination, Plan, read_plan
+from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
 
 SECONDS = "round/seconds"
-#: Last rounds of a run that a combination is chosen by.
-SELECT_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -214,15 +213,11 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Console
         InputError: When the runs have no such metric.
     """
     assert plan.select is not None
-    last = {run: rows_of(run.folder)[-SELECT_ROUNDS:] for run in runs}
-    values = {run: [float(row.get(plan.select) or "nan") for row in rows] for run, rows in last.items()}
-    scores = {
-        each: [sum(v) / len(v) for run, v in values.items() if run.combination == each] for each in plan.combinations
-    }
+    values = {run: [float(row.get(plan.select) or "nan") for row in rows_of(run.folder)] for run in runs}
+    scores = {each: [score(v) for run, v in values.items() if run.combination == each] for each in plan.combinations}
     if any(score != score for of_seeds in scores.values() for score in of_seeds):
         raise InputError(f"select: the runs have no {plan.select} in each round; take a column of their metrics.csv")
-    sign = 1 if plan.select.endswith("loss") else -1
-    ranked = sorted(scores, key=lambda each: sign * sum(scores[each]) / len(scores[each]))
+    ranked = sorted(scores, key=lambda each: order(plan.select or "") * sum(scores[each]) / len(scores[each]))
     table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
     rows = [[each.name, *scores[each], sum(scores[each]) / len(scores[each])] for each in ranked]
     for name, *numbers in rows:
@@ -264,6 +259,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "base": str(plan.base),
         "seeds": plan.seeds,
         "rounds": max(each.rounds for each in plan.combinations),
+        "select": plan.select,
         "axes": {
             axis: list(dict.fromkeys(each.values[axis] for each in plan.combinations))
             for axis in plan.combinations[0].values
