@@ -32,7 +32,7 @@ from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.files import quiet_threads, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
-from fedlit.runs import Board, MetricsTable, Participation, Pictures, RoundProgress, RunLog, checkpoints
+from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import CONFIG, METRICS, find_checkpoint, folder_name, newest_whole, plain_name, run_of, usable
 from fedlit.runs.state import Claim, claim_new, is_unused
@@ -283,7 +283,8 @@ class FedlitCLI(LightningCLI):
             # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
             bars = [RoundProgress()] if section.trainer.enable_progress_bar is not False else []
             kept = checkpoints() if section.trainer.enable_checkpointing is not False else []
-            self.trainer_defaults["callbacks"] = [RankWatch(), *bars, Pictures(), Participation(), log, *kept]
+            told = [*bars, Pictures(), Participation(), Outcome(), log]
+            self.trainer_defaults["callbacks"] = [RankWatch(), *told, *kept]
         try:
             return super().instantiate_trainer(logger=loggers, **kwargs)
         except BaseException:

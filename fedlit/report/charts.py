@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fedlit import plots
 from fedlit.report.collect import Run, Study
 from fedlit.report.statistics import BY_KEY, LAST, Comparison, Metric, t_interval
+from fedlit.runs.outcome import CLASSES, CLIENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,9 @@ Floats = NDArray[np.float64]
 WIDTH, HEIGHT = 4.4, 3.1  # of a panel, in inches
 LIGHT = {"text": "#1f2328", "grid": "#c9ced6", "paper": "#ffffff"}
 DARK = {"text": "#d5dae1", "grid": "#474d57", "paper": "#1b1f26"}
-CLASSES = "test_classes.csv"
+TESTED_CLASSES = "test_classes.csv"
+#: Shares of the clients, worst first, that their accuracies are read at.
+SHARES = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ class Chart:
 def charts(study: Study, measured: pd.DataFrame, comparisons: Sequence[Comparison]) -> list[Chart]:
     """All charts that there are numbers for."""
     found = [
-        _curves(study, "accuracy", "Accuracy over the rounds", "global/accuracy", "test accuracy"),
-        _curves(study, "loss", "Loss over the rounds", "global/loss", "test loss"),
+        _curves(study, "accuracy", "Accuracy over the rounds", "global/accuracy", f"{study.held_out} accuracy"),
+        _curves(study, "loss", "Loss over the rounds", "global/loss", f"{study.held_out} loss"),
         _curves(
             study,
             "stability",
@@ -119,6 +122,7 @@ def charts(study: Study, measured: pd.DataFrame, comparisons: Sequence[Compariso
         ),
         _heterogeneity(study, measured),
         _differences(study, comparisons),
+        _clients(study),
         _classes(study),
     ]
     return [chart for chart in found if chart is not None]
@@ -222,7 +226,8 @@ def _heterogeneity(study: Study, measured: pd.DataFrame) -> Chart | None:
 def _differences(study: Study, comparisons: Sequence[Comparison]) -> Chart | None:
     """Paired differences to the plain model, a panel a metric, partitions below each other."""
     panels = []
-    for key in ("accuracy", "loss", "wobble", "clients_p10"):
+    fair = "client_p10" if any(c.metric.key == "client_p10" for c in comparisons) else "clients_p10"
+    for key in ("accuracy", "loss", "wobble", fair):
         chosen = [c for c in comparisons if c.metric.key == key]
         if not any(c.difference.n > 1 for c in chosen):
             continue
@@ -248,27 +253,78 @@ def _title(metric: Metric) -> str:
     return metric.title + {1: " (right is better)", -1: " (left is better)", 0: ""}[metric.sign]
 
 
+def _clients(study: Study) -> Chart | None:
+    """The final model's accuracy on each client's data, clients sorted, mean over the seeds that have it."""
+    by_partition = {
+        partition: tuple(line for v in study.variants if (line := _sorted_clients(study, v, partition)) is not None)
+        for partition in study.partitions
+    }
+    lines = [line for lines in by_partition.values() for line in lines]
+    if not lines:
+        return None
+    low, high = min(float(line.low.min()) for line in lines), max(float(line.high.max()) for line in lines)
+    pad = 0.04 * (high - low) or 0.01
+    panels = tuple(
+        Panel(
+            heterogeneity_of(study, partition),
+            "clients, worst first (%)",
+            "accuracy on the client's data",
+            lines,
+            limits=(low - pad, high + pad),
+        )
+        for partition, lines in by_partition.items()
+        if lines
+    )
+    bands = "mean over seeds, in bands from lowest to highest" if len(study.seeds) > 1 else "one seed: no bands"
+    caption = f"The final global model on each client's own training data ({CLIENTS}), each variant sorted; {bands}."
+    return Chart("clients", "Accuracy over clients", caption, panels, draw_curves)
+
+
+def _sorted_clients(study: Study, variant: str, partition: str) -> Line | None:
+    """The accuracy that a share of the clients does not exceed: quantiles, so seeds may differ in their clients."""
+    tables = _outcomes(study, variant, partition, CLIENTS)
+    if not tables:
+        return None
+    table = np.stack([np.quantile(t["accuracy"].dropna().to_numpy(dtype=float), SHARES) for t in tables])  # (S, 101)
+    return Line(variant, 100 * SHARES, table.mean(0), table.min(0), table.max(0))
+
+
+def _outcomes(study: Study, variant: str, partition: str, name: str) -> list[pd.DataFrame]:
+    runs = (run for run in study.finished if (run.variant, run.partition) == (variant, partition))
+    return [table for run in runs if (table := run.outcome(name, study.horizon)) is not None]
+
+
 def _classes(study: Study) -> Chart | None:
-    """Accuracy by class from ``test_classes.csv``, mean over the seeds that have one."""
+    """Accuracy by class, mean over the seeds that have it: of finished runs, else of runs that were tested."""
+    caption = f"The final global model on the {study.held_out} data of each class ({CLASSES}); mean over seeds."
+    panels = _class_panels(study, lambda variant, partition: _outcomes(study, variant, partition, CLASSES))
+    if not panels:
+        caption = f"Accuracy on the test set, from {TESTED_CLASSES} of fedlit test; mean over seeds."
+        panels = _class_panels(study, lambda variant, partition: _tested(study, variant, partition))
+    return Chart("classes", "Accuracy by class", caption, panels, draw_heat) if panels else None
+
+
+def _class_panels(study: Study, tables_of: Callable[[str, str], list[pd.DataFrame]]) -> tuple[Heat, ...]:
     panels = []
     for partition in study.partitions:
-        rows = {}
-        for variant in study.variants:
-            tables = [
-                pd.read_csv(run.folder / CLASSES, dtype={"class": str}, keep_default_na=False, na_values=["nan", ""])
-                for run in study.runs
-                if (run.variant, run.partition) == (variant, partition) and (run.folder / CLASSES).is_file()
-            ]
-            if tables:
-                rows[variant] = pd.concat([t.set_index("class")["accuracy"] for t in tables], axis=1).mean(axis=1)
+        rows = {
+            variant: pd.concat([t.set_index("class")["accuracy"] for t in tables], axis=1).mean(axis=1)
+            for variant in study.variants
+            if (tables := tables_of(variant, partition))
+        }
         if rows:
             table = pd.DataFrame(rows).T
             title = heterogeneity_of(study, partition)
             panels.append(Heat(title, tuple(table.index), tuple(table.columns), table.to_numpy(dtype=float)))
-    if not panels:
-        return None
-    caption = f"Accuracy on the test set, from {CLASSES} of fedlit test; mean over seeds."
-    return Chart("classes", "Accuracy by class", caption, tuple(panels), draw_heat)
+    return tuple(panels)
+
+
+def _tested(study: Study, variant: str, partition: str) -> list[pd.DataFrame]:
+    return [
+        pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values=["nan", ""])
+        for run in study.runs
+        if (run.variant, run.partition) == (variant, partition) and (path := run.folder / TESTED_CLASSES).is_file()
+    ]
 
 
 # --- how it is drawn --------------------------------------------------------------------------------------------------

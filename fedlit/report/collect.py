@@ -16,12 +16,16 @@ import yaml
 
 from fedlit.errors import InputError
 from fedlit.runs.folder import CONFIG, METRICS, STUDY
+from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
 
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
 #: Names of attention that have an underscore themselves.
 WHOLE = ("channel_mlp", "global_spatial", "squeeze_excite")
+
+#: What runs may differ in and still be of the same data: how the training set is divided and read.
+DIVISION = ("partition", "num_clients", "batch_size", "eval_batch_size", "seed", "client_holdout", "root", "download")
 
 Key = tuple[str, int]
 
@@ -53,6 +57,19 @@ class Run:
         """The last round in its table, 0 where there is none."""
         return int(self.table["round"].max()) if len(self.table) else 0
 
+    @property
+    def draws(self) -> dict[str, str]:
+        """Hashes of its partition, of who took part and of their batch order; empty before its end."""
+        return draws_of(self.folder)
+
+    def outcome(self, name: str, round: int) -> pd.DataFrame | None:
+        """Its ``classes.csv`` or ``clients.csv``, or None where that is not there or is of another round."""
+        try:
+            table = pd.read_csv(self.folder / name, dtype={"class": str}, keep_default_na=False, na_values=["nan", ""])
+        except (ValueError, OSError):
+            return None
+        return table if len(table) and (table["round"] == round).all() else None
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -78,6 +95,8 @@ class Study:
         planned: The round at which the study's runs end, 0 where that is not written anywhere.
         runs: Those that have begun.
         gaps: Those that the tables and tests go without.
+        validated: Whether ``global/*`` is measured on validation clients, not on the test set.
+        select: The metric that the study chooses a combination by; empty where it chooses none.
     """
 
     folder: Path
@@ -89,6 +108,13 @@ class Study:
     planned: int
     runs: tuple[Run, ...]
     gaps: tuple[Gap, ...]
+    validated: bool = False
+    select: str = ""
+
+    @property
+    def held_out(self) -> str:
+        """What ``global/*`` is measured on, in a word."""
+        return "validation" if self.validated else "test"
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -108,7 +134,8 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
             of any.
 
     Raises:
-        InputError: When there is no run with a metrics.csv, or none has come to ``rounds``.
+        InputError: When there is no run with a metrics.csv, none has come to ``rounds``, or they are of different
+            data.
     """
     plan = _plan(folder / STUDY)
     found = {key: place for key, place in _find(folder).items() if not plan or key in plan}
@@ -116,6 +143,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     if not runs:
         found_none = f"no NAME/seed_K/{METRICS} under {folder}" if folder.is_dir() else f"no folder {folder}"
         raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
+    _check_same_data(runs)
     planned = _planned_rounds(folder / STUDY, runs)
     furthest = max(run.rounds for run in runs)
     horizon = rounds or (planned if 0 < planned <= furthest else furthest)
@@ -131,7 +159,43 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         [(*plan[key], key[1]) for key in plan] if plan else [(v, p, s) for v, p, s in product(variants, alphas, seeds)]
     )
     gaps = tuple(Gap(*key, done.get(key, 0)) for key in wanted if done.get(key, 0) < horizon)
-    return Study(folder, variants, partitions, alphas, seeds, horizon, planned, tuple(runs), gaps)
+    validated = any(_within(run.config, "data", "init_args", "validation_clients") for run in runs)
+    select = _selected_by(folder / STUDY)
+    return Study(folder, variants, partitions, alphas, seeds, horizon, planned, tuple(runs), gaps, validated, select)
+
+
+def _check_same_data(runs: Iterable[Run]) -> None:
+    """Refuse runs whose accuracies are of different test sets.
+
+    Raises:
+        InputError: Naming two of the runs and what they differ in.
+    """
+    first: tuple[Run, dict[str, Any]] | None = None
+    for run in runs:
+        if not (facts := _data_of(run.config)):
+            continue
+        other, known = first = first or (run, facts)
+        differing = [key for key in (*known, *facts) if known.get(key) != facts.get(key)]
+        if differing:
+            key = differing[0]
+            raise InputError(
+                f"runs of different data cannot be compared: data.{key} is {known.get(key)} in {other.folder} and "
+                f"{facts.get(key)} in {run.folder}; report on a folder for each"
+            )
+
+
+def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What says which examples a run is trained and measured on; empty where its config is unknown."""
+    data = _within(config, "data")
+    if not isinstance(data, Mapping) or "class_path" not in data:
+        return {}
+    arguments = data.get("init_args") or {}
+    kept = {key: value for key, value in arguments.items() if key not in DIVISION and value is not None}
+    return {"class_path": data["class_path"], **kept, "validation_clients": kept.get("validation_clients", 0)}
+
+
+def _selected_by(path: Path) -> str:
+    return str(json.loads(path.read_text()).get("select") or "") if path.is_file() else ""
 
 
 def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str]]) -> list[tuple[str, str]]:

@@ -67,8 +67,7 @@ def write(found: Findings, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for chart in found.charts:
         plots.save(together(chart, found.study.variants), out / f"{chart.name}.png")
-    found.measured.to_csv(out / "runs.csv", index=False)
-    found.summary.to_csv(out / "summary.csv", index=False)
+    _tables(found, out)
     _differences(found.comparisons).to_csv(out / "differences.csv", index=False)
     _claims(found.claims).to_csv(out / "claims.csv", index=False)
     pd.DataFrame([asdict(gap) for gap in found.study.gaps], columns=["variant", "partition", "seed", "done"]).to_csv(
@@ -77,6 +76,14 @@ def write(found: Findings, out: Path) -> None:
     text = document(found)
     (out / "report.md").write_text(to_markdown(text, out), encoding="utf-8")
     (out / "report.html").write_text(to_html(text), encoding="utf-8")
+
+
+def _tables(found: Findings, out: Path) -> None:
+    """``runs.csv`` and ``summary.csv`` hold what seeds determine, ``seconds.csv`` what the machine does."""
+    measured, timed = found.measured, [key for key in ("seconds",) if key in found.measured]
+    measured.drop(columns=timed).to_csv(out / "runs.csv", index=False)
+    measured[["variant", "partition", "seed", *timed]].to_csv(out / "seconds.csv", index=False)
+    found.summary[~found.summary["metric"].isin(timed)].to_csv(out / "summary.csv", index=False)
 
 
 def _differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:

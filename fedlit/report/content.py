@@ -14,8 +14,13 @@ from fedlit.report.charts import Chart, heterogeneity_of
 from fedlit.report.claims import Claim, rules
 from fedlit.report.collect import Run, Study
 from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
+from fedlit.report.draws import Draws, compare_draws
+from fedlit.report.selection import choice
 from fedlit.report.statistics import BY_KEY, LAST, LEVEL, METRICS, Comparison, Interval, Metric, smallest_p
+from fedlit.runs.outcome import CLASSES, CLIENTS
 
+#: Charts that have a section of their own.
+APART = ("differences", "heterogeneity", "clients", "classes")
 #: Gaps that are listed one by one.
 MOST_GAPS = 40
 
@@ -49,12 +54,14 @@ def document(found: Findings) -> Document:
     """The report, section by section."""
     study = found.study
     sections = [
-        Section("What is missing", tuple(_missing(found))),
+        Section("What is missing", (*_missing(found), *_missing_outcomes(study), *_unlike_draws(study))),
+        Section("Chosen setting", tuple(choice(study))),
         Section("The paper's claims", tuple(_claims(found))),
         Section("Results", tuple(_results(found))),
         Section(f"Differences to {found.baseline}", tuple(_differences(found))),
-        Section("Curves", tuple(c for c in found.charts if c.name not in ("differences", "heterogeneity", "classes"))),
+        Section("Curves", tuple(c for c in found.charts if c.name not in APART)),
         Section("Heterogeneity", tuple(c for c in found.charts if c.name == "heterogeneity")),
+        Section("Clients", tuple(c for c in found.charts if c.name == "clients")),
         Section("Classes", tuple(_classes(found))),
         Section("Partitions", tuple(_partitions(study))),
         Section("How this was computed", tuple(_method(found))),
@@ -82,7 +89,7 @@ def _count(number: int, noun: str) -> str:
 
 def _missing(found: Findings) -> Iterable[Block]:
     study = found.study
-    if found.baseline not in set(found.measured["variant"]):
+    if found.baseline not in set(found.measured["variant"]) and not _searches(found):
         yield Text(
             f"**No finished run of `{found.baseline}`**: differences to it and the claims need one; "
             "name another variant with `--baseline`."
@@ -110,7 +117,54 @@ def _missing(found: Findings) -> Iterable[Block]:
         yield Text(f"And {hidden} more.")
 
 
+def _missing_outcomes(study: Study) -> Iterable[Block]:
+    """Which of the runs compared say nothing of their final model's accuracy by client or by class."""
+    total = len(study.finished)
+    for name, what in ((CLIENTS, "client"), (CLASSES, "class")):
+        known = sum(run.outcome(name, study.horizon) is not None for run in study.finished)
+        if total and known < total:
+            yield Text(
+                f"**Accuracy by {what}** is known of {known} of {total} runs compared: the others have no `{name}` of "
+                f"round {study.horizon}, which `fedlit fit` writes after its last round."
+            )
+
+
+def _unlike_draws(study: Study) -> Iterable[Block]:
+    draws = compare_draws(study)
+    if draws.differing:
+        yield Text(
+            "**Not all pairs are pairs**: at one seed and partition the variants differ in what was drawn for them, so "
+            "that differences between them are not of the variant alone."
+        )
+        yield Bullets(tuple(draws.differing))
+
+
+def _like_draws(study: Study) -> Iterable[Block]:
+    yield Text(f"**Shared draws**: {_told(compare_draws(study))}")
+
+
+def _told(draws: Draws) -> str:
+    if not draws.groups:
+        return (
+            "not shown. Runs that end from now on leave hashes of partition, participation (cohorts and stragglers) "
+            "and batch order in `draws.json`; no two variants here have them at one seed and partition."
+        )
+    of = f"{draws.agreeing} of {draws.groups} combinations of seed and partition"
+    unknown = f" {_count(draws.unknown, 'run')} without `draws.json` could not be checked." if draws.unknown else ""
+    return (
+        f"at {of} all variants have equal hashes of partition, participation (cohorts and stragglers) and batch order "
+        f"(`draws.json` of each run).{unknown}"
+    )
+
+
+def _searches(found: Findings) -> bool:
+    """Whether the study looks for a setting rather than compares variants with the baseline."""
+    return bool(found.study.select) and found.baseline not in found.study.variants
+
+
 def _claims(found: Findings) -> Iterable[Block]:
+    if _searches(found):
+        return
     yield Text(
         "“Attention-Augmented Fedprox for Enhanced Performance on the Emnist Dataset” (doi 10.54097/fh1y1c85), held "
         "against these runs. The verdicts follow from the numbers by the rules under “How this was computed”. "
@@ -268,9 +322,7 @@ def _power(pairs: Sequence[Comparison]) -> str:
 
 def _classes(found: Findings) -> Iterable[Block]:
     charts = [chart for chart in found.charts if chart.name == "classes"]
-    if charts:
-        yield from charts
-        return
+    yield from charts
     study = found.study
     partition = study.partitions[0]
     files = tuple(
@@ -280,10 +332,8 @@ def _classes(found: Findings) -> Iterable[Block]:
         if (run.folder / "confusion.png").is_file()
     )
     if files:
-        yield Text(
-            f"Confusion at {heterogeneity_of(study, partition)} in the best round of the first seed. "
-            "For accuracy by class run `fedlit test` on the runs."
-        )
+        remedy = "" if charts else " For accuracy by class run `fedlit test` on the runs."
+        yield Text(f"Confusion at {heterogeneity_of(study, partition)} in the best round of the first seed.{remedy}")
         yield Pictures(files)
 
 
@@ -317,6 +367,7 @@ def _method(found: Findings) -> Iterable[Block]:
     yield Bullets(tuple(f"**{m.title}**: {m.meaning}." for m in METRICS if m.key in found.measured))
     reach = "; ".join(f"{p}: {t:.4f}" for p, t in found.targets.items() if not math.isnan(t))
     yield Text(f"**Target accuracies**: {reach or 'none'}.")
+    yield from _like_draws(found.study)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

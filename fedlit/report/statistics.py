@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from fedlit.report.collect import Study
+from fedlit.report.collect import Run, Study
+from fedlit.runs.outcome import CLIENTS
 
 #: Rounds at the end of a run that its stability and fairness are measured over.
 LAST = 10
@@ -58,9 +59,27 @@ METRICS = (
     Metric("std", "std", "Stability", -1, 4, f"standard deviation of accuracy over the last {LAST} rounds"),
     Metric("largest_drop", "largest drop", "Stability", -1, 4, "the most that accuracy fell from a round to the next"),
     Metric("change", "mean change", "Stability", -1, 4, "mean of |accuracy - accuracy a round before|, all rounds"),
-    Metric("clients_p10", "worst decile", "Fairness", 1, 3, f"clients/accuracy_p10, mean of the last {LAST} rounds"),
-    Metric("clients_mean", "mean client", "Fairness", 1, 3, f"clients/accuracy_mean, mean of the last {LAST} rounds"),
-    Metric("own_p10", "worst decile, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),
+    Metric(
+        "client_mean",
+        "mean client",
+        "Fairness",
+        1,
+        3,
+        "mean over all clients of the final global model's accuracy on their training data (clients.csv)",
+    ),
+    Metric("client_std", "std of clients", "Fairness", -1, 3, "standard deviation of these accuracies over clients"),
+    Metric("client_p10", "client p10", "Fairness", 1, 3, "the 10th percentile of these accuracies"),
+    Metric("client_worst", "worst decile", "Fairness", 1, 3, "mean of these over the tenth of clients with the lowest"),
+    Metric(
+        "clients_mean",
+        "mean client, in fits",
+        "Fairness",
+        1,
+        3,
+        f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST} rounds",
+    ),
+    Metric("clients_p10", "client p10, in fits", "Fairness", 1, 3, "clients/accuracy_p10 over the cohort, likewise"),
+    Metric("own_p10", "client p10, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),
     Metric("to_target", "rounds to target", "Cost", -1, 1, "the first round with the target accuracy"),
     Metric("seconds", "seconds a round", "Cost", -1, 2, "median of round/seconds, evaluation excluded"),
     Metric(
@@ -70,18 +89,29 @@ METRICS = (
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
 #: What variants are tested in against the plain model.
-TESTED = ("accuracy", "best_accuracy", "loss", "f1_macro", "wobble", "largest_drop", "change", "clients_p10")
+TESTED = (
+    "accuracy",
+    "best_accuracy",
+    "loss",
+    "f1_macro",
+    "wobble",
+    "largest_drop",
+    "change",
+    "client_p10",
+    "clients_p10",
+)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
-def measure(table: pd.DataFrame, target: float = math.nan) -> dict[str, float]:
+def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = ()) -> dict[str, float]:
     """All metrics of a run; those that its table says nothing of are left out.
 
     Args:
         table: Its scalars up to the last round that counts, a row a round.
         target: The accuracy of ``to_target``, which is infinite where no round reaches it.
+        clients: Accuracy of the final model on each client's data, (K,); empty where it is not known.
     """
     accuracy = table["global/accuracy"].to_numpy(dtype=float)
     last = table.iloc[-LAST:]
@@ -95,6 +125,7 @@ def measure(table: pd.DataFrame, target: float = math.nan) -> dict[str, float]:
         "own_p10": "clients/own_accuracy_p10",
     }
     result |= {key: float(last[column].mean()) for key, column in means.items() if column in table}
+    result |= fairness(np.asarray(clients, dtype=float))
     if "round/seconds" in table:
         result["seconds"] = float(table["round/seconds"].median())
     if {"round/megabytes_down", "round/megabytes_up"} <= set(table):
@@ -106,6 +137,19 @@ def measure(table: pd.DataFrame, target: float = math.nan) -> dict[str, float]:
         reached = np.flatnonzero(accuracy >= target)
         result["to_target"] = float(table["round"].iloc[reached[0]]) if len(reached) else math.inf
     return result
+
+
+def fairness(clients: NDArray[np.float64]) -> dict[str, float]:
+    """How an accuracy (K,) is spread over clients; NaN is a client without data, and nothing is known of nobody."""
+    known = np.sort(clients[~np.isnan(clients)])
+    if not len(known):
+        return {}
+    return {
+        "client_mean": float(known.mean()),
+        "client_std": float(known.std()),
+        "client_p10": float(np.percentile(known, 10)),
+        "client_worst": float(known[: math.ceil(len(known) / 10)].mean()),
+    }
 
 
 def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
@@ -156,12 +200,17 @@ def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
             "variant": run.variant,
             "partition": run.partition,
             "seed": run.seed,
-            **measure(_until(run.table, study.horizon), target[run.partition]),
+            **measure(_until(run.table, study.horizon), target[run.partition], _clients(run, study.horizon)),
         }
         for run in study.finished
     ]
     known = [metric.key for metric in METRICS if any(metric.key in row for row in rows)]
     return pd.DataFrame(rows, columns=["variant", "partition", "seed", *known])
+
+
+def _clients(run: Run, horizon: int) -> ArrayLike:
+    table = run.outcome(CLIENTS, horizon)
+    return () if table is None else table["accuracy"].to_numpy(dtype=float)
 
 
 def _until(table: pd.DataFrame, horizon: int) -> pd.DataFrame:

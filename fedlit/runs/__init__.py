@@ -2,10 +2,21 @@
 
 from fedlit.runs.checkpoints import checkpoints
 from fedlit.runs.loggers import Board, MetricsTable
+from fedlit.runs.outcome import Outcome
 from fedlit.runs.participation import Participation
 from fedlit.runs.pictures import Pictures
 from fedlit.runs.progress import RoundProgress
 from fedlit.runs.read import read_runs
 from fedlit.runs.runlog import RunLog
 
-__all__ = ["Board", "MetricsTable", "Participation", "Pictures", "RoundProgress", "RunLog", "checkpoints", "read_runs"]
+__all__ = [
+    "Board",
+    "MetricsTable",
+    "Outcome",
+    "Participation",
+    "Pictures",
+    "RoundProgress",
+    "RunLog",
+    "checkpoints",
+    "read_runs",
+]

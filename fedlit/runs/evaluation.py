@@ -27,7 +27,7 @@ def class_accuracy(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.float64]:
-    """Accuracy (K,) of the global model on each client's own training data.
+    """Accuracy (K,) of the global model on each client's own training data; NaN for a client without any.
 
     One pass over the training set in the partition's order, so the cost does not depend on the number of clients.
     """
@@ -36,7 +36,9 @@ def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.
     order = torch.from_numpy(data.partition.order)
     batches = Batches(data.train, data.eval_batch_size, order, transform=data.transform)
     hits = torch.cat([(module(x).argmax(-1) == y).cpu() for x, y in batches]).numpy()  # (N,)
-    return np.asarray(np.add.reduceat(hits.astype(np.int64), data.partition.offsets[:-1]) / data.partition.sizes)
+    before = np.concatenate(([0], np.cumsum(hits)))  # (N+1,)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.diff(before[data.partition.offsets]) / data.partition.sizes)
 
 
 def write_test(trainer: Trainer, folder: Path) -> None:
@@ -57,10 +59,12 @@ def write_test(trainer: Trainer, folder: Path) -> None:
         "clients_accuracy_p90": float(np.percentile(clients, 90)),
     }
     (folder / "test.json").write_text(json.dumps(summary, indent=2) + "\n")
-    _write(folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True))
+    write_table(
+        folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True)
+    )
     sizes = data.partition.sizes.tolist()
     rows = zip(range(data.num_clients), sizes, clients.tolist(), strict=True)
-    _write(folder / "test_clients.csv", ["client", "samples", "accuracy"], rows)
+    write_table(folder / "test_clients.csv", ["client", "samples", "accuracy"], rows)
     _show(summary, data.class_names, classes, folder)
 
 
@@ -81,11 +85,12 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
             indices, targets.tolist(), predicted.tolist(), confidence.tolist(), strict=True
         )
     )
-    _write(path, ["index", "true", "predicted", "probability"], rows)
+    write_table(path, ["index", "true", "predicted", "probability"], rows)
     Console(highlight=False, soft_wrap=True).print(f"predictions: {path}")
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)

@@ -1,7 +1,9 @@
-"""How often each client took part, against its share of the data."""
+"""What was drawn for a run: who took part, how often against its share of the data, and in which order it trained."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +17,55 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTICIPATION = "participation.csv"
+DRAWS = "draws.json"
 
 
 class Participation(Callback):
-    """Writes ``participation.csv`` into the run folder at the end: a row for each client."""
+    """Writes into the run folder at the end: ``participation.csv``, a row for each client, and ``draws.json``.
+
+    The latter has hashes of partition, participation and batch order, equal where two runs shared them.
+    """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir
         if folder is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, FederatedModule)
-        participation(pl_module.loop, trainer.global_step).to_csv(Path(folder) / PARTICIPATION, index=False)
+        loop, rounds = pl_module.loop, trainer.global_step
+        table = participation(loop, rounds).to_csv(index=False)
+        hashes = {
+            "partition": loop.data.partition.hash,
+            "participation": hashlib.blake2b(table.encode(), digest_size=8).hexdigest(),
+            "batch order": batch_order(loop, rounds),
+        }
+        (Path(folder) / PARTICIPATION).write_text(table)
+        (Path(folder) / DRAWS).write_text(json.dumps(hashes, indent=2) + "\n")
+
+
+def draws_of(run: Path) -> dict[str, str]:
+    """The hashes of a run's ``draws.json`` by what was drawn; empty for a run that has not come to its end."""
+    try:
+        return dict(json.loads((run / DRAWS).read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def batch_order(loop: FederatedLoop, rounds: int) -> str:
+    """16 hex digits that two runs share when all their clients met the same samples in the same batches and order.
+
+    Orders are functions of (seed, round, client, epoch), so they are drawn again here rather than watched while
+    clients train: about 10 us for each pass of a client over its data.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for task in (task for round in range(rounds) for task in loop.cohort(round, loop.data) if task.steps):
+        batches = loop.data.client_batches(task.client, task.round, task.seed)
+        assert batches.order is not None
+        assert batches.indices is not None
+        digest.update(f"{task.round}/{task.client}/{task.steps}/{batches.batch_size}/".encode())
+        for epoch, done in enumerate(range(0, task.steps, len(batches))):
+            rows = batches.indices[batches.order(epoch)]  # (n_k,)
+            digest.update(rows[: (task.steps - done) * batches.batch_size].numpy().astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def participation(loop: FederatedLoop, rounds: int) -> pd.DataFrame:

@@ -25,7 +25,6 @@ they were stopped, and tries failed ones again.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import shlex
 import shutil
@@ -45,16 +44,15 @@ from fedlit.engines.workers import available_cores
 from fedlit.errors import InputError
 from fedlit.files import replacing
 from fedlit.runs.folder import CHECKPOINTS, STUDY, folder_name
-from fedlit.runs.participation import PARTICIPATION
+from fedlit.runs.participation import draws_of
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import Claim, recorded
 from fedlit.study import sweep
 from fedlit.study.plan import Combination, Plan, read_plan
+from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
 
 SECONDS = "round/seconds"
-#: Last rounds of a run that a combination is chosen by.
-SELECT_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -143,13 +141,8 @@ class StudyRun:
         return [*sweep.FEDLIT, *map(str, words)]
 
     def hashes(self) -> dict[str, str]:
-        """Of its partition, and of the table of who took part: equal where two runs shared them."""
-        try:
-            partition = json.loads((self.folder / "partition.json").read_text())["hash"]
-            table = (self.folder / PARTICIPATION).read_bytes()
-        except FileNotFoundError:
-            return {}
-        return {"partition": partition, "participation": hashlib.sha256(table).hexdigest()[:16]}
+        """Of its partition, of who took part and of their batch order: equal where two runs shared them."""
+        return draws_of(self.folder)
 
     def __str__(self) -> str:
         return f"{self.combination.name}, seed {self.seed}"
@@ -221,15 +214,11 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Console
         InputError: When the runs have no such metric.
     """
     assert plan.select is not None
-    last = {run: rows_of(run.folder)[-SELECT_ROUNDS:] for run in runs}
-    values = {run: [float(row.get(plan.select) or "nan") for row in rows] for run, rows in last.items()}
-    scores = {
-        each: [sum(v) / len(v) for run, v in values.items() if run.combination == each] for each in plan.combinations
-    }
+    values = {run: [float(row.get(plan.select) or "nan") for row in rows_of(run.folder)] for run in runs}
+    scores = {each: [score(v) for run, v in values.items() if run.combination == each] for each in plan.combinations}
     if any(score != score for of_seeds in scores.values() for score in of_seeds):
         raise InputError(f"select: the runs have no {plan.select} in each round; take a column of their metrics.csv")
-    sign = 1 if plan.select.endswith("loss") else -1
-    ranked = sorted(scores, key=lambda each: sign * sum(scores[each]) / len(scores[each]))
+    ranked = sorted(scores, key=lambda each: order(plan.select or "") * sum(scores[each]) / len(scores[each]))
     table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
     rows = [[each.name, *scores[each], sum(scores[each]) / len(scores[each])] for each in ranked]
     for name, *numbers in rows:
@@ -271,6 +260,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "base": str(plan.base),
         "seeds": plan.seeds,
         "rounds": max(each.rounds for each in plan.combinations),
+        "select": plan.select,
         "axes": {
             axis: list(dict.fromkeys(each.values[axis] for each in plan.combinations))
             for axis in plan.combinations[0].values

@@ -1,0 +1,56 @@
+"""Whether the runs that are compared as pairs had the same drawn for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from fedlit.report.collect import Run, Study
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the hashes of runs say.
+
+    Args:
+        groups: Combinations of seed and partition at which two variants or more have hashes.
+        differing: Of each combination and kind of draw that differs, who has which hash.
+        agreeing: Combinations at which all hashes are equal.
+        unknown: Runs compared that have no hashes.
+    """
+
+    groups: int
+    differing: tuple[str, ...]
+    agreeing: int
+    unknown: int
+
+
+def compare_draws(study: Study) -> Draws:
+    """Hold the hashes of all variants at one seed and partition against each other."""
+    runs = sorted(study.finished, key=_pair)
+    known = [[run for run in group if run.draws] for _, group in groupby(runs, _pair)]
+    groups = [group for group in known if len(group) > 1]
+    differences = [_differences(group) for group in groups]
+    return Draws(
+        groups=len(groups),
+        differing=tuple(line for lines in differences for line in lines),
+        agreeing=sum(not lines for lines in differences),
+        unknown=len(runs) - sum(map(len, known)),
+    )
+
+
+def _pair(run: Run) -> tuple[str, int]:
+    return run.partition, run.seed
+
+
+def _differences(runs: list[Run]) -> list[str]:
+    """A line for each kind of draw that the runs do not share."""
+    lines = []
+    for kind in dict.fromkeys(kind for run in runs for kind in run.draws):
+        owners: dict[str, list[str]] = {}
+        for run in runs:
+            owners.setdefault(run.draws.get(kind, "none"), []).append(run.variant)
+        if len(owners) > 1:
+            told = "; ".join(f"`{found}` {', '.join(variants)}" for found, variants in owners.items())
+            lines.append(f"{kind} at {runs[0].partition}, seed {runs[0].seed}: {told}")
+    return lines

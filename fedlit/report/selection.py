@@ -1,0 +1,48 @@
+"""Which setting a study that searches for one has chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fedlit.report.collect import Study
+from fedlit.report.document import Block, Table, Text
+from fedlit.study.select import SELECT_ROUNDS, order, score
+
+
+def ranking(study: Study) -> list[tuple[str, str, list[float]]]:
+    """Variant, partition and the score at each seed, best mean first; of the combinations whose seeds are all there."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for run in sorted(study.finished, key=lambda run: run.seed):
+        table = run.table[run.table["round"] <= study.horizon].sort_values("round")
+        values = table[study.select].tolist() if study.select in table else []
+        scores.setdefault((run.variant, run.partition), []).append(score(values))
+    whole = [(v, p, s) for (v, p), s in scores.items() if len(s) == len(study.seeds) and np.isfinite(s).all()]
+    return sorted(whole, key=lambda row: order(study.select) * float(np.mean(row[2])))
+
+
+def choice(study: Study) -> Iterable[Block]:
+    """The best setting and all others behind it; nothing for a study that selects by no metric."""
+    if not study.select:
+        return
+    ranked = ranking(study)
+    by = f"`{study.select}`, mean of the last {SELECT_ROUNDS} rounds and over seeds"
+    if not ranked:
+        yield Text(f"None yet: no combination has all its seeds finished with {by}.")
+        return
+    single = len({partition for _, partition, _ in ranked}) == 1
+    names = [variant if single else f"{variant}, {partition}" for variant, partition, _ in ranked]
+    means = [float(np.mean(scores)) for *_, scores in ranked]
+    data = (
+        "the examples of validation clients, which never train; the test set was not looked at"
+        if study.validated
+        else "the test set: what is chosen on it looks better there than it is"
+    )
+    final = "" if not study.gaps else f" {len(study.gaps)} runs are still missing, so this can change."
+    yield Text(f"**{names[0]}** is best by {by}: {means[0]:.4f}. Measured on {data}.{final}")
+    rows = [
+        (name, *(f"{s:.4f}" for s in scores), f"{mean:.4f}", f"{mean - means[0]:+.4f}")
+        for name, mean, (*_, scores) in zip(names, means, ranked, strict=True)
+    ]
+    yield Table(("combination", *(f"seed {seed}" for seed in study.seeds), "mean", "to the best"), {"": rows})
