@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import os
+import re
 import sys
 import warnings
 from collections import Counter
@@ -16,7 +17,6 @@ from typing import Any, Literal
 import lightning
 import torch
 import yaml
-from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
@@ -118,13 +118,16 @@ class KeepConfig(SaveConfigCallback):
                 file.write(self.parser.dump(self.config, skip_none=False))
 
 
+#: Sections of a config and whose arguments they are.
+OWNERS = {"federation": FederatedLoop, "model": FederatedModule, "trainer": Trainer}
+
+
 class FedlitCLI(LightningCLI):
     """LightningCLI with the federation's defaults and a section ``federation`` for ``FederatedLoop``."""
 
     def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
         self._refused: InputError | None = None
-        set_parsing_settings(unset_sentinel=True)  # else a null that was given is taken for nothing given
         super().__init__(
             FederatedModule,
             FederatedData,
@@ -171,7 +174,9 @@ class FedlitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
-        for key, value in _flat(self.config[self.config.subcommand].as_dict()).items():
+        section = self.config[self.config.subcommand].as_dict()
+        _refuse_null(section)
+        for key, value in _flat(section).items():
             for number in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(number, float) and math.isnan(number):
                     raise InputError(f"{key} must be a number, got nan; leave it out for the default")
@@ -350,6 +355,33 @@ def _check_unused(folder: Path) -> None:
     """Refuse a new run where there is one."""
     if not is_unused(folder):
         raise InputError(f"there is a run in {folder}; go on with it by --ckpt_path last, or give another --version")
+
+
+def _refuse_null(tree: dict[str, Any], path: str = "", owner: Any = None) -> None:
+    """Refuse a null for an argument that takes none: jsonargparse takes it for nothing given.
+
+    Args:
+        tree: Arguments by name; those with a class path are looked into.
+        path: Where they stand in the config.
+        owner: The class or function that they are of, or None.
+    """
+    for name, value in tree.items():
+        where = f"{path}.{name}".strip(".")
+        if value is None and owner is not None and (usual := _usual(owner, name)) is not None:
+            raise InputError(f"{where} must not be null; leave it out for the default, {usual}")
+        if isinstance(value, dict):
+            module, _, made = str(value.get("class_path", "")).rpartition(".")
+            within = getattr(importlib.import_module(module), made) if module else OWNERS.get(where)
+            _refuse_null(value.get("init_args") or {} if module else value, where, within)
+
+
+def _usual(owner: Any, argument: str) -> Any:
+    """The default of an argument, of the owner's or of a base's, where it is no null and null is none of its types."""
+    for each in inspect.getmro(owner) if isinstance(owner, type) else (owner,):
+        parameter = inspect.signature(each.__init__ if isinstance(each, type) else each).parameters.get(argument)
+        if parameter is not None and parameter.default is not parameter.empty:
+            return None if re.search("None|Optional", str(parameter.annotation)) else parameter.default
+    return None
 
 
 def _check_config(text: str) -> None:

@@ -20,6 +20,10 @@ GO_ON = "the checkpoint of the last finished round is whole, go on with --ckpt_p
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 
 
+#: Characters of a word (a value that was given, a path) from which on it is cut in a line that is too long.
+WORD = 200
+
+
 class KeyedError(InputError):
     """A mistake at a key of the config, with which its message begins: an outer parser puts its own key in front."""
 
@@ -53,8 +57,9 @@ def explain(message: str, error: BaseException | None = None, parser: ArgumentPa
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """The text on one line, cut where it is longer than ``limit`` characters."""
+    """The text on one line, cut where it is longer than ``limit`` characters, and words longer than ``WORD`` before."""
     text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(rf"\S{{{WORD},}}", lambda word: f"{word[0][:60]}...", text) if len(text) > limit else text
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -89,10 +94,8 @@ def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str
         return f"{key}: no {name} in {module}, got {module}.{name}{near}"
     if absent := re.search(r"No module named '([\w.]+)'", message):
         return f"{key}: no module {absent[1]!r} for {_value(message)}; install it, or correct the class path"
-    if base := re.search(r"does not correspond to a subclass of (\w+)", message):
-        return (
-            f"{key}: {_value(message)} is not a {base[1]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
-        )
+    if base := re.search(r"(?:Import path (\S+) )?does not correspond to a subclass of (\w+)", message):
+        return f"{key}: {base[1] or _value(message)} is not a {base[2]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
     if re.search(r"Not a valid subclass of|Expected a dot import path string", message) and not re.search(
         r"Expected a <class '(int|float)'", message
     ):

@@ -116,8 +116,10 @@ class EMNIST(FederatedData):
             raise _corrupt(image_path, f"images of {size[0]} x {size[1]} pixels, not {SIDE} x {SIDE}")
         if num_images != num_labels:
             raise _corrupt(label_path, f"{num_labels} labels for {num_images} images in {image_path.name}")
+        if not num_images:
+            raise _corrupt(image_path, "it holds no images")
         targets: Tensor = read_label_file(str(label_path)) - self._first_label  # (N,)
-        if num_labels and not 0 <= targets.min() <= targets.max() < self.num_classes:
+        if not 0 <= targets.min() <= targets.max() < self.num_classes:
             found = targets + self._first_label
             first, last = self._first_label, self._first_label + self.num_classes - 1
             raise _corrupt(label_path, f"labels {found.min()}..{found.max()}, not in {first}..{last}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -39,6 +40,7 @@ NPZ_ERRORS = (
     MemoryError,
     RuntimeError,  # an encrypted or unknown member: NotImplementedError
     SyntaxError,  # of the header, which is a Python literal
+    TokenError,  # of the same
     struct.error,
     zlib.error,
 )
@@ -78,7 +80,7 @@ class InMemory(FederatedData):
         if test_fraction is not None and not 0 < test_fraction < 1:
             raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
         if std is not None and not ((np.asarray(std) >= 1e-6) & (np.asarray(std) <= 1e6)).all():
-            raise InputError(f"std must be > 0, from 1e-6 to 1e6, got {std}; leave it out to have it measured")
+            raise InputError(f"std must be > 0, got {std}; leave it out to have it measured")
         if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
             raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to have it measured")
         self.test_fraction = test_fraction
@@ -256,11 +258,16 @@ class TorchDataset(InMemory):
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return dict(file)
+            arrays = dict(file)
     except NPZ_ERRORS as error:
         raise InputError(
             f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
         ) from error
+
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path}: {name} is no array; write the file with numpy.savez_compressed")
+    return arrays
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any]:

@@ -28,6 +28,8 @@ from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, Cli
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2
+#: Workers, and clients of a block; more are a slip.
+MOST = 1024
 
 
 class WorkersEngine(Engine):
@@ -50,10 +52,10 @@ class WorkersEngine(Engine):
     """
 
     def __init__(self, engine: Engine | None = None, workers: int | None = None, block_size: int = 1) -> None:
-        if workers is not None and workers < 1:
-            raise InputError(f"workers must be at least 1, got {workers}; leave it out for one a core")
-        if block_size < 1:
-            raise InputError(f"block_size must be at least 1, got {block_size}")
+        if workers is not None and not 1 <= workers <= MOST:
+            raise InputError(f"workers must be at least 1, at most {MOST}, got {workers}; leave it out for one a core")
+        if not 1 <= block_size <= MOST:
+            raise InputError(f"block_size must be at least 1, at most {MOST}, got {block_size}; the default is 1")
         self.engine = engine or LoopEngine()
         self.workers = workers or available_cores()
         self.block_size = block_size

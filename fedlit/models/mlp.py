@@ -30,9 +30,8 @@ class MLP(nn.Module):
         super().__init__()
         units = [in_channels * image_size**2, *hidden, num_classes]
         if not 1 <= min(in_channels, image_size, *units) <= max(image_size, *units) <= MAX_UNITS:
-            raise InputError(
-                f"layers of an MLP must have at least 1 unit, at most {MAX_UNITS:,}, got {units}; use whole numbers from 1 up"
-            )
+            limit = "at least 1 unit" if min(in_channels, image_size, *units) < 1 else f"at most {MAX_UNITS:,} units"
+            raise InputError(f"layers of an MLP must have {limit}, got {units}; use whole numbers from 1 up")
         linear = [nn.Linear(n_in, n_out) for n_in, n_out in pairwise(units)]
         self.layers = nn.ModuleList(linear)
         he_(self, output=linear[-1])

@@ -267,7 +267,8 @@ def _read(name: str, seed: int, folder: Path, plan: Mapping[Key, tuple[str, str]
         return None
     try:
         table = table.apply(pd.to_numeric)
-        table["round"].astype("int64")
+        if (table["round"].astype("int64") != table["round"]).any() or table["round"].min() < 1:
+            raise ValueError("rounds are whole numbers from 1 up")
     except (ValueError, TypeError) as error:
         raise damaged(folder / METRICS, error) from error
     variant, partition = plan.get((name, seed)) or _split(name)

@@ -1,0 +1,429 @@
+"""Wrong configs, command lines and data files, as data: what is given, and how it has to end."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Maker = Callable[[Path], object]
+
+
+class Case(NamedTuple):
+    """A command line and the files that it meets.
+
+    Attributes:
+        name: Says what is wrong.
+        words: What follows ``fedlit``.
+        said: A regular expression of what the one line has to say; None where it has to work; "" where both is right.
+        files: What is written before, by path: text, bytes, or what makes it.
+    """
+
+    name: str
+    words: list[str]
+    said: str | None
+    files: Mapping[str, str | bytes | Maker] = {}
+
+
+def arrays(num: int = 80, side: int = 8, **changes: Any) -> Maker:
+    """A file of ``num`` images of four classes; a change to None leaves an array out."""
+    draw = np.random.default_rng(0)
+    given = {"images": draw.integers(0, 255, (num, side, side), dtype=np.uint8), "labels": np.arange(num) % 4} | changes
+    return lambda path: np.savez(path, **{name: array for name, array in given.items() if array is not None})
+
+
+def idx(num: int, kind: int, *shape: int, promised: int | None = None, body: bytes | None = None) -> bytes:
+    """An idx file of zeros; ``promised`` is the number of items that its header tells of."""
+    header = struct.pack(f">{2 + len(shape)}I", kind, num if promised is None else promised, *shape)
+    return header + (bytes(num * int(np.prod(shape))) if body is None else body)
+
+
+DATA = "--data fedlit.data.Tensors --data.path tiny.npz --data.num_clients 4".split()
+NET = "--model.net fedlit.models.MLP --model.net.hidden [4] --model.net.image_size 8".split()
+CNN = "--model.net fedlit.models.EmnistCNN --model.net.widths [2,2,2] --model.net.hidden 4 --model.net.image_size 8".split()
+RUN = (
+    "--trainer.accelerator cpu --trainer.max_epochs 1 --federation.clients_per_round 2 --federation.local_epochs 1 "
+    "--federation.engine fedlit.engines.LoopEngine"
+).split()
+TINY = [*DATA, *NET, *RUN]
+ALWAYS: dict[str, str | bytes | Maker] = {"tiny.npz": arrays()}
+
+
+def fit(name: str, words: str | list[str], said: str | None, **files: str | bytes | Maker) -> Case:
+    more = words.split() if isinstance(words, str) else words
+    return Case(name, ["fit", *TINY, *more], said, files)
+
+
+def config(name: str, text: str | bytes | Maker, said: str | None) -> Case:
+    return Case(f"config: {name}", ["fit", *TINY, "--config", "file.yaml"], said, {"file.yaml": text})
+
+
+def npz(name: str, file: bytes | Maker, said: str | None, *words: str) -> Case:
+    return Case(f"npz: {name}", ["fit", *TINY, *words], said, {"tiny.npz": file})
+
+
+def emnist(name: str, said: str, **files: bytes | Maker) -> Case:
+    whole = {"train_images": idx(4, 2051, 28, 28), "train_labels": idx(4, 2049), **{}}
+    whole |= {"test_images": whole["train_images"], "test_labels": whole["train_labels"]} | files  # type: ignore[dict-item]
+    names = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
+    paths = {
+        f"EMNIST/raw/emnist-digits-{part}-{names[kind]}": content
+        for key, content in whole.items()
+        for part, kind in [key.split("_")]
+        if content
+    }
+    words = "--data fedlit.data.EMNIST --data.root . --data.split digits --data.download false --data.num_clients 2"
+    return Case(f"idx: {name}", ["fit", *words.split(), *RUN], said, paths)
+
+
+def trace(name: str, text: str | bytes | Maker, said: str | None) -> Case:
+    words = "--federation.stragglers fedlit.federated.Trace --federation.stragglers.path trace.csv"
+    return Case(f"trace: {name}", ["fit", *TINY, *words.split()], said, {"trace.csv": text})
+
+
+def study(name: str, text: str | bytes | Maker, said: str) -> Case:
+    base = "data: {class_path: fedlit.data.MNIST5k}\n"
+    return Case(f"study: {name}", "study --config s.yaml --dry_run".split(), said, {"s.yaml": text, "base.yaml": base})
+
+
+def report(name: str, text: str | bytes, said: str) -> Case:
+    return Case(f"report: {name}", ["report", "logs2"], said, {"logs2/plain/seed_0/metrics.csv": text})
+
+
+def runs(name: str, text: str | bytes, said: str | None, config: str | bytes = "a: 1\n") -> Case:
+    files = {"logs2/a/version_0/metrics.csv": text, "logs2/a/version_0/config.yaml": config}
+    return Case(f"runs: {name}", ["runs", "logs2"], said, files)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def cut(maker: Maker, keep: float) -> Maker:
+    """The first part of a file, and no more."""
+
+    def write(path: Path) -> None:
+        maker(path)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+
+    return write
+
+
+def promising(path: Path) -> None:
+    """An .npz whose images' header promises 10^15 of them."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": (10**15, 8, 8)})
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("images.npy", buffer.getvalue())
+
+
+def without(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("images.npy", b"no array")
+
+
+FLOATS = np.random.default_rng(0).random((80, 8, 8)).astype(np.float32)
+
+
+def spoiled(value: float) -> np.ndarray[Any, Any]:
+    spoilt = FLOATS.astype(np.float64)
+    spoilt[3, 1, 1] = value
+    return spoilt
+
+
+LABELS = np.arange(80) % 4
+MU = "--model.mu fedlit.federated.AdaptiveMu"
+OPT = "--model.client_optimizer torch.optim.SGD --model.client_optimizer"
+BATCH = [*DATA, *CNN, *RUN, *"--model.net.attention fedlit.attention.CBAM --model.net.attention.norm batch".split()]
+
+CASES = [
+    # --- the shape of the command line
+    Case("no command", [], "a command is missing"),
+    Case("unknown command", ["trian"], "no command 'trian'; there are fit"),
+    fit("works", "", None),
+    fit("unknown key", "--federation.momentum 1", "momentum: no such option"),
+    fit("abbreviated key", "--federation.clients 1", "clients"),
+    fit("a word too many", "extra", "extra"),
+    fit("a model that is no file", "--model x.yaml", "x.yaml"),
+    fit("class of another kind", "--model.net torch.optim.SGD", "torch.optim.SGD"),
+    fit("module for a class", "--model.net fedlit.models", "fedlit.models"),
+    fit("import of something wrong", "--data os.system", "os.system"),
+    fit("unicode key", "--mödel 1", "mödel"),
+    fit("a very long value", "--model.mu " + "x" * 5000, "model.mu must be a number"),
+    fit("a very long key", "--" + "x" * 5000 + " 1", "no such option"),
+    fit("no partition", "--data.partition fedlit.data.Nope", "Nope"),
+    fit("engine of another kind", "--federation.engine fedlit.data.Uniform", "Uniform"),
+    fit("sampling of another kind", "--federation.sampling fedlit.data.Uniform", "Uniform"),
+    fit("algorithm of another kind", "--federation.algorithm fedlit.data.Uniform", "Uniform"),
+    # --- a number of classes that the data overrides
+    fit("number of classes", "--model.net.num_classes 7", "num_classes is 7 but the data has 4; leave it out"),
+    fit("number of channels", "--model.net.in_channels 3", "in_channels is 3 but the data has 1; leave it out"),
+    fit("number of classes as the data's", "--model.net.num_classes 4", None),
+    # --- where runs go
+    fit("name with a slash", "--name a/b", "'a/b'; give another --name"),
+    fit("name that climbs", "--name ../x", "'../x'"),
+    fit("name of a dot", "--name .", "name of one folder"),
+    fit("name with a line break", ["--name", "a\nb"], "name of one folder"),
+    fit("name of 300 characters", ["--name", "x" * 300], "at most 200 bytes"),
+    fit("name of 100 wide characters", ["--name", "名" * 100], "at most 200 bytes"),
+    fit("name in unicode", ["--name", "ü ñ 名"], None),
+    fit("name with quotes", ["--name", "a 'b' \"c\""], None),
+    fit("version with a slash", "--version a/b", "'a/b'"),
+    fit("version of 300 characters", ["--version", "x" * 300], "--version"),
+    fit("logs folder that is a file", "--logs_dir tiny.npz", "tiny.npz is a file.* --logs_dir"),
+    fit("logs folder below a file", "--logs_dir tiny.npz/x", "tiny.npz is a file"),
+    fit("logs folder with a zero byte", ["--logs_dir", "x\0y"], "zero byte"),
+    fit("logs folder with a long name", ["--logs_dir", "x" * 300], "--logs_dir"),
+    fit("logs folder with spaces", ["--logs_dir", "a b/ü"], None),
+    # --- checkpoints
+    fit("checkpoint that is none", "--ckpt_path tiny.npz", "tiny.npz is not a whole checkpoint"),
+    fit("checkpoint that is missing", "--ckpt_path nope.ckpt", "nope.ckpt"),
+    fit("checkpoint that is a folder", "--ckpt_path .", "no checkpoint file"),
+    fit("last of no run", "--ckpt_path last", "'last' of a run named 'default'"),
+    *(
+        Case(f"{verb}: {name}", [verb, *TINY, *words.split()], said)
+        for verb in ("validate", "test", "predict")
+        for name, words, said in (
+            ("no checkpoint", "", "needs a trained model"),
+            ("missing", "--ckpt_path nope.ckpt", "nope.ckpt"),
+            ("of no run", "--ckpt_path best", "'best' of a run named"),
+            ("none", "--ckpt_path tiny.npz", "not a whole checkpoint"),
+        )
+    ),
+    # --- config files
+    config("works", "model:\n  mu: 0.1\n", None),
+    config("empty", "", "not a config: an empty file"),
+    config("only a comment", "# nothing\n", "not a config"),
+    config("a list", "- 1\n", "not a config"),
+    config("a word", "model", "not a config"),
+    config("binary", bytes(range(256)), "file.yaml: not UTF-8"),
+    config("latin-1", "name: café\n".encode("latin-1"), "file.yaml: not UTF-8.* save it as UTF-8"),
+    config("byte order mark", b"\xef\xbb\xbfmodel:\n  mu: 0.1\n", None),
+    config("tabs", "model:\n\tmu: 1\n", "not valid YAML.* line 2"),
+    config("a folder", folder, "is a folder"),
+    config("two documents", "name: x\n---\nname: y\n", "another document"),
+    config("a tag of Python", "name: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    config("a loop", "model: &a\n  net: *a\n", "alias"),
+    config("aliases without end", "".join(
+        f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9) if i else '1'}]\n" for i in range(12)
+    ), "alias|values"),
+    config("deeply nested", "[" * 5000, "not valid YAML|not a config"),
+    config("key that is a number", "1: 2\n", "string"),
+    config("key that is null", "null: 2\n", "string"),
+    config("key that is a list", "? [1]\n: 2\n", "not valid YAML"),
+    config("section twice", "model:\n  mu: 0.5\nmodel:\n  mu: 0.7\n", "file.yaml: model: 2 times"),
+    config("key twice", "model:\n  mu: 0.5\n  mu: 0.7\n", "file.yaml: mu: 2 times in the mapping at line 2"),
+    config("another config", "config: base.yaml\n", "config: .* give several --config"),
+    config("unknown section", "modle:\n  mu: 1\n", "modle"),
+    config("section that is a list", "model: [1]\n", "model"),
+    config("section that is text", "federation: fast\n", "federation"),
+    config("nan", "model:\n  mu: .nan\n", "model.mu must be a number, got nan"),
+    config("null", "federation:\n  clients_per_round: null\n", "clients_per_round must not be null; leave it out for the default, 10"),
+    config("date", "model:\n  mu: 2024-99-99\n", "model.mu"),
+    Case("config: with spaces and quotes", ["fit", *TINY, "--config", "my 'conf' ü.yaml"], None, {"my 'conf' ü.yaml": "name: null\n"}),
+    Case("config: missing", ["fit", "--config", "none.yaml"], "none.yaml"),
+    # --- .npz files
+    npz("works with spaces", lambda path: arrays()(path), None),
+    npz("missing", folder, "cannot be read as .npz"),
+    npz("empty", b"", "cannot be read as .npz.*savez"),
+    npz("text", b"hello", "cannot be read as .npz"),
+    npz("binary", bytes(range(256)) * 9, "cannot be read as .npz"),
+    *(npz(f"cut at {keep}", cut(arrays(), keep), "cannot be read as .npz") for keep in (0.1, 0.5, 0.9, 0.99)),
+    npz("no array in it", without, "images is no array"),
+    npz("10^15 images promised", promising, "cannot be read as .npz"),
+    npz("pickled labels", arrays(labels=np.array([{}] * 80)), "cannot be read as .npz"),
+    npz("no images", arrays(images=None), "no array images or inputs"),
+    npz("no labels", arrays(labels=None), "no array labels or targets"),
+    npz("no images at all", arrays(num=0), "no examples"),
+    npz("one image", arrays(num=1), "empty|clients"),
+    npz("fewer images than clients", arrays(num=3), "empty|clients"),
+    npz("labels of other length", arrays(labels=LABELS[:9]), "80 inputs but 9 targets"),
+    npz("labels below 0", arrays(labels=LABELS - 1), "class numbers from 0.*got -1"),
+    npz("label of 10^12", arrays(labels=np.where(LABELS == 1, 10**12, LABELS)), "got 1000000000000; renumber"),
+    npz("labels of uint64", arrays(labels=np.full(80, 2**64 - 1, np.uint64)), "renumber"),
+    npz("labels of float", arrays(labels=LABELS / 2), "labels must be integers"),
+    npz("labels of text", arrays(labels=LABELS.astype(str)), "labels must be integers"),
+    npz("labels of two columns", arrays(labels=np.stack([LABELS] * 2, 1)), "labels must be integers of shape"),
+    npz("labels out of named classes", arrays(class_names=np.array(["a", "b"])), "has no name among 2"),
+    npz("a class without samples", arrays(labels=np.where(LABELS == 1, 2, LABELS)), None),
+    npz("one class", arrays(labels=np.zeros(80, int)), "one class"),
+    npz("images of another size", arrays(side=9), r"inputs of shape \(1, 9, 9\).* image_size"),
+    npz("images laid flat", arrays(images=np.zeros((80, 64), np.uint8)), r"shape \(64,\)"),
+    npz("images of no pixels", arrays(images=np.zeros((80, 0, 0), np.uint8)), "does not take"),
+    npz("images of text", arrays(images=np.full((80, 8, 8), "a")), "inputs must be numbers"),
+    npz("images of one dimension", arrays(images=np.zeros(80)), "inputs must have shape"),
+    npz("images of complex numbers", arrays(images=FLOATS + 1j), "inputs must be numbers"),
+    npz("pixels above 255", arrays(images=np.full((80, 8, 8), 256)), r"pixels in 0\.\.255"),
+    npz("pixels below 0", arrays(images=np.full((80, 8, 8), -1)), r"pixels in 0\.\.255"),
+    npz("float images", arrays(images=FLOATS), None),
+    npz("NaN", arrays(images=spoiled(np.nan)), "got nan in row 3"),
+    npz("infinity", arrays(images=spoiled(np.inf)), "got inf in row 3"),
+    npz("beyond float32", arrays(images=spoiled(1e300)), "got inf in row 3"),
+    npz("n_train of all", arrays(n_train=np.array(80)), "n_train is 80 of 80"),
+    npz("n_train below 0", arrays(n_train=np.array(-1)), "n_train is -1"),
+    npz("n_train of text", arrays(n_train=np.array("many")), "n_train must be one whole number"),
+    npz("n_train of NaN", arrays(n_train=np.array(np.nan)), "n_train must be one whole number"),
+    npz("n_train of two", arrays(n_train=np.array([1, 2])), "n_train must be one whole number"),
+    npz("one class name", arrays(class_names=np.array("a")), "has no name among 1"),
+    npz("no groups", arrays(), "no groups to split by", "--data.partition", "fedlit.data.ByGroup"),
+    npz("groups of other length", arrays(writers=LABELS[:9]), "9 groups"),
+    npz("other number of groups", arrays(writers=LABELS % 3), "3 groups", "--data.partition", "fedlit.data.ByGroup"),
+    npz("test set of nothing", arrays(), "test set is empty", "--data.test_fraction", "0.01"),
+    fit("path that is missing", "--data.path nope.npz", "nope.npz cannot be read"),
+    fit("path that is a folder", "--data.path .", "cannot be read"),
+    fit("path with a zero byte", ["--data.path", "x\0y"], "cannot be read"),
+    fit("mean of two channels", "--data.mean [0.1,0.2]", "mean has 2 numbers for 1 channels"),
+    fit("std of none", "--data.std []", "std"),
+    npz("one-class clients", arrays(), None, "--data.partition", "fedlit.data.Shards", "--data.partition.classes_per_client", "1"),
+    # --- clients
+    fit("cohort above the clients", "--federation.clients_per_round 9", "9 but there are 4 clients"),
+    fit("more clients than samples", "--data.num_clients 65", "num_clients <= 64"),
+    fit("one-sample clients", "--data.num_clients 64", None),
+    fit("all clients validate", "--data.validation_clients 4", "leaves none to train"),
+    fit("empty clients", "--data.client_holdout 0.99 --data.num_clients 64", None),
+    fit("min_samples", "--data.partition fedlit.data.Dirichlet --data.partition.min_samples 99", "num_clients <= 0|99"),
+    Case("BatchNorm and clients of one sample", ["fit", *BATCH, "--data.num_clients", "64"], "single example.*BatchNorm"),
+    Case("BatchNorm and a last batch of one", ["fit", *BATCH, "--data.batch_size", "15"], "client 0 has a batch of a single"),
+    Case("BatchNorm and batches of one", ["fit", *BATCH, "--data.batch_size", "1"], "single example"),
+    Case("BatchNorm and fair batches", ["fit", *BATCH, "--data.batch_size", "8"], None),
+    Case("too many blocks", ["fit", *DATA, *CNN, *RUN, "--model.net.widths", "[2,2,2,2]"], "too small for 4 blocks"),
+    # --- traces
+    trace("works", "client,round,epochs\n0,1,0.5\n", None),
+    trace("byte order mark", b"\xef\xbb\xbfclient,round,epochs\n0,1,0.5\n", None),
+    trace("missing", folder, "cannot read the trace"),
+    trace("empty", "", "has the columns none"),
+    trace("binary", bytes(range(256)), "cannot read the trace"),
+    trace("a column missing", "client,round\n0,1\n", "has the columns client, round;"),
+    trace("a column twice", "client,client,round,epochs\n0,0,1,1\n", "has the columns"),
+    trace("values missing", "client,round,epochs\n0,1\n", "line 2: not three values"),
+    trace("a value too many", "client,round,epochs\n0,1,1,9\n", "line 2: not three values"),
+    trace("negative epochs", "client,round,epochs\n0,1,-1\n", "line 2.*epochs -1"),
+    trace("NaN epochs", "client,round,epochs\n0,1,nan\n", "line 2.*epochs nan"),
+    trace("infinite epochs", "client,round,epochs\n0,1,inf\n", "line 2.*epochs inf"),
+    trace("epochs of text", "client,round,epochs\n0,1,all\n", "line 2.*all"),
+    trace("client of a fraction", "client,round,epochs\n0.5,1,1\n", "line 2.*0.5"),
+    trace("client below 0", "client,round,epochs\n-1,1,1\n", "client -1"),
+    trace("client that is not there", "client,round,epochs\n4,1,1\n", "names client 4 but there are 4 clients"),
+    trace("client of 10^30", f"client,round,epochs\n{10**30},1,1\n", "names client 10000"),
+    trace("client of 5,000 digits", f"client,round,epochs\n{'9' * 5000},1,1\n", "line 2"),
+    trace("round 0", "client,round,epochs\n0,0,1\n", "rounds from 1"),
+    trace("twice", "client,round,epochs\n0,1,1\n0,1,1\n", "line 3.*already"),
+    trace("a huge field", "client,round,epochs\n" + "1" * 200_000 + ",1,1\n", "field larger than field limit"),
+    trace("a zero byte", b"client,round,epochs\n0,1\x00,1\n", "trace|line 2"),
+    # --- idx files
+    emnist("missing", "lacks emnist-digits-train-images", train_images=b""),
+    emnist("empty", "0 bytes, less than a header", test_images=lambda path: path.write_bytes(b"")),
+    emnist("half a header", "7 bytes, less than a header", train_images=idx(4, 2051, 28, 28)[:7]),
+    emnist("wrong magic number", "magic number 2050", train_images=idx(4, 2050, 28, 28)),
+    emnist("another type", "magic number 3331", train_images=idx(4, 0x0D03, 28, 28)),
+    emnist("truncated", "where the header promises", train_images=idx(4, 2051, 28, 28)[:-1]),
+    emnist("too long", "where the header promises", train_labels=idx(4, 2049) + b"1"),
+    emnist("10^9 images", "where the header promises", train_images=idx(4, 2051, 28, 28, promised=10**9)),
+    emnist("2^32 - 1 images", "where the header promises", train_images=idx(4, 2051, 28, 28, promised=2**32 - 1)),
+    emnist("another size", "28 x 27 pixels|27 x 28", train_images=idx(4, 2051, 28, 27)),
+    emnist("other number of labels", "3 labels for 4 images", train_labels=idx(3, 2049)),
+    emnist("labels out of range", "labels 0..200, not in 0..9", train_labels=idx(4, 2049, body=b"\0\0\0\xc8")),
+    emnist("no images", "no images", train_images=idx(0, 2051, 28, 28), train_labels=idx(0, 2049)),
+    emnist("a folder", "lacks", train_images=folder),
+    emnist("compressed", "magic number", train_images=b"\x1f\x8b" + bytes(2000)),
+    # --- studies
+    study("empty", "", "s.yaml: not a study"),
+    study("a list", "- 1\n", "not a study"),
+    study("binary", bytes(range(256)), "s.yaml: not UTF-8"),
+    study("a folder", folder, "s.yaml: cannot be read"),
+    study("tabs", "base:\n\tx\n", "not valid YAML"),
+    study("a date that is none", "base: 2024-99-99\n", "not valid YAML|base"),
+    study("deeply nested", "[" * 5000, "not valid YAML"),
+    study("a loop", "base: base.yaml\naxes: &a {x: *a}\n", "alias"),
+    study("a key twice", "base: a\nbase: b\n", "base: 2 times"),
+    study("unknown key", "bass: base.yaml\n", "did you mean base"),
+    study("no base", "axes: {a: {b: {}}}\n", "base must be a config file"),
+    study("base that is missing", "base: none.yaml\n", "no config file none.yaml"),
+    study("base that is a list", "base: [1]\n", "base must be a config file"),
+    study("no axes", "base: base.yaml\n", "axes must name"),
+    study("axes of text", "base: base.yaml\naxes: all\n", "axes must name"),
+    study("axis without values", "base: base.yaml\naxes: {a: {}}\n", "axes.a has no values"),
+    study("value with a slash", "base: base.yaml\naxes: {a: {b/c: {}}}\n", "'b/c'"),
+    study("value that is null", "base: base.yaml\naxes: {a: {null: {}}}\n", "no text in YAML"),
+    study("seeds below 0", "base: base.yaml\nseeds: [-1]\naxes: {a: {b: {}}}\n", "seeds must be"),
+    study("seeds of text", "base: base.yaml\nseeds: many\naxes: {a: {b: {}}}\n", "seeds must be"),
+    study("seeds twice", "base: base.yaml\nseeds: [1, 1]\naxes: {a: {b: {}}}\n", "1 is there 2 times"),
+    study("rounds of NaN", "base: base.yaml\nrounds: .nan\naxes: {a: {b: {}}}\n", "rounds must be"),
+    study("unknown override", "base: base.yaml\naxes: {a: {b: {model.mux: 1}}}\n", "mux"),
+    study("NaN override", "base: base.yaml\naxes: {a: {b: {model.mu: .nan}}}\n", "mu"),
+    Case("study: no file", ["study"], "--config|config"),
+    Case("study: jobs", "study --config s.yaml --jobs 0".split(), "--jobs must be at least 1", {"s.yaml": ""}),
+    # --- reports and lists of runs
+    Case("report: no folder", ["report", "none"], "no folder none"),
+    Case("report: a file", ["report", "tiny.npz"], "tiny.npz"),
+    report("empty table", "", "no NAME/seed_K"),
+    report("binary", bytes(range(256)), "no NAME/seed_K|not a table"),
+    report("half a header", "round,glob", "no NAME/seed_K"),
+    report("text for numbers", "round,global/accuracy\nx,y\n", "metrics.csv is not a table"),
+    report("no round", "round,global/accuracy\n,0.5\n", "metrics.csv is not a table"),
+    Case("runs: no folder", ["runs", "none"], "no folder none"),
+    Case("runs: a file", ["runs", "tiny.npz"], "no folder tiny.npz"),
+    Case("runs: too many words", ["runs", "a", "b"], "b"),
+    runs("works", "round,global/accuracy\n1,0.5\n", None),
+    runs("text for numbers", "round,global/accuracy\nx,y\n", "metrics.csv is not a table"),
+    runs("binary", bytes(range(256)), "metrics.csv is not a table"),
+    runs("zero bytes", b"round,global/accuracy\n1,\x00\n", "metrics.csv is not a table"),
+    runs("broken config", "round,global/accuracy\n1,0.5\n", None, config=bytes(range(256))),
+]  # fmt: skip
+
+# --- families: each parameter with each of these ---------------------------------------------------------------------
+
+VALUES = (".nan", "nan", ".inf", "-.inf", "-1", "0", "1e308", "1e-320", str(10**30), "abc", "[]", "{}", "null", "true")
+
+DIRICHLET, SHARDS, SKEW = (f"--data.partition fedlit.data.{name}" for name in ("Dirichlet", "Shards", "QuantitySkew"))
+PARTIAL, SLOW = (f"--federation.stragglers fedlit.federated.{name}" for name in ("PartialWork", "FixedSlow"))
+ADAM = "--model.client_optimizer torch.optim.Adam"
+FEDADAM = "--model.server_optimizer fedlit.optim.FedAdam"
+SERVER = "--model.server_optimizer torch.optim.SGD"
+
+
+def algorithm(name: str) -> str:
+    return f"--federation.algorithm fedlit.algorithms.{name}"
+
+
+#: By words that come before: the parameters that then take a number.
+PARAMETERS = {
+    "": (
+        "data.num_clients data.batch_size data.eval_batch_size data.seed data.client_holdout data.validation_clients "
+        "data.test_fraction data.mean data.std federation.clients_per_round federation.local_epochs federation.seed "
+        "federation.max_rejected federation.tune_allocator model.mu model.net.hidden model.net.image_size "
+        "seed_everything trainer.devices trainer.num_nodes trainer.precision trainer.check_val_every_n_epoch "
+        "trainer.log_every_n_steps trainer.num_sanity_val_steps trainer.enable_progress_bar"
+    ),
+    DIRICHLET: "data.partition.alpha data.partition.min_samples",
+    SKEW: "data.partition.sigma",
+    SHARDS: "data.partition.classes_per_client",
+    PARTIAL: "federation.stragglers.fraction federation.stragglers.drop",
+    SLOW: "federation.stragglers.share",
+    "--federation.diagnostics fedlit.federated.Diagnostics": "federation.diagnostics.every",
+    algorithm("AttentiveAggregation"): "federation.algorithm.temperature",
+    algorithm("TrimmedMean"): "federation.algorithm.fraction",
+    algorithm("ClippedMean"): "federation.algorithm.norm",
+    algorithm("Krum"): "federation.algorithm.attackers federation.algorithm.multi",
+    MU: "model.mu.start model.mu.step model.mu.patience model.mu.least model.mu.most",
+    OPT.rpartition(" ")[
+        0
+    ]: "model.client_optimizer.lr model.client_optimizer.momentum model.client_optimizer.weight_decay",
+    SERVER: "model.server_optimizer.lr model.server_optimizer.momentum",
+    FEDADAM: "model.server_optimizer.lr model.server_optimizer.tau model.server_optimizer.beta1",
+    ADAM: "model.client_optimizer.lr model.client_optimizer.eps model.client_optimizer.betas",
+}
+
+
+def families() -> Iterator[Case]:
+    """Every parameter with every value: refused, or it works."""
+    for before, names in PARAMETERS.items():
+        for name in names.split():
+            for value in VALUES:
+                kind = before.rpartition(".")[2]
+                yield fit(f"{name} {kind} = {value[:8]}", [*before.split(), f"--{name}={value}"], "")
