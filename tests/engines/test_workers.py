@@ -164,13 +164,3 @@ def test_no_engine_named_is_a_trainer_for_a_client_that_needs_one():
     loop = FederatedLoop(2, seed=0)
     fit(module(Hooked), loop, data(), rounds=1)
     assert type(auto(loop.client, loop.client.trainer)) is TrainerEngine
-
-
-class Mistaken(ClientModule):
-    def start(self, task):
-        raise InputError("cannot write clients/2/000001.npy: No space left on device; free space")
-
-
-def test_a_mistake_met_in_a_worker_is_told_as_one():
-    with pytest.raises(InputError, match=r"^cannot write clients/2/000001.npy: No space left on device; free space$"):
-        fit(module(Mistaken), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)))

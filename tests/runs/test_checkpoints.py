@@ -245,8 +245,9 @@ def test_a_read_only_folder_is_named_with_the_remedy(
     for more in (["--ckpt_path=last"], []):
         assert fit(disk / "logs", ROUNDS, *more) == 2
         line = told(capsys)
-        assert line.startswith(f"fedlit: error: cannot write {disk}")
-        assert "Read-only file system; make it writable or give another --logs_dir" in line
+        assert line.startswith("fedlit: error: ")
+        assert str(disk) in line
+        assert "give another --logs_dir" in line
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     assert resume(disk / "logs") == 0
     assert_same(disk / "logs" / "run" / "version_0", straight)
