@@ -170,7 +170,7 @@ class FedlitCLI(LightningCLI):
         for name, (_, does) in OURS.items():
             actions.add_subcommand(name, Parser(description=does), help=does)
 
-    # --- what the parser lets pass -------------------------------------------------------------------------------------
+    # --- what the parser lets pass -----------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)

@@ -38,7 +38,7 @@ class TrainerEngine(Engine):
                 try:
                     inner.fit(client, train_dataloaders=batches)
                 except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
-                    raise KeyboardInterrupt from stop
+                    raise (stop.__context__ or KeyboardInterrupt()) from None
             return [client.finish(task, data_of(trainer))]
 
         inner = inner_trainer(trainer)

@@ -20,11 +20,13 @@ from lightning import Callback, LightningModule, Trainer
 ENGINES = ("LoopEngine", "TrainerEngine", "VectorizedEngine", "WorkersEngine")
 #: What a run may grow by, from a fifth of its rounds to the end: the table of scalars, a float per scalar and round,
 #: is kept in memory, so some memory; nothing else.
-MAX_MB, MAX_FILES, MAX_THREADS = 24.0, 0, 0
+MAX_MB, MAX_FILES, MAX_THREADS = 8.0, 0, 0
 
 
 class Usage(NamedTuple):
-    """What a process and its children hold after a round: memory in 10^6 bytes, open files, threads, processes."""
+    """What a process and its children hold after a round: memory of their own, shared among them, in 10^6 bytes; open
+    files, threads, processes. Pages of libraries are left out: how many others share them says nothing of the run.
+    """
 
     round: int
     megabytes: float
@@ -37,7 +39,7 @@ class Usage(NamedTuple):
         """Of this process and its descendants (Linux)."""
         folders = [Path(f"/proc/{pid}") for pid in family(os.getpid())]
         rollups = [(folder / "smaps_rollup").read_text().splitlines() for folder in folders]
-        kilobytes = sum(int(line.split()[1]) for lines in rollups for line in lines if line.startswith("Pss:"))
+        kilobytes = sum(int(line.split()[1]) for lines in rollups for line in lines if line.startswith("Pss_Anon:"))
         files, threads = (sum(len(list((each / part).iterdir())) for each in folders) for part in ("fd", "task"))
         return cls(round, kilobytes * 1024 / 1e6, files, threads, len(folders))
 

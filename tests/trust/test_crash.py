@@ -139,12 +139,14 @@ def test_a_kill_before_any_of_a_runs_steps_leaves_no_trace(moment: str, tmp_path
         assert_same(finished(logs), straight.run)
 
 
+@pytest.mark.parametrize("engine", ["WorkersEngine", "TrainerEngine"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_polite_signal_ends_a_run_at_once_with_its_state_and_how_to_go_on(
-    number: int, status: int, tmp_path: Path, straight: Reference
+    number: int, status: int, engine: str, tmp_path: Path
 ):
     logs = tmp_path / "logs"
-    process = forks.start([*words(logs), "--federation.local_epochs", "500"], logs)  # a round takes minutes
+    long = ["--federation.local_epochs", "500", "--federation.engine", f"fedlit.engines.{engine}"]
+    process = forks.start([*words(logs), *long], logs)  # a round takes minutes
     run = logs / "run" / "version_0"
     await_state(run)
     assert process.pid is not None
