@@ -33,7 +33,7 @@ def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], tit
     shown = counts[:MOST_CLIENTS]
     figure = blank(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
     axes = figure.subplots()
-    image = axes.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest")
+    image = axes.imshow(shown, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
     _name_classes(axes.xaxis, class_names)
     axes.set_xlabel("class")
     axes.locator_params(axis="y", integer=True)

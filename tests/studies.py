@@ -62,6 +62,19 @@ def write_run(folder: Path, table: pd.DataFrame, alpha: float | None, rounds: in
     Image.new("RGB", (40, 40), "black").save(folder / "confusion.png")
 
 
+def write_outcome(
+    run: Path, clients: Sequence[float], classes: Sequence[float] = (0.5, 1.0), rounds: int = 20, order: str = "a"
+) -> None:
+    """What fedlit fit adds at its end: accuracy by client and by class, and hashes of what was drawn."""
+    table = {"round": rounds, "client": range(len(clients)), "samples": 10, "accuracy": clients}
+    pd.DataFrame(table).to_csv(run / "clients.csv", index=False)
+    names = ["N/A", *"123456789"][: len(classes)]
+    table = {"round": rounds, "class": names, "samples": 10, "accuracy": classes}
+    pd.DataFrame(table).to_csv(run / "classes.csv", index=False)
+    hashes = {"partition": "p", "participation": "q", "batch order": order}
+    (run / "draws.json").write_text(json.dumps(hashes))
+
+
 def write_study(
     folder: Path, cells: Shapes, seeds: Sequence[int] = (0, 1, 2), rounds: int = 20, record: bool = True
 ) -> Path:

@@ -337,11 +337,14 @@ def colours(variants: Sequence[str], dark: bool = False) -> dict[str, str]:
 
 
 def draw_curves(axes: Axes, panel: Panel, colour: Mapping[str, str]) -> None:
-    """Lines in bands."""
+    """Lines in bands; of a single round, a point."""
     for line in panel.lines:
-        axes.plot(line.x, line.y, color=colour[line.variant], linewidth=1.3, label=line.variant)
+        marker = "o" if len(line.x) == 1 else ""
+        axes.plot(
+            line.x, line.y, color=colour[line.variant], linewidth=1.3, marker=marker, markersize=4, label=line.variant
+        )
         axes.fill_between(line.x, line.low, line.high, color=colour[line.variant], alpha=0.18, linewidth=0)
-    axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

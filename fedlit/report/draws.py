@@ -27,7 +27,7 @@ class Draws:
 
 def compare_draws(study: Study) -> Draws:
     """Hold the hashes of all variants at one seed and partition against each other."""
-    runs = sorted(study.finished, key=_pair)
+    runs = sorted(study.finished, key=lambda run: (*_pair(run), study.variants.index(run.variant)))
     known = [[run for run in group if run.draws] for _, group in groupby(runs, _pair)]
     groups = [group for group in known if len(group) > 1]
     differences = [_differences(group) for group in groups]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from studies import made_up, scalars, shapes, study_of, write_study
+from studies import made_up, scalars, shapes, study_of, write_outcome, write_study
 
 from fedlit.plots import COLOURS
 from fedlit.report.charts import DARK, LIGHT, Heat, Panel, alone, charts, colours, darkened, together
@@ -100,3 +100,42 @@ def test_accuracy_by_class_is_shown_where_runs_were_tested(tmp_path: Path) -> No
     assert isinstance(panel, Heat)
     assert (panel.rows, panel.columns) == (("plain",), ("0", "N"))
     assert np.allclose(panel.values, [[0.6, 0.9]])
+
+
+def test_accuracy_over_clients_is_sorted_and_a_mean_over_seeds(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, seeds=(0, 1))
+    for seed, clients in enumerate([(0.9, 0.1, 0.5), (0.7, 0.9, 0.3)]):
+        write_outcome(tmp_path / f"plain_iid/seed_{seed}", clients)
+    write_outcome(tmp_path / "spatial_iid/seed_0", (0.5, 0.5), rounds=7)  # of another round than the runs are
+    study = collect(tmp_path)
+    chart = next(c for c in charts(study, made_up().iloc[:0], []) if c.name == "clients")
+    (panel,) = chart.panels
+    assert isinstance(panel, Panel)
+    (line,) = panel.lines
+    assert (line.variant, len(line.x)) == ("plain", 101)
+    assert np.allclose(line.x[[0, 50, 100]], [0, 50, 100])
+    assert np.allclose(line.y[[0, 50, 100]], [0.2, 0.6, 0.9])
+    assert np.allclose(line.low[[0, 50]], [0.1, 0.5])
+    assert np.allclose(line.high[[0, 50]], [0.3, 0.7])
+    handles, labels = together(chart, study.variants).axes[0].get_legend_handles_labels()
+    assert labels == ["plain"]
+    assert to_hex(handles[0].get_color()).upper() == COLOURS[0]
+
+
+def test_accuracy_by_class_of_the_final_model_goes_before_that_of_a_test(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0, 1))
+    for seed, values in enumerate([(0.5, 1.0), (0.7, 0.8)]):
+        run = tmp_path / f"plain_iid/seed_{seed}"
+        write_outcome(run, (0.5,), values)
+        pd.DataFrame({"class": ["x"], "accuracy": 0.0}).to_csv(run / "test_classes.csv", index=False)
+    chart = next(c for c in charts(collect(tmp_path), made_up().iloc[:0], []) if c.name == "classes")
+    (panel,) = chart.panels
+    assert isinstance(panel, Heat)
+    assert panel.columns == ("N/A", "1")
+    assert np.allclose(panel.values, [[0.6, 0.9]])
+
+
+def test_a_curve_of_one_round_is_a_point(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0,), rounds=1)
+    (line,) = together(charts(collect(tmp_path), made_up().iloc[:0], [])[0], ("plain",)).axes[0].lines
+    assert (line.get_marker(), line.get_xdata().tolist()) == ("o", [1])

@@ -125,3 +125,38 @@ def test_a_record_that_is_none_is_told(record: str, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(record)
     with pytest.raises(InputError, match=r"study.json is not a study's record"):
         collect(tmp_path)
+
+
+def write_data(run: Path, data: str) -> None:
+    (run / "config.yaml").write_text(f"trainer: {{max_epochs: 20}}\ndata: {data}\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("{class_path: fedlit.data.EMNIST}", "{class_path: fedlit.data.MNIST5k}", "data.class_path is fedlit.data"),
+        ("{class_path: E, init_args: {split: letters}}", "{class_path: E}", "data.split is"),
+        ("{class_path: E, init_args: {validation_clients: 10}}", "{class_path: E}", "data.validation_clients is"),
+    ],
+)
+def test_runs_of_different_data_are_refused(one: str, other: str, told: str, tmp_path: Path) -> None:
+    write_study(tmp_path, TWO, seeds=(0,))
+    write_data(tmp_path / "plain_dir01/seed_0", one)
+    write_data(tmp_path / "channel_mlp_dir01/seed_0", other)
+    with pytest.raises(InputError, match=f"runs of different data cannot be compared: {told}.*report on a folder for"):
+        collect(tmp_path)
+
+
+def test_runs_may_divide_the_same_data_in_their_own_ways(tmp_path: Path) -> None:
+    write_study(tmp_path, TWO, seeds=(0,))
+    write_data(tmp_path / "plain_dir01/seed_0", "{class_path: E, init_args: {num_clients: 9, root: a, split: letters}}")
+    write_data(tmp_path / "channel_mlp_dir01/seed_0", "{class_path: E, init_args: {batch_size: 9, split: letters}}")
+    assert len(collect(tmp_path).runs) == 2
+
+
+def test_accuracy_of_validation_clients_is_called_that(tmp_path: Path) -> None:
+    write_study(tmp_path, TWO, seeds=(0,))
+    assert collect(tmp_path).held_out == "test"
+    for name in ("plain_dir01", "channel_mlp_dir01"):
+        write_data(tmp_path / name / "seed_0", "{class_path: E, init_args: {validation_clients: 10}}")
+    assert collect(tmp_path).held_out == "validation"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import scalars, shapes, write_study
+from studies import scalars, shapes, write_outcome, write_study
 
 from fedlit.report import main
 
@@ -171,3 +171,31 @@ def test_it_is_a_module_and_explains_itself(
     told = capsys.readouterr().out
     assert "usage: fedlit report" in told
     assert "report.html" in told
+
+
+def test_it_says_which_runs_say_nothing_of_clients_and_classes(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0, 1), rounds=6)
+    text = said(tmp_path)
+    assert "**Accuracy by client** is known of 0 of 2 runs compared" in text
+    assert "client p10, in fits" in text
+    assert "mean client |" not in text
+    write_outcome(tmp_path / "plain_iid/seed_0", (0.2, 0.6), rounds=6)
+    write_outcome(tmp_path / "plain_iid/seed_1", (0.4, 0.8), rounds=6)
+    text = said(tmp_path)
+    assert "is known of" not in text
+    assert "| mean client | std of clients | client p10 | worst decile |" in text
+    assert "![Accuracy over clients](clients.png)" in text
+    assert "![Accuracy by class](classes.png)" in text
+
+
+def test_all_tables_but_that_of_seconds_are_the_same_bytes_however_long_it_took(tmp_path: Path) -> None:
+    tables = []
+    for slow in (1, 3):
+        folder = write_study(tmp_path / str(slow), CELLS, seeds=(0, 1), rounds=6)
+        for path in folder.glob("*/*/metrics.csv"):
+            table = pd.read_csv(path)
+            table["round/seconds"] *= slow
+            table.to_csv(path, index=False)
+        assert main([str(folder)]) == 0
+        tables.append({path.name: path.read_bytes() for path in (folder / "report").glob("*.csv")})
+    assert {name for name, text in tables[0].items() if tables[1][name] != text} == {"seconds.csv"}

@@ -15,6 +15,7 @@ from fedlit.report.statistics import (
     compare,
     contrast,
     difference,
+    fairness,
     holm,
     measure,
     smallest_p,
@@ -156,3 +157,13 @@ def test_the_target_is_nine_tenths_of_the_best_final_accuracy_of_the_plain_model
     assert targets(study, "plain")["dir01"] == pytest.approx(0.54)
     assert targets(study, "none")["dir01"] == pytest.approx(0.9)  # without the baseline the best of all
     assert targets(study, "plain", 0.7) == dict.fromkeys(study.partitions, 0.7)
+
+
+def test_fairness_by_hand() -> None:
+    clients = np.array([0.9, *[0.5] * 18, 0.1, 0.3, math.nan])  # 21 clients with data: the worst three are a tenth
+    found = fairness(clients)
+    assert found["client_mean"] == pytest.approx((0.9 + 18 * 0.5 + 0.4) / 21)
+    assert found["client_std"] == pytest.approx(math.sqrt(np.mean((clients[:-1] - found["client_mean"]) ** 2)))
+    assert found["client_p10"] == 0.5  # the third lowest of 21
+    assert found["client_worst"] == pytest.approx((0.1 + 0.3 + 0.5) / 3)
+    assert fairness(np.array([])) == fairness(np.array([math.nan])) == {}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from federations import SIZES, data, fit, net
 from torch.optim import SGD
 
+from fedlit.data import Batches
+from fedlit.engines import LoopEngine
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule, FixedSlow, PartialWork, SizeSampling
 from fedlit.runs import Participation
-from fedlit.runs.participation import participation
+from fedlit.runs.participation import batch_order, draws_of, participation
 
 ROUNDS = 7
 
@@ -64,3 +68,49 @@ def test_it_is_written_into_the_run_folder(tmp_path: Path):
     table = pd.read_csv(Path(logger.log_dir) / "participation.csv")
     assert table["drawn"].sum() == 8
     assert len(table) == len(SIZES)
+    assert set(draws_of(Path(logger.log_dir))) == {"partition", "participation", "batch order"}
+
+
+@pytest.mark.parametrize("epochs", [2, 0.5])
+def test_the_batch_order_is_that_in_which_the_clients_trained(epochs: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[tuple[Batches, int]] = []
+    rows = Batches.rows
+
+    def watched(self: Batches, number: int) -> object:
+        if self.order is not None:  # a fit, not an evaluation
+            passes.append((self, number))
+        return rows(self, number)
+
+    updates: list[ClientUpdate] = []
+    federation = data()
+    loop = FederatedLoop(4, epochs, seed=0, engine=LoopEngine())
+    loop.on_update.append(updates.append)
+    monkeypatch.setattr(Batches, "rows", watched)
+    fit(FederatedModule(net()), loop, federation, rounds=3)
+    monkeypatch.undo()
+    met: dict[tuple[int, int], bytes] = {}
+    for task in (update.task for update in updates):
+        met[task.round, task.client] = b""
+        left = task.steps
+        while left:
+            batches, number = passes.pop(0)
+            order = rows(batches, number)
+            assert order is not None
+            met[task.round, task.client] += order[: left * 4].numpy().astype(np.int64).tobytes()
+            left -= min(left, len(batches))
+    assert not passes
+    digest = hashlib.blake2b(digest_size=8)
+    for task in (task for round in range(3) for task in loop.cohort(round, federation)):
+        digest.update(f"{task.round}/{task.client}/{task.steps}/4/".encode() + met[task.round, task.client])
+    assert batch_order(loop, 3) == digest.hexdigest()
+
+
+def test_the_batch_order_depends_on_seed_and_work_and_not_on_the_model() -> None:
+    def hashed(**settings: object) -> str:
+        loop = FederatedLoop(**({"clients_per_round": 4, "local_epochs": 2, "seed": 0} | settings))
+        loop.data = data()
+        loop.data.setup()
+        return batch_order(loop, 3)
+
+    assert hashed() == hashed()
+    assert len({hashed(), hashed(seed=1), hashed(local_epochs=1), hashed(stragglers=PartialWork(0.5))}) == 4

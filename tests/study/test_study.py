@@ -320,9 +320,18 @@ def test_a_study_killed_in_the_middle_ends_with_the_same_bits_and_shares_its_dra
         for name, weights in ends[1]["state_dict"].items():
             assert torch.equal(ends[0]["state_dict"][name], weights), name
         assert rows(run) == rows(reference)
-    # One seed: the same partition, cohorts and stragglers for both variants.
+        for name in ("clients.csv", "classes.csv", "participation.csv", "draws.json"):
+            assert (run / name).read_bytes() == (reference / name).read_bytes()
+    # A report on it, too, has the same bytes in all tables but that of how long it took.
+    for logs in ("straight", "killed"):
+        assert main(["report", f"{logs}/grid"]) == 0
+    for table in Path("straight/grid/report").glob("*.csv"):
+        if table.name != "seconds.csv":
+            assert (Path("killed/grid/report") / table.name).read_bytes() == table.read_bytes(), table.name
+    # One seed: the same partition, cohorts, stragglers and batch order for both variants.
     hashes = json.loads(Path("killed/grid/study.json").read_text())["hashes"]
     assert hashes["plain_dir01/seed_3"] == hashes["spatial_dir01/seed_3"]
+    assert set(hashes["plain_dir01/seed_3"]) == {"partition", "participation", "batch order"}
     assert (runs[0] / "participation.csv").read_bytes() == (runs[1] / "participation.csv").read_bytes()
     partitions = [json.loads((run / "partition.json").read_text()) for run in runs]
     assert partitions[0] == partitions[1]

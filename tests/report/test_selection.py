@@ -1,0 +1,69 @@
+"""A study that searches for a setting: the report names it, and what it was chosen on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from studies import write_study
+
+from fedlit.report import main
+from fedlit.report.collect import collect
+from fedlit.report.selection import ranking
+from fedlit.study.select import order, score
+
+CELLS = {("lr01", "dir05"): (0.8, 0.0), ("lr03", "dir05"): (0.7, 0.0), ("lr1", "dir05"): (0.9, 0.0)}
+
+
+def search(folder: Path, metric: str, validation_clients: int) -> Path:
+    write_study(folder, CELLS, seeds=(0, 1))
+    record = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps({**record, "select": metric}))
+    data = f"{{class_path: E, init_args: {{validation_clients: {validation_clients}}}}}"
+    for path in folder.glob("*/*/config.yaml"):
+        path.write_text(f"trainer: {{max_epochs: 20}}\ndata: {data}\n")
+    return folder
+
+
+def report(folder: Path) -> str:
+    assert main([str(folder)]) == 0
+    return (folder / "report/report.md").read_text()
+
+
+def test_the_score_is_the_mean_of_the_last_five_rounds() -> None:
+    assert score([9, 1, 2, 3, 4, 5]) == 3
+    assert score([2.0]) == 2
+    assert score([]) != score([])
+
+
+def test_of_a_loss_the_least_is_best() -> None:
+    assert (order("global/loss"), order("global/accuracy")) == (1, -1)
+
+
+@pytest.mark.parametrize("metric", ["global/accuracy", "global/loss"])
+def test_the_best_setting_comes_first(metric: str, tmp_path: Path) -> None:
+    study = collect(search(tmp_path, metric, 10))
+    assert [variant for variant, *_ in ranking(study)] == ["lr1", "lr01", "lr03"]  # the loss falls as accuracy rises
+    mean = [score(run.table[metric].tolist()) for run in study.runs if run.variant == "lr1"]
+    assert ranking(study)[0][2] == pytest.approx(mean)
+
+
+def test_it_says_what_was_chosen_and_that_the_test_set_was_not_looked_at(tmp_path: Path) -> None:
+    text = report(search(tmp_path, "global/accuracy", 10))
+    assert "## Chosen setting\n\n**lr1** is best by `global/accuracy`" in text
+    assert "validation clients, which never train; the test set was not looked at" in text
+    assert "No finished run of `plain`" not in text
+    assert "## The paper's claims" not in text
+
+
+def test_a_choice_on_the_test_set_is_called_that(tmp_path: Path) -> None:
+    assert "what is chosen on it looks better there than it is" in report(search(tmp_path, "global/accuracy", 0))
+
+
+def test_a_setting_without_all_its_seeds_is_not_ranked(tmp_path: Path) -> None:
+    search(tmp_path, "global/accuracy", 10)
+    (tmp_path / "lr1_dir05/seed_1/metrics.csv").unlink()
+    text = report(tmp_path)
+    assert "**lr01** is best" in text
+    assert "1 runs are still missing, so this can change" in text

@@ -1,0 +1,69 @@
+"""What a finished run leaves of its final model, by class and by client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from federations import data, fit, net
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.runs import Outcome, Participation
+from fedlit.runs.evaluation import client_accuracy
+from fedlit.runs.participation import draws_of
+
+FILES = ("classes.csv", "clients.csv", "participation.csv", "draws.json")
+
+
+def run(folder: Path, rounds: int, resume: Path | None = None) -> tuple[FederatedModule, Path]:
+    module = FederatedModule(net())
+    logger = CSVLogger(folder, name="run", version=0)
+    last = ModelCheckpoint(dirpath=folder / "ckpt", filename="last", enable_version_counter=False)
+    callbacks = [Participation(), Outcome(), last]
+    loop = FederatedLoop(4, 2, seed=0)
+    fit(module, loop, rounds=rounds, logger=logger, callbacks=callbacks, enable_checkpointing=True, ckpt_path=resume)
+    return module, Path(logger.log_dir)
+
+
+def test_clients_and_classes_are_those_of_the_final_model(tmp_path: Path) -> None:
+    module, folder = run(tmp_path, 2)
+    federation = data()
+    federation.setup()
+    clients = pd.read_csv(folder / "clients.csv")
+    assert (clients["round"] == 2).all()
+    assert clients["samples"].tolist() == federation.partition.sizes.tolist()
+    np.testing.assert_allclose(clients["accuracy"], client_accuracy(module.eval(), federation), atol=1e-12)
+    classes = pd.read_csv(folder / "classes.csv", dtype={"class": str})
+    guesses = module(federation.transform(federation.test.inputs)).argmax(-1)
+    for label, row in classes.iterrows():
+        of_class = federation.test.targets == label
+        assert (row["round"], row["samples"]) == (2, int(of_class.sum()))
+        assert row["accuracy"] == pytest.approx((guesses[of_class] == label).double().mean().item())
+
+
+@pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|Experiment logs directory)")
+def test_a_resumed_run_leaves_the_same_bytes_even_where_only_the_end_was_missing(tmp_path: Path) -> None:
+    _, straight = run(tmp_path / "straight", 3)
+    run(tmp_path / "resumed", 2)
+    _, resumed = run(tmp_path / "resumed", 3, tmp_path / "resumed/ckpt/last.ckpt")
+    first = [(straight / name).read_bytes() for name in FILES]
+    assert [(resumed / name).read_bytes() for name in FILES] == first
+    for name in FILES:
+        (resumed / name).unlink()
+    run(tmp_path / "resumed", 3, tmp_path / "resumed/ckpt/last.ckpt")  # no round is left
+    assert [(resumed / name).read_bytes() for name in FILES] == first
+
+
+def test_a_run_that_is_never_validated_leaves_neither(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="run", version=0)
+    callbacks = [Outcome()]
+    fit(
+        FederatedModule(net()), FederatedLoop(4, 2, seed=0), rounds=1, logger=logger, callbacks=callbacks,
+        limit_val_batches=0,
+    )  # fmt: skip
+    assert not (Path(logger.log_dir) / "clients.csv").exists()
+    assert draws_of(Path(logger.log_dir)) == {}
