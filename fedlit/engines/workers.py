@@ -53,9 +53,9 @@ class WorkersEngine(Engine):
 
     def __init__(self, engine: Engine | None = None, workers: int | None = None, block_size: int = 1) -> None:
         if workers is not None and not 1 <= workers <= MOST:
-            raise InputError(f"workers must be at least 1, got {workers}, and at most {MOST}; leave it out for one a core")
+            raise InputError(f"workers must be at least 1, got {workers}, and at most {MOST}; none is one a core")
         if not 1 <= block_size <= MOST:
-            raise InputError(f"block_size must be at least 1, got {block_size}, and at most {MOST}; the default is 1")
+            raise InputError(f"block_size must be at least 1, got {block_size}, and at most {MOST}; 1 is the default")
         self.engine = engine or LoopEngine()
         self.workers = workers or available_cores()
         self.block_size = block_size
