@@ -378,7 +378,8 @@ def _refuse_null(tree: dict[str, Any], path: str = "", owner: Any = None) -> Non
 def _usual(owner: Any, argument: str) -> Any:
     """The default of an argument, of the owner's or of a base's, where it is no null and null is none of its types."""
     for each in inspect.getmro(owner) if isinstance(owner, type) else (owner,):
-        parameter = inspect.signature(each.__init__ if isinstance(each, type) else each).parameters.get(argument)
+        made: Any = each.__init__ if isinstance(each, type) else each  # type: ignore[misc]  # the class is as named
+        parameter = inspect.signature(made).parameters.get(argument)
         if parameter is not None and parameter.default is not parameter.empty:
             return None if re.search("None|Optional", str(parameter.annotation)) else parameter.default
     return None

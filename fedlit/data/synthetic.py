@@ -79,7 +79,8 @@ class Synthetic(FederatedData):
         for name, value in {"alpha": alpha, "beta": beta}.items():
             if not 0 <= value <= MAX_SPREAD:
                 raise InputError(
-                    f"{name} must be a finite number >= 0, at most {MAX_SPREAD:g}, got {value}; the paper has 0, 0.5 and 1"
+                    f"{name} must be a finite number >= 0, at most {MAX_SPREAD:g}, got {value}; "
+                    "the paper has 0, 0.5 and 1"
                 )
         if num_clients > MAX_CLIENTS:
             raise InputError(f"num_clients must be at most {MAX_CLIENTS:,} here, got {num_clients}; the paper has 30")

@@ -51,9 +51,10 @@ def read(content: bytes, name: str, reader: Callable[[Path], Any]) -> Any:
         try:
             return reader(path)
         except InputError as error:
-            assert str(error)
-            assert len(str(error).splitlines()) == 1
-            return None
+            said = str(error)
+    assert said
+    assert len(said.splitlines()) == 1
+    return None
 
 
 IMAGES, LABELS = idx(3, 2051, 28, 28), idx(3, 2049)
