@@ -116,6 +116,10 @@ class Study:
         """What ``global/*`` is measured on, in a word."""
         return "validation" if self.validated else "test"
 
+    def searches(self, baseline: str) -> bool:
+        """Whether it looks for a setting rather than compares variants with a baseline, which it then lacks."""
+        return bool(self.select) and baseline not in self.variants
+
     @property
     def finished(self) -> tuple[Run, ...]:
         """The runs that have come to the horizon."""

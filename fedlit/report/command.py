@@ -57,7 +57,7 @@ def analyse(study: Study, target: float | None = None, baseline: str = "plain", 
     aims = targets(study, baseline, target)
     measured = measure_all(study, aims)
     comparisons = compare(measured, study, baseline)
-    claims = judge(measured, study, baseline, margin)
+    claims = [] if study.searches(baseline) else judge(measured, study, baseline, margin)
     drawn = charts(study, measured, comparisons)
     return Findings(study, baseline, aims, measured, summarise(measured, study), comparisons, claims, drawn)
 

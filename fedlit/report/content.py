@@ -89,7 +89,7 @@ def _count(number: int, noun: str) -> str:
 
 def _missing(found: Findings) -> Iterable[Block]:
     study = found.study
-    if found.baseline not in set(found.measured["variant"]) and not _searches(found):
+    if found.baseline not in set(found.measured["variant"]) and not study.searches(found.baseline):
         yield Text(
             f"**No finished run of `{found.baseline}`**: differences to it and the claims need one; "
             "name another variant with `--baseline`."
@@ -157,13 +157,8 @@ def _told(draws: Draws) -> str:
     )
 
 
-def _searches(found: Findings) -> bool:
-    """Whether the study looks for a setting rather than compares variants with the baseline."""
-    return bool(found.study.select) and found.baseline not in found.study.variants
-
-
 def _claims(found: Findings) -> Iterable[Block]:
-    if _searches(found):
+    if not found.claims:
         return
     yield Text(
         "“Attention-Augmented Fedprox for Enhanced Performance on the Emnist Dataset” (doi 10.54097/fh1y1c85), held "
@@ -355,8 +350,7 @@ def _partitions(study: Study) -> Iterable[Block]:
 
 
 def _method(found: Findings) -> Iterable[Block]:
-    yield Text("**Claims.**")
-    for paragraph in rules():
+    for paragraph in ("**Claims.**", *rules()) if found.claims else ():
         if paragraph.startswith("- "):
             yield Bullets(tuple(" ".join(item.split()) for item in paragraph.removeprefix("- ").split("\n- ")))
         else:

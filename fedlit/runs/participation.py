@@ -54,7 +54,7 @@ def batch_order(loop: FederatedLoop, rounds: int) -> str:
     """16 hex digits that two runs share when all their clients met the same samples in the same batches and order.
 
     Orders are functions of (seed, round, client, epoch), so they are drawn again here rather than watched while
-    clients train: about 10 us for each pass of a client over its data.
+    clients train: about 30 us a client and round.
     """
     digest = hashlib.blake2b(digest_size=8)
     for task in (task for round in range(rounds) for task in loop.cohort(round, loop.data) if task.steps):

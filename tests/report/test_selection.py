@@ -49,12 +49,15 @@ def test_the_best_setting_comes_first(metric: str, tmp_path: Path) -> None:
     assert ranking(study)[0][2] == pytest.approx(mean)
 
 
-def test_it_says_what_was_chosen_and_that_the_test_set_was_not_looked_at(tmp_path: Path) -> None:
+def test_it_says_what_was_chosen_and_that_the_test_set_was_not_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = report(search(tmp_path, "global/accuracy", 10))
     assert "## Chosen setting\n\n**lr1** is best by `global/accuracy`" in text
     assert "validation clients, which never train; the test set was not looked at" in text
     assert "No finished run of `plain`" not in text
     assert "## The paper's claims" not in text
+    assert "claim " not in capsys.readouterr().out
 
 
 def test_a_choice_on_the_test_set_is_called_that(tmp_path: Path) -> None:
