@@ -41,7 +41,7 @@ class _Adaptive(Optimizer):
         tau: float = 1e-3,
     ) -> None:
         for name, value in (("lr", lr), ("tau", tau)):
-            if not 0 < value**2 <= FLOAT32_MAX:  # tau^2 is where the second moment starts
+            if not 0 < value <= FLOAT32_MAX**0.5:  # tau^2 is where the second moment starts
                 raise InputError(f"{name} must be a finite number > 0, got {value}; the paper tunes it by powers of 10")
         for name, value in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= value < 1:

@@ -43,7 +43,6 @@ def as_inputs(inputs: Any) -> Tensor:
     if array.dtype.kind in "fb":
         with np.errstate(over="ignore"):
             array = array.astype(np.float32, copy=False)
-        _refuse_not_finite(array)
     elif array.dtype.kind in "iu":
         if array.dtype != np.uint8 and array.size and not 0 <= array.min() <= array.max() <= 255:
             raise InputError(
@@ -59,14 +58,20 @@ def as_inputs(inputs: Any) -> Tensor:
     return _tensor(array)
 
 
-def _refuse_not_finite(array: NDArray[np.float32]) -> None:
-    finite = np.isfinite(array)
-    if not finite.all():
-        row = int(np.argmin(finite.reshape(len(array), -1).all(1)))
-        value = array[row][~finite[row]].flat[0]
+def all_finite(examples: Examples) -> Examples:
+    """The same examples.
+
+    Raises:
+        InputError: If an input is NaN, or infinite in float32; the message names the first such row.
+    """
+    inputs = examples.inputs
+    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+        row = int(inputs.flatten(1).isfinite().all(1).int().argmin())
+        value = float(inputs[row][~inputs[row].isfinite()][0])
         raise InputError(
             f"inputs must be finite numbers in float32, got {value} in row {row}; mend or leave out the row"
         )
+    return examples
 
 
 def _as_targets(targets: Any) -> Tensor:

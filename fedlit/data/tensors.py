@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from fedlit.data.convert import as_examples, channel_stats, held_out
+from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
@@ -192,6 +192,7 @@ class Tensors(InMemory):
             _one_of(arrays, path, "labels", "targets"),
             arrays.get("writers", arrays.get("groups")),
         )
+        all_finite(examples)
         names = [str(name) for name in np.atleast_1d(arrays["class_names"])] if "class_names" in arrays else None
         if "n_train" not in arrays or self.test_fraction is not None:
             return Source(examples, class_names=names)
@@ -315,4 +316,4 @@ def _materialise(dataset: Dataset[Any]) -> Examples:
         stacked = np.stack([np.asarray(x) for x in inputs])  # (N, ...)
     except ValueError as error:
         raise InputError(f"samples of {type(dataset).__name__} differ in shape; add a Resize transform") from error
-    return as_examples(stacked, *(np.asarray(column) for column in rest))
+    return all_finite(as_examples(stacked, *(np.asarray(column) for column in rest)))

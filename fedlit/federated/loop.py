@@ -83,8 +83,8 @@ class FederatedLoop(Callback):
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
         if not 0 < local_epochs <= MAX_EPOCHS:
             raise InputError(
-                f"local_epochs must be a finite number > 0, at most {MAX_EPOCHS:,}, got {local_epochs}; "
-                "0.5 is half a pass"
+                f"local_epochs must be a finite number > 0, got {local_epochs}; "
+                f"0.5 is half a pass, {MAX_EPOCHS} the most"
             )
         self.sampling = sampling or UniformSampling()
         if self.sampling.by_size and averaging == "size":
@@ -115,6 +115,7 @@ class FederatedLoop(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        _check_round(trainer)
         data = data_of(trainer)
         if self.clients_per_round > data.num_clients and not self.sampling.by_size:
             raise InputError(
@@ -252,6 +253,20 @@ def _rounds_in(checkpoint: Path) -> int:
         return int(read(checkpoint)["global_step"])
     except InputError:
         return 0
+
+
+def _check_round(trainer: Trainer) -> None:
+    """Refuse what would leave rounds out: an epoch of the Trainer is a round, and a round is one batch."""
+    if trainer.limit_train_batches < 1:
+        raise InputError(
+            f"trainer.limit_train_batches (or overfit_batches) is {trainer.limit_train_batches}, but a round is one "
+            "batch; leave it out, and give trainer.max_epochs the number of rounds"
+        )
+    if trainer.check_val_every_n_epoch is not None and not 0 < trainer.val_check_interval <= 1:
+        raise InputError(
+            f"trainer.val_check_interval is {trainer.val_check_interval}, but a round is one batch; leave it out, or "
+            "validate every n-th round by trainer.check_val_every_n_epoch"
+        )
 
 
 class Rounds:
