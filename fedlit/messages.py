@@ -92,9 +92,8 @@ def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str
     if absent := re.search(r"No module named '([\w.]+)'", message):
         return f"{key}: no module {absent[1]!r} for {_value(message)}; install it, or correct the class path"
     if base := re.search(r"(?:Import path (\S+) )?does not correspond to a subclass of (\w+)", message):
-        return (
-            f"{key}: {base[1] or _value(message)} is not a {base[2]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
-        )
+        given = base[1] or _value(message)
+        return f"{key}: {given} is not a {base[2]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
     if re.search(r"Not a valid subclass of|Expected a dot import path string", message) and not re.search(
         r"Expected a <class '(int|float)'", message
     ):

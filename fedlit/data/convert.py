@@ -68,7 +68,9 @@ def all_finite(examples: Examples) -> Examples:
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         row = int(inputs.flatten(1).isfinite().all(1).int().argmin())
         value = float(inputs[row][~inputs[row].isfinite()][0])
-        raise InputError(f"inputs must be finite numbers in float32, got {value} in row {row}; mend or leave out the row")
+        raise InputError(
+            f"inputs must be finite numbers in float32, got {value} in row {row}; mend or leave out the row"
+        )
     return examples
 
 

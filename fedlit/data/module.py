@@ -123,7 +123,9 @@ class FederatedData(LightningDataModule, ABC):
             if not len(examples):
                 raise InputError(f"the {part} set is empty; give it examples, or change the fraction held out")
         if self.num_classes < 2:
-            raise InputError(f"the data has one class, {self.class_names[0]}, and so nothing to tell apart; give it two")
+            raise InputError(
+                f"the data has one class, {self.class_names[0]}, and so nothing to tell apart; give it two"
+            )
         self.num_clients = self._requested_clients or self._default_num_clients()
         self.partition = self.partitioner.split(
             self.train.targets.numpy(), self.num_clients, rng(self.seed, "partition"), self.train.groups

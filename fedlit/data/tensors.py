@@ -79,7 +79,7 @@ class InMemory(FederatedData):
         super().__init__(**kwargs)
         if test_fraction is not None and not 0 < test_fraction < 1:
             raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
-        if std is not None and not ((1e-6 <= np.asarray(std)) & (np.asarray(std) <= 1e6)).all():
+        if std is not None and not (np.abs(np.log10(np.maximum(std, 1e-9))) <= 6).all():
             raise InputError(f"std must be > 0, got {std}; leave it out to have it measured")
         if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
             raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to have it measured")
@@ -136,7 +136,9 @@ class InMemory(FederatedData):
         mean, std = channel_stats(train.inputs)
         for name, given in (("mean", self._given_mean), ("std", self._given_std)):
             if isinstance(given, list) and len(given) != len(mean):
-                raise InputError(f"{name} has {len(given)} numbers for {len(mean)} channels; give one, or one a channel")
+                raise InputError(
+                    f"{name} has {len(given)} numbers for {len(mean)} channels; give one, or one a channel"
+                )
         self.mean = mean if self._given_mean is None else self._given_mean
         self.std = std if self._given_std is None else self._given_std
 
@@ -262,7 +264,6 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(
             f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
         ) from error
-
 
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):

@@ -21,8 +21,8 @@ from fedlit.federated.client import ClientModule
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
-from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.probe import check_fit
+from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
 from fedlit.numbers import FLOAT32_MAX

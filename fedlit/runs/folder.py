@@ -25,7 +25,9 @@ def folder_name(name: str, what: str) -> str:
         InputError: When it cannot; ``what`` says what it was given for.
     """
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*", name) is None or len(name) > MAX_NAME:
-        raise InputError(f"{what} must be a folder name of letters, digits, _ - . + =, got {name[:60]!r}; give it another")
+        raise InputError(
+            f"{what} must be a folder name of letters, digits, _ - . + =, got {name[:60]!r}; give it another"
+        )
     return name
 
 
