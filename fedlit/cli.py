@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,9 @@ OURS = {
 
 #: Arguments of a net that are the data's.
 OF_DATA = ("num_classes", "in_channels")
+
+#: Devices of a machine, or machines, that are a slip.
+MAX_RANKS = 10_000
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have it
 
@@ -176,6 +180,15 @@ class FedlitCLI(LightningCLI):
         super().parse_arguments(parser, args)
         section = self.config[self.config.subcommand].as_dict()
         _refuse_null(section)
+        seed = section["seed_everything"]
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise InputError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}; 0 is the default")
+        for name in ("devices", "num_nodes"):
+            number = str(section["trainer"][name])
+            if number.isdecimal() and float(number) > MAX_RANKS:
+                raise InputError(
+                    f"trainer.{name} must be at most {MAX_RANKS}, got {number}; leave it out for the default"
+                )
         for key, value in _flat(section).items():
             for number in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(number, float) and math.isnan(number):
@@ -377,12 +390,20 @@ def _refuse_null(tree: dict[str, Any], path: str = "", owner: Any = None) -> Non
 
 def _usual(owner: Any, argument: str) -> Any:
     """The default of an argument, of the owner's or of a base's, where it is no null and null is none of its types."""
-    for each in inspect.getmro(owner) if isinstance(owner, type) else (owner,):
-        made: Any = each.__init__ if isinstance(each, type) else each  # type: ignore[misc]  # the class is as named
-        parameter = inspect.signature(made).parameters.get(argument)
+    makers = [vars(each).get("__init__") for each in inspect.getmro(owner)] if isinstance(owner, type) else [owner]
+    for maker in filter(inspect.isroutine, makers):
+        parameter = _parameters(maker).get(argument)
         if parameter is not None and parameter.default is not parameter.empty:
             return None if re.search("None|Optional", str(parameter.annotation)) else parameter.default
     return None
+
+
+def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
+    """Those of a function; none where it has no signature, as some of C have none."""
+    try:
+        return inspect.signature(maker).parameters
+    except ValueError:
+        return {}
 
 
 def _check_config(text: str) -> None:

@@ -38,7 +38,7 @@ class AttentiveAggregation(Algorithm):
     """
 
     def __init__(self, by: Literal["distance", "similarity"] = "distance", temperature: float = 1.0) -> None:
-        if not temperature > 0:
+        if not temperature >= 1e-30:  # below, scores divided by it overflow
             raise InputError(f"temperature must be > 0, got {temperature}; 1 is the paper's, .inf is FedAvg")
         self._score = {"distance": distances, "similarity": similarities}[by]
         self._temperature = temperature

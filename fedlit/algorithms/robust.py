@@ -120,7 +120,7 @@ class Krum(RobustAverage):
         self._attackers, self._multi = attackers, multi
 
     def average(self, updates: Collected, start: Tensor) -> Tensor:
-        self._check(int(updates.count))
+        self.check_cohort(int(updates.count))
         clients = sorted(gathered({update.task.client: None for update in updates.updates}))
         scores = krum_scores(squared_distances(updates.columns(len(start))), self._attackers)
         chosen = {clients[k] for k in scores.argsort(stable=True)[: self._multi].tolist()}
@@ -132,7 +132,7 @@ class Krum(RobustAverage):
         total.reduce()
         return total.mean().floats
 
-    def _check(self, clients: int) -> None:
+    def check_cohort(self, clients: int) -> None:
         f = self._attackers
         if clients < 2 * f + 3:
             raise InputError(

@@ -79,8 +79,8 @@ class Synthetic(FederatedData):
         for name, value in {"alpha": alpha, "beta": beta}.items():
             if not 0 <= value <= MAX_SPREAD:
                 raise InputError(
-                    f"{name} must be a finite number >= 0, got {value}; "
-                    f"the paper has 0, 0.5 and 1, {MAX_SPREAD:g} is the most"
+                    f"{name} must be a finite number >= 0, got {value}; the paper has 0, 0.5 and 1, "
+                    f"{MAX_SPREAD:g} is the most"
                 )
         if num_clients > MAX_CLIENTS:
             raise InputError(f"num_clients must be at most {MAX_CLIENTS:,} here, got {num_clients}; the paper has 30")

@@ -79,7 +79,7 @@ class InMemory(FederatedData):
         super().__init__(**kwargs)
         if test_fraction is not None and not 0 < test_fraction < 1:
             raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
-        if std is not None and not ((np.asarray(std) >= 1e-6) & (np.asarray(std) <= 1e6)).all():
+        if std is not None and not (np.abs(np.log10(np.maximum(std, 1e-9))) <= 6).all():
             raise InputError(f"std must be > 0, got {std}; leave it out to have it measured")
         if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
             raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to have it measured")

@@ -47,6 +47,13 @@ class Algorithm:
             InputError: When the algorithm is not defined for it, with the remedy.
         """
 
+    def check_cohort(self, clients: int) -> None:
+        """Refuse, before training, cohorts of a size that the algorithm is not defined for.
+
+        Raises:
+            InputError: Naming the size that it needs.
+        """
+
     def message(self, global_model: Weights, layout: Layout) -> Tensor:
         """What is sent to the clients beside the model, (E,), on the model's device."""
         return global_model.floats[:0]

@@ -83,8 +83,8 @@ class FederatedLoop(Callback):
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
         if not 0 < local_epochs <= MAX_EPOCHS:
             raise InputError(
-                f"local_epochs must be a finite number > 0, got {local_epochs}; "
-                f"0.5 is half a pass, {MAX_EPOCHS} the most"
+                f"local_epochs must be a finite number > 0, got {local_epochs}; 0.5 is half a pass, "
+                f"{MAX_EPOCHS:,} the most"
             )
         self.sampling = sampling or UniformSampling()
         if self.sampling.by_size and averaging == "size":
@@ -123,6 +123,7 @@ class FederatedLoop(Callback):
                 "lower federation.clients_per_round or raise data.num_clients"
             )
         self.stragglers.check(data.num_clients)
+        self.algorithm.check_cohort(self.clients_per_round)
         self.seed = resolve_seed(self.seed)
         if self.tune_allocator:
             keep_freed_memory()
@@ -262,7 +263,10 @@ def _check_round(trainer: Trainer) -> None:
             f"trainer.limit_train_batches (or overfit_batches) is {trainer.limit_train_batches}, but a round is one "
             "batch; leave it out, and give trainer.max_epochs the number of rounds"
         )
-    if trainer.check_val_every_n_epoch is not None and not 0 < trainer.val_check_interval <= 1:
+    every = trainer.check_val_every_n_epoch
+    if every is not None and every < 1:
+        raise InputError(f"trainer.check_val_every_n_epoch must be at least 1, got {every}; 1 validates each round")
+    if every is not None and not 0 < trainer.val_check_interval <= 1:
         raise InputError(
             f"trainer.val_check_interval is {trainer.val_check_interval}, but a round is one batch; leave it out, or "
             "validate every n-th round by trainer.check_val_every_n_epoch"

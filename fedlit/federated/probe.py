@@ -29,8 +29,8 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
             logits = net(inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
-            f"the net does not take the data's inputs of shape {shape} ({one_line(str(error), 150)}); give model.net "
-            "the data's image_size, or another net"
+            f"the net does not take the data's inputs of shape {shape} ({one_line(str(error), 150)}); give "
+            "model.net the data's image_size, or another net"
         ) from error
     finally:
         net.train(training)
@@ -57,6 +57,6 @@ def check_single_examples(client: ClientModule, data: FederatedData) -> None:
         if NORM not in str(error):
             raise
         raise InputError(
-            f"client {alone[0]} has a batch of a single example, which BatchNorm cannot normalise (of {len(alone)} "
-            "such clients); change data.batch_size or the partition's min_samples, or use another norm"
+            f"client {alone[0]} has a batch of a single example, which BatchNorm cannot normalise ({len(alone)} such "
+            "clients); change data.batch_size or the partition's min_samples, or use another norm"
         ) from error

@@ -43,7 +43,6 @@ def idx(num: int, kind: int, *shape: int, promised: int | None = None, body: byt
     return header + (bytes(num * int(np.prod(shape))) if body is None else body)
 
 
-ONE_CLASS = "--data.partition fedlit.data.Shards --data.partition.classes_per_client 1".split()
 DATA = "--data fedlit.data.Tensors --data.path tiny.npz --data.num_clients 4".split()
 NET = "--model.net fedlit.models.MLP --model.net.hidden [4] --model.net.image_size 8".split()
 CNN = (
@@ -226,14 +225,9 @@ CASES = [
     config("section that is a list", "model: [1]\n", "model"),
     config("section that is text", "federation: fast\n", "federation"),
     config("nan", "model:\n  mu: .nan\n", "model.mu must be a number, got nan"),
-    config("null", "federation:\n  clients_per_round: null\n", "clients_per_round must not be null; leave it out"),
+    config("null", "federation:\n  clients_per_round: null\n", "clients_per_round must not be null; leave.* 10"),
     config("date", "model:\n  mu: 2024-99-99\n", "model.mu"),
-    Case(
-        "config: with spaces and quotes",
-        ["fit", *TINY, "--config", "my 'conf' ü.yaml"],
-        None,
-        {"my 'conf' ü.yaml": "name: null\n"},
-    ),
+    Case("config: spaces", ["fit", *TINY, "--config", "a 'b' ü.yaml"], None, {"a 'b' ü.yaml": "name: null\n"}),
     Case("config: missing", ["fit", "--config", "none.yaml"], "none.yaml"),
     # --- .npz files
     npz("works with spaces", lambda path: arrays()(path), None),
@@ -287,7 +281,7 @@ CASES = [
     fit("path with a zero byte", ["--data.path", "x\0y"], "cannot be read"),
     fit("mean of two channels", "--data.mean [0.1,0.2]", "mean has 2 numbers for 1 channels"),
     fit("std of none", "--data.std []", "std"),
-    npz("one-class clients", arrays(), None, *ONE_CLASS),
+    npz("one-class clients", arrays(labels=np.sort(LABELS)), None, "--data.partition", "fedlit.data.Shards"),
     # --- the Trainer
     fit("no bar", "--trainer.enable_progress_bar false", None),
     fit("no checkpoints", "--trainer.enable_checkpointing false", None),
@@ -313,8 +307,8 @@ CASES = [
     fit("all clients validate", "--data.validation_clients 4", "leaves none to train"),
     fit("empty clients", "--data.client_holdout 0.99 --data.num_clients 64", None),
     fit("min_samples", "--data.partition fedlit.data.Dirichlet --data.partition.min_samples 99", "num_clients <= 0|99"),
-    Case("BatchNorm and clients of one sample", ["fit", *BATCH, "--data.num_clients", "64"], "single .*BatchNorm"),
-    Case("BatchNorm and a last batch of one", ["fit", *BATCH, "--data.batch_size", "15"], "client 0 has a batch of"),
+    Case("BatchNorm and clients of one sample", ["fit", *BATCH, "--data.num_clients", "64"], "single example.*Norm"),
+    Case("BatchNorm and a last batch of one", ["fit", *BATCH, "--data.batch_size", "15"], "client 0 .* single example"),
     Case("BatchNorm and batches of one", ["fit", *BATCH, "--data.batch_size", "1"], "single example"),
     Case("BatchNorm and fair batches", ["fit", *BATCH, "--data.batch_size", "8"], None),
     Case("too many blocks", ["fit", *DATA, *CNN, *RUN, "--model.net.widths", "[2,2,2,2]"], "too small for 4 blocks"),

@@ -50,9 +50,8 @@ def read(content: bytes, name: str, reader: Callable[[Path], Any]) -> Any:
         path.write_bytes(content)
         try:
             return reader(path)
-        except InputError as error:
-            said = str(error)
-    assert said
+        except InputError as refused:
+            said = str(refused)
     assert len(said.splitlines()) == 1
     return None
 
