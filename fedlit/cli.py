@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import os
+import pydoc
 import re
 import sys
 import warnings
@@ -383,9 +384,9 @@ def _refuse_null(tree: dict[str, Any], path: str = "", owner: Any = None) -> Non
         if value is None and owner is not None and (usual := _usual(owner, name)) is not None:
             raise InputError(f"{where} must not be null; leave it out for the default, {usual}")
         if isinstance(value, dict):
-            module, _, made = str(value.get("class_path", "")).rpartition(".")
-            within = getattr(importlib.import_module(module), made) if module else OWNERS.get(where)
-            _refuse_null(value.get("init_args") or {} if module else value, where, within)
+            path_of_class = value.get("class_path")
+            within = pydoc.locate(path_of_class) if isinstance(path_of_class, str) else OWNERS.get(where)
+            _refuse_null(value.get("init_args") or {} if "class_path" in value else value, where, within)
 
 
 def _usual(owner: Any, argument: str) -> Any:

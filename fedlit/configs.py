@@ -19,12 +19,10 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        InputError: When there is no such file, or it cannot be read.
+        InputError: When it cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError("no such file; give the path of a YAML file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # a ValueError is of a path with a zero byte

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+import pytest
+import torch
+
 from fedlit.errors import InputError
-from fedlit.messages import KeyedError, explain, mistake, one_line
+from fedlit.messages import KeyedError, explain, mistake, one_line, out_of_memory
 
 
 def parser(*options: str) -> ArgumentParser:
@@ -52,3 +55,15 @@ def test_an_unknown_message_keeps_its_words() -> None:
 
 def test_a_long_message_is_cut() -> None:
     assert one_line("a\n  b" + "c" * 600, limit=10) == "a bcccc..."
+
+
+def test_a_long_word_is_cut_before_the_line_is() -> None:
+    assert one_line(f"--{'x' * 600}: no such option") == f"--{'x' * 58}... no such option"
+
+
+def test_no_memory_left_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as none_left:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert out_of_memory(none_left.value)
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("shapes differ"))

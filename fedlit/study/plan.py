@@ -145,6 +145,8 @@ def _unseen_test_set(select: str, combination: Combination) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise InputError("no such file; give a study file with --config")
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise InputError("not a study; write base:, axes: and seeds:")
