@@ -81,7 +81,7 @@ def _as_targets(targets: Any) -> Tensor:
     if array.size and not 0 <= array.min() <= array.max() < MAX_CLASSES:
         wrong = array.min() if array.min() < 0 else array.max()
         raise InputError(
-            f"labels must be class numbers from 0, below {MAX_CLASSES:,}, got {wrong}; renumber the classes"
+            f"labels must be class numbers from 0, got {wrong}; renumber the classes, there can be {MAX_CLASSES:,}"
         )
     return _tensor(array.astype(np.int64, copy=False))
 

@@ -140,9 +140,9 @@ class FederatedLoop(Callback):
         if self.algorithm.keeps:
             self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)
-        check_single_examples(self.client, self.data)
         self.algorithm.check(self)
         self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
+        check_single_examples(self.client, self.data)
         self.running = self.engine or auto(self.client, trainer)
         self.running.check(self.client, trainer)
 
