@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fedlit import plots
 from fedlit.data.module import data_of
 from fedlit.federated.gradients import evaluating
+from fedlit.files import writing
 from fedlit.runs.checkpoints import BEST_BY
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ class Pictures(Callback):
     def _show(self, trainer: Trainer, tag: str, figure: Figure, save: bool = False) -> None:
         pixels = plots.pixels(figure)
         if save and self._folder is not None:
-            Image.fromarray(pixels).save(self._folder / f"{tag}.png")
+            with writing(path := self._folder / f"{tag}.png"):
+                Image.fromarray(pixels).save(path)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")

@@ -189,7 +189,7 @@ def test_a_file_that_cannot_grow_ends_the_run_in_a_line_and_it_is_gone_on_with(
     logs: Path, straight: Path, file_size_limit: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: (checkpoints(logs) / name).read_bytes() for name in FILES}
-    with file_size_limit(len(before["last.ckpt"]) - 1):
+    with file_size_limit(len(before["last.ckpt"]) * 9 // 10):  # the next one is of about the same size
         assert resume(logs) == 2
     line = told(capsys)
     assert line.startswith(f"fedlit: error: cannot write {checkpoints(logs)}/")
