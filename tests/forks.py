@@ -94,3 +94,15 @@ def _count_hooks(count: Any) -> None:
         hooks(*arguments, **keywords)
 
     call._call_callback_hooks = counted
+
+
+def hold(folder: Path) -> None:
+    """Hold the claim until killed."""
+    import time
+
+    from fedlit.runs.state import Claim
+
+    claim = Claim(folder)
+    (folder / "held").touch()
+    time.sleep(60)
+    claim.release()

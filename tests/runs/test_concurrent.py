@@ -69,21 +69,12 @@ def test_a_claim_on_a_new_folder_refuses_one_that_is_there(tmp_path: Path) -> No
 
 
 def test_a_named_folder_that_is_taken_is_refused(tmp_path: Path) -> None:
-    process = forks.SERVER.Process(target=hold, args=(tmp_path / "run",))
+    process = forks.SERVER.Process(target=forks.hold, args=(tmp_path / "run",))
     process.start()
     while not (tmp_path / "run" / "held").exists():
+        assert process.exitcode is None
         process.join(0.05)
     with pytest.raises(InputError, match="another process is at work"):
         claim_new(tmp_path, "run")
     process.kill()
     process.join()
-
-
-def hold(folder: Path) -> None:
-    """Hold the claim until killed."""
-    import time
-
-    claim = Claim(folder)
-    (folder / "held").touch()
-    time.sleep(60)
-    claim.release()
