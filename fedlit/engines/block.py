@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 from fedlit.federated.client import ClientModule
-from fedlit.federated.proximal import proximal_term, squared_distances
+from fedlit.federated.proximal import proximal_term, squared_moves
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import write
 
@@ -167,7 +167,7 @@ class Block:
         anchor = client.layout.split_trainable(start.floats[: client.layout.num_trainable])
         updates = []
         for task, floats, (loss, hits, samples) in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
-            squares = squared_distances(client.layout.split_trainable(floats[: client.layout.num_trainable]), anchor)
+            squares = squared_moves(client.layout.split_trainable(floats[: client.layout.num_trainable]), anchor)
             proximal = proximal_term(squares, client.broadcast.mu)
             metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
             weights = Weights(floats, start.counts)

@@ -17,7 +17,7 @@ from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
 from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
-from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_distances
+from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_moves
 from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, is_finite
 from fedlit.federated.state import Layout, read, write
 from fedlit.federated.store import ClientStore
@@ -116,7 +116,7 @@ class ClientModule(LightningModule):
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's mean task loss, its accuracy and the proximal term at its end."""
         kept = self.algorithm.end(self, task, self._kept) if self.store else None
-        squares = squared_distances(self.parameters_, self._anchor)
+        squares = squared_moves(self.parameters_, self._anchor)
         metrics = {
             "loss": float(torch.stack(self._losses).double().mean()),
             "accuracy": float(torch.stack(self._hits).sum()) / self._samples,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def squared_distances(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> list[float]:
+def squared_moves(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> list[float]:
     """``||w - w_t||^2`` of each tensor."""
     norms = torch._foreach_norm(torch._foreach_sub(list(parameters), list(anchor)))
     return [norm * norm for norm in torch.stack(norms).tolist()] if norms else []

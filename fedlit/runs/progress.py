@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -20,6 +21,23 @@ from rich.progress import (
 
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.records import ClientAnswer
+
+#: Seconds of work that the time left is reckoned from.
+SPEED_SECONDS = 30.0
+
+
+def bars(console: Console, *more: ProgressColumn, speed_seconds: float = SPEED_SECONDS) -> Progress:
+    """Bars of what is counted: what it is, how far, how long it has taken and will take, and columns of one's own."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        *more,
+        console=console,
+        speed_estimate_period=speed_seconds,
+    )
 
 
 class RoundProgress(ProgressBar):
@@ -44,15 +62,7 @@ class RoundProgress(ProgressBar):
         if not self._enabled:
             return
         if self._console.is_terminal:
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self._console,
-            )
+            self._bars = bars(self._console, TextColumn("{task.fields[note]}"))
             total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
             self._rounds = self._bars.add_task("rounds ", total=total, completed=trainer.current_epoch, note="")
             self._clients = self._bars.add_task("clients", total=None, note="")

@@ -15,10 +15,10 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fedlit.errors import InputError
 from fedlit.runs.folder import CHECKPOINTS, versions
+from fedlit.runs.progress import bars
 from fedlit.runs.read import read_runs
 
 FEDLIT = (sys.executable, "-m", "fedlit.study.child")
@@ -122,33 +122,25 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyM
     done = {run: run.rounds_done for run in runs}
     ended = sum(run.finished for run in runs)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | ({"OMP_NUM_THREADS": "1"} if jobs > 1 else {})
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        speed_estimate_period=SPEED_SECONDS,
-    )
-    everything = bars.add_task(
+    progress = bars(console, speed_seconds=SPEED_SECONDS)
+    everything = progress.add_task(
         "rounds of all runs", total=sum(run.rounds for run in runs), completed=sum(done.values())
     )
 
     def one(run: AnyMember) -> str | None:
-        bar = bars.add_task(str(run), total=run.rounds, completed=done[run])
+        bar = progress.add_task(str(run), total=run.rounds, completed=done[run])
 
         def on_round(round: int) -> None:
-            bars.advance(everything, round - done[run])
-            bars.update(bar, completed=round)
+            progress.advance(everything, round - done[run])
+            progress.update(bar, completed=round)
             done[run] = round
 
         failure = fit(run, environment, on_round)
-        bars.remove_task(bar)
+        progress.remove_task(bar)
         return failure
 
     failed = []
-    with bars, ThreadPoolExecutor(jobs) as pool:
+    with progress, ThreadPoolExecutor(jobs) as pool:
         started = {pool.submit(one, run): run for run in runs if not run.finished}
         try:
             for future in as_completed(started):
@@ -157,7 +149,7 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyM
                     failed.append(run)
                 told = f"failed: {failure}; all of it in {run.output}" if failure else "finished"
                 ended += 1
-                left = bars.tasks[everything].time_remaining
+                left = progress.tasks[everything].time_remaining
                 time_left = f", {timedelta(seconds=int(left))} left" if left and ended < len(runs) else ""
                 console.print(f"{run}: {told} ({ended} of {len(runs)} runs{time_left})", markup=False)
         except KeyboardInterrupt:

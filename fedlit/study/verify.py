@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedlit.cli import INTERRUPTED
@@ -28,6 +27,7 @@ from fedlit.errors import InputError
 from fedlit.federated.loop import FederatedLoop
 from fedlit.runs.compare import Comparison, compare
 from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.progress import bars
 from fedlit.study import sweep
 
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
@@ -166,25 +166,17 @@ def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, conso
     killed = Attempt(fit, logs, "resumed", rounds, kill)
     checkpoint = killed.folder / CHECKPOINTS / "last.ckpt"
     resumed = Attempt(fit, logs, "resumed", rounds, ("--ckpt_path", str(checkpoint)))
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bars:
+    with bars(console) as progress:
         for told, attempt, first, last in (
             ("in one go", straight, 0, rounds),
             ("until it is killed", killed, 0, at_round),
             ("resumed", resumed, at_round, rounds),
         ):
-            bar = bars.add_task(told, total=last - first)
+            bar = progress.add_task(told, total=last - first)
             failure = sweep.fit(
                 attempt,
                 {**os.environ, "PYTHONUNBUFFERED": "1"},
-                lambda round, bar=bar, first=first: bars.update(bar, completed=round - first),  # type: ignore[misc]
+                lambda round, bar=bar, first=first: progress.update(bar, completed=round - first),  # type: ignore[misc]
             )
             if attempt is killed and failure and failure.startswith(f"exit status {-SIGKILL}:"):
                 continue

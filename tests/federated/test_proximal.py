@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import SGD
 
 from fedlit.federated.client import ClientModule
-from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_distances
+from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_moves
 from fedlit.federated.records import Broadcast, ClientTask
 from fedlit.federated.state import Layout, read
 
@@ -15,7 +15,7 @@ from fedlit.federated.state import Layout, read
 def test_the_term_is_half_mu_times_the_squared_distance():
     w = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     anchor = [torch.tensor([0.0, 0.0]), torch.tensor([[1.0]])]
-    squares = squared_distances(w, anchor)
+    squares = squared_moves(w, anchor)
     assert squares == pytest.approx([1 + 4, 4])
     assert proximal_term(squares, [0.5, 0.5]) == pytest.approx(0.25 * (1 + 4 + 4))
     assert proximal_term(squares, [0.5, 0.0]) == pytest.approx(0.25 * (1 + 4))
@@ -45,7 +45,7 @@ def test_mu_zero_touches_nothing_not_even_a_nan():
     w[0].grad = torch.tensor([1.0, -0.0])
     add_proximal_gradient(w, [torch.full((2,), float("nan"))], mu=0)
     assert torch.equal(w[0].grad, torch.tensor([1.0, -0.0]))
-    squares = squared_distances(w, [torch.full((2,), float("nan"))])
+    squares = squared_moves(w, [torch.full((2,), float("nan"))])
     assert math.isnan(squares[0])
     assert proximal_term(squares, [0.0]) == 0
 
