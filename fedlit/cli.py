@@ -133,6 +133,7 @@ class FedlitCLI(LightningCLI):
     def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
         self._refused: InputError | None = None
+        self.claim: Claim | None = None
         super().__init__(
             FederatedModule,
             FederatedData,
@@ -215,11 +216,13 @@ class FedlitCLI(LightningCLI):
         """
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            if self._refused is None:
-                raise
-            raise self._refused from error
-        self._refuse_overridden()
+            self._refuse_overridden()
+        except BaseException as error:
+            if self.claim is not None:
+                self.claim.release()
+            if self._refused is not None and isinstance(error, ValueError):
+                raise self._refused from error
+            raise
 
     def _refuse_overridden(self) -> None:
         """Refuse a number of classes or channels that was given and is neither the net's default nor the data's."""
@@ -246,7 +249,6 @@ class FedlitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]
         self.checkpoint: Path | None = None
-        self.claim: Claim | None = None
         if section.version is not None:
             folder_name(section.version, "--version")
         plain_name(self.run_name)
@@ -304,12 +306,7 @@ class FedlitCLI(LightningCLI):
             kept = checkpoints() if section.trainer.enable_checkpointing is not False else []
             told = [*bars, Pictures(), Participation(), Outcome(), log]
             self.trainer_defaults["callbacks"] = [RankWatch(), *told, *kept]
-        try:
-            return super().instantiate_trainer(logger=loggers, **kwargs)
-        except BaseException:
-            if self.claim is not None:
-                self.claim.release()
-            raise
+        return super().instantiate_trainer(logger=loggers, **kwargs)
 
     def before_fit(self) -> None:
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

@@ -6,13 +6,14 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fedlit.errors import InputError
 from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
-#: What is wrong with the run and not with a client: a mistake in the config, a device that is lost to this process.
-STOPS = (InputError, MisconfigurationException, torch.AcceleratorError)
+#: What is wrong with the run and not with a client: a mistake in the config, a device or a rank that is lost.
+STOPS = (InputError, MisconfigurationException, torch.AcceleratorError, dist.DistError)
 
 
 def attempt(
