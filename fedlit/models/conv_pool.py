@@ -1,0 +1,166 @@
+"""Convolution, ReLU and max pool as one operation, which a CPU core does in half of the time that they take apart."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.resources import files
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+#: Threads from which on PyTorch's own kernels, which share a convolution among them, are faster than ours.
+MANY_THREADS = 3
+#: Floats of a vector in ``conv_pool.c``.
+LANES = 16
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """3x3 convolution with padding 1 -> ReLU -> 2x2 max pool: (B, D, H, W) -> (B, C, H // 2, W // 2).
+
+    The same as ``F.max_pool2d(F.conv2d(x, weight, bias, padding=1).relu(), 2)``, to rounding. A max pool hands the
+    gradient of an output on to one of four places, so that three quarters of the products in the gradients of the
+    convolution have a factor of zero. PyTorch, which takes one operation at a time, makes them all; here they are left
+    out: on CPUs, in float32, with one or two threads, where fedlit was installed with a C compiler at hand. Everywhere
+    else this is PyTorch's.
+
+    Args:
+        x: Inputs.
+        weight: (C, D, 3, 3).
+        bias: (C,).
+    """
+    if library() is not None and _is_plain(x, weight, bias):
+        return _ConvPool.apply(x, weight, bias)  # type: ignore[no-any-return]
+    return reference(x, weight, bias)
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What ``conv_pool`` computes, in PyTorch's operations."""
+    # ReLU is monotone, so it commutes with the maximum: pooling first gives the same and leaves it a quarter to do.
+    return F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2).relu()
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """``conv_pool.c``, compiled when fedlit was installed; None where that could not be."""
+    for suffix in EXTENSION_SUFFIXES:
+        path = files("fedlit.models") / f"_conv_pool{suffix}"
+        if path.is_file():
+            return ctypes.CDLL(str(path))
+    return None
+
+
+def _is_plain(*tensors: Tensor) -> bool:
+    """Whether these are float32 on a CPU, of the right shapes, and met by no transform or tracer."""
+    x, weight, bias = tensors
+    return (
+        x.dim() == 4
+        and weight.shape == (len(bias), x.shape[1], 3, 3)
+        and bias.dim() == 1
+        and min(*x.shape, *weight.shape) > 0
+        and min(x.shape[2:]) > 1
+        and all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
+        and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.layout == torch.strided for t in tensors)
+        and torch.get_num_threads() < MANY_THREADS
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and torch._C._functorch.peek_interpreter_stack() is None  # vmap, grad and their kin
+        and torch.utils._python_dispatch._get_current_dispatch_mode() is None  # make_fx, counters of FLOPs
+    )
+
+
+class _ConvPool(Function):
+    """The operation and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        (images, depth, height, width), channels = x.shape, len(weight)
+        pooled = _empty(images, channels, height // 2, width // 2)
+        where = _empty(*pooled.shape, dtype=torch.uint8)
+        size = images, height, width, channels
+        if depth == 1:
+            taps = weight.reshape(channels, 9).t().contiguous()
+            padded = torch.zeros(height + 2, width + 2)
+            _call("grey_conv_relu_pool", *size, _channels_last(x), taps, bias.contiguous(), padded, pooled, where)
+        else:
+            _call("relu_pool", *size, _channels_last(F.conv2d(x, weight, bias, padding=1)), pooled, where)
+        ctx.save_for_backward(x, weight, bias, where)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
+        x, weight, bias, where = ctx.saved_tensors
+        wanted: tuple[bool, ...] = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # a gradient is to be taken of this gradient
+            inputs = [t for t, is_wanted in zip((x, weight, bias), wanted, strict=True) if is_wanted]
+            found = iter(torch.autograd.grad(reference(x, weight, bias), inputs, grad, create_graph=True))
+            return tuple(next(found) if is_wanted else None for is_wanted in wanted)  # type: ignore[return-value]
+        grad, x = _channels_last(grad), _channels_last(x)
+        depth, channels = x.shape[1], len(weight)
+        if depth % LANES == 0:
+            return _sparse(grad, where, x, weight, wanted)
+        if depth == 1 and channels % LANES == 0 and not wanted[0]:
+            return _of_grey(grad, where, x)
+        return _dense(grad, where, x, weight, wanted)
+
+
+def _sparse(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> Gradients:
+    """Without the products that are zero."""
+    images, depth, height, width = x.shape
+    channels = len(weight)
+    size = images, height, width, channels, depth
+    padded = torch.zeros((height + 2) * (width + 2) * depth)
+    longest = max(height * width, 5 * channels)
+    lists = torch.empty(longest), torch.empty(longest, dtype=torch.int64)
+    of_x = of_weight = of_bias = None
+    if wanted[1] or wanted[2]:
+        of_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
+        of_bias = torch.zeros(channels)
+        _call("grad_of_weight", *size, grad, where, x, padded, *lists, of_weight, of_bias)
+    if wanted[0]:
+        of_x = torch.empty_like(x)
+        _call("grad_of_input", *size, grad, where, _channels_last(weight), padded, *lists, of_x)
+    return of_x, of_weight, of_bias
+
+
+def _of_grey(grad: Tensor, where: Tensor, x: Tensor) -> Gradients:
+    """For images of one channel, whose own gradient is not asked for."""
+    images, _, height, width = x.shape
+    channels = grad.shape[1]
+    sums = torch.zeros(10, channels)
+    padded = torch.zeros(height + 2, width + 2)
+    _call("grey_grad_of_weight", images, height, width, channels, grad, where, x, padded, sums)
+    return None, sums[:9].t().reshape(channels, 1, 3, 3), sums[9]
+
+
+def _dense(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> Gradients:
+    """PyTorch's gradients of the convolution, after those of pool and ReLU."""
+    images, _, height, width = x.shape
+    channels = len(weight)
+    unpooled = _empty(images, channels, height, width)
+    _call("unpool", images, height, width, channels, grad, where, unpooled)
+    one, zero = [1, 1], [0, 0]
+    return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
+        unpooled, x, weight, [channels], one, one, one, False, zero, 1, list(wanted)
+    )
+
+
+def _call(name: str, *arguments: int | Tensor) -> None:
+    """Call a function of ``conv_pool.c``, which has numbers of type long and pointers."""
+    pointers = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_long(a) for a in arguments)
+    getattr(library(), name)(*pointers)
+
+
+def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous(memory_format=torch.channels_last)
