@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 from fedlit.federated.client import ClientModule
-from fedlit.federated.proximal import proximal_term, squared_moves
+from fedlit.federated.proximal import proximal_term, squares
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import write
 
@@ -164,17 +164,17 @@ class Block:
 
     def _updates(self, finals: Sequence[Tensor]) -> list[ClientUpdate]:
         client, start = self._client, self._client.broadcast.weights
-        anchor = client.layout.split_trainable(start.floats[: client.layout.num_trainable])
+        anchor = start.floats[: client.layout.num_trainable]
         updates = []
         for task, floats, (loss, hits, samples) in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
-            squares = squared_moves(client.layout.split_trainable(floats[: client.layout.num_trainable]), anchor)
-            proximal = proximal_term(squares, client.broadcast.mu)
+            moved = squares(client.layout.split_trainable(floats[: len(anchor)] - anchor))
+            proximal = proximal_term(moved, client.broadcast.mu)
             metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
             weights = Weights(floats, start.counts)
             if task.diagnose or self._data.client_holdout:
                 write(client.net, client.layout, weights)
                 metrics |= client.measure(task, self._data)
-            updates.append(ClientUpdate(task, weights, squares, metrics))
+            updates.append(ClientUpdate(task, weights, moved, metrics))
         return updates
 
 
@@ -207,8 +207,9 @@ def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
     for epoch in range(passes):
         order = batches.rows(epoch)
         assert order is not None  # a client's passes are shuffled
-        rows[epoch] = ~order[0]
-        rows[epoch, : batches.num_examples] = order
+        rows[epoch, : len(order)] = order
+        if len(order) < rows.shape[1]:
+            rows[epoch, len(order) :] = ~order[0]
     return rows.view(-1, data.batch_size)[: task.steps]
 
 

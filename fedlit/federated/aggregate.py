@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedlit.federated.ranks import many_ranks
 from fedlit.federated.records import ClientUpdate, Weights
+from fedlit.native import call, library
 
 #: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
 CHUNK = 16_384
@@ -86,6 +87,10 @@ class WeightedMean:
         return Weights(((self._high + self._low) / self.weight).to(self._like.floats), self._counts)
 
     def _add(self, x: Tensor, weight: float = 1.0) -> None:
+        compiled = library("exact_sum")
+        if compiled and x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous():
+            call(compiled.add_exactly, len(x), x, float(weight), self._high, self._low)
+            return
         size = CHUNK if torch.get_num_threads() == 1 else CHUNK_OF_MANY
         for part, high, low in zip(x.split(size), self._high.split(size), self._low.split(size), strict=True):
             term = part.to(torch.float64, copy=True).mul_(weight)  # (size,); exact for float32 and weights below 2**29

@@ -57,7 +57,8 @@ class RoundMeter:
 
     def __init__(self, start: Weights, layout: Layout, blocks: Mapping[str, str] = ATTENTION) -> None:
         self._start = start.floats[: layout.num_trainable]
-        self._blocks = blocks_of(layout, blocks)
+        found = blocks_of(layout, blocks)
+        self._blocks = found if len(found) > 1 else {}
         self._megabytes = (start.floats.nbytes + start.counts.nbytes) / 1e6
         self._directions = torch.zeros_like(self._start)
         self._rows: list[dict[str, float]] = []
@@ -109,8 +110,7 @@ class RoundMeter:
             "round/megabytes_down": len(rows) * self._megabytes,
             "round/megabytes_up": len(rows) * self._megabytes,
         }
-        if len(self._blocks) > 1:
-            result |= {f"drift/{block}": column[f"drift/{block}"].mean() for block in self._blocks}
+        result |= {f"drift/{block}": column[f"drift/{block}"].mean() for block in self._blocks}
         if "own_accuracy" in column:
             result |= _spread("clients/own_accuracy", column["own_accuracy"])
         if "gamma" in column:

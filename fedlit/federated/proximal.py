@@ -15,7 +15,12 @@ from torch import Tensor
 @torch.no_grad()
 def squared_moves(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> list[float]:
     """``||w - w_t||^2`` of each tensor."""
-    norms = torch._foreach_norm(torch._foreach_sub(list(parameters), list(anchor)))
+    return squares(torch._foreach_sub(list(parameters), list(anchor)))
+
+
+def squares(moves: Sequence[Tensor]) -> list[float]:
+    """``||w - w_t||^2`` of each tensor ``w - w_t``."""
+    norms = torch._foreach_norm(list(moves))
     return [norm * norm for norm in torch.stack(norms).tolist()] if norms else []
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.resources import files
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+
+from fedlit.native import call, library
 
 #: Threads from which on PyTorch's own kernels, which share a convolution among them, are faster than ours.
 MANY_THREADS = 3
@@ -35,7 +33,7 @@ def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         weight: (C, D, 3, 3).
         bias: (C,).
     """
-    if library() is not None and _is_plain(x, weight, bias):
+    if library("conv_pool") and _is_plain(x, weight, bias):
         return _ConvPool.apply(x, weight, bias)  # type: ignore[no-any-return]
     return reference(x, weight, bias)
 
@@ -44,16 +42,6 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """What ``conv_pool`` computes, in PyTorch's operations."""
     # ReLU is monotone, so it commutes with the maximum: pooling first gives the same and leaves it a quarter to do.
     return F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2).relu()
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """``conv_pool.c``, compiled when fedlit was installed; None where that could not be."""
-    for suffix in EXTENSION_SUFFIXES:
-        path = files("fedlit.models") / f"_conv_pool{suffix}"
-        if path.is_file():
-            return ctypes.CDLL(str(path))
-    return None
 
 
 def _is_plain(*tensors: Tensor) -> bool:
@@ -153,9 +141,7 @@ def _dense(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple
 
 
 def _call(name: str, *arguments: int | Tensor) -> None:
-    """Call a function of ``conv_pool.c``, which has numbers of type long and pointers."""
-    pointers = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_long(a) for a in arguments)
-    getattr(library(), name)(*pointers)
+    call(getattr(library("conv_pool"), name), *arguments)
 
 
 def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
