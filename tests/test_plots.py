@@ -14,21 +14,21 @@ def test_the_partition_is_drawn_client_by_class() -> None:
     counts = np.array([[3, 0], [1, 2], [0, 5]])
     figure = plots.partition_heatmap(counts, ["a", "b"], "title")
     axes, bar = figure.axes
-    assert np.array_equal(np.asarray(axes.images[0].get_array()), counts)
+    assert np.array_equal(np.asarray(axes.collections[0].get_array()), counts)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
     assert (axes.get_title(), axes.get_ylabel(), bar.get_ylabel()) == ("title", "client", "samples")
 
 
 def test_of_many_clients_the_first_200_are_drawn_and_said_to_be() -> None:
     axes = plots.partition_heatmap(np.ones((836, 2), dtype=np.int64), ["a", "b"]).axes[0]
-    assert np.shape(axes.images[0].get_array()) == (200, 2)
+    assert np.shape(axes.collections[0].get_array()) == (200, 2)
     assert axes.get_ylabel() == "client (the first 200)"
 
 
 def test_rows_of_the_confusion_matrix_are_shares_of_the_true_class() -> None:
     confusion = np.array([[3, 1, 0], [0, 4, 4], [0, 0, 0]])  # class c has no samples
     axes = plots.confusion_heatmap(confusion, ["a", "b", "c"]).axes[0]
-    assert np.array_equal(np.asarray(axes.images[0].get_array()), [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 0]])
+    assert np.array_equal(np.asarray(axes.collections[0].get_array()), [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 0]])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
 from lightning import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
 
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.federated.records import ClientTask
-
-if TYPE_CHECKING:
-    import pandas as pd
+from fedlit.runs.evaluation import write_table
 
 PARTICIPATION = "participation.csv"
 DRAWS = "draws.json"
@@ -32,13 +31,14 @@ class Participation(Callback):
             return
         assert isinstance(pl_module, FederatedModule)
         loop, rounds = pl_module.loop, trainer.global_step
-        table = participation(loop, rounds).to_csv(index=False)
+        table = participation(loop, rounds)
+        columns = (column.tolist() for column in table.values())
+        write_table(Path(folder) / PARTICIPATION, list(table), zip(*columns, strict=True))
         hashes = {
             "partition": loop.data.partition.hash,
-            "participation": hashlib.blake2b(table.encode(), digest_size=8).hexdigest(),
+            "participation": hashlib.blake2b((Path(folder) / PARTICIPATION).read_bytes(), digest_size=8).hexdigest(),
             "batch order": batch_order(loop, rounds),
         }
-        (Path(folder) / PARTICIPATION).write_text(table)
         (Path(folder) / DRAWS).write_text(json.dumps(hashes, indent=2) + "\n")
 
 
@@ -72,27 +72,36 @@ def batch_order(loop: FederatedLoop, rounds: int) -> str:
     return digest.hexdigest()
 
 
-def participation(loop: FederatedLoop, rounds: int) -> pd.DataFrame:
+def participation(loop: FederatedLoop, rounds: int) -> dict[str, NDArray[Any]]:
     """What each client did in the first ``rounds`` rounds: cohorts and stragglers are functions of (seed, round).
 
     Returns:
-        A row for each client: its ``samples`` n_k and share ``p_k`` = n_k / n; the rounds that it was ``drawn`` in, and
-        of these the ones in which it was ``dropped`` or did ``partial`` work; the passes over its data that it was
-        asked for, ``epochs_asked``, and made, ``epochs_done``; and ``share_of_work``, its share of all samples that
-        were processed, which equals p_k where nothing favours anybody. Work whose result was rejected counts here: see
-        ``round/rejected`` for how much that was.
+        Columns with an entry for each ``client``: its ``samples`` n_k and share ``p_k`` = n_k / n; the rounds that it
+        was ``drawn`` in, and of these the ones in which it was ``dropped`` or did ``partial`` work; the passes over its
+        data that it was asked for, ``epochs_asked``, and made, ``epochs_done``; and ``share_of_work``, its share of all
+        samples that were processed, which equals p_k where nothing favours anybody. Work whose result was rejected
+        counts here: see ``round/rejected`` for how much that was.
     """
-    import pandas as pd
-
     sizes = loop.data.partition.sizes
-    table = pd.DataFrame({"client": range(len(sizes)), "samples": sizes, "p_k": sizes / sizes.sum()})
-    tasks = pd.DataFrame(
-        [task for round in range(rounds) for task in loop.cohort(round, loop.data)], columns=list(ClientTask._fields)
-    )
-    tasks["drawn"], tasks["dropped"] = 1, tasks["steps"] == 0
-    tasks["partial"] = ~tasks["dropped"] & (tasks["epochs"] < loop.local_epochs)
-    tasks["epochs_asked"], tasks["epochs_done"] = loop.local_epochs, tasks["epochs"]
-    counted = ["drawn", "dropped", "partial", "epochs_asked", "epochs_done"]
-    sums = tasks.groupby("client")[counted].sum().reindex(table["client"], fill_value=0).reset_index(drop=True)
-    work = sums["epochs_done"] * table["samples"]
-    return pd.concat([table, sums, (work / max(work.sum(), 1)).rename("share_of_work")], axis=1)
+    tasks = [task for round in range(rounds) for task in loop.cohort(round, loop.data)]
+    client = np.array([task.client for task in tasks], dtype=np.int64)
+    epochs = np.array([task.epochs for task in tasks])
+    dropped = np.array([task.steps == 0 for task in tasks], dtype=bool)
+
+    def sums(of_each: NDArray[Any]) -> NDArray[Any]:
+        found = np.bincount(client, of_each, minlength=len(sizes))
+        return found if np.issubdtype(of_each.dtype, np.floating) else found.astype(np.int64)
+
+    done = sums(epochs)
+    work = done * sizes
+    return {
+        "client": np.arange(len(sizes)),
+        "samples": sizes,
+        "p_k": sizes / sizes.sum(),
+        "drawn": sums(np.ones_like(client)),
+        "dropped": sums(dropped),
+        "partial": sums(~dropped & (epochs < loop.local_epochs)),
+        "epochs_asked": sums(np.full(len(tasks), loop.local_epochs)),
+        "epochs_done": done,
+        "share_of_work": work / max(work.sum(), 1),
+    }

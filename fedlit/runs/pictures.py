@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class Pictures(Callback):
         shown = range(min(data.num_clients, plots.MOST_CLIENTS))
         counts = np.stack([np.bincount(labels[partition.client(k)], minlength=data.num_classes) for k in shown])
         title = "{partitioner}, {num_clients} clients of {smallest} to {largest} samples".format(**facts)
-        self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title), save=True)
+        self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
@@ -94,7 +95,7 @@ class Pictures(Callback):
             return
         title = "round {round}, accuracy {accuracy:.4f}".format(**self._best)
         confusion = self._best["confusion"].numpy()
-        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, data_of(trainer).class_names, title), True)
+        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, data_of(trainer).class_names, title))
         self._best["drawn"] = True
 
     def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,7 +109,7 @@ class Pictures(Callback):
         if maps:
             images = inputs.mean(1).cpu().numpy()
             figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
-            self._show(trainer, "attention", figure, save=True)
+            self._show(trainer, "attention", figure)
 
     def state_dict(self) -> dict[str, Any]:
         return self._best
@@ -116,14 +117,23 @@ class Pictures(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best = dict(state_dict)
 
-    def _show(self, trainer: Trainer, tag: str, figure: Figure, save: bool = False) -> None:
-        pixels = plots.pixels(figure)
-        if save and self._folder is not None:
-            with writing(path := self._folder / f"{tag}.png"):
-                Image.fromarray(pixels).save(path)
+    def _show(self, trainer: Trainer, tag: str, figure: Figure) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        assert self._folder is not None
+        pixels = plots.pixels(figure)  # (H, W, 3)
+        height, width, channels = pixels.shape
+        encoded = BytesIO()
+        Image.fromarray(pixels).save(encoded, "png")
+        with writing(path := self._folder / f"{tag}.png"):
+            path.write_bytes(encoded.getvalue())
+        # Not add_image: that goes by way of several float images, 60 MB for a picture of 1300 pixels.
+        size = {"height": height, "width": width, "colorspace": channels}
+        image = Summary.Image(**size, encoded_image_string=encoded.getvalue())
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
+                summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+                logger.experiment.file_writer.add_summary(summary, trainer.global_step)
 
 
 @torch.no_grad()
