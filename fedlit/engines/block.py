@@ -202,14 +202,13 @@ def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
     One of its own: what is wrong with an example, as NaN, would not stay in the padding.
     """
     batches = data.client_batches(task.client, task.round, task.seed)
-    passes = -(-task.steps // len(batches))
-    rows = torch.empty((passes, len(batches) * data.batch_size), dtype=torch.int64, device=data.train.inputs.device)
-    for epoch in range(passes):
+    padding = -batches.num_examples % data.batch_size
+    passes = []
+    for epoch in range(-(-task.steps // len(batches))):
         order = batches.rows(epoch)
         assert order is not None  # a client's passes are shuffled
-        rows[epoch, : len(order)] = order
-        if len(order) < rows.shape[1]:
-            rows[epoch, len(order) :] = ~order[0]
+        passes += [order, ~order[:1].expand(padding)] if padding else [order]
+    rows = passes[0] if len(passes) == 1 else torch.cat(passes)
     return rows.view(-1, data.batch_size)[: task.steps]
 
 

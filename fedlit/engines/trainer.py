@@ -34,37 +34,36 @@ class TrainerEngine(Engine):
             client.start(task)
             renew(inner, task.steps)
             batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
-            with _quiet():
-                try:
-                    inner.fit(client, train_dataloaders=batches)
-                except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
-                    raise (stop.__context__ or KeyboardInterrupt()) from None
+            try:
+                inner.fit(client, train_dataloaders=batches)
+            except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
+                raise (stop.__context__ or KeyboardInterrupt()) from None
             return [client.finish(task, data_of(trainer))]
 
-        inner = inner_trainer(trainer)
-        for task in tasks:
-            (answer,) = attempt(fit, [task])
-            yield answer
-            if isinstance(answer, ClientFailure):
-                inner = inner_trainer(trainer)  # no telling what the error left of the other
+        with _quiet():  # once a round: to change a level, logging goes through all loggers that there are
+            inner = inner_trainer(trainer)
+            for task in tasks:
+                (answer,) = attempt(fit, [task])
+                yield answer
+                if isinstance(answer, ClientFailure):
+                    inner = inner_trainer(trainer)  # no telling what the error left of the other
 
 
 def inner_trainer(outer: Trainer) -> Trainer:
     """A Trainer on the outer one's device and in its precision, that keeps to itself; to be renewed before each fit."""
     device = outer.strategy.root_device
-    with _quiet():
-        return Trainer(
-            accelerator=device.type,
-            devices=1 if device.index is None else [device.index],
-            strategy=SingleDeviceStrategy(device),
-            plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
-            precision=outer.precision,
-            max_epochs=-1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+    return Trainer(
+        accelerator=device.type,
+        devices=1 if device.index is None else [device.index],
+        strategy=SingleDeviceStrategy(device),
+        plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
+        precision=outer.precision,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 def renew(trainer: Trainer, steps: int) -> None:
@@ -78,7 +77,7 @@ def renew(trainer: Trainer, steps: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what a Trainer says of itself ("GPU available: …"), which the outer one has said already."""
+    """Silence what Trainers say of themselves ("GPU available: …"), which the outer one has said already."""
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

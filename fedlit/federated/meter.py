@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from itertools import chain
+from itertools import chain, compress
 
 import numpy as np
 import torch
@@ -65,12 +65,13 @@ class RoundMeter:
 
     def add(self, update: ClientUpdate) -> None:
         """Measure one client's update."""
-        squares = np.array(update.squares)
-        norm = math.sqrt(squares.sum())
+        norm = math.sqrt(sum(update.squares))
         if norm > 0:
             delta = update.weights.floats[: len(self._start)] - self._start  # (T,)
             self._directions.add_(delta, alpha=1 / norm)
-        drifts = {f"drift/{block}": math.sqrt(squares[mask].sum()) for block, mask in self._blocks.items()}
+        drifts = {
+            f"drift/{block}": math.sqrt(sum(compress(update.squares, mask))) for block, mask in self._blocks.items()
+        }
         row = {"weight": update.task.weight, "drift": norm, **drifts, **update.metrics}
         self._rows.append({"client": update.task.client, **row})
 
