@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import rank_zero_info
 
+from fedlit import native
 from fedlit.allocator import keep_freed_memory
 from fedlit.checkpoint import read
 from fedlit.data.module import FederatedData, data_of
@@ -137,6 +139,11 @@ class FederatedLoop(Callback):
         module: FederatedModule = pl_module  # type: ignore[assignment]
         self.data = data_of(trainer)
         self.data.to(trainer.strategy.root_device)
+        if trainer.strategy.root_device.type == "cpu" and not native.is_complete():
+            rank_zero_info(
+                "fedlit was installed without a C compiler, so convolutions with max pools train at two thirds of the "
+                "speed that they could; install one, such as gcc, and install fedlit again"
+            )
         if self.algorithm.keeps:
             self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)

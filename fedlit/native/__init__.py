@@ -25,6 +25,11 @@ def library(name: str) -> ctypes.CDLL | None:
     return None
 
 
+def is_complete() -> bool:
+    """Whether all of them were compiled."""
+    return all(map(library, ("conv_pool", "exact_sum")))
+
+
 def call(function: Any, *arguments: int | float | Tensor) -> None:
     """Call a function of a library, with ints as long, floats as double, and the data of tensors as pointers.
 
