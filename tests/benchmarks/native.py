@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks.native``: what the loops in C save, on one thread, with and without them in turn."""
+"""``python -m tests.benchmarks.native``: what the loops in C save, with and without them in turn."""
 
 from __future__ import annotations
 
@@ -58,20 +58,25 @@ def adding_a_client() -> Callable[[], None]:
 
 
 def main() -> None:
-    """Print a line for each."""
+    """Print a line for each, on one thread and on two."""
     keep_freed_memory()
-    torch.set_num_threads(1)
-    for make in (training_step, evaluation, adding_a_client):
-        work = make()
-        with_them: list[float] = []
-        without: list[float] = []
-        for _ in range(REPEATS):
-            with_them.append(seconds(work))
-            with without_libraries():
-                without.append(seconds(work))
-        fast, slow = (1e3 * median(times[WARMUP:]) for times in (with_them, without))
-        name = make.__name__.replace("_", " ")
-        sys.stdout.write(f"{name}: {fast:.2f} ms, without {slow:.2f} ms, {slow / fast:.2f} times as long\n")
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for make in (training_step, evaluation, adding_a_client):
+            fast, slow = (1e3 * seconds for seconds in compare(make()))
+            name = f"{make.__name__.replace('_', ' ')}, threads: {threads}"
+            sys.stdout.write(f"{name}: {fast:.2f} ms, without {slow:.2f} ms, {slow / fast:.2f} times as long\n")
+
+
+def compare(work: Callable[[], object]) -> tuple[float, float]:
+    """Median seconds of a call with the libraries and without."""
+    with_them: list[float] = []
+    without: list[float] = []
+    for _ in range(REPEATS):
+        with_them.append(seconds(work))
+        with without_libraries():
+            without.append(seconds(work))
+    return median(with_them[WARMUP:]), median(without[WARMUP:])
 
 
 def seconds(work: Callable[[], object]) -> float:
