@@ -118,7 +118,7 @@ def save(figure: Figure, path: str | Path) -> None:
 def _cells(axes: Axes, values: NDArray[Any], **style: Any) -> QuadMesh:
     """A matrix as coloured cells, the first row on top.
 
-    ``imshow`` draws the same by way of several float64 images as large as the figure: 60 MB for one of 1300 pixels.
+    ``imshow`` draws the same, and takes 60 MB for a figure of 1300 pixels where this takes 13.
     """
     rows, columns = values.shape
     cells = axes.pcolormesh(np.arange(columns), np.arange(rows), values, shading="nearest", **style)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 from fedlit.federated.client import ClientModule
-from fedlit.federated.proximal import proximal_term, squares
+from fedlit.federated.proximal import proximal_term, squared_norms
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import write
 
@@ -167,14 +167,14 @@ class Block:
         anchor = start.floats[: client.layout.num_trainable]
         updates = []
         for task, floats, (loss, hits, samples) in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
-            moved = squares(client.layout.split_trainable(floats[: len(anchor)] - anchor))
-            proximal = proximal_term(moved, client.broadcast.mu)
+            squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
+            proximal = proximal_term(squares, client.broadcast.mu)
             metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
             weights = Weights(floats, start.counts)
             if task.diagnose or self._data.client_holdout:
                 write(client.net, client.layout, weights)
                 metrics |= client.measure(task, self._data)
-            updates.append(ClientUpdate(task, weights, moved, metrics))
+            updates.append(ClientUpdate(task, weights, squares, metrics))
         return updates
 
 

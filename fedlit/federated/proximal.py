@@ -15,12 +15,12 @@ from torch import Tensor
 @torch.no_grad()
 def squared_moves(parameters: Sequence[Tensor], anchor: Sequence[Tensor]) -> list[float]:
     """``||w - w_t||^2`` of each tensor."""
-    return squares(torch._foreach_sub(list(parameters), list(anchor)))
+    return squared_norms(torch._foreach_sub(list(parameters), list(anchor)))
 
 
-def squares(moves: Sequence[Tensor]) -> list[float]:
-    """``||w - w_t||^2`` of each tensor ``w - w_t``."""
-    norms = torch._foreach_norm(list(moves))
+def squared_norms(tensors: Sequence[Tensor]) -> list[float]:
+    """The squared 2-norm of each tensor."""
+    norms = torch._foreach_norm(list(tensors))
     return [norm * norm for norm in torch.stack(norms).tolist()] if norms else []
 
 

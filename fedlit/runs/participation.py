@@ -26,20 +26,21 @@ class Participation(Callback):
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = trainer.log_dir
-        if folder is None or not trainer.is_global_zero:
+        log_dir = trainer.log_dir
+        if log_dir is None or not trainer.is_global_zero:
             return
+        folder = Path(log_dir)
         assert isinstance(pl_module, FederatedModule)
         loop, rounds = pl_module.loop, trainer.global_step
         table = participation(loop, rounds)
         columns = (column.tolist() for column in table.values())
-        write_table(Path(folder) / PARTICIPATION, list(table), zip(*columns, strict=True))
+        write_table(folder / PARTICIPATION, list(table), zip(*columns, strict=True))
         hashes = {
             "partition": loop.data.partition.hash,
-            "participation": hashlib.blake2b((Path(folder) / PARTICIPATION).read_bytes(), digest_size=8).hexdigest(),
+            "participation": hashlib.blake2b((folder / PARTICIPATION).read_bytes(), digest_size=8).hexdigest(),
             "batch order": batch_order(loop, rounds),
         }
-        (Path(folder) / DRAWS).write_text(json.dumps(hashes, indent=2) + "\n")
+        (folder / DRAWS).write_text(json.dumps(hashes, indent=2) + "\n")
 
 
 def draws_of(run: Path) -> dict[str, str]:

@@ -123,13 +123,14 @@ class Pictures(Callback):
         assert self._folder is not None
         pixels = plots.pixels(figure)  # (H, W, 3)
         height, width, channels = pixels.shape
-        encoded = BytesIO()
-        Image.fromarray(pixels).save(encoded, "png")
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        png = file.getvalue()
         with writing(path := self._folder / f"{tag}.png"):
-            path.write_bytes(encoded.getvalue())
+            path.write_bytes(png)
         # Not add_image: that goes by way of several float images, 60 MB for a picture of 1300 pixels.
         size = {"height": height, "width": width, "colorspace": channels}
-        image = Summary.Image(**size, encoded_image_string=encoded.getvalue())
+        image = Summary.Image(**size, encoded_image_string=png)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 summary = Summary(value=[Summary.Value(tag=tag, image=image)])
