@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_warn
 
 from fedlit import native
 from fedlit.allocator import keep_freed_memory
@@ -140,7 +140,7 @@ class FederatedLoop(Callback):
         self.data = data_of(trainer)
         self.data.to(trainer.strategy.root_device)
         if trainer.strategy.root_device.type == "cpu" and not native.is_complete():
-            rank_zero_info(
+            rank_zero_warn(
                 "fedlit was installed without a C compiler, so convolutions with max pools train at two thirds of the "
                 "speed that they could; install one, such as gcc, and install fedlit again"
             )
