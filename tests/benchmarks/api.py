@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, Trainer, seed_everything
 from torch.optim import SGD
@@ -16,8 +17,10 @@ from tests.benchmarks.clock import RoundClock
 from tests.benchmarks.workloads import CLASSES, LEARNING_RATE, MU, SEED, Plan
 
 
-def run(plan: Plan, folder: Path, engine: fedlit.engines.Engine | None, callback: Callback) -> None:
-    """Fit the plan; no engine is fedlit's choice."""
+def run(
+    plan: Plan, folder: Path, engine: fedlit.engines.Engine | None, callback: Callback, **settings: Any
+) -> FederatedModule:
+    """Fit the plan on a CPU, or as ``settings`` of the Trainer say; no engine is fedlit's choice."""
     workload = plan.workload
     seed_everything(SEED, verbose=False)
     net = {"cnn": EmnistCNN, "mlp": MLP}[workload.net](num_classes=CLASSES, image_size=workload.side)
@@ -29,8 +32,7 @@ def run(plan: Plan, folder: Path, engine: fedlit.engines.Engine | None, callback
         batch_size=workload.batch,
     )
     trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
+        **{"accelerator": "cpu", "devices": 1} | settings,
         max_epochs=len(plan.cohorts),
         callbacks=[FederatedLoop(workload.cohort, local_epochs=1, engine=engine), callback],
         logger=False,
@@ -41,6 +43,7 @@ def run(plan: Plan, folder: Path, engine: fedlit.engines.Engine | None, callback
         num_sanity_val_steps=0,
     )
     trainer.fit(module, datamodule=data)
+    return module
 
 
 def main(engine: str, folder: Path) -> None:

@@ -1,0 +1,188 @@
+"""On a GPU every engine computes what the reference computes, in every precision. Skipped without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from federations import data, fit, net, weights
+from torch import nn
+from torch.optim import SGD, Adam
+
+import fedlit.attention as attention
+from fedlit.algorithms import (
+    AttentiveAggregation,
+    BatchNormPolicy,
+    ClippedMean,
+    CoordinateMedian,
+    FedDyn,
+    FedNova,
+    Krum,
+    PrivateMean,
+    Scaffold,
+    TrimmedMean,
+)
+from fedlit.data import ByGroup, Tensors
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.errors import InputError
+from fedlit.federated import Algorithm, Diagnostics, FederatedLoop, FederatedModule
+from fedlit.models import EmnistCNN
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+]
+SIZES = (9, 4, 17, 6, 12, 2)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Iterator[None]:
+    """Kernels whose sums have one order, in full float32: else two runs of one engine differ by rounding."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    yield
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = before
+
+
+def images() -> Tensors:
+    """Six clients of 2 to 17 images of 8 x 8."""
+    generator = torch.Generator().manual_seed(5)
+    n = sum(SIZES)
+    inputs = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(n) % 3
+    groups = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
+    return Tensors(
+        train=(inputs, labels, groups), test=(inputs[:8], labels[:8]), partition=ByGroup(), batch_size=4, seed=0
+    )
+
+
+def cnn(gate: Callable[[int], nn.Module] | None = None, **options: object) -> EmnistCNN:
+    torch.manual_seed(0)
+    return EmnistCNN(gate, num_classes=3, image_size=8, widths=(4, 8), hidden=16, **options)
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "plain": cnn,
+    "channel": lambda: cnn(attention.Channel),
+    "channel_mlp": lambda: cnn(attention.ChannelMLP),
+    "spatial": lambda: cnn(attention.Spatial),
+    "cbam": lambda: cnn(attention.CBAM),
+    "batch norm": lambda: cnn(norm="batch"),
+    "group norm": lambda: cnn(norm="group"),
+    "dropout": lambda: cnn(dropout=0.5),
+}
+ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
+    "scaffold": Scaffold,
+    "feddyn": FedDyn,
+    "fednova": FedNova,
+    "fedbn": BatchNormPolicy,
+    "attentive": lambda: AttentiveAggregation("similarity", 0.5),
+    "median": CoordinateMedian,
+    "trimmed": lambda: TrimmedMean(0.25),
+    "clipped": ClippedMean,
+    "krum": lambda: Krum(0),
+}
+
+
+def train(make: Callable[[], nn.Module], engine: Engine | None, accelerator: str = "gpu", **trainer: object):
+    """State and metrics after two rounds."""
+    module = FederatedModule(make(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1, momentum=0.5))
+    loop = FederatedLoop(5, 2, seed=2, engine=engine)
+    fit(module, loop, images(), rounds=2, accelerator=accelerator, devices=1, **trainer)
+    return weights(module), {k: v for k, v in module.round_metrics.items() if not k.startswith("round/")}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("case", NETS)
+def test_the_loop_gives_the_references_bits(case: str, precision: str):
+    expected, metrics = train(NETS[case], TrainerEngine(), precision=precision)
+    result, same_metrics = train(NETS[case], LoopEngine(), precision=precision)
+    assert torch.equal(result, expected)
+    assert same_metrics == metrics
+
+
+@pytest.mark.parametrize("case", [case for case in NETS if case not in ("batch norm", "dropout")])
+def test_a_batched_program_gives_the_same_to_rounding(case: str):
+    expected, _ = train(NETS[case], LoopEngine())
+    result, _ = train(NETS[case], VectorizedEngine(2))
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [case for case in NETS if case not in ("batch norm", "dropout")])
+def test_a_batched_program_in_bfloat16_goes_the_same_way(case: str):
+    """Eight bits of mantissa: bfloat16 itself is 1 to 30 % of the way from float32 here, whatever the engine."""
+    start = weights(NETS[case]())
+    expected = train(NETS[case], LoopEngine(), precision="bf16-mixed")[0].cpu() - start
+    moved = train(NETS[case], VectorizedEngine(2), precision="bf16-mixed")[0].cpu() - start
+    assert (moved - expected).norm() < 0.5 * expected.norm()
+
+
+@pytest.mark.parametrize("case", [case for case in NETS if case != "dropout"])  # generators differ by device
+def test_a_gpu_computes_what_a_cpu_computes_to_rounding(case: str):
+    expected, _ = train(NETS[case], LoopEngine(), accelerator="cpu")
+    result, _ = train(NETS[case], LoopEngine())
+    torch.testing.assert_close(result.cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mixed_precision_computes_in_half_and_averages_in_float32():
+    states = {precision: train(cnn, LoopEngine(), precision=precision)[0] for precision in PRECISIONS}
+    for precision in PRECISIONS[1:]:
+        assert not torch.equal(states[precision], states["32-true"])
+        torch.testing.assert_close(states[precision], states["32-true"], rtol=0.1, atol=0.02)
+
+
+def test_without_an_engine_named_a_gpu_gets_the_bare_loop():
+    expected, _ = train(cnn, LoopEngine())
+    result, _ = train(cnn, None)
+    assert torch.equal(result, expected)
+
+
+def test_workers_are_refused_and_scaled_gradients_are_not_vectorized():
+    with pytest.raises(InputError, match="WorkersEngine is for CPUs"):
+        train(cnn, WorkersEngine())
+    with pytest.raises(InputError, match="16-mixed"):
+        train(cnn, VectorizedEngine(), precision="16-mixed")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_run_resumed_on_a_gpu_ends_with_the_same_bits(name: str, precision: str, tmp_path: Path):
+    def run(root: Path, rounds: int, ckpt: Path | None = None) -> torch.Tensor:
+        module = FederatedModule(
+            net(norm=True, dropout=0.2),
+            mu=0.1,
+            client_optimizer=lambda p: SGD(p, lr=0.05),
+            server_optimizer=lambda p: Adam(p, lr=0.05),
+        )
+        loop = FederatedLoop(4, 2, seed=0, algorithm=ALGORITHMS[name](), engine=LoopEngine())
+        options = {"accelerator": "gpu", "devices": 1, "precision": precision}
+        return weights(fit(module, loop, data((8, 4, 16, 4, 12, 6)), rounds, root, ckpt, **options))
+
+    whole = run(tmp_path / "whole", 4)
+    run(tmp_path / "parts", 2)
+    (checkpoint,) = (tmp_path / "parts").rglob("*.ckpt")
+    assert torch.equal(run(tmp_path / "parts", 4, checkpoint), whole)
+
+
+def test_private_noise_is_the_same_on_every_device():
+    def run(accelerator: str) -> torch.Tensor:
+        loop = FederatedLoop(4, seed=0, algorithm=PrivateMean(0.5, 1.0, 1e-5), averaging="uniform", engine=LoopEngine())
+        module = FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.05))
+        return weights(fit(module, loop, accelerator=accelerator, devices=1)).cpu()
+
+    pytest.importorskip("dp_accounting", reason="epsilon needs dp-accounting")
+    torch.testing.assert_close(run("gpu"), run("cpu"), rtol=1e-4, atol=1e-5)
+
+
+def test_diagnostics_on_a_gpu_are_those_of_a_cpu():
+    def run(accelerator: str) -> dict[str, float]:
+        module = FederatedModule(net(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.05))
+        loop = FederatedLoop(4, seed=0, diagnostics=Diagnostics(every=1), engine=LoopEngine())
+        fit(module, loop, accelerator=accelerator, devices=1)
+        return {k: v for k, v in module.round_metrics.items() if k.startswith(("diagnostics/", "drift/"))}
+
+    assert run("gpu") == pytest.approx(run("cpu"), rel=1e-3)
