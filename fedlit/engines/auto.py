@@ -17,7 +17,8 @@ from fedlit.federated.client import ClientModule
 def auto(client: ClientModule, trainer: Trainer) -> Engine:
     """Choose an engine.
 
-    - ``TrainerEngine`` where a client uses what only a Trainer runs: other hooks, learning-rate schedulers;
+    - ``TrainerEngine`` where a client uses what only a Trainer runs: any hook or setting that ``LoopEngine`` does not
+      know, learning-rate schedulers;
     - ``WorkersEngine`` on a CPU where this rank has more than one core to itself and the system forks;
     - ``LoopEngine`` otherwise: on a GPU, or on a rank of one core.
 

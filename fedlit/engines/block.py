@@ -21,6 +21,9 @@ from fedlit.federated.proximal import proximal_term, squared_norms
 from fedlit.federated.records import ClientTask, ClientUpdate, Weights
 from fedlit.federated.state import write
 
+#: What of a ``ClientModule`` a block's fit calls.
+CALLED = frozenset({"receive", "measure", "_gamma"})
+
 #: From a step, its state and a batch to a program for tensors of their shapes.
 Trace = Callable[[Step, Sequence[Tensor], Sequence[Tensor]], Program]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning import Trainer
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
@@ -14,40 +13,21 @@ from torch.optim import Optimizer
 from fedlit.data.module import data_of
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
+from fedlit.engines.members import of_lightning, overridden, reset
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
 
-#: Hooks of a LightningModule that only a Trainer calls.
-TRAINER_HOOKS = (
-    "backward",
-    "configure_callbacks",
-    "configure_gradient_clipping",
-    "on_after_backward",
-    "on_after_batch_transfer",
-    "on_before_backward",
-    "on_before_batch_transfer",
-    "on_before_zero_grad",
-    "on_fit_end",
-    "on_fit_start",
-    "on_train_batch_end",
-    "on_train_batch_start",
-    "on_train_end",
-    "on_train_epoch_end",
-    "on_train_epoch_start",
-    "on_train_start",
-    "optimizer_step",
-    "optimizer_zero_grad",
-    "transfer_batch_to_device",
-)
+#: What of Lightning's a fit here calls; ``forward`` is called by nobody but the client itself.
+CALLED = frozenset({"configure_optimizers", "forward", "on_before_optimizer_step", "training_step"})
 
 
 class LoopEngine(Engine):
     """Trains one client after the other in a plain loop, with the same bits as ``TrainerEngine``.
 
     It calls what ``ClientModule`` defines (``training_step``, ``on_before_optimizer_step``, ``configure_optimizers``)
-    in the Trainer's order and precision. A client that overrides any other hook, or returns learning-rate schedulers,
-    is refused: it needs ``TrainerEngine``.
+    in the Trainer's order and precision. A client that overrides anything else of a LightningModule's, changes one of
+    its settings or returns learning-rate schedulers is refused: it needs ``TrainerEngine``.
     """
 
     def check(self, client: ClientModule, trainer: Trainer) -> None:
@@ -83,10 +63,7 @@ class LoopEngine(Engine):
 
 def needs_trainer(client: ClientModule) -> str | None:
     """Why a client needs a Trainer around its fit, or None."""
-    for hook in TRAINER_HOOKS:
-        if is_overridden(hook, client, LightningModule):
-            return f"{type(client).__name__} overrides {hook}"
-    return None
+    return overridden(client, of_lightning(), CALLED) or reset(client)
 
 
 def single_optimizer(client: ClientModule) -> Optimizer:

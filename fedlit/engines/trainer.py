@@ -16,6 +16,8 @@ from torch.amp.grad_scaler import GradScaler
 from fedlit.data.module import data_of
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
+from fedlit.engines.members import overridden
+from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
@@ -27,6 +29,11 @@ class TrainerEngine(Engine):
     that nothing of one fit reaches the next. Everything of Lightning works inside a client: its hooks, gradient
     scaling, callbacks of a ``ClientModule``. The other engines are measured against this one.
     """
+
+    def check(self, client: ClientModule, trainer: Trainer) -> None:
+        reason = overridden(client, frozenset({"train_dataloader"}), called=frozenset())
+        if reason:
+            raise InputError(f"{reason}, but clients train on the datamodule's data; give it the data")
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:

@@ -11,9 +11,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from fedlit.data.module import data_of
 from fedlit.engines.attempt import attempt
-from fedlit.engines.block import Block
+from fedlit.engines.block import CALLED, Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import needs_trainer, single_optimizer
+from fedlit.engines.members import of_client, overridden
 from fedlit.engines.traced import Program, Step, plain, traced
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
@@ -64,9 +65,12 @@ class VectorizedEngine(Engine):
         self._programs: dict[Hashable, Program | None] = {}
 
     def check(self, client: ClientModule, trainer: Trainer) -> None:
-        reason = needs_trainer(client) or cannot_vectorize(client, trainer)
-        if reason:
-            raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine LoopEngine")
+        for remedy, reason in (
+            ("TrainerEngine", needs_trainer(client)),
+            ("LoopEngine", cannot_vectorize(client, trainer)),
+        ):
+            if reason:
+                raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         def program(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:
@@ -95,9 +99,8 @@ class VectorizedEngine(Engine):
 
 def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
     """Why a client cannot be one of a batched program, or None."""
-    for method in ("start", "training_step", "on_before_optimizer_step", "configure_optimizers", "finish"):
-        if getattr(type(client), method) is not getattr(ClientModule, method):
-            return f"{type(client).__name__} overrides {method}"
+    if own := overridden(client, of_client(), CALLED):
+        return own
     if client.algorithm.changes_fit:
         return f"{type(client.algorithm).__name__} changes how clients train"
     for name, module in client.net.named_modules():
