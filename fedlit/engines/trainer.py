@@ -45,6 +45,7 @@ class TrainerEngine(Engine):
                 inner.fit(client, train_dataloaders=batches)
             except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
                 raise (stop.__context__ or KeyboardInterrupt()) from None
+            client.to(inner.strategy.root_device)  # a Trainer that has finished leaves its module on the CPU
             return [client.finish(task, data_of(trainer))]
 
         with _quiet():  # once a round: to change a level, logging goes through all loggers that there are
