@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from lightning import Trainer
 from torch.optim import Optimizer
 
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine, needs_trainer
 from fedlit.engines.trainer import TrainerEngine
-from fedlit.engines.workers import WorkersEngine, available_cores
+from fedlit.engines.workers import WorkersEngine, available_cores, can_fork
 from fedlit.federated.client import ClientModule
 
 
@@ -19,8 +17,8 @@ def auto(client: ClientModule, trainer: Trainer) -> Engine:
 
     - ``TrainerEngine`` where a client uses what only a Trainer runs: any hook or setting that ``LoopEngine`` does not
       know, learning-rate schedulers;
-    - ``WorkersEngine`` on a CPU where this rank has more than one core to itself and the system forks;
-    - ``LoopEngine`` otherwise: on a GPU, or on a rank of one core.
+    - ``WorkersEngine`` on a CPU where this rank has more than one core to itself and the process can be forked;
+    - ``LoopEngine`` otherwise: on a GPU, on a rank of one core, or after a GPU was used in this process.
 
     ``VectorizedEngine`` is for the user to choose: it is the fastest for many tiny clients and the slowest for
     convolutions on a CPU, and its results agree with the others' only to rounding.
@@ -28,6 +26,6 @@ def auto(client: ClientModule, trainer: Trainer) -> Engine:
     if needs_trainer(client) or not isinstance(client.configure_optimizers(), Optimizer):
         return TrainerEngine()
     cores = available_cores() // max(1, trainer.num_devices)
-    if trainer.strategy.root_device.type == "cpu" and cores > 1 and hasattr(os, "fork"):
+    if trainer.strategy.root_device.type == "cpu" and cores > 1 and can_fork():
         return WorkersEngine(workers=cores)
     return LoopEngine()

@@ -43,7 +43,8 @@ class WorkersEngine(Engine):
     A worker that dies (the kernel kills one when memory is short) is replaced, and what it was fitting is fitted once
     more, client by client: the result is the same. A client whose worker dies again is a ``ClientFailure``.
 
-    For CPUs, on systems that fork (not Windows).
+    For CPUs, on systems that fork (not Windows), in a process that has not used a GPU: PyTorch's threads for gradients
+    there do not survive a fork.
 
     Args:
         engine: What a worker runs; none is ``LoopEngine``.
@@ -64,6 +65,11 @@ class WorkersEngine(Engine):
     def check(self, client: ClientModule, trainer: Trainer) -> None:
         if trainer.strategy.root_device.type != "cpu":
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
+        if not can_fork():
+            raise InputError(
+                "WorkersEngine forks processes, which cannot train in a process that has used a GPU, nor on a system "
+                "without fork; use federation.engine LoopEngine, or a fresh process"
+            )
         self.engine.check(client, trainer)
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
@@ -89,6 +95,11 @@ class WorkersEngine(Engine):
 def available_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def can_fork() -> bool:
+    """Whether a process that is forked now could train."""
+    return hasattr(os, "fork") and not torch.cuda.is_initialized()
 
 
 class _Reply(NamedTuple):

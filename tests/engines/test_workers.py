@@ -156,6 +156,16 @@ def test_no_engine_named_is_a_worker_a_core_or_the_bare_loop(monkeypatch: pytest
             assert loop.running.workers == cores
 
 
+def test_a_process_that_has_used_a_gpu_forks_no_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("fedlit.engines.auto.available_cores", lambda: 4)
+    loop = FederatedLoop(2, seed=0)
+    fit(loop=loop, rounds=1)
+    assert type(loop.running) is LoopEngine
+    with pytest.raises(InputError, match="a process that has used a GPU"):
+        fit(loop=FederatedLoop(2, seed=0, engine=WorkersEngine()), rounds=1)
+
+
 def test_no_engine_named_is_a_trainer_for_a_client_that_needs_one():
     class Hooked(ClientModule):
         def on_train_start(self):
