@@ -15,7 +15,8 @@ from fedlit.study.plan import read_plan
 
 FOLDER = Path(__file__).parents[1] / "configs"
 STUDIES = sorted(FOLDER.glob("study*.yaml"))
-CONFIGS = sorted(set(FOLDER.rglob("*.yaml")) - set(STUDIES))
+CLAIMS = FOLDER / "claims.yaml"
+CONFIGS = sorted(set(FOLDER.rglob("*.yaml")) - {*STUDIES, CLAIMS})
 ATTENTION = {"plain": None, "channel": "Channel", "channel_mlp": "ChannelMLP", "spatial": "Spatial"}
 ALPHA = {"iid": None, "dir05": 0.5, "dir01": 0.1}
 SYNTHETIC = {"iid": (0.0, True), "0_0": (0.0, False), "05_05": (0.5, False), "1_1": (1.0, False)}
@@ -59,6 +60,7 @@ def test_configs_of_the_grid_differ_in_their_name_only(variant: str, partition: 
 def test_a_studys_combinations_are_configs_that_fit_takes(study: str) -> None:
     plan = read_plan(FOLDER / f"{study}.yaml")
     assert plan.seeds == (0, 1, 2)
+    assert plan.claims == (yaml.safe_load(CLAIMS.read_text()) if study == "study" else None)
     assert {each.rounds for each in plan.combinations} == {20}
     for each in plan.combinations:
         assert each.config["data"]["class_path"] == "fedlit.data.EMNIST"

@@ -2,7 +2,7 @@
 
 import sys
 
-from fedlit.report import main
+from fedlit.report.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fedlit import plots
 from fedlit.report.collect import Run, Study
-from fedlit.report.statistics import BY_KEY, LAST, Comparison, Metric, t_interval
+from fedlit.report.metrics import BY_KEY, LAST, Metric
+from fedlit.report.statistics import Comparison, t_interval
 from fedlit.runs.outcome import CLASSES, CLIENTS
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _heterogeneity(study: Study, measured: pd.DataFrame) -> Chart | None:
 
 
 def _differences(study: Study, comparisons: Sequence[Comparison]) -> Chart | None:
-    """Paired differences to the plain model, a panel a metric, partitions below each other."""
+    """Paired differences to the baseline, a panel a metric, partitions below each other."""
     panels = []
     fair = "client_p10" if any(c.metric.key == "client_p10" for c in comparisons) else "clients_p10"
     for key in ("accuracy", "loss", "wobble", fair):
@@ -246,7 +247,7 @@ def _differences(study: Study, comparisons: Sequence[Comparison]) -> Chart | Non
     if not panels:
         return None
     caption = "Points: mean over pairs of one seed; bars: 95 % t intervals, uncorrected, none for a single pair."
-    return Chart("differences", "Paired differences to the plain model", caption, tuple(panels), draw_differences)
+    return Chart("differences", "Paired differences to the baseline", caption, tuple(panels), draw_differences)
 
 
 def _title(metric: Metric) -> str:

@@ -1,367 +1,254 @@
-"""The claims of "Attention-Augmented Fedprox for Enhanced Performance on the Emnist Dataset", held against the runs.
-
-Each claim is a list of parts. A part is one number for each seed, a contrast of runs that share the seed: a sum over
-variants and partitions, such as the mean over partitions of (channel - plain). Over the seeds it has a mean, a 95 % t
-interval and the p of a two-sided paired t-test, corrected by Holm for the number of parts of its claim. An effect
-is `clear` where that p is at most 0.05. The margin m is the size below which an effect is taken for none.
-
-The parts are of three kinds:
-
-- **lower**, **higher**: for the claim where the effect is clear and has this direction; against it where it is clear
-  and has the other one, or where it is not clear and the interval leaves no room for an effect of m in this direction.
-- **unchanged**: for the claim where the whole interval is within m of zero; against it where the effect is clear and
-  the mean beyond m.
-- **not lower**, **not higher**: for the claim where the interval leaves no room for an effect of m in the direction
-  that is ruled out; against it where such an effect is clear.
-
-In every other case a part is open, and so it is with less than two seeds. A claim is **supported** where all its parts
-are for it, **contradicted** where any is against it, and else **undecided** at this budget of seeds and rounds.
-
-What is held against the claims, each difference being one of runs at the same seed:
-
-- Claim 1: the mean of channel and channel_mlp, minus plain, mean over partitions: wobble lower, final accuracy
-  unchanged, final loss unchanged.
-- Claim 2: channel_mlp minus channel, mean over partitions: wobble lower.
-- Claim 3: spatial (global_spatial, if there is no other) minus plain at the smallest alpha, which must be at most 1:
-  wobble higher, final accuracy lower.
-- Claim 4: that difference at the largest alpha, an even split being infinite, minus the one at the smallest: wobble
-  lower, final accuracy higher; and at the largest alpha itself: final accuracy not lower. Where claim 3 is contradicted
-  and this one is not contradicted at the largest alpha, it is undecided: there was nothing to mend.
-
-The margin is 0.01 of accuracy if not given, 5 % of the plain model's mean loss and 10 % of its mean wobble at the
-partitions concerned. Partitions are left out at which less than two seeds have all the variants that are compared.
-
-Stability is `wobble`: the spread of test accuracy about its straight line over the last 10 rounds, so that steady
-progress is not taken for unsteadiness. Lower is more stable.
-"""
+"""What runs are held against: claims in a YAML file, of which ``configs/claims.yaml`` explains every key."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-import numpy as np
-import pandas as pd
-
-from fedlit.report.collect import Study
-from fedlit.report.statistics import (
-    BY_KEY,
-    LEVEL,
-    Cell,
-    Difference,
-    Metric,
-    against,
-    contrast,
-    difference,
-    holm,
-    smallest_p,
-)
+from fedlit.configs import read_yaml
+from fedlit.errors import InputError
+from fedlit.report.metrics import BY_KEY, Metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]
-Outcome = Literal["for", "against", "open"]
-Verdict = Literal["supported", "contradicted", "undecided"]
-
-CHANNEL = ("channel", "channel_mlp")
-WITH_MLP, WITHOUT_MLP = "channel_mlp", "channel"
-#: The first that was run is the one that the claims are held against.
-SPATIAL = ("spatial", "global_spatial")
-#: Heterogeneity is called high up to this alpha.
-HIGH_ALPHA = 1.0
-#: Margins of loss and wobble, as shares of the plain model's mean.
-LOSS_MARGIN, WOBBLE_MARGIN = 0.05, 0.1
+KINDS: tuple[Kind, ...] = get_args(Kind)
+#: Stands for the variant that a report compares the others with.
+BASELINE = "baseline"
+#: Places that are no partition's name: over all partitions, and at the least and the most even of them.
+MEAN, SMALLEST, LARGEST = "mean", "smallest_alpha", "largest_alpha"
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a claim: what it says of a contrast, and what came out.
+class Margin:
+    """The size below which an effect is taken for none.
 
     Args:
-        text: The contrast in words.
-        metric: What it is of.
-        kind: What the claim says of it.
-        margin: An effect smaller than this is none.
-        difference: What the seeds say.
-        p: Of the paired t-test, corrected for the parts of the claim.
-        outcome: For or against the claim, or open.
+        size: In the metric's unit, or a share of a variant's mean.
+        of: The variant, or BASELINE; empty where ``size`` is no share.
     """
 
-    text: str
-    metric: Metric
-    kind: Kind
-    margin: float
-    difference: Difference
-    p: float
-    outcome: Outcome
+    size: float
+    of: str = ""
 
 
 @dataclass(frozen=True)
-class Detail:
-    """A number beside the verdict: a contrast at one partition; it decides nothing."""
+class Group:
+    """Several variants under one name; those that were not run are passed over.
 
-    text: str
+    Args:
+        variants: Their names.
+        first: Whether the first that was run stands for all; else their mean does.
+    """
+
+    variants: tuple[str, ...]
+    first: bool
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A part of a claim: what it says of a sum of weights over variants and over places.
+
+    Args:
+        metric: What is compared.
+        kind: What it is said to be.
+        compare: Weights, which sum to 0, by variant, by group or of BASELINE.
+        at: Weights by place: MEAN, SMALLEST, LARGEST or a partition.
+        margin: A smaller effect is none.
+        stands_alone: Whether it counts against the claim even where the claim that is presumed is contradicted.
+    """
+
     metric: Metric
-    difference: Difference
+    kind: Kind
+    compare: Mapping[str, float]
+    at: Mapping[str, float]
+    margin: Margin
+    stands_alone: bool = False
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, what was found, and the verdict.
+    """A claim as its file states it.
 
     Args:
-        number: Its place in the list.
         text: What is claimed.
-        parts: What decides it.
-        details: Further numbers.
-        verdict: By the rules of this module.
-        reason: Why, in a sentence.
+        parts: All of what it needs.
+        alpha_at_most: Partitions of a larger alpha, or without one, are passed over; infinite passes over none.
+        presumes: The number, from 1, of an earlier claim without which this one means nothing; 0 is none.
+        because: Why.
     """
 
-    number: int
     text: str
-    parts: tuple[Part, ...]
-    details: tuple[Detail, ...]
-    verdict: Verdict
-    reason: str
-
-
-TEXTS = (
-    "Channel attention makes training more stable, with no significant change in accuracy or loss.",
-    "It does so above all with a multi-layer perceptron in it.",
-    "Spatial attention is unstable and gives poor results when clients differ strongly.",
-    "Dividing the data uniformly, or a larger alpha, mitigates that and makes spatial attention work.",
-)
+    parts: tuple[Expectation, ...]
+    alpha_at_most: float = math.inf
+    presumes: int = 0
+    because: str = ""
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """What the claims are judged from."""
-
-    measured: pd.DataFrame
-    study: Study
-    baseline: str
-    accuracy_margin: float
-
-    def shared(self, variants: Sequence[str]) -> list[str]:
-        """Partitions at which at least two seeds have all of these variants, else those at which one has."""
-        counts = {
-            p: len(contrast(self.measured, "accuracy", {(v, p): 1.0 for v in variants})) for p in self.study.partitions
-        }
-        enough = [p for p, n in counts.items() if n > 1]
-        return enough or [p for p, n in counts.items() if n]
-
-    def margin(self, metric: str, partitions: Iterable[str]) -> float:
-        """Below it an effect is none: for loss and wobble a share of the plain model's mean at these partitions."""
-        if metric == "accuracy":
-            return self.accuracy_margin
-        share = {"loss": LOSS_MARGIN, "wobble": WOBBLE_MARGIN}[metric]
-        plain = self.measured[
-            (self.measured["variant"] == self.baseline) & self.measured["partition"].isin(list(partitions))
-        ]
-        return share * float(plain[metric].mean()) if metric in plain and len(plain) else math.nan
-
-    def variants(self, names: Sequence[str]) -> list[str]:
-        """Those of the names that were run and are not the baseline."""
-        there = set(self.measured["variant"]) - {self.baseline}
-        return [name for name in names if name in there]
-
-
-#: text, metric, kind, weights, partitions of the margin
-_Wanted = tuple[str, str, Kind, Mapping[Cell, float], Sequence[str]]
-
-
-def judge(measured: pd.DataFrame, study: Study, baseline: str = "plain", margin: float = 0.01) -> list[Claim]:
-    """The four claims with their verdicts.
+class Claims:
+    """A file of claims.
 
     Args:
-        measured: What `measure_all` gives.
-        study: The study, for its partitions and their alphas.
-        baseline: The variant without attention.
-        margin: The difference in accuracy below which there is none.
+        claims: In their order.
+        groups: By name.
+        beside: Metrics that are shown beside the verdicts.
+        unfit_baselines: Variants that cannot be the baseline, and why.
+        title: Of the report's section.
+        about: Its first sentences.
+        tree: The file as it was read, of plain values.
     """
-    if baseline in SPATIAL:
-        return [_unable(number, f"{baseline}, the baseline, has attention itself") for number in (1, 2, 3, 4)]
-    evidence = _Evidence(measured, study, baseline, margin)
-    third = _spatial_suffers(evidence)
-    return [_channel_is_steadier(evidence), _perceptron_helps(evidence), third, _even_data_mend_it(evidence, third)]
+
+    claims: tuple[Claim, ...]
+    groups: Mapping[str, Group]
+    beside: tuple[Metric, ...]
+    unfit_baselines: Mapping[str, str]
+    title: str
+    about: str
+    tree: dict[str, Any] = field(repr=False)
 
 
-def _channel_is_steadier(e: _Evidence) -> Claim:
-    variants = e.variants(CHANNEL)
-    partitions = e.shared([*variants, e.baseline]) if variants else []
-    if not partitions:
-        return _unable(1, f"no seed has both a finished {e.baseline} and a finished {' or '.join(CHANNEL)} run")
-    weights = _mean([against(v, e.baseline, p) for v in variants for p in partitions])
-    what = f"{_mean_of(variants)} - {e.baseline}, {_over(partitions)}"
-    parts: list[_Wanted] = [
-        (what, "wobble", "lower", weights, partitions),
-        (what, "accuracy", "unchanged", weights, partitions),
-        (what, "loss", "unchanged", weights, partitions),
-    ]
-    details = [
-        (f"{v} - {e.baseline}, {p}", m, against(v, e.baseline, p))
-        for m in ("wobble", "largest_drop", "change", "accuracy", "loss")
-        for v in variants
-        for p in partitions
-    ]
-    return _judged(e, 1, parts, details)
+def read_claims(path: Path) -> Claims:
+    """Read a file of claims.
 
-
-def _perceptron_helps(e: _Evidence) -> Claim:
-    partitions = e.shared([WITH_MLP, WITHOUT_MLP])
-    if not partitions:
-        return _unable(2, f"no seed has both a finished {WITH_MLP} and a finished {WITHOUT_MLP} run")
-    weights = _mean([against(WITH_MLP, WITHOUT_MLP, p) for p in partitions])
-    parts: list[_Wanted] = [
-        (f"{WITH_MLP} - {WITHOUT_MLP}, {_over(partitions)}", "wobble", "lower", weights, partitions)
-    ]
-    details = [
-        (f"{WITH_MLP} - {WITHOUT_MLP}, {p}", m, against(WITH_MLP, WITHOUT_MLP, p))
-        for m in ("wobble", "largest_drop", "change", "accuracy", "loss")
-        for p in partitions
-    ]
-    return _judged(e, 2, parts, details)
-
-
-def _spatial_suffers(e: _Evidence) -> Claim:
-    spatial = next(iter(e.variants(SPATIAL)), SPATIAL[0])
-    skewed = [p for p in e.shared([spatial, e.baseline]) if e.study.alphas[p] <= HIGH_ALPHA]
-    if not skewed:
-        return _unable(
-            3, f"no seed has both {e.baseline} and {spatial} finished at a partition of alpha <= {HIGH_ALPHA:g}"
-        )
-    most = skewed[0]
-    what = f"{spatial} - {e.baseline}, {most}"
-    weights = against(spatial, e.baseline, most)
-    parts: list[_Wanted] = [(what, "wobble", "higher", weights, [most]), (what, "accuracy", "lower", weights, [most])]
-    details = [
-        (f"{v} - {e.baseline}, {p}", m, against(v, e.baseline, p))
-        for m in ("wobble", "largest_drop", "change", "accuracy", "loss")
-        for v in e.variants(SPATIAL)
-        for p in skewed
-    ]
-    return _judged(e, 3, parts, details)
-
-
-def _even_data_mend_it(e: _Evidence, suffers: Claim) -> Claim:
-    """The gap to the plain model shrinks from the most skewed to the most even partition, where accuracy is as good.
-
-    The paper says that even data mitigate instability, not that none is left: what is left decides nothing.
+    Raises:
+        InputError: For the first mistake found; names the file and the key.
     """
-    spatial = next(iter(e.variants(SPATIAL)), SPATIAL[0])
-    known = [p for p in e.shared([spatial, e.baseline]) if not math.isnan(e.study.alphas[p])]
-    if len(known) < 2 or e.study.alphas[known[0]] > HIGH_ALPHA:
-        return _unable(
-            4, f"it takes {e.baseline} and {spatial} at two partitions, one of them of alpha <= {HIGH_ALPHA:g}"
-        )
-    most, evenest = known[0], known[-1]
-    gap = f"({spatial} - {e.baseline}, {evenest}) - ({spatial} - {e.baseline}, {most})"
-    shrinks = against(spatial, e.baseline, evenest) | {
-        cell: -w for cell, w in against(spatial, e.baseline, most).items()
+    try:
+        return claims_of(read_yaml(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def claims_of(tree: Any) -> Claims:
+    """The claims that a YAML file or a study's record holds.
+
+    Raises:
+        InputError: For the first mistake found; names the key.
+    """
+    keys = ("title", "about", "groups", "margins", "beside", "unfit_baselines", "claims")
+    tree = _mapping(tree, "a file of claims", keys)
+    groups = {name: _group(group, f"groups.{name}") for name, group in _mapping(tree.get("groups"), "groups").items()}
+    margins = {
+        _metric(key, f"margins.{key}").key: _margin(margin, f"margins.{key}")
+        for key, margin in _mapping(tree.get("margins"), "margins").items()
     }
-    left, what = against(spatial, e.baseline, evenest), f"{spatial} - {e.baseline}, {evenest}"
-    parts: list[_Wanted] = [
-        (gap, "wobble", "lower", shrinks, known),
-        (gap, "accuracy", "higher", shrinks, known),
-        (what, "accuracy", "not lower", left, [evenest]),
-    ]
-    details = [
-        (f"{v} - {e.baseline}, {p}", m, against(v, e.baseline, p))
-        for m in ("wobble", "largest_drop", "change", "accuracy", "loss")
-        for v in e.variants(SPATIAL)
-        for p in known
-    ]
-    claim = _judged(e, 4, parts, details)
-    harm_is_left = any(part.outcome == "against" and part.kind.startswith("not") for part in claim.parts)
-    if suffers.verdict == "contradicted" and not harm_is_left:
-        reason = "claim 3 is contradicted: there is no harm under high heterogeneity that even data could remove"
-        return Claim(4, claim.text, claim.parts, claim.details, "undecided", reason)
-    return claim
+    given = _list(tree.get("claims"), "claims")
+    return Claims(
+        claims=tuple(_claim(claim, number, margins) for number, claim in enumerate(given, 1)),
+        groups=groups,
+        beside=tuple(_metric(key, "beside") for key in _list(tree.get("beside", []), "beside", empty=True)),
+        unfit_baselines={
+            variant: _text(why, f"unfit_baselines.{variant}")
+            for variant, why in _mapping(tree.get("unfit_baselines"), "unfit_baselines").items()
+        },
+        title=_text(tree.get("title", "Claims"), "title"),
+        about=_text(tree.get("about", "Claims, held against these runs."), "about"),
+        tree=tree,
+    )
 
 
-# --- the rules --------------------------------------------------------------------------------------------------------
+# --- its parts, each with the name of its key for an error ------------------------------------------------------------
 
 
-def outcome(kind: Kind, effect: Difference, p: float, margin: float) -> Outcome:
-    """Whether an effect is for or against a part of a claim: the rules at the head of this module."""
-    low, high = effect.interval.low, effect.interval.high
-    if math.isnan(p) or math.isnan(margin):
-        return "open"
-    clear = p <= 1 - LEVEL
-    if kind == "unchanged":
-        if -margin <= low and high <= margin:
-            return "for"
-        return "against" if clear and abs(effect.mean) > margin else "open"
-    up = kind in ("higher", "not higher")
-    towards = effect.mean if up else -effect.mean
-    most = high if up else -low  # the largest effect that the interval leaves room for, in the direction of the kind
-    if kind in ("lower", "higher"):
-        if clear:
-            return "for" if towards > 0 else "against"
-        return "against" if most < margin else "open"
-    if most < margin:
-        return "for"
-    return "against" if clear and towards > 0 else "open"
+def _claim(given: Any, number: int, margins: Mapping[str, Margin]) -> Claim:
+    where = f"claim {number}"
+    given = _mapping(given, where, ("claim", "parts", "alpha_at_most", "presumes"))
+    parts, bound = _list(given.get("parts"), f"{where}: parts"), given.get("alpha_at_most")
+    presumes = _mapping(given.get("presumes"), f"{where}: presumes", ("claim", "because"))
+    earlier = presumes.get("claim", 0)
+    if presumes and earlier not in range(1, number):
+        raise InputError(f"{where}: presumes.claim must be the number of an earlier claim, got {earlier}; 1 is first")
+    return Claim(
+        text=_text(given.get("claim"), f"{where}: claim"),
+        parts=tuple(_expectation(part, f"{where}, part {i}", margins) for i, part in enumerate(parts, 1)),
+        alpha_at_most=math.inf if bound is None else _number(bound, f"{where}: alpha_at_most"),
+        presumes=earlier,
+        because=_text(presumes.get("because"), f"{where}: presumes.because") if presumes else "",
+    )
 
 
-def verdict(outcomes: Sequence[Outcome]) -> Verdict:
-    """Supported where all parts are for the claim, contradicted where any is against it, else undecided."""
-    if "against" in outcomes:
-        return "contradicted"
-    return "supported" if outcomes and set(outcomes) == {"for"} else "undecided"
+def _expectation(given: Any, where: str, margins: Mapping[str, Margin]) -> Expectation:
+    given = _mapping(given, where, ("metric", "is", "compare", "at", "margin", "stands_alone"))
+    metric, kind = _metric(given.get("metric"), f"{where}: metric"), given.get("is")
+    if kind not in KINDS:
+        raise InputError(f"{where}: is must be {_either(KINDS)}, got {kind}")
+    compare = _weights(given.get("compare"), f"{where}: compare", "{channel: 1, baseline: -1}")
+    if abs(sum(compare.values())) > 1e-9:
+        raise InputError(f"{where}: compare must have weights that sum to 0, got {given['compare']}; a difference has")
+    place = given.get("at", MEAN)
+    at = {place: 1.0} if isinstance(place, str) else _weights(place, f"{where}: at", f"{MEAN} or {SMALLEST}")
+    if "margin" not in given and metric.key not in margins:
+        raise InputError(f"{where}: no margin for {metric.key}; add margins: {{{metric.key}: 0.01}}, or a margin here")
+    margin = _margin(given["margin"], f"{where}: margin") if "margin" in given else margins[metric.key]
+    alone = given.get("stands_alone", False)
+    if not isinstance(alone, bool):
+        raise InputError(f"{where}: stands_alone must be true or false, got {alone}; leave it out for false")
+    return Expectation(metric, kind, compare, at, margin, alone)
 
 
-def _judged(
-    e: _Evidence, number: int, wanted: Sequence[_Wanted], details: Sequence[tuple[str, str, Mapping[Cell, float]]]
-) -> Claim:
-    found = [difference(contrast(e.measured, metric, weights)) for _, metric, _, weights, _ in wanted]
-    corrected = holm([d.p_t for d in found])
-    parts = []
-    for (text, metric, kind, _, partitions), effect, p in zip(wanted, found, corrected, strict=True):
-        margin = e.margin(metric, partitions)
-        parts.append(Part(text, BY_KEY[metric], kind, margin, effect, p, outcome(kind, effect, p, margin)))
-    beside = [Detail(text, BY_KEY[m], difference(contrast(e.measured, m, weights))) for text, m, weights in details]
-    shown = tuple(detail for detail in beside if detail.difference.n)
-    result = verdict([part.outcome for part in parts])
-    return Claim(number, TEXTS[number - 1], tuple(parts), shown, result, _reason(result, parts))
+def _group(given: Any, where: str) -> Group:
+    given = _mapping(given, where, ("mean_of", "first_of"))
+    if len(given) != 1:
+        raise InputError(f"{where} must have mean_of or first_of, got {given or 'neither'}; write mean_of: [a, b]")
+    ((how, variants),) = given.items()
+    return Group(tuple(_text(v, where) for v in _list(variants, f"{where}.{how}")), how == "first_of")
 
 
-def _reason(result: Verdict, parts: Sequence[Part]) -> str:
-    seeds = min(part.difference.n for part in parts)
-    if seeds < 2:
-        return f"with {seeds or 'no'} seed in common there is no measure of chance"
-    said: dict[Outcome, str] = {"for": "for it", "against": "against it", "open": "not settled"}
-    found: dict[Outcome, list[str]] = {}
-    for part in parts:
-        found.setdefault(part.outcome, []).append(f"{part.metric.title} {part.kind}")
-    reason = "; ".join(f"{said[name]}: {', '.join(dict.fromkeys(found[name]))}" for name in said if name in found)
-    if result != "undecided" and smallest_p(seeds) > 1 - LEVEL:
-        reason += (
-            f" (with {seeds} seeds this rests on differences being normal: a test without that assumption "
-            f"cannot go below p = {smallest_p(seeds):g})"
-        )
-    return reason
+def _margin(given: Any, where: str) -> Margin:
+    if not isinstance(given, dict):
+        return Margin(_number(given, where))
+    share = _mapping(given, where, ("share", "of"))
+    return Margin(_number(share.get("share"), f"{where}.share"), _text(share.get("of", BASELINE), f"{where}.of"))
 
 
-def _unable(number: int, reason: str) -> Claim:
-    return Claim(number, TEXTS[number - 1], (), (), "undecided", reason)
+def _metric(key: Any, where: str) -> Metric:
+    if key not in BY_KEY:
+        raise InputError(f"{where}: no metric {key}; {_near(key, BY_KEY)}")
+    return BY_KEY[key]
 
 
-def _mean(contrasts: Sequence[Mapping[Cell, float]]) -> dict[Cell, float]:
-    """The mean of contrasts, as weights of cells."""
-    cells = dict.fromkeys(cell for weights in contrasts for cell in weights)
-    return {cell: float(np.sum([weights.get(cell, 0.0) for weights in contrasts])) / len(contrasts) for cell in cells}
+def _weights(given: Any, where: str, example: str) -> dict[str, float]:
+    if not isinstance(given, dict) or not given:
+        raise InputError(f"{where} must be names with weights, got {given}; write for example {example}")
+    return {_text(name, where): _number(weight, f"{where}.{name}", least=-math.inf) for name, weight in given.items()}
 
 
-def _mean_of(variants: Sequence[str]) -> str:
-    return variants[0] if len(variants) == 1 else f"mean of {' and '.join(variants)}"
+def _mapping(given: Any, where: str, known: Collection[str] = ()) -> dict[str, Any]:
+    """A mapping, empty for None, with none but the known keys where there are such."""
+    if not isinstance(given, dict | None):
+        raise InputError(f"{where} must be keys and values, got {given}; {_either(known) or 'a name and a value each'}")
+    for key in given or {}:
+        if known and key not in known:
+            raise InputError(f"{where}: no such key {key}; {_near(key, known)}")
+    return given or {}
 
 
-def _over(partitions: Sequence[str]) -> str:
-    return partitions[0] if len(partitions) == 1 else f"mean over {', '.join(partitions)}"
+def _list(given: Any, where: str, empty: bool = False) -> list[Any]:
+    if not isinstance(given, list) or not (given or empty):
+        raise InputError(f"{where} must be a list, got {given}; configs/claims.yaml is an example")
+    return given
 
 
-def rules() -> list[str]:
-    """The rules at the head of this module, a paragraph each."""
-    return (__doc__ or "").split("\n\n")[1:]
+def _text(given: Any, where: str) -> str:
+    if not isinstance(given, str) or not given:
+        raise InputError(f"{where} must be text, got {given}; write it in quotes where YAML reads it otherwise")
+    return given
+
+
+def _number(given: Any, where: str, least: float = 0) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given < math.inf:
+        raise InputError(f"{where} must be a number{' from 0 up' if least == 0 else ''}, got {given}; for example 1")
+    return float(given)
+
+
+def _near(key: Any, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(str(key), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {_either(known)}"
+
+
+def _either(words: Collection[str]) -> str:
+    *first, last = words or ("",)
+    return f"{', '.join(first)} or {last}" if first else last

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from fedlit.errors import InputError
+from fedlit.report.claims import Claims, claims_of
 from fedlit.runs.folder import CONFIG, METRICS, STUDY
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
@@ -97,6 +98,7 @@ class Study:
         gaps: Those that the tables and tests go without.
         validated: Whether ``global/*`` is measured on validation clients, not on the test set.
         select: The metric that the study chooses a combination by; empty where it chooses none.
+        claims: What the study was made to be held against; None where it names no claims.
     """
 
     folder: Path
@@ -110,6 +112,7 @@ class Study:
     gaps: tuple[Gap, ...]
     validated: bool = False
     select: str = ""
+    claims: Claims | None = None
 
     @property
     def held_out(self) -> str:
@@ -141,14 +144,15 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         InputError: When there is no run with a metrics.csv, none has come to ``rounds``, or they are of different
             data.
     """
-    plan = _plan(folder / STUDY)
+    record = _record(folder / STUDY)
+    plan = _plan(record, folder / STUDY)
     found = {key: place for key, place in _find(folder).items() if not plan or key in plan}
     runs = [run for (name, seed), place in found.items() if (run := _read(name, seed, place, plan)) is not None]
     if not runs:
         found_none = f"no NAME/seed_K/{METRICS} under {folder}" if folder.is_dir() else f"no folder {folder}"
         raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
     _check_same_data(runs)
-    planned = _planned_rounds(folder / STUDY, runs)
+    planned = _planned_rounds(record, runs)
     furthest = max(run.rounds for run in runs)
     horizon = rounds or (planned if 0 < planned <= furthest else furthest)
     if horizon > furthest:
@@ -164,8 +168,20 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     )
     gaps = tuple(Gap(*key, done.get(key, 0)) for key in wanted if done.get(key, 0) < horizon)
     validated = any(_within(run.config, "data", "init_args", "validation_clients") for run in runs)
-    select = _selected_by(folder / STUDY)
-    return Study(folder, variants, partitions, alphas, seeds, horizon, planned, tuple(runs), gaps, validated, select)
+    return Study(
+        folder,
+        variants,
+        partitions,
+        alphas,
+        seeds,
+        horizon,
+        planned,
+        tuple(runs),
+        gaps,
+        validated,
+        select=str(record.get("select") or ""),
+        claims=_claims(record, folder / STUDY),
+    )
 
 
 def _check_same_data(runs: Iterable[Run]) -> None:
@@ -198,8 +214,28 @@ def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"class_path": data["class_path"], **kept, "validation_clients": kept.get("validation_clients", 0)}
 
 
-def _selected_by(path: Path) -> str:
-    return str(json.loads(path.read_text()).get("select") or "") if path.is_file() else ""
+def _record(path: Path) -> dict[str, Any]:
+    """What ``fedlit study`` wrote of a study; empty where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict):
+            raise TypeError("it is no object of JSON")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _no_record(path, error) from error
+    return record
+
+
+def _no_record(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is not a study's record ({error!r}); let fedlit study write it, or remove it")
+
+
+def _claims(record: Mapping[str, Any], path: Path) -> Claims | None:
+    try:
+        return claims_of(record["claims"]) if record.get("claims") else None
+    except InputError as error:
+        raise InputError(f"{path}: claims: {error}") from error
 
 
 def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str]]) -> list[tuple[str, str]]:
@@ -207,18 +243,17 @@ def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str
     return list(dict.fromkeys(plan.values())) if plan else sorted(cells, key=lambda cell: (cell[0] != "plain", cell))
 
 
-def _plan(path: Path) -> dict[Key, tuple[str, str]]:
-    """From name and seed to variant and partition, in the study's order; empty without a ``study.json``.
+def _plan(record: Mapping[str, Any], path: Path) -> dict[Key, tuple[str, str]]:
+    """From name and seed to variant and partition, in the study's order; empty without a record.
 
     Axes other than the partition that take several values make up the variant.
     """
-    if not path.is_file():
+    if not record:
         return {}
     try:
-        study = json.loads(path.read_text())
-        runs = study["runs"]
-        varied = [axis for axis, values in study["axes"].items() if axis != "partition" and len(values) > 1]
-        kept = varied or [axis for axis in study["axes"] if axis != "partition"]
+        runs = record["runs"]
+        varied = [axis for axis, values in record["axes"].items() if axis != "partition" and len(values) > 1]
+        kept = varied or [axis for axis in record["axes"] if axis != "partition"]
         cells = {
             (str(run["name"]), int(run["seed"])): (
                 " ".join(str(run["axes"][axis]) for axis in kept) or str(run["name"]),
@@ -227,10 +262,8 @@ def _plan(path: Path) -> dict[Key, tuple[str, str]]:
             for run in runs
         }
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is not a study's record ({error!r}); let fedlit study write it, or remove it"
-        ) from error
-    orders = [[str(value) for value in study["axes"].get(axis, [])] for axis in (*kept[:1], "partition")]
+        raise _no_record(path, error) from error
+    orders = [[str(value) for value in record["axes"].get(axis, [])] for axis in (*kept[:1], "partition")]
     return dict(sorted(cells.items(), key=lambda item: [_index(o, v) for o, v in zip(orders, item[1], strict=False)]))
 
 
@@ -294,9 +327,9 @@ def _config(folder: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _planned_rounds(path: Path, runs: Iterable[Run]) -> int:
-    """Rounds of a finished run: as ``study.json`` says, else the most that a config does; 0 where none says it."""
-    if path.is_file() and isinstance(rounds := json.loads(path.read_text()).get("rounds"), int):
+def _planned_rounds(record: Mapping[str, Any], runs: Iterable[Run]) -> int:
+    """Rounds of a finished run: as the study's record says, else the most that a config does; 0 where none says it."""
+    if isinstance(rounds := record.get("rounds"), int):
         return rounds
     written = (_within(run.config, "trainer", "max_epochs") for run in runs)
     return max((rounds for rounds in written if isinstance(rounds, int)), default=0)

@@ -18,9 +18,10 @@ from rich.console import Console
 from fedlit import plots
 from fedlit.errors import InputError
 from fedlit.report.charts import charts, together
-from fedlit.report.claims import Claim, judge
+from fedlit.report.claims import Claims, read_claims
 from fedlit.report.collect import Study, collect
 from fedlit.report.content import Findings, document
+from fedlit.report.judge import Judgement, judge
 from fedlit.report.render import to_html, to_markdown
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
 
@@ -30,8 +31,8 @@ def report(
     out: Path | None = None,
     target: float | None = None,
     baseline: str = "plain",
-    margin: float = 0.01,
     rounds: int | None = None,
+    claims: Path | None = None,
 ) -> Findings:
     """Read a folder of runs and write its report.
 
@@ -40,26 +41,30 @@ def report(
         out: Where the report goes, FOLDER/report by default.
         target: The accuracy whose round is looked for; None is 0.9 of the baseline's best final one at each partition.
         baseline: The variant that others are compared with.
-        margin: The difference in accuracy below which there is none.
         rounds: Compare at this round; None is where the study ends.
+        claims: A file of claims that the runs are held against; None is those of the study's record, if it has any.
 
     Raises:
         InputError: When there is nothing to report on.
     """
+    asked = read_claims(claims) if claims else None
     study = collect(folder, rounds)
-    found = analyse(study, target, baseline, margin)
+    found = analyse(study, target, baseline, asked or study.claims)
     write(found, out or folder / "report")
     return found
 
 
-def analyse(study: Study, target: float | None = None, baseline: str = "plain", margin: float = 0.01) -> Findings:
+def analyse(
+    study: Study, target: float | None = None, baseline: str = "plain", claims: Claims | None = None
+) -> Findings:
     """All numbers of a report."""
     aims = targets(study, baseline, target)
     measured = measure_all(study, aims)
     comparisons = compare(measured, study, baseline)
-    claims = [] if study.searches(baseline) else judge(measured, study, baseline, margin)
     drawn = charts(study, measured, comparisons)
-    return Findings(study, baseline, aims, measured, summarise(measured, study), comparisons, claims, drawn)
+    judged = judge(measured, study, claims, baseline) if claims else []
+    summary = summarise(measured, study)
+    return Findings(study, baseline, aims, measured, summary, comparisons, claims, judged, drawn)
 
 
 def write(found: Findings, out: Path) -> None:
@@ -69,7 +74,7 @@ def write(found: Findings, out: Path) -> None:
         plots.save(together(chart, found.study.variants), out / f"{chart.name}.png")
     _tables(found, out)
     _differences(found.comparisons).to_csv(out / "differences.csv", index=False)
-    _claims(found.claims).to_csv(out / "claims.csv", index=False)
+    _judged(found.judged).to_csv(out / "claims.csv", index=False)
     pd.DataFrame([asdict(gap) for gap in found.study.gaps], columns=["variant", "partition", "seed", "done"]).to_csv(
         out / "missing.csv", index=False
     )
@@ -105,7 +110,7 @@ def _differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "p_t", "p_t_holm", "p_exact", "p_exact_holm", "detectable"])
 
 
-def _claims(claims: Sequence[Claim]) -> pd.DataFrame:
+def _judged(judged: Sequence[Judgement]) -> pd.DataFrame:
     rows = [
         {
             "claim": claim.number,
@@ -113,16 +118,16 @@ def _claims(claims: Sequence[Claim]) -> pd.DataFrame:
             "contrast": part.text,
             "metric": part.metric.key,
             "claimed": part.kind,
-            "finding": part.outcome,
+            "finding": part.finding,
             **asdict(part.difference.interval),
             "margin": part.margin,
             "p_t_holm": part.p,
             "p_exact": part.difference.p_free,
         }
-        for claim in claims
+        for claim in judged
         for part in claim.parts
     ]
-    undecided = [{"claim": claim.number, "verdict": claim.verdict} for claim in claims if not claim.parts]
+    undecided = [{"claim": claim.number, "verdict": claim.verdict} for claim in judged if not claim.parts]
     columns = ["claim", "verdict", "contrast", "metric", "claimed", "finding", "mean", "low", "high", "n"]
     table = pd.DataFrame([*rows, *undecided], columns=[*columns, "margin", "p_t_holm", "p_exact"])
     return table.sort_values("claim", kind="stable")
@@ -143,12 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     out = options.out or options.folder / "report"
     try:
-        found = report(options.folder, out, options.target, options.baseline, options.margin, options.rounds)
+        found = report(options.folder, out, options.target, options.baseline, options.rounds, options.claims)
     except InputError as error:
         sys.stderr.write(f"fedlit: error: {error}\n")
         return 2
     console = Console(highlight=False, soft_wrap=True)
-    for claim in found.claims:
+    for claim in found.judged:
         console.print(f"claim {claim.number} {claim.verdict}: {claim.text}")
     if found.study.gaps:
         console.print(f"missing: {len(found.study.gaps)} of the runs have not come to round {found.study.horizon}")
@@ -171,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline", default="plain", help="the variant that others are compared with (default: plain)"
     )
     parser.add_argument(
-        "--margin", type=_share, default=0.01, help="a smaller difference in accuracy is taken for none (default: 0.01)"
+        "--claims",
+        type=Path,
+        help="YAML file of claims that get verdicts, as configs/claims.yaml (default: those that the study file names)",
     )
     parser.add_argument("--rounds", type=_count, help="compare at this round (default: where the study ends)")
     return parser

@@ -11,12 +11,14 @@ from typing import Any
 import pandas as pd
 
 from fedlit.report.charts import Chart, heterogeneity_of
-from fedlit.report.claims import Claim, rules
+from fedlit.report.claims import Claims
 from fedlit.report.collect import Run, Study
 from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
 from fedlit.report.draws import Draws, compare_draws
+from fedlit.report.judge import Judgement, rules
+from fedlit.report.metrics import LAST, METRICS, Metric
 from fedlit.report.selection import choice
-from fedlit.report.statistics import BY_KEY, LAST, LEVEL, METRICS, Comparison, Interval, Metric, smallest_p
+from fedlit.report.statistics import LEVEL, Comparison, Interval, smallest_p
 from fedlit.runs.outcome import CLASSES, CLIENTS
 
 #: Charts that have a section of their own.
@@ -36,7 +38,8 @@ class Findings:
         measured: A row a run.
         summary: A row a variant, partition and metric.
         comparisons: Against the baseline.
-        claims: With verdicts.
+        claims: What the runs are held against, or None.
+        judged: The claims with their verdicts.
         charts: As numbers.
     """
 
@@ -46,7 +49,8 @@ class Findings:
     measured: pd.DataFrame
     summary: pd.DataFrame
     comparisons: Sequence[Comparison]
-    claims: Sequence[Claim]
+    claims: Claims | None
+    judged: Sequence[Judgement]
     charts: Sequence[Chart]
 
 
@@ -56,7 +60,7 @@ def document(found: Findings) -> Document:
     sections = [
         Section("What is missing", (*_missing(found), *_missing_outcomes(study), *_unlike_draws(study))),
         Section("Chosen setting", tuple(choice(study))),
-        Section("The paper's claims", tuple(_claims(found))),
+        Section(found.claims.title if found.claims else "", tuple(_claims(found))),
         Section("Results", tuple(_results(found))),
         Section(f"Differences to {found.baseline}", tuple(_differences(found))),
         Section("Curves", tuple(c for c in found.charts if c.name not in APART)),
@@ -91,7 +95,7 @@ def _missing(found: Findings) -> Iterable[Block]:
     study = found.study
     if found.baseline not in set(found.measured["variant"]) and not study.searches(found.baseline):
         yield Text(
-            f"**No finished run of `{found.baseline}`**: differences to it and the claims need one; "
+            f"**No finished run of `{found.baseline}`**: differences to it need one; "
             "name another variant with `--baseline`."
         )
     if len(study.seeds) == 1:
@@ -160,12 +164,8 @@ def _told(draws: Draws) -> str:
 def _claims(found: Findings) -> Iterable[Block]:
     if not found.claims:
         return
-    yield Text(
-        "“Attention-Augmented Fedprox for Enhanced Performance on the Emnist Dataset” (doi 10.54097/fh1y1c85), held "
-        "against these runs. The verdicts follow from the numbers by the rules under “How this was computed”. "
-        f"Stability is measured as **wobble**: {BY_KEY['wobble'].meaning}; lower is more stable."
-    )
-    for claim in found.claims:
+    yield Text(f"{found.claims.about} The verdicts follow from the numbers by the rules under “How this was computed”.")
+    for claim in found.judged:
         yield Verdict(claim.number, claim.text, claim.verdict, claim.reason)
         if claim.parts:
             yield _parts(claim)
@@ -178,12 +178,12 @@ def _claims(found: Findings) -> Iterable[Block]:
             yield Table(columns, {"": rows}, words=2, folded=f"{len(rows)} numbers by partition; they decide nothing")
 
 
-def _parts(claim: Claim) -> Table:
+def _parts(claim: Judgement) -> Table:
     rows = [
         (
             part.text,
             f"{part.metric.title} {part.kind}",
-            f"**{part.outcome}**" if part.outcome != "open" else part.outcome,
+            f"**{part.finding}**" if part.finding != "open" else part.finding,
             *_effect(part.metric, part.difference.interval),
             _number(part.metric, part.margin),
             str(part.difference.n),
@@ -260,7 +260,7 @@ def _differences(found: Findings) -> Iterable[Block]:
     pairs = [c for c in found.comparisons if c.difference.n > 1]
     if not pairs:
         if found.comparisons:
-            yield Text("No variant has two seeds in common with the plain one: differences have no measure of chance.")
+            yield Text("No variant has two seeds in common with the baseline: differences have no measure of chance.")
         return
     yield from (chart for chart in found.charts if chart.name == "differences")
     yield Text(_power(pairs))

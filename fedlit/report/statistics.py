@@ -12,94 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from fedlit.report.collect import Run, Study
+from fedlit.report.metrics import BY_KEY, LAST, METRICS, TESTED, Metric
 from fedlit.runs.outcome import CLIENTS
 
-#: Rounds at the end of a run that its stability and fairness are measured over.
-LAST = 10
 #: Of every interval; 1 - LEVEL is what a corrected p must not exceed.
 LEVEL = 0.95
 #: Fewer pairs than this, and the signed-rank test cannot fall below 0.05, whatever they are: 2 / 2^5 = 0.0625.
 ENOUGH_PAIRS = 6
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of each run.
-
-    Args:
-        key: Its column.
-        title: At the head of a table.
-        topic: The table that it is in.
-        sign: 1 where more is better, -1 where less is, 0 where neither.
-        digits: After the point.
-        meaning: What it is, in a line.
-    """
-
-    key: str
-    title: str
-    topic: str
-    sign: int
-    digits: int
-    meaning: str
-
-
-METRICS = (
-    Metric("accuracy", "final accuracy", "Accuracy and loss", 1, 3, "global/accuracy after the last round"),
-    Metric(
-        "best_accuracy",
-        "best accuracy",
-        "Accuracy and loss",
-        1,
-        3,
-        "the highest global/accuracy of any round, which favours unsteady runs",
-    ),
-    Metric("loss", "final loss", "Accuracy and loss", -1, 3, "global/loss after the last round"),
-    Metric("f1_macro", "macro F1", "Accuracy and loss", 1, 3, "global/f1_macro after the last round"),
-    Metric("wobble", "wobble", "Stability", -1, 4, f"spread of accuracy about its straight line, last {LAST} rounds"),
-    Metric("std", "std", "Stability", -1, 4, f"standard deviation of accuracy over the last {LAST} rounds"),
-    Metric("largest_drop", "largest drop", "Stability", -1, 4, "the most that accuracy fell from a round to the next"),
-    Metric("change", "mean change", "Stability", -1, 4, "mean of |accuracy - accuracy a round before|, all rounds"),
-    Metric(
-        "client_mean",
-        "mean client",
-        "Fairness",
-        1,
-        3,
-        "mean over all clients of the final global model's accuracy on their training data (clients.csv)",
-    ),
-    Metric("client_std", "std of clients", "Fairness", -1, 3, "standard deviation of these accuracies over clients"),
-    Metric("client_p10", "client p10", "Fairness", 1, 3, "the 10th percentile of these accuracies"),
-    Metric("client_worst", "worst decile", "Fairness", 1, 3, "mean of these over the tenth of clients with the lowest"),
-    Metric(
-        "clients_mean",
-        "mean client, in fits",
-        "Fairness",
-        1,
-        3,
-        f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST} rounds",
-    ),
-    Metric("clients_p10", "client p10, in fits", "Fairness", 1, 3, "clients/accuracy_p10 over the cohort, likewise"),
-    Metric("own_p10", "client p10, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),
-    Metric("to_target", "rounds to target", "Cost", -1, 1, "the first round with the target accuracy"),
-    Metric("seconds", "seconds a round", "Cost", -1, 2, "median of round/seconds, evaluation excluded"),
-    Metric(
-        "values", "values sent", "Cost", 0, 0, "numbers in the model as sent to a client: its parameters and buffers"
-    ),
-    Metric("megabytes", "megabytes sent", "Cost", 0, 0, "down and up over all rounds, 10^6 bytes"),
-)
-BY_KEY = {metric.key: metric for metric in METRICS}
-#: What variants are tested in against the plain model.
-TESTED = (
-    "accuracy",
-    "best_accuracy",
-    "loss",
-    "f1_macro",
-    "wobble",
-    "largest_drop",
-    "change",
-    "client_p10",
-    "clients_p10",
-)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ To choose settings, for example a learning rate and mu, without a look at the te
   set: {data.validation_clients: 10}    changed in all runs: 10 clients never train, each round is validated on them
   select: global/accuracy               the best mean over seeds of the last five rounds; of a loss the least
 
+To hold the runs against claims, with verdicts in fedlit report:
+
+  claims: claims.yaml                   a file as configs/claims.yaml; it is kept in study.json, with the runs
+
 Given again, the same command leaves finished runs alone, goes on with stopped ones after their last checkpoint, however
 they were stopped, and tries failed ones again.
 """
@@ -261,6 +265,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "seeds": plan.seeds,
         "rounds": max(each.rounds for each in plan.combinations),
         "select": plan.select,
+        "claims": plan.claims,
         "axes": {
             axis: list(dict.fromkeys(each.values[axis] for each in plan.combinations))
             for axis in plan.combinations[0].values

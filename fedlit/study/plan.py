@@ -17,9 +17,10 @@ from fedlit.cli import FedlitCLI
 from fedlit.configs import read_yaml
 from fedlit.errors import InputError
 from fedlit.messages import mistake, one_line
+from fedlit.report.claims import read_claims
 from fedlit.runs.folder import folder_name
 
-KEYS = ("base", "axes", "seeds", "rounds", "set", "select")
+KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims")
 #: Keys of a config that a study sets itself, and what to use in their place.
 OURS = {
     "seed_everything": "seeds:",
@@ -60,6 +61,7 @@ class Plan:
         combinations: What is changed.
         common: What is changed in all of them, as words for ``fedlit fit``; it is in their words too.
         select: The metric that the best combination is chosen by, or None.
+        claims: What the runs are to be held against, as its file holds it, or None.
     """
 
     base: Path
@@ -67,6 +69,7 @@ class Plan:
     combinations: tuple[Combination, ...]
     common: tuple[str, ...] = ()
     select: str | None = None
+    claims: dict[str, Any] | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -99,6 +102,7 @@ def _plan(path: Path) -> Plan:
     select = tree.get("select")
     if select is not None and not isinstance(select, str):
         raise InputError(f"select must be a metric of the rounds, got {select}; for example global/accuracy")
+    claims = _claims(tree["claims"], path.parent) if "claims" in tree else None
     common = _common(tree.get("set"), axes)
     first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
     if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
@@ -115,7 +119,14 @@ def _plan(path: Path) -> Plan:
     if select is not None:
         for each in combinations:
             _unseen_test_set(select, each)
-    return Plan(base, seeds, tuple(combinations), common, select)
+    return Plan(base, seeds, tuple(combinations), common, select, claims)
+
+
+def _claims(given: Any, folder: Path) -> dict[str, Any]:
+    """What a file of claims holds, checked."""
+    if not isinstance(given, str):
+        raise InputError(f"claims must be a file of claims, got {given}; give its path, from the study file's folder")
+    return read_claims(folder / given).tree
 
 
 def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...]:

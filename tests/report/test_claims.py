@@ -1,14 +1,24 @@
-"""Verdicts on the paper's claims follow from the numbers: on made-up runs it is known which they must be."""
+"""Verdicts on claims follow from the numbers: on made-up runs it is known which they must be."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from studies import made_up, study_of
 
-from fedlit.report.claims import Claim, Kind, Outcome, judge, outcome, rules, verdict
+from fedlit.errors import InputError
+from fedlit.report.claims import Kind, claims_of, read_claims
+from fedlit.report.judge import Finding, Judgement, finding, rules, verdict
+from fedlit.report.judge import judge as judge_claims
 from fedlit.report.statistics import Difference, Interval
 
 STEADIER, SHAKIER = {"wobble": -0.005}, {"wobble": 0.01}
@@ -16,10 +26,17 @@ WORSE = {"wobble": 0.01, "accuracy": -0.1}
 #: As the paper says it is.
 PAPER = {"channel": {"wobble": -0.003}, "channel_mlp": STEADIER, "spatial_dir01": WORSE}
 
+ROOT = Path(__file__).parents[2]
+#: The paper's claims, as their file holds them.
+FILE = yaml.safe_load((ROOT / "configs/claims.yaml").read_text())
 
-def claims(noise: float = 0.001, seeds: int = 3, **effects: dict[str, float]) -> list[Claim]:
-    measured = made_up(noise, seeds, **effects)
-    return judge(measured, study_of(measured))
+
+def judge(measured: pd.DataFrame, baseline: str = "plain", tree: dict[str, Any] = FILE) -> list[Judgement]:
+    return judge_claims(measured, study_of(measured), claims_of(tree), baseline)
+
+
+def claims(noise: float = 0.001, seeds: int = 3, **effects: dict[str, float]) -> list[Judgement]:
+    return judge(made_up(noise, seeds, **effects))
 
 
 def effect(mean: float, half: float) -> Difference:
@@ -49,13 +66,13 @@ def effect(mean: float, half: float) -> Difference:
         ("not higher", -0.05, 0.02, 0.01, "for"),
     ],
 )
-def test_a_part_is_for_against_or_open(kind: Kind, mean: float, half: float, p: float, expected: Outcome) -> None:
-    assert outcome(kind, effect(mean, half), p, margin=0.01) == expected
+def test_a_part_is_for_against_or_open(kind: Kind, mean: float, half: float, p: float, expected: Finding) -> None:
+    assert finding(kind, effect(mean, half), p, margin=0.01) == expected
 
 
 def test_without_a_measure_of_chance_a_part_is_open() -> None:
-    assert outcome("lower", effect(-0.5, math.nan), math.nan, 0.01) == "open"
-    assert outcome("not lower", effect(0.5, 0.1), 0.01, math.nan) == "open"
+    assert finding("lower", effect(-0.5, math.nan), math.nan, 0.01) == "open"
+    assert finding("not lower", effect(0.5, 0.1), 0.01, math.nan) == "open"
 
 
 def test_a_claim_needs_all_of_its_parts_and_falls_with_any() -> None:
@@ -85,7 +102,7 @@ def test_runs_that_scatter_decide_nothing() -> None:
 
 def test_a_steadier_model_of_another_accuracy_contradicts_the_first_claim() -> None:
     first = claims(channel=STEADIER | {"accuracy": 0.05}, channel_mlp=STEADIER | {"accuracy": 0.05})[0]
-    assert [part.outcome for part in first.parts] == ["for", "against", "for"]
+    assert [part.finding for part in first.parts] == ["for", "against", "for"]
     assert first.verdict == "contradicted"
 
 
@@ -119,7 +136,7 @@ def test_a_verdict_from_few_seeds_names_the_assumption_that_it_rests_on() -> Non
 @pytest.mark.parametrize("lacking", ["plain", "channel_mlp", "spatial"])
 def test_claims_about_variants_that_were_not_run_are_undecided(lacking: str) -> None:
     measured = made_up(0.0005, **PAPER).query("variant != @lacking")
-    found = judge(measured, study_of(measured))
+    found = judge(measured)
     lost = {"plain": [0, 2, 3], "channel_mlp": [1], "spatial": [2, 3]}[lacking]
     assert [i for i, claim in enumerate(found) if not claim.parts] == lost
     assert all(found[i].verdict == "undecided" and lacking in found[i].reason for i in lost)
@@ -127,7 +144,7 @@ def test_claims_about_variants_that_were_not_run_are_undecided(lacking: str) -> 
 
 def test_partitions_of_unknown_or_no_heterogeneity_say_nothing_of_it() -> None:
     measured = made_up(0.0005, **PAPER).query("partition == 'iid'")
-    assert [claim.parts == () for claim in judge(measured, study_of(measured))] == [False, False, True, True]
+    assert [claim.parts == () for claim in judge(measured)] == [False, False, True, True]
 
 
 def test_parts_are_corrected_for_their_number() -> None:
@@ -138,14 +155,16 @@ def test_parts_are_corrected_for_their_number() -> None:
 
 def test_a_variant_is_not_compared_with_itself() -> None:
     measured = made_up(**PAPER)
-    first = judge(measured, study_of(measured), baseline="channel")[0]
+    first = judge(measured, baseline="channel")[0]
     assert first.parts[0].text == "channel_mlp - channel, mean over dir01, dir05, iid"
 
 
 def test_margins_of_loss_and_wobble_are_shares_of_the_plain_model() -> None:
     measured = made_up(**PAPER)
     plain = measured[measured["variant"] == "plain"]
-    margins = [part.margin for part in judge(measured, study_of(measured), margin=0.02)[0].parts]
+    margins = [
+        part.margin for part in judge(measured, tree=FILE | {"margins": FILE["margins"] | {"accuracy": 0.02}})[0].parts
+    ]
     assert np.allclose(margins, [0.1 * plain["wobble"].mean(), 0.02, 0.05 * plain["loss"].mean()])
 
 
@@ -157,6 +176,100 @@ def test_the_rules_are_those_of_the_docstring() -> None:
 
 def test_a_spatial_baseline_settles_no_claim() -> None:
     measured = made_up(**PAPER)
-    found = judge(measured, study_of(measured), baseline="spatial")
+    found = judge(measured, baseline="spatial")
     assert {claim.verdict for claim in found} == {"undecided"}
     assert all("spatial, the baseline, has attention itself" in claim.reason for claim in found)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_study_has_the_verdicts_and_numbers_that_were_published() -> None:
+    folder = ROOT / "notebooks/results/study"
+    measured = pd.read_csv(folder / "runs.csv")
+    alphas = {"dir005": 0.05, "dir01": 0.1, "dir05": 0.5, "iid": math.inf}
+    study = dataclasses.replace(study_of(measured), partitions=tuple(alphas), alphas=alphas)
+    found = judge_claims(measured, study, read_claims(ROOT / "configs/claims.yaml"), "plain")
+    rows = [(c.number, c.verdict, p.text, p.metric.key, p.kind, p.finding, p) for c in found for p in c.parts]
+    published = pd.read_csv(folder / "claims.csv")
+    words = published[["claim", "verdict", "contrast", "metric", "claimed", "finding"]]
+    assert [row[:-1] for row in rows] == list(words.itertuples(index=False, name=None))
+    numbers = [[*dataclasses.astuple(p.difference.interval), p.margin, p.p] for *_, p in rows]
+    assert np.allclose(numbers, published[["mean", "low", "high", "n", "margin", "p_t_holm"]], rtol=1e-9, atol=0)
+
+
+def one(**keys: Any) -> dict[str, Any]:
+    """A file of one claim with one part: of channel minus the baseline, unless other keys are given."""
+    part = {"metric": "accuracy", "is": "higher", "compare": {"channel": 1, "baseline": -1}, "margin": 0.01}
+    return {"claims": [{"claim": "It helps.", "parts": [part | keys]}]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "effect"),
+    [
+        ({}, "channel - plain, mean over dir01, dir05, iid", (0.01 + 0.02 + 0.04) / 3),
+        ({"at": "dir05"}, "channel - plain, dir05", 0.02),
+        ({"at": "smallest_alpha"}, "channel - plain, dir01", 0.01),
+        ({"at": "largest_alpha"}, "channel - plain, iid", 0.04),
+        ({"at": {"iid": 1, "dir05": -1}}, "(channel - plain, iid) - (channel - plain, dir05)", 0.04 - 0.02),
+        ({"compare": {"baseline": -2, "channel": 2}, "at": "dir01"}, "- 2 plain + 2 channel, dir01", 2 * 0.01),
+    ],
+)
+def test_a_part_is_a_sum_of_weights_over_variants_and_places(keys: dict[str, Any], text: str, effect: float) -> None:
+    helped = {f"channel_{p}": {"accuracy": x} for p, x in (("dir01", 0.01), ("dir05", 0.02), ("iid", 0.04))}
+    (claim,) = judge(made_up(noise=1e-6, **helped), tree=one(**keys))
+    assert claim.parts[0].text == text
+    assert claim.parts[0].difference.mean == pytest.approx(effect, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"compare": {"unknown": 1, "baseline": -1}}, "no seed has finished runs of unknown and of plain at one"),
+        ({"compare": {"plain": 1, "baseline": -1}}, "it compares plain with itself"),
+        ({"at": "dir07"}, "no partition dir07 has runs of all its variants; dir01, dir05, iid has"),
+        ({"at": {"dir01": 1, "smallest_alpha": -1}}, "it takes runs at two partitions"),
+    ],
+)
+def test_a_claim_that_says_nothing_of_the_runs_is_left_out_and_says_why(keys: dict[str, Any], why: str) -> None:
+    (claim,) = judge(made_up(), tree=one(**keys))
+    assert (claim.verdict, claim.parts) == ("undecided", ())
+    assert claim.reason.startswith(f"left out: {why}")
+
+
+#: Of each: a change to the paper's file, what the error names, and the remedy.
+MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
+    "key": (lambda t: t.update(claim=[]), "a file of claims: no such key claim", "did you mean claims?"),
+    "no claims": (lambda t: t.pop("claims"), "claims must be a list, got None", "is an example"),
+    "text": (lambda t: t["claims"][0].update(claim=3), "claim 1: claim must be text, got 3", "quotes"),
+    "metric": (lambda t: t["claims"][1]["parts"][0].update(metric="wobbel"), "claim 2, part 1: metric", "wobble?"),
+    "kind": (lambda t: t["claims"][0]["parts"][1].update({"is": "equal"}), "part 2: is must be lower,", "got equal"),
+    "weights": (lambda t: t["claims"][0]["parts"][0].update(compare={"a": 1}), "compare must have", "sum to 0, got"),
+    "variant": (lambda t: t["claims"][0]["parts"][0].update(compare="a"), "must be names with weights, got a", "-1}"),
+    "no number": (lambda t: t["claims"][0]["parts"][0].update(at={"iid": "x"}), "at.iid must be a number, got x", "1"),
+    "no margin": (lambda t: t["margins"].pop("loss"), "claim 1, part 3: no margin for loss", "add margins:"),
+    "margin": (lambda t: t["margins"].update(loss=-1), "margins.loss must be a number from 0 up, got -1", "example"),
+    "group": (lambda t: t["groups"].update(all=["a"]), "groups.all must be keys and values", "mean_of or first_of"),
+    "empty group": (lambda t: t["groups"].update(all={}), "groups.all must have mean_of or first_of", "mean_of: [a"),
+    "later": (lambda t: t["claims"][3]["presumes"].update(claim=4), "earlier claim, got 4", "1 is first"),
+    "alone": (lambda t: t["claims"][0]["parts"][0].update(stands_alone="x"), "stands_alone must be true", "leave it"),
+    "bound": (lambda t: t["claims"][2].update(alpha_at_most=math.nan), "claim 3: alpha_at_most must be", "got nan"),
+    "beside": (lambda t: t.update(beside=["x"]), "beside: no metric x", "there are accuracy,"),
+}
+
+
+@pytest.mark.parametrize(("change", "told", "remedy"), MISTAKES.values(), ids=list(MISTAKES))
+def test_a_mistake_in_the_file_is_one_line_that_names_the_key_and_the_remedy(
+    change: Callable[[dict[str, Any]], object], told: str, remedy: str, tmp_path: Path
+) -> None:
+    tree = copy.deepcopy(FILE)
+    change(tree)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(InputError) as error:
+        read_claims(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert told in message
+    assert remedy in message

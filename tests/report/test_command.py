@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import runpy
 import sys
@@ -13,8 +14,10 @@ import pandas as pd
 import pytest
 from studies import scalars, shapes, write_outcome, write_study
 
-from fedlit.report import main
+from fedlit.report.command import main
 
+#: The paper's claims, which reports on studies that name none are told of.
+CLAIMS = ("--claims", str(Path(__file__).parents[2] / "configs/claims.yaml"))
 CELLS = {cell: shape for cell, shape in shapes(spatial_dir01=(0.7, 0.05)).items() if cell[1] != "dir05"}
 
 
@@ -23,7 +26,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study that is finished."""
     folder = write_study(tmp_path_factory.mktemp("logs") / "emnist", CELLS, rounds=12)
     with redirect_stdout(io.StringIO()) as told:
-        assert main([str(folder)]) == 0
+        assert main([str(folder), *CLAIMS]) == 0
     (folder / "told.txt").write_text(told.getvalue())
     return folder / "report"
 
@@ -85,6 +88,26 @@ def test_verdicts_are_told_at_the_end(whole: Path) -> None:
     assert f"report: {whole / 'report.html'}" in told
 
 
+def test_claims_are_those_that_the_study_names_or_that_are_named_and_without_any_there_are_no_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_study(tmp_path / "study", CELLS, seeds=(0, 1), rounds=6)
+    assert "claims" not in said(folder)
+    assert "claim 1" not in capsys.readouterr().out
+    part = {"metric": "loss", "is": "higher", "compare": {"spatial": 1, "baseline": -1}, "margin": 0.01}
+    claims = {"title": "A question", "claims": [{"claim": "It costs.", "parts": [part]}]}
+    record = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(record | {"claims": claims}))
+    assert "## A question\n" in said(folder)
+    assert re.search(r"claim 1 \w+: It costs\.", capsys.readouterr().out)
+    assert "## The paper's claims\n" in said(folder, *CLAIMS)
+    (folder / "study.json").write_text(json.dumps(record | {"claims": {"claims": 3}}))
+    assert main([str(folder)]) == 2
+    assert "study.json: claims: claims must be a list, got 3" in capsys.readouterr().err
+    assert main([str(folder), "--claims", "none.yaml"]) == 2
+    assert "none.yaml: cannot be read" in capsys.readouterr().err
+
+
 def test_a_half_finished_study_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path, {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, rounds=8)
     scalars(0.8, 0, rounds=3).to_csv(tmp_path / "spatial_iid/seed_1/metrics.csv", index=False)
@@ -97,7 +120,7 @@ def test_a_half_finished_study_says_what_is_missing(tmp_path: Path, capsys: pyte
 
 
 def test_a_single_seed_has_neither_intervals_nor_verdicts(tmp_path: Path) -> None:
-    text = said(write_study(tmp_path, CELLS, seeds=(0,), rounds=6))
+    text = said(write_study(tmp_path, CELLS, seeds=(0,), rounds=6), *CLAIMS)
     assert "**One seed**: nothing is known of chance" in text
     assert "\u00b1 0" not in text
     assert "differences have no measure of chance" in text
@@ -149,7 +172,7 @@ def test_a_folder_without_runs_is_one_line_of_error(tmp_path: Path, capsys: pyte
     ("words", "told"),
     [
         ("logs --target 2", "must be a number in (0, 1], got 2"),
-        ("logs --margin x", "must be a number in (0, 1], got x"),
+        ("logs --target x", "must be a number in (0, 1], got x"),
         ("logs --rounds 0", "must be at least 1, got 0"),
         ("", "required: FOLDER"),
     ],

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from studies import write_outcome, write_study
 
-from fedlit.report import main
 from fedlit.report.collect import collect
+from fedlit.report.command import main
 from fedlit.report.draws import compare_draws
 
+CLAIMS = Path(__file__).parents[2] / "configs/claims.yaml"
 CELLS = {(variant, "dir01"): (0.8, 0.01) for variant in ("plain", "channel", "spatial")}
 
 
-def report(folder: Path) -> str:
-    assert main([str(folder)]) == 0
+def report(folder: Path, *words: str) -> str:
+    assert main([str(folder), *words]) == 0
     return (folder / "report/report.md").read_text()
 
 
@@ -37,7 +38,7 @@ def test_a_variant_with_another_batch_order_is_named(tmp_path: Path) -> None:
     draws = compare_draws(collect(tmp_path))
     assert (draws.groups, draws.agreeing) == (1, 0)
     assert draws.differing == ("batch order at dir01, seed 0: `a` plain, channel; `b` spatial",)
-    text = report(tmp_path)
+    text = report(tmp_path, "--claims", str(CLAIMS))
     assert text.index("**Not all pairs are pairs**") < text.index("## The paper's claims")
 
 

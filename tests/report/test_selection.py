@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from studies import write_study
 
-from fedlit.report import main
 from fedlit.report.collect import collect
+from fedlit.report.command import main
 from fedlit.report.selection import ranking
 from fedlit.study.select import order, score
 

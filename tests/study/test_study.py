@@ -31,6 +31,8 @@ axes:
     dir01: {data.partition: fedlit.data.Dirichlet, data.partition.alpha: 0.1}
 """
 STUDY = f"base: {BASE}\nrounds: 2\nseeds: [0, 1]\n{AXES}"
+PART = "{metric: loss, is: lower, compare: {spatial: 1, baseline: -1}, margin: 0.1}"
+CLAIMS = f"claims: [{{claim: It helps., parts: [{PART}]}}]"
 NAMES = [f"{variant}_{partition}" for variant in ("plain", "spatial") for partition in ("iid", "dir01")]
 
 #: Stands in for fedlit: says what it was told, and finishes, or fails where the name has "spatial" and FAIL is set.
@@ -122,14 +124,21 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again_in_an_empty_fold
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_report_finds_the_axes_in_the_studys_record() -> None:
+def test_a_report_finds_the_axes_and_the_claims_in_the_studys_record(capsys: pytest.CaptureFixture[str]) -> None:
     study()
     for table in Path("logs/grid").glob("*/seed_*/metrics.csv"):
         table.write_text("round,global/accuracy,global/loss\n1,0.5,1.0\n2,0.6,0.9\n")
     assert main(["report", "logs/grid"]) == 0
+    assert "claim 1" not in capsys.readouterr().out
     with Path("logs/grid/report/runs.csv").open(newline="") as file:
         found = {(row["variant"], row["partition"], row["seed"]) for row in csv.DictReader(file)}
     assert found == {(v, p, s) for v in ("plain", "spatial") for p in ("iid", "dir01") for s in ("0", "1")}
+    Path("mine.yaml").write_text(CLAIMS)
+    Path("grid.yaml").write_text(STUDY + "claims: mine.yaml\n")
+    assert study() == 0
+    Path("mine.yaml").unlink()  # they are kept with the runs
+    assert main(["report", "logs/grid"]) == 0
+    assert "claim 1 contradicted: It helps." in capsys.readouterr().out
 
 
 SELECTION = STUDY + "set: {data.validation_clients: 5}\nselect: global/accuracy\n"
@@ -224,6 +233,8 @@ MISTAKES = {
     "option": ("{}", "{model.net.norms: group}", "spatial_iid: model.net.norms", "did you mean norm?"),
     "value": ("alpha: 0.1", "alpha: 0", "plain_dir01: alpha must be a finite number > 0", "use fedlit.data.Uniform"),
     "yaml": ("axes:", "axes: [", "not valid YAML", "correct it there"),
+    "claims": ("seeds:", "claims: 3\nseeds:", "claims must be a file of claims, got 3", "give its path"),
+    "no claims": ("seeds:", "claims: none.yaml\nseeds:", "none.yaml: cannot be read", "give the path"),
     "text": (STUDY, "hello", "not a study", "write base:"),
 }
 

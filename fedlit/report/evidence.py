@@ -1,0 +1,148 @@
+"""What a claim compares, found among the runs: its names become variants, its places partitions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fedlit.report.claims import BASELINE, LARGEST, MEAN, SMALLEST, Claim, Expectation, Group, Margin
+from fedlit.report.collect import Study
+from fedlit.report.metrics import Metric
+from fedlit.report.statistics import Cell, contrast
+
+
+class LeftOutError(Exception):
+    """A claim says nothing of these runs; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs that claims are held against.
+
+    Args:
+        measured: What `measure_all` gives.
+        study: Its partitions and their alphas.
+        groups: Names for several variants.
+        baseline: The variant that is meant by BASELINE.
+    """
+
+    measured: pd.DataFrame
+    study: Study
+    groups: Mapping[str, Group]
+    baseline: str
+
+    # --- variants -----------------------------------------------------------------------------------------------------
+
+    def ran(self, name: str) -> list[str]:
+        """The variants that a name stands for; of a group those that were run, or its first where none was."""
+        if name not in self.groups:
+            return [self.baseline if name == BASELINE else name]
+        there = set(self.measured["variant"]) - {self.baseline}
+        variants = self.groups[name].variants
+        return [variant for variant in variants if variant in there] or [variants[0]]
+
+    def compared(self, name: str) -> list[str]:
+        """Those of them that a contrast takes the mean of."""
+        return self.ran(name)[:1] if name in self.groups and self.groups[name].first else self.ran(name)
+
+    def weights(self, part: Expectation) -> dict[str, float]:
+        """The weight of each variant in a contrast.
+
+        Raises:
+            LeftOutError: When a variant is compared with itself.
+        """
+        weights: dict[str, float] = {}
+        for name, weight in part.compare.items():
+            variants = self.compared(name)
+            for variant in variants:
+                weights[variant] = weights.get(variant, 0.0) + weight / len(variants)
+        if not any(weights.values()):
+            raise LeftOutError(f"it compares {' and '.join(weights)} with itself")
+        return weights
+
+    def spoken(self, part: Expectation) -> str:
+        """What a contrast compares, in words."""
+        names = {name: self.compared(name) for name in part.compare}
+        said = {name: v[0] if len(v) == 1 else f"mean of {' and '.join(v)}" for name, v in names.items()}
+        return signed({said[name]: weight for name, weight in part.compare.items()})
+
+    # --- partitions ---------------------------------------------------------------------------------------------------
+
+    def partitions(self, claim: Claim) -> list[str]:
+        """Where a claim can be judged, in the study's order: at least two seeds have all of its variants there.
+
+        Where there is no such partition, those at which one seed has them.
+
+        Raises:
+            LeftOutError: When there is none of these either.
+        """
+        variants = dict.fromkeys(variant for part in claim.parts for variant in self.weights(part))
+        bounded = math.isfinite(claim.alpha_at_most)
+        by_alpha = bounded or any({SMALLEST, LARGEST} & set(part.at) for part in claim.parts)
+        seeds = {
+            p: len(contrast(self.measured, "accuracy", {(variant, p): 1.0 for variant in variants}))
+            for p in self.study.partitions
+            if not by_alpha or self.study.alphas[p] <= claim.alpha_at_most  # NaN, an unknown alpha, is not
+        }
+        found = [p for p, n in seeds.items() if n > 1] or [p for p, n in seeds.items() if n]
+        if not found:
+            kind = f" of alpha <= {claim.alpha_at_most:g}" if bounded else " of known alpha" if by_alpha else ""
+            names = dict.fromkeys(name for part in claim.parts for name in part.compare)
+            told = (" or ".join(self.groups[n].variants) if n in self.groups else self.ran(n)[0] for n in names)
+            raise LeftOutError(f"no seed has finished runs of {' and of '.join(told)} at one partition{kind}")
+        return found
+
+    def places(self, at: Mapping[str, float], partitions: Sequence[str]) -> dict[str, float]:
+        """The weight of each partition in a contrast, of those at which its claim can be judged.
+
+        Raises:
+            LeftOutError: When a partition is not there, or is compared with itself.
+        """
+        weights: dict[str, float] = {}
+        for place, weight in at.items():
+            found = self._named(place, partitions)
+            for partition in found:
+                weights[partition] = weights.get(partition, 0.0) + weight / len(found)
+        if not any(weights.values()):
+            raise LeftOutError(f"it takes runs at two partitions, and they are at {' and '.join(partitions)} only")
+        return weights
+
+    def _named(self, place: str, partitions: Sequence[str]) -> Sequence[str]:
+        if place == MEAN:
+            return partitions
+        if place in (SMALLEST, LARGEST):
+            return [(min if place == SMALLEST else max)(partitions, key=lambda p: self.study.alphas[p])]
+        if place not in partitions:
+            raise LeftOutError(f"no partition {place} has runs of all its variants; {', '.join(partitions)} has")
+        return [place]
+
+    def margin(self, margin: Margin, metric: Metric, partitions: Sequence[str]) -> float:
+        """A margin in the metric's unit; NaN where it is a share of the mean of what was not run."""
+        if not margin.of:
+            return margin.size
+        variant = self.ran(margin.of)[0]
+        runs = self.measured[(self.measured["variant"] == variant) & self.measured["partition"].isin(list(partitions))]
+        return margin.size * float(runs[metric.key].mean()) if metric.key in runs and len(runs) else math.nan
+
+
+def product_of(variants: Mapping[str, float], places: Mapping[str, float]) -> dict[Cell, float]:
+    """The weights of all variants at all partitions."""
+    return {(v, p): weight * share for v, weight in variants.items() for p, share in places.items()}
+
+
+def signed(weights: Mapping[str, float]) -> str:
+    """A weighted sum in words: ``a - b``, ``a - 0.5 b - 0.5 c``."""
+    terms = [f"{'-' if w < 0 else '+'} {'' if abs(w) == 1 else f'{abs(w):g} '}{name}" for name, w in weights.items()]
+    return " ".join(terms).removeprefix("+ ")
+
+
+def in_words(compared: str, at: Mapping[str, float], places: Mapping[str, float]) -> str:
+    """A contrast of variants, and where it is taken."""
+    if list(places.values()) == [1.0]:
+        return f"{compared}, {next(iter(places))}"
+    if at == {MEAN: 1.0}:
+        return f"{compared}, mean over {', '.join(places)}"
+    return signed({f"({compared}, {partition})": weight for partition, weight in places.items()})

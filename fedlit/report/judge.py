@@ -1,0 +1,219 @@
+"""Claims are held against the runs, each with a verdict.
+
+A claim is a list of parts. A part is one number for each seed, a contrast of runs that share the seed: a sum of weights
+over variants and partitions, such as the mean over partitions of (a - baseline). Over the seeds it has a mean, a 95 % t
+interval and the p of a two-sided paired t-test, corrected by Holm for the number of parts of its claim. An effect is
+`clear` where that p is at most 0.05. The margin m is the size below which an effect is taken for none.
+
+The parts are of three kinds:
+
+- **lower**, **higher**: for the claim where the effect is clear and has this direction; against it where it is clear
+  and has the other one, or where it is not clear and the interval leaves no room for an effect of m in this direction.
+- **unchanged**: for the claim where the whole interval is within m of zero; against it where the effect is clear and
+  the mean beyond m.
+- **not lower**, **not higher**: for the claim where the interval leaves no room for an effect of m in the direction
+  that is ruled out; against it where such an effect is clear.
+
+In every other case a part is open, and so it is with less than two seeds. A claim is **supported** where all its parts
+are for it, **contradicted** where any is against it, and else **undecided** at this budget of seeds and rounds.
+
+Partitions are left out at which less than two seeds have all the variants that a claim compares. A margin that is a
+share is one of a variant's mean at the partition compared, or over all partitions of the claim where several are. A
+claim that presumes another one is undecided where that one is contradicted, unless a part that stands alone is against
+it: there was nothing to build on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from fedlit.report.claims import Claim, Claims, Kind
+from fedlit.report.collect import Study
+from fedlit.report.evidence import Evidence, LeftOutError, in_words, product_of, signed
+from fedlit.report.metrics import Metric
+from fedlit.report.statistics import LEVEL, Difference, contrast, difference, holm, smallest_p
+
+Finding = Literal["for", "against", "open"]
+Verdict = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a claim: what it says of a contrast, and what came out.
+
+    Args:
+        text: The contrast in words.
+        metric: What it is of.
+        kind: What the claim says of it.
+        margin: An effect smaller than this is none; NaN where the variant that it is a share of was not run.
+        difference: What the seeds say.
+        p: Of the paired t-test, corrected for the parts of the claim.
+        finding: For or against the claim, or open.
+        stands_alone: See `fedlit.report.claims.Expectation`.
+    """
+
+    text: str
+    metric: Metric
+    kind: Kind
+    margin: float
+    difference: Difference
+    p: float
+    finding: Finding
+    stands_alone: bool
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A number beside the verdict: a contrast at one partition; it decides nothing."""
+
+    text: str
+    metric: Metric
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, what was found, and the verdict.
+
+    Args:
+        number: Its place in the file, from 1.
+        text: What is claimed.
+        parts: What decides it; none where it was left out.
+        details: Further numbers.
+        verdict: By the rules of this module.
+        reason: Why, in a sentence.
+    """
+
+    number: int
+    text: str
+    parts: tuple[Part, ...]
+    details: tuple[Detail, ...]
+    verdict: Verdict
+    reason: str
+
+
+def judge(measured: pd.DataFrame, study: Study, claims: Claims, baseline: str) -> list[Judgement]:
+    """All claims with their verdicts.
+
+    Args:
+        measured: What `measure_all` gives.
+        study: The study, for its partitions and their alphas.
+        claims: What is claimed.
+        baseline: The variant that is meant by ``baseline`` in them.
+    """
+    evidence = Evidence(measured, study, claims.groups, baseline)
+    found: list[Judgement] = []
+    for number, claim in enumerate(claims.claims, 1):
+        try:
+            if why := claims.unfit_baselines.get(baseline):
+                raise LeftOutError(f"{baseline}, the baseline, {why}")
+            found.append(_judged(evidence, claims.beside, number, claim, found))
+        except LeftOutError as why_not:
+            found.append(Judgement(number, claim.text, (), (), "undecided", f"left out: {why_not}"))
+    return found
+
+
+def _judged(
+    evidence: Evidence, beside: Sequence[Metric], number: int, claim: Claim, earlier: Sequence[Judgement]
+) -> Judgement:
+    """A claim's verdict, given those of the claims before it."""
+    presumed = earlier[claim.presumes - 1] if claim.presumes else None
+    if presumed and not presumed.parts:
+        raise LeftOutError(f"it presumes claim {claim.presumes}, which is {presumed.reason}")
+    partitions = evidence.partitions(claim)
+    parts = _parts(evidence, claim, partitions)
+    details = tuple(detail for detail in _details(evidence, claim, partitions, beside) if detail.difference.n)
+    result = verdict([part.finding for part in parts])
+    reason = _reason(result, parts)
+    against_alone = any(part.finding == "against" and part.stands_alone for part in parts)
+    if presumed and presumed.verdict == "contradicted" and not against_alone:
+        result, reason = "undecided", f"claim {claim.presumes} is contradicted: {claim.because}"
+    return Judgement(number, claim.text, parts, details, result, reason)
+
+
+def _parts(evidence: Evidence, claim: Claim, partitions: Sequence[str]) -> tuple[Part, ...]:
+    """All parts, their p values corrected for how many there are."""
+    places = [evidence.places(part.at, partitions) for part in claim.parts]
+    cells = [product_of(evidence.weights(part), at) for part, at in zip(claim.parts, places, strict=True)]
+    keys = [part.metric.key for part in claim.parts]
+    found = [difference(contrast(evidence.measured, key, each)) for key, each in zip(keys, cells, strict=True)]
+    corrected = holm([effect.p_t for effect in found])
+    parts = []
+    for part, at, effect, p in zip(claim.parts, places, found, corrected, strict=True):
+        margin = evidence.margin(part.margin, part.metric, list(at) if len(at) == 1 else partitions)
+        text = in_words(evidence.spoken(part), part.at, at)
+        said = finding(part.kind, effect, p, margin)
+        parts.append(Part(text, part.metric, part.kind, margin, effect, p, said, part.stands_alone))
+    return tuple(parts)
+
+
+def _details(evidence: Evidence, claim: Claim, partitions: Sequence[str], beside: Sequence[Metric]) -> Iterator[Detail]:
+    """Every difference that the parts are made of, one variant of a group at a time, at each partition."""
+    compared = [part.compare for part in claim.parts]
+    distinct = [each for i, each in enumerate(compared) if each not in compared[:i]]
+    for compare, metric in itertools.product(distinct, beside):
+        for variants in itertools.product(*(evidence.ran(name) for name in compare)):
+            weights = dict(zip(variants, compare.values(), strict=True))
+            for partition in partitions:
+                effect = difference(contrast(evidence.measured, metric.key, product_of(weights, {partition: 1.0})))
+                yield Detail(f"{signed(weights)}, {partition}", metric, effect)
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
+
+
+def finding(kind: Kind, effect: Difference, p: float, margin: float) -> Finding:
+    """Whether an effect is for or against a part of a claim: the rules at the head of this module."""
+    low, high = effect.interval.low, effect.interval.high
+    if math.isnan(p) or math.isnan(margin):
+        return "open"
+    clear = p <= 1 - LEVEL
+    if kind == "unchanged":
+        if -margin <= low and high <= margin:
+            return "for"
+        return "against" if clear and abs(effect.mean) > margin else "open"
+    up = kind in ("higher", "not higher")
+    towards = effect.mean if up else -effect.mean
+    most = high if up else -low  # the largest effect that the interval leaves room for, in the direction of the kind
+    if kind in ("lower", "higher"):
+        if clear:
+            return "for" if towards > 0 else "against"
+        return "against" if most < margin else "open"
+    if most < margin:
+        return "for"
+    return "against" if clear and towards > 0 else "open"
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """Supported where all parts are for the claim, contradicted where any is against it, else undecided."""
+    if "against" in findings:
+        return "contradicted"
+    return "supported" if findings and set(findings) == {"for"} else "undecided"
+
+
+def _reason(result: Verdict, parts: Sequence[Part]) -> str:
+    seeds = min(part.difference.n for part in parts)
+    if seeds < 2:
+        return f"with {seeds or 'no'} seed in common there is no measure of chance"
+    said: dict[Finding, str] = {"for": "for it", "against": "against it", "open": "not settled"}
+    found: dict[Finding, list[str]] = {}
+    for part in parts:
+        found.setdefault(part.finding, []).append(f"{part.metric.title} {part.kind}")
+    reason = "; ".join(f"{said[name]}: {', '.join(dict.fromkeys(found[name]))}" for name in said if name in found)
+    if result != "undecided" and smallest_p(seeds) > 1 - LEVEL:
+        reason += (
+            f" (with {seeds} seeds this rests on differences being normal: a test without that assumption "
+            f"cannot go below p = {smallest_p(seeds):g})"
+        )
+    return reason
+
+
+def rules() -> list[str]:
+    """The rules at the head of this module, a paragraph each."""
+    return (__doc__ or "").split("\n\n")[1:]
