@@ -35,8 +35,19 @@ from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.files import quiet_threads, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
+from fedlit.runs.changes import changes, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
-from fedlit.runs.folder import CONFIG, METRICS, find_checkpoint, folder_name, newest_whole, plain_name, run_of, usable
+from fedlit.runs.folder import (
+    CONFIG,
+    METRICS,
+    UNTIL_ROUND,
+    find_checkpoint,
+    folder_name,
+    newest_whole,
+    plain_name,
+    run_of,
+    usable,
+)
 from fedlit.runs.state import Claim, claim_new, is_unused
 from fedlit.runs.stop import RankWatch, Terminated, sigterm_is_ctrl_c
 
@@ -111,16 +122,39 @@ class Parser(LightningArgumentParser):
 
 
 class KeepConfig(SaveConfigCallback):
-    """Saves the run's config, in one move, once training starts: a refused resume leaves the old one as it was."""
+    """Saves the run's config, in one move, once training starts: a refused resume leaves the old one as it was.
+
+    A checkpoint holds the config that it was trained with. Where a run goes on with another, what changed is said, and
+    the one of the rounds before is kept as ``config_until_round_N.yaml``.
+    """
+
+    _earlier: str | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Too early."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         folder = trainer.log_dir  # collective: all ranks ask
-        if folder is not None and trainer.is_global_zero:
-            with replacing(Path(folder) / CONFIG) as file:
-                file.write(self.parser.dump(self.config, skip_none=False))
+        if folder is None or not trainer.is_global_zero:
+            return
+        found = changes(*map(yaml.safe_load, (self._earlier, self._text))) if self._earlier else []
+        if found and self._earlier:
+            with replacing(Path(folder) / UNTIL_ROUND.format(trainer.current_epoch)) as file:
+                file.write(self._earlier)
+        with replacing(Path(folder) / CONFIG) as file:
+            file.write(self._text)
+        for change in found:
+            sys.stdout.write(f"{change} from round {trainer.current_epoch + 1} on\n")
+
+    @property
+    def _text(self) -> str:
+        return str(self.parser.dump(self.config, skip_none=False))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"config": self._text}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._earlier = state_dict["config"]
 
 
 #: Sections of a config and whose arguments they are.
@@ -265,6 +299,8 @@ class FedlitCLI(LightningCLI):
             _check_unused(Path(section.logs_dir) / self.run_name / section.version)
         if self.subcommand == "fit" and self.checkpoint and _first_rank():
             run = run_of(self.checkpoint)
+            if run:
+                _check_place(run, section.name, section.version)
             self.claim = Claim(run) if run else None
         self.finished_rounds = self._read_rounds(section.ckpt_path) if self.checkpoint else 0
 
@@ -276,17 +312,26 @@ class FedlitCLI(LightningCLI):
         """
         assert self.checkpoint is not None
         try:
-            return int(read(self.checkpoint)["global_step"])
+            return self._rounds_of(read(self.checkpoint))
         except BrokenCheckpointError as error:
             other = newest_whole(self.checkpoint.parent)
             if given != "last":
                 raise InputError(f"{error}; {other[0]} is whole") if other else error from None
             if other is None:
                 raise InputError(f"{error.reason}, nor is another of its run; start anew without --ckpt_path") from None
-            self.checkpoint, rounds = other
+            self.checkpoint, _ = other
+            rounds = self._rounds_of(read(self.checkpoint))
             if _first_rank():
                 sys.stderr.write(f"fedlit: warning: {error.reason}; going on after round {rounds} with {other[0]}\n")
             return rounds
+
+    def _rounds_of(self, checkpoint: dict[str, Any]) -> int:
+        """How many rounds a checkpoint holds; settings with which it cannot be gone on with are refused."""
+        kept = checkpoint.get("callbacks", {}).get(KeepConfig.__name__)
+        if kept and self.subcommand == "fit":
+            section = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            refuse(changes(*map(yaml.safe_load, (kept["config"], section))))
+        return int(checkpoint["global_step"])
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: our checkpoints hold no hyper-parameters to be read before the config is known."""
@@ -366,6 +411,16 @@ def _check_unused(folder: Path) -> None:
     """Refuse a new run where there is one."""
     if not is_unused(folder):
         raise InputError(f"there is a run in {folder}; go on with it by --ckpt_path last, or give another --version")
+
+
+def _check_place(run: Path, name: str | None, version: str | None) -> None:
+    """Refuse another place for a run that goes on."""
+    for option, given, has in (("--name", name, run.parent.name), ("--version", version, run.name)):
+        if given not in (None, has):
+            raise InputError(
+                f"{option} is {given}, but the checkpoint is of the run {run}, which goes on where it is; leave "
+                f"{option} out, or copy the file out of its folder to begin a new run from it"
+            )
 
 
 def _refuse_null(tree: dict[str, Any], path: str = "", owner: Any = None) -> None:

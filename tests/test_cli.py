@@ -143,12 +143,13 @@ def test_a_mistake_is_one_line_with_value_and_remedy(
 def test_a_refused_resume_leaves_the_run_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *TINY]) == 0
     before = {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")}
-    for change, said in (
-        ("--model.net.hidden=5", "(4, 392) there and (5, 392)"),
-        ("--data.num_clients=50", "100 there and 50"),
+    for command, change, said in (
+        ("fit", "--model.net.hidden=5", "model.net.hidden: 4 -> 5"),
+        ("fit", "--data.num_clients=50", "data.num_clients: null -> 50"),
+        ("test", "--model.net.hidden=5", "(4, 392) there and (5, 392)"),
     ):
         capsys.readouterr()
-        assert main(["fit", *TINY, "--ckpt_path=last", change]) == 2
+        assert main([command, *TINY, "--ckpt_path=last", change]) == 2
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
         assert said in err

@@ -30,12 +30,18 @@ class FedDyn(Algorithm):
 
     def __init__(self) -> None:
         self._h: Tensor | None = None  # (T,)
+        self._resumed_alpha: float | None = None
 
     def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
         if not isinstance(mu, ConstantMu) or mu.value == 0:
             raise InputError(
                 f"FedDyn's alpha is model.mu, one number above 0 that does not change, got {mu.value} of "
                 f"{type(mu).__name__}; set it to 0.01, for example"
+            )
+        if self._resumed_alpha not in (None, mu.value):
+            raise InputError(
+                f"FedDyn's memory is of one alpha, model.mu, which was {self._resumed_alpha} and is {mu.value}; use "
+                "the run's config.yaml, or start anew without --ckpt_path"
             )
         self._alpha, self._num_clients = mu.value, num_clients
 
@@ -56,7 +62,8 @@ class FedDyn(Algorithm):
         return Weights(floats, mean.counts)
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._h is None else {"h": self._h.cpu()}
+        return {"alpha": self._alpha} | ({} if self._h is None else {"h": self._h.cpu()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._h = state.get("h")
+        self._resumed_alpha = state.get("alpha")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torchmetrics import MeanMetric, MetricCollection
@@ -24,6 +24,7 @@ from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.probe import check_fit
 from fedlit.federated.records import Broadcast, ClientTask, Weights
+from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, settings_of, take_settings, trainable
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
 from fedlit.numbers import FLOAT32_MAX
@@ -71,6 +72,7 @@ class FederatedModule(LightningModule):
         self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
+        self.arguments_of_callbacks = GivenArguments([])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes) of the global model."""
@@ -162,7 +164,7 @@ class FederatedModule(LightningModule):
         return self.client_class(self.net, self.client_optimizer, self.loss, loop.algorithm, loop.store)
 
     def configure_optimizers(self) -> Optimizer:
-        return self.server_optimizer(p for p in self.net.parameters() if p.requires_grad)
+        return self.server_optimizer(trainable(self.net))
 
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
@@ -223,7 +225,9 @@ class FederatedModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the checkpoint is of, so that it is not resumed as something else."""
         identity = self.loop.identity(data_of(self.trainer))
-        checkpoint["fedlit"] = {"format": 1, **identity, MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
+        rule = {MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
+        settings = {SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
+        checkpoint["fedlit"] = {"format": 1, **identity, **rule, **settings}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint, and on a resume another federation's.
@@ -254,6 +258,12 @@ class FederatedModule(LightningModule):
                     "use the run's config.yaml, or start anew without --ckpt_path"
                 )
         self.mu.load_state_dict(then.get("mu", {}))
+        for change in take_settings(checkpoint, self.server_optimizer, self.net):
+            rank_zero_info(f"{change} from round {checkpoint['epoch'] + 1} on")
+        self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        self.arguments_of_callbacks.restore()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluation_step(batch)

@@ -15,6 +15,7 @@ from fedlit.errors import InputError
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
+UNTIL_ROUND = "config_until_round_{}.yaml"  # of a run that went on with other settings
 METRICS = "metrics.csv"
 MAX_NAME = 200  # bytes of a run's name; file systems have 255
 STUDY = "study.json"  # in the folder of a study: what it is made of

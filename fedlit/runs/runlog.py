@@ -101,11 +101,13 @@ class RunLog(Callback):
         """Nothing on other ranks; what failed before it trained has changed nothing, and so leaves the record too."""
         if self._claim is None:
             return
-        if self._began or state == "finished":
-            record(self._claim.folder, state, trainer.max_epochs, error)
-        if state != "running":
-            self._claim.release()
-            self._claim = None
+        try:
+            if self._began or state == "finished":
+                record(self._claim.folder, state, trainer.max_epochs, error)
+        finally:
+            if state != "running":
+                self._claim.release()
+                self._claim = None
 
     def _resume_command(self) -> str:
         words = [word for word in self._command if not word.startswith("--ckpt_path=")]

@@ -1,0 +1,121 @@
+"""What is set wins over what a checkpoint says was set; what has been learned is taken from the checkpoint.
+
+A checkpoint holds the hyper-parameters of the server's optimizer, and the arguments of some callbacks, beside their
+state. Restored as they are they would silently undo a changed setting.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightning import Callback
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fedlit.errors import InputError
+
+#: Under which an optimizer's settings stand in a checkpoint.
+SERVER_OPTIMIZER = "server optimizer"
+REMEDY = "use the model.server_optimizer of the run's config.yaml, or start anew without --ckpt_path"
+
+
+def settings_of(optimizer: Optimizer) -> dict[str, Any]:
+    """The class of an optimizer and, for each of its groups of parameters, the hyper-parameters: plain values."""
+    groups = [
+        {name: _plain(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    return {"class": type(optimizer).__name__, "groups": groups}
+
+
+def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: nn.Module) -> list[str]:
+    """Put changed hyper-parameters of the server's optimizer into its state in a checkpoint, beside the moments.
+
+    Args:
+        checkpoint: Of a run; changed in place.
+        make: What makes the optimizer that is to go on.
+        net: The network that it trains.
+
+    Returns:
+        A line for each change.
+
+    Raises:
+        InputError: When the optimizer is of another class, or cannot go on from that state.
+    """
+    (state,) = checkpoint["optimizer_states"]
+    now = settings_of(make(trainable(net)))
+    then = checkpoint["fedlit"].get(SERVER_OPTIMIZER) or {"groups": state["param_groups"]}
+    if then.get("class", now["class"]) != now["class"] or _names(then) != _names(now):
+        raise InputError(
+            f"the run's server optimizer is {then.get('class', 'of another class')}, whose state means nothing to "
+            f"{now['class']}; {REMEDY}"
+        )
+    said = []
+    for stored, before, after in zip(state["param_groups"], then["groups"], now["groups"], strict=True):
+        changed = {name: value for name, value in after.items() if _plain(before[name]) != value}
+        stored.update(changed)
+        said += [f"model.server_optimizer.{name}: {before[name]} -> {value}" for name, value in changed.items()]
+    if said:
+        _check_step(state, make, net, said)
+    return said
+
+
+def trainable(net: nn.Module) -> Iterator[nn.Parameter]:
+    """What the server's optimizer trains."""
+    return (parameter for parameter in net.parameters() if parameter.requires_grad)
+
+
+def _names(settings: Mapping[str, Any]) -> list[set[str]]:
+    return [set(group) - {"params"} for group in settings["groups"]]
+
+
+def _check_step(state: dict[str, Any], make: OptimizerCallable, net: nn.Module, said: list[str]) -> None:
+    """Let an optimizer with the state of the checkpoint step on copies: some settings need a state that it lacks."""
+    copies = [nn.Parameter(torch.zeros_like(parameter)) for parameter in trainable(net)]
+    for copy in copies:
+        copy.grad = torch.zeros_like(copy)
+    optimizer = make(copies)
+    optimizer.load_state_dict(deepcopy(state))
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise InputError(
+            f"{'; '.join(said)}: {type(optimizer).__name__} has no state for it from the rounds before "
+            f"({type(error).__name__}: {error}); {REMEDY}"
+        ) from error
+
+
+class GivenArguments:
+    """The arguments that callbacks were made with, where they keep them under the same names.
+
+    ``load_state_dict`` of ``EarlyStopping``, for one, takes the checkpoint's ``patience``.
+
+    Args:
+        callbacks: As they were made, before a checkpoint is restored.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self._given = [(callback, _arguments(callback)) for callback in callbacks]
+
+    def restore(self) -> None:
+        """Give the callbacks what they were made with."""
+        for callback, arguments in self._given:
+            for name, value in arguments.items():
+                if getattr(callback, name) != value:
+                    setattr(callback, name, value)
+
+
+def _arguments(callback: Callback) -> dict[str, Any]:
+    own = vars(callback)
+    names = inspect.signature(type(callback)).parameters
+    return {name: own[name] for name in names if isinstance(own.get(name), bool | int | float | str)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value

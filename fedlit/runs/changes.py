@@ -1,0 +1,113 @@
+"""Settings that differ when a run goes on: each takes effect and is said, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from fedlit.errors import InputError
+from fedlit.messages import one_line
+
+#: Settings of a command rather than of the run: which run, and where it is kept.
+PLACE = ("config", "name", "logs_dir", "version", "ckpt_path", "weights_only")
+
+#: Whether a run may go on with another value, by the pattern of a setting's key. The first pattern that matches counts.
+#: What makes the federation is fixed: its data, seeds, network and algorithm, and whatever has a memory of rounds that
+#: a new value would not fit. ``KEY.class_path`` stands for the choice of another class.
+MAY_CHANGE = {
+    "seed_everything": False,  # cohorts, the order of batches, and the partition
+    "model.net*": False,
+    "model.mu.*": False,  # a rule may have moved mu; a plain number can be changed
+    "model.server_optimizer.class_path": False,  # its moments are those of its class
+    "data.batch_size": True,
+    "data.eval_batch_size": True,
+    "data.download": True,
+    "data*.path": True,  # the same data may have been moved: its partition is compared by its hash
+    "data*.root": True,
+    "data*": False,
+    "federation.seed": False,
+    "federation.algorithm*": False,
+    "*": True,
+}
+
+#: Refused changes that a message shows, and characters of a value.
+SHOWN, WIDTH = 3, 60
+
+
+class Change(NamedTuple):
+    """A setting with another value than the run had.
+
+    Attributes:
+        key: Its dotted key in the config.
+        before: What the run had; None where it had nothing.
+        now: What it is to have.
+    """
+
+    key: str
+    before: Any
+    now: Any
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether a run may go on with it."""
+        of_class = any(isinstance(value, Mapping) and "class_path" in value for value in (self.before, self.now))
+        key = f"{self.key}.class_path" if of_class else self.key
+        return next(may for pattern, may in MAY_CHANGE.items() if fnmatchcase(key, pattern))
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """What differs between two configs, as they are read from YAML.
+
+    A class in another's place is one change, its arguments included. A setting that the earlier config does not know,
+    as that of an earlier fedlit may not, is a change from nothing.
+    """
+    first, second = ({key: value for key, value in tree.items() if key not in PLACE} for tree in (before, now))
+    return list(_differences(first, second, ""))
+
+
+def refuse(found: Iterable[Change]) -> None:
+    """Refuse changes with which a run cannot go on.
+
+    Raises:
+        InputError: Naming all of them.
+    """
+    refused = [change for change in found if not change.is_allowed and change.before is not _NOTHING]
+    if refused:
+        more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        raise InputError(
+            f"a run cannot go on with {'; '.join(map(str, refused[:SHOWN]))}{more}; leave it as in the run's "
+            "config.yaml, or start anew without --ckpt_path"
+        )
+
+
+class _Nothing:
+    """A setting that is not there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_NOTHING = _Nothing()
+
+
+def _differences(before: Any, now: Any, key: str) -> Iterator[Change]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping) and before.get("class_path") == now.get("class_path"):
+        for name in dict.fromkeys((*before, *now)):
+            within = key if name == "init_args" else f"{key}.{name}".strip(".")
+            yield from _differences(before.get(name, _NOTHING), now.get(name, _NOTHING), within)
+    elif before != now and not (before in (None, _NOTHING) and now in (None, _NOTHING)):
+        yield Change(key, before, now)
+
+
+def _shown(value: Any) -> str:
+    """A value on one line; a class with its arguments as if it were called."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        arguments = ", ".join(f"{name}={_shown(each)}" for name, each in (value.get("init_args") or {}).items())
+        return one_line(f"{value['class_path']}({arguments})", WIDTH)
+    if isinstance(value, list):
+        return one_line(f"[{', '.join(map(_shown, value))}]", WIDTH)
+    return "null" if value is None else one_line(str(value), WIDTH)

@@ -1,0 +1,250 @@
+"""Settings that differ when a run goes on: each takes effect and is said, or is refused; the config says what ran."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from fedlit.checkpoint import read
+from fedlit.cli import main
+from fedlit.errors import InputError
+from fedlit.runs.changes import PLACE, changes, refuse
+
+# --- every setting ---------------------------------------------------------------------------------------------------
+
+#: Commands whose configs have, between them, every setting of the sections below.
+COMMANDS = {
+    "defaults": "",
+    "other classes": (
+        "--data fedlit.data.EMNIST --data.partition fedlit.data.Dirichlet --model.mu fedlit.federated.AdaptiveMu "
+        "--federation.algorithm fedlit.algorithms.AttentiveAggregation --model.loss torch.nn.CrossEntropyLoss "
+        "--federation.stragglers fedlit.federated.PartialWork --federation.sampling fedlit.federated.SizeSampling "
+        "--federation.diagnostics fedlit.federated.Diagnostics --model.net.attention fedlit.attention.Spatial "
+        "--federation.engine fedlit.engines.WorkersEngine"
+    ),
+    "arrays": "--data fedlit.data.Tensors --data.path digits.npz",
+    "synthetic data": "--data fedlit.data.Synthetic",
+}
+
+#: A run cannot go on with another value; of a section that ends with a dot, of any setting in it.
+REFUSED = ("seed_everything", "federation.seed", "federation.algorithm", "model.net", "model.mu.", "data.")
+#: Exceptions to those.
+SAID_ALL_THE_SAME = {"data.batch_size", "data.eval_batch_size", "data.root", "data.path", "data.download"}
+#: Takes effect and is said; every other setting has to be put into one of these lists.
+SAID = (
+    "trainer.",
+    "model.mu",
+    "model.client_optimizer.",
+    "model.server_optimizer.",
+    "model.loss",
+    "federation.clients_per_round",
+    "federation.local_epochs",
+    "federation.sampling",
+    "federation.averaging",
+    "federation.stragglers",
+    "federation.diagnostics",
+    "federation.engine",
+    "federation.tune_allocator",
+    "federation.max_rejected",
+)
+
+
+def config(words: str) -> Any:
+    """What ``fedlit fit WORDS --print_config`` prints, read."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        main(["fit", *words.split(), "--print_config"])
+    return yaml.safe_load(printed.getvalue())
+
+
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of all values that are no sections; of a class all but its ``class_path``."""
+    if not isinstance(tree, dict) or not tree:
+        yield path
+        return
+    for name, value in tree.items():
+        if name != "class_path":
+            yield from leaves(value, (*path, name))
+
+
+def changed(tree: Any, path: tuple[str, ...]) -> Any:
+    name, *within = path
+    return tree | {name: changed(tree[name], tuple(within)) if within else "another value"}
+
+
+def listed(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(name if name.endswith(".") else f"{name}.") for name in names)
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=list(COMMANDS))
+def test_each_setting_that_changes_is_said_or_refused_by_its_key(words: str) -> None:
+    tree = config(words)
+    for path in leaves(tree):
+        key = ".".join(part for part in path if part != "init_args")
+        found = changes(tree, changed(tree, path))
+        if key in PLACE:
+            assert not found
+            continue
+        (change,) = found
+        assert str(change).startswith(f"{key}: ")
+        assert str(change).endswith(" -> another value")
+        if listed(key, REFUSED) and key not in SAID_ALL_THE_SAME:
+            with pytest.raises(InputError, match=rf"cannot go on with {key}: .*config.yaml, or start anew"):
+                refuse(found)
+        else:
+            assert listed(key, SAID) or key in SAID_ALL_THE_SAME, f"{key} is new here: may a run go on with another?"
+            refuse(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "is_refused"),
+    [
+        ("--model.server_optimizer Adam", "model.server_optimizer", True),
+        ("--model.client_optimizer Adam", "model.client_optimizer", False),
+        ("--model.mu fedlit.federated.AdaptiveMu", "model.mu", True),
+        ("--model.net fedlit.models.MLP", "model.net", True),
+        ("--data fedlit.data.EMNIST", "data", True),
+        ("--data.partition fedlit.data.Dirichlet", "data.partition", True),
+        ("--federation.algorithm fedlit.algorithms.Scaffold", "federation.algorithm", True),
+        ("--federation.sampling fedlit.federated.SizeSampling", "federation.sampling", False),
+        ("--federation.stragglers fedlit.federated.PartialWork", "federation.stragglers", False),
+        ("--federation.engine fedlit.engines.LoopEngine", "federation.engine", False),
+    ],
+)
+def test_another_class_is_one_change_with_its_arguments(words: str, key: str, is_refused: bool) -> None:
+    (change,) = changes(config(""), config(words))
+    assert change.key == key
+    assert f"{words.split()[-1].rpartition('.')[2]}(" in str(change)
+    assert change.is_allowed != is_refused
+
+
+def test_a_setting_that_an_earlier_fedlit_did_not_have_is_never_refused() -> None:
+    def data(**arguments: int | None) -> dict[str, Any]:
+        return {"data": {"class_path": "a.B", "init_args": arguments}}
+
+    (change,) = found = changes(data(size=2), data(size=2, fold=3))
+    assert str(change) == "data.fold: nothing -> 3"
+    refuse(found)
+    assert changes(data(size=2), data(size=2, fold=None)) == []
+
+
+# --- runs that go on -------------------------------------------------------------------------------------------------
+
+TINY = (
+    "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "
+    "--federation.clients_per_round=3 --federation.local_epochs=0.2 --federation.engine=fedlit.engines.LoopEngine"
+).split()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The logs of a run of one round."""
+    logs = tmp_path_factory.mktemp("stopped")
+    assert main(["fit", *TINY, f"--logs_dir={logs}", "--trainer.max_epochs=1"]) == 0
+    return logs
+
+
+@pytest.fixture
+def run(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "logs")) / "run" / "version_0"
+
+
+def go_on(run: Path, *more: str, to: str = "last") -> int:
+    return main(["fit", *TINY, f"--logs_dir={run.parents[1]}", "--trainer.max_epochs=2", f"--ckpt_path={to}", *more])
+
+
+def weights(run: Path) -> torch.Tensor:
+    return torch.cat([t.reshape(-1) for t in read(run / "checkpoints" / "last.ckpt")["state_dict"].values()])
+
+
+def last_row(run: Path) -> dict[str, str]:
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))[-1]
+
+
+@pytest.mark.parametrize("optimizer", ["server", "client"])
+def test_a_changed_learning_rate_takes_effect_and_the_configs_say_what_ran(
+    optimizer: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, config_before = weights(run), (run / "config.yaml").read_text()
+    capsys.readouterr()
+    assert go_on(run, f"--model.{optimizer}_optimizer.lr=0") == 0
+    assert torch.equal(weights(run), before)  # a rate of 0 moves nothing
+    said = capsys.readouterr().out
+    was = {"server": 1.0, "client": 0.1}[optimizer]
+    assert f"\nmodel.{optimizer}_optimizer.lr: {was} -> 0.0 from round 2 on\n" in said
+    assert "\ntrainer.max_epochs: 1 -> 2 from round 2 on\n" in said
+    assert said.count(" -> ") == 2
+    arguments = yaml.safe_load((run / "config.yaml").read_text())["model"][f"{optimizer}_optimizer"]["init_args"]
+    assert arguments["lr"] == 0
+    assert (run / "config_until_round_1.yaml").read_text() == config_before
+
+
+def test_what_ran_is_known_from_the_checkpoint_even_where_the_config_was_edited(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run / "config.yaml"
+    file.write_text(file.read_text().replace("mu: 0.01", "mu: 0.5"))
+    words = [f"--config={file}", f"--logs_dir={run.parents[1]}", "--trainer.max_epochs=2", "--ckpt_path=last"]
+    assert main(["fit", *words]) == 0
+    assert "\nmodel.mu: 0.01 -> 0.5 from round 2 on\n" in capsys.readouterr().out
+    assert last_row(run)["federation/mu"] == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("words", "column", "value"),
+    [
+        ("--federation.clients_per_round=4", "round/epochs_asked", 0.8),
+        ("--federation.stragglers=fedlit.federated.PartialWork --federation.stragglers.drop=true", "round/dropped", 2),
+        ("--federation.local_epochs=1", "round/epochs_asked", 3),
+    ],
+)
+def test_a_changed_federation_shows_in_the_next_round(words: str, column: str, value: float, run: Path) -> None:
+    assert go_on(run, *words.split()) == 0
+    assert float(last_row(run)[column]) == pytest.approx(value)
+
+
+def test_a_run_that_goes_on_unchanged_says_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert go_on(run) == 0
+    capsys.readouterr()
+    assert go_on(run) == 0
+    assert "->" not in capsys.readouterr().out
+    assert not (run / "config_until_round_2.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--seed_everything=1",
+        "--data.seed=1",
+        "--data.num_clients=9",
+        "--data.client_holdout=0.1",
+        "--data.partition=fedlit.data.Dirichlet",
+        "--model.net.dropout=0.5",
+        "--model.server_optimizer=Adam",
+        "--model.mu=fedlit.federated.AdaptiveMu",
+        "--federation.algorithm=fedlit.algorithms.Scaffold",
+        "--name=other",
+        "--version=other",
+    ],
+)
+def test_what_cannot_change_is_one_line_and_the_run_stays_as_it_was(
+    words: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    capsys.readouterr()
+    assert go_on(run, words, to=str(run / "checkpoints" / "last.ckpt")) == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out == ""
+    assert words.partition("=")[0].removeprefix("--") in line
+    assert "; leave it as in the run's config.yaml, or start anew" in line or "copy the file out of its folder" in line
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
