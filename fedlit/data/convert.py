@@ -16,46 +16,65 @@ from fedlit.errors import InputError
 MAX_CLASSES = 1_000_000
 
 
-def as_examples(inputs: Any, targets: Any, groups: Any = None) -> Examples:
+def as_examples(inputs: Any, targets: Any, groups: Any = None, *, images: bool | None = None) -> Examples:
     """Check and convert arrays, tensors or lists.
 
     Args:
         inputs: See `as_inputs`.
         targets: Class numbers from 0 of any integer type, shape (N,).
         groups: Integers are kept, anything else (names) is numbered in sorted order, shape (N,); or None.
+        images: See `as_inputs`.
 
     Raises:
         InputError: If they cannot be used as they are.
     """
-    return Examples(as_inputs(inputs), _as_targets(targets), None if groups is None else _as_groups(groups))
+    return Examples(as_inputs(inputs, images), _as_targets(targets), None if groups is None else _as_groups(groups))
 
 
-def as_inputs(inputs: Any) -> Tensor:
-    """Inputs as a uint8 or float32 tensor of shape (N, C, ...).
+def as_inputs(inputs: Any, images: bool | None = None) -> Tensor:
+    """Inputs as a tensor (N, ...) of uint8 pixels, of int64 tokens or of float32 numbers.
 
-    - bool and floats become float32, which is never normalised; integers must be pixel values in 0..255.
-    - (N, H, W) becomes (N, 1, H, W). (N, H, W, C) with C of 1 or 3 becomes (N, C, H, W), unless the second dimension
-      is 1 or 3 as well. Other shapes stay.
+    - uint8 is pixels, and the only type that is ever normalised; other integers are tokens and become int64; bool and
+      floats become float32. Values stay what they are.
+    - Of images, (N, H, W) becomes (N, 1, H, W), and (N, H, W, C) with C of 1 or 3 becomes (N, C, H, W), unless the
+      second dimension is 1 or 3 as well. Whatever is no image keeps its shape.
+
+    Args:
+        inputs: The array, (N, ...) of at least two dimensions.
+        images: Whether they are images; None takes uint8 for images and nothing else. False makes tokens of uint8.
+
+    Raises:
+        InputError: If they are no numbers, integers beyond int64, or images of another integer type than uint8.
     """
     array = np.asarray(inputs)
     if array.ndim < 2:
         raise InputError(f"inputs must have shape (N, H, W) or (N, C, ...), got {array.shape}; reshape them")
+    is_image = array.dtype == np.uint8 if images is None else images
     if array.dtype.kind in "fb":
         with np.errstate(over="ignore"):
             array = array.astype(np.float32, copy=False)
-    elif array.dtype.kind in "iu":
-        if array.dtype != np.uint8 and array.size and not 0 <= array.min() <= array.max() <= 255:
-            raise InputError(
-                f"integer inputs must be pixels in 0..255, got {array.min()}..{array.max()}; give float32 instead"
-            )
-        array = array.astype(np.uint8, copy=False)
-    else:
-        raise InputError(f"inputs must be numbers, got {array.dtype}; convert them to uint8 or float32")
+    elif array.dtype.kind not in "iu":
+        raise InputError(f"inputs must be numbers, got {array.dtype}; convert them to uint8, int64 or float32")
+    elif is_image and array.dtype != np.uint8:
+        raise InputError(f"images must be uint8 or floats, got {array.dtype}; convert them with astype(numpy.uint8)")
+    elif not is_image:
+        array = _as_tokens(array)
+    return _tensor(_channels_first(array) if is_image else array)
+
+
+def _as_tokens(array: NDArray[Any]) -> NDArray[np.int64]:
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"integer inputs must fit int64, got {array.max()}; give smaller numbers, or floats")
+    return array.astype(np.int64, copy=False)
+
+
+def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
+    """Images (N, H, W) or (N, H, W, C) as (N, C, H, W); other shapes stay."""
     if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
-        array = np.moveaxis(array, 3, 1)
-    return _tensor(array)
+        return array[:, None]
+    if array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        return np.moveaxis(array, 3, 1)
+    return array
 
 
 def all_finite(examples: Examples) -> Examples:
@@ -88,7 +107,17 @@ def _as_targets(targets: Any) -> Tensor:
 
 def _as_groups(groups: Any) -> NDArray[np.int64]:
     array = np.asarray(groups)
-    numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
+    if array.ndim != 1:
+        raise InputError(f"groups must have shape (N,), one group an input, got {array.shape}; reshape them")
+    if array.dtype.kind not in "iubUS":
+        for row in (i for i, name in enumerate(array) if name is None or name != name):  # NaN is not itself
+            raise InputError(
+                f"groups must name an owner of every input, got {array[row]} in row {row}; mend or leave out the row"
+            )
+    try:
+        numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
+    except TypeError as error:
+        raise InputError(f"groups must be of one type, numbers or text: {error}; convert them") from error
     return numbers.astype(np.int64)
 
 

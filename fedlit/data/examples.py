@@ -18,7 +18,7 @@ class Examples:
     """A data set in memory.
 
     Args:
-        inputs: uint8 or float32, shape (N, ...); images are (N, C, H, W).
+        inputs: uint8 (pixels), int64 (tokens) or float32, shape (N, ...); images are (N, C, H, W).
         targets: Class of each input, int64, shape (N,).
         groups: Natural owner of each input (its writer), int64, shape (N,), always on the host; None where unknown.
 
@@ -31,8 +31,8 @@ class Examples:
     groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if self.inputs.dtype not in (torch.uint8, torch.float32):
-            raise InputError(f"inputs must be uint8 or float32, got {self.inputs.dtype}; convert them first")
+        if self.inputs.dtype not in (torch.uint8, torch.int64, torch.float32):
+            raise InputError(f"inputs must be uint8, int64 or float32, got {self.inputs.dtype}; convert them first")
         if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
             raise InputError(
                 f"targets must be int64 class numbers of shape (N,), got {self.targets.dtype} of shape "

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from fedlit.data.convert import held_out
+from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
@@ -95,6 +96,13 @@ class FederatedData(LightningDataModule, ABC):
         self._is_set_up = False
         self._own: tuple[Examples, Partition] | None = None
         self.rounds: Iterable[Any] | None = None
+        #: What the data were taken for, a sentence each; ``fedlit fit`` shows them before the first round.
+        self.notes: list[str] = []
+
+    def tell(self, note: str) -> None:
+        """Keep a sentence for the user about how the data were read, and log it on the first rank."""
+        self.notes.append(note)
+        rank_zero_info(note)
 
     @abstractmethod
     def load(self) -> tuple[Examples, Examples]:
@@ -132,8 +140,10 @@ class FederatedData(LightningDataModule, ABC):
         self.partition = self.partitioner.split(
             self.train.targets.numpy(), self.num_clients, rng(self.seed, "partition"), self.train.groups
         )
+        for note in describe(self.train, self.test, self.class_names, self.mean, self.std):
+            self.tell(note)
         if self.partition.note:
-            rank_zero_info(f"{type(self.partitioner).__name__} partition: {self.partition.note}")
+            self.tell(f"{type(self.partitioner).__name__} partition: {self.partition.note}")
         if self.validation_clients:
             self._set_clients_apart()
         if self.client_holdout:
@@ -174,7 +184,7 @@ class FederatedData(LightningDataModule, ABC):
         return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
 
     def transform(self, x: Tensor) -> Tensor:
-        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; floats pass through."""
+        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; others pass through."""
         return normalise(x, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> None:

@@ -15,7 +15,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -27,6 +26,11 @@ from fedlit.messages import one_line
 from fedlit.seeding import rng
 
 DEFAULT_TEST_FRACTION = 0.2
+
+#: Names of an ``.npz`` file's arrays; those of one tuple mean the same.
+INPUTS, LABELS, GROUPS = ("images", "inputs"), ("labels", "targets"), ("writers", "groups")
+ALONE = ("n_train", "class_names")
+KNOWN = (*INPUTS, *LABELS, *GROUPS, *ALONE)
 
 #: What NumPy and zipfile say of a file that is broken, or promises more than there is memory.
 NPZ_ERRORS = (
@@ -65,6 +69,9 @@ class InMemory(FederatedData):
         test_fraction: Fraction to hold out for testing, in (0, 1), of every group where there are groups, else of
             every class, rounded down, drawn with ``seed``. None keeps the data's own split, or holds out 0.2 where
             it has none.
+        images: Whether the inputs are images, of which (N, H, W) becomes (N, 1, H, W) and (N, H, W, C) with C of 1 or
+            3 becomes (N, C, H, W). None takes uint8 for images, and floats that an ``.npz`` file calls ``images``;
+            whatever is no image keeps its shape. False makes tokens (int64) of uint8.
         **kwargs: The arguments of `FederatedData`.
     """
 
@@ -74,6 +81,7 @@ class InMemory(FederatedData):
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
         test_fraction: float | None = None,
+        images: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -84,6 +92,7 @@ class InMemory(FederatedData):
         if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
             raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to have it measured")
         self.test_fraction = test_fraction
+        self.images = images
         self._given_names = class_names
         self._given_mean, self._given_std = mean, std
 
@@ -148,7 +157,8 @@ class Tensors(InMemory):
 
     The file's arrays: ``images`` (or ``inputs``), ``labels`` (or ``targets``), and optionally ``writers`` (or
     ``groups``), ``n_train`` (that many first rows are for training, the rest for testing) and ``class_names``. Inputs
-    are uint8 or float, (N, H, W), (N, C, H, W) or (N, H, W, 3); labels count from 0.
+    are uint8 pixels, (N, H, W), (N, C, H, W) or (N, H, W, 3), other integers as tokens (N, ...), or floats (N, ...);
+    labels count from 0.
 
     With groups and ``fedlit.data.ByGroup`` every writer is a client. Where ``n_train`` puts some writers in the test
     rows alone, only the others are clients; give ``test_fraction`` to hold out rows of every writer instead.
@@ -157,7 +167,8 @@ class Tensors(InMemory):
         path: The ``.npz`` file.
         train: In place of ``path``: (inputs, labels) or (inputs, labels, groups), arrays or tensors.
         test: (inputs, labels), alike.
-        **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, and those of `FederatedData`.
+        **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, images, and those of
+            `FederatedData`.
 
     Raises:
         InputError: If neither or both of ``path`` and ``train`` are given, or the arrays cannot be used.
@@ -182,20 +193,30 @@ class Tensors(InMemory):
         """See `InMemory.read`."""
         train, test = self._arrays
         if train is not None:
-            return Source(as_examples(*train), None if test is None else as_examples(*test))
+            return Source(self._examples("train", train), None if test is None else self._examples("test", test))
         return self._read_file(Path(str(self.path)).expanduser())
+
+    def _examples(self, name: str, parts: tuple[Any, ...]) -> Examples:
+        if len(parts) not in (2, 3):
+            raise InputError(f"{name} must be (inputs, labels) or (inputs, labels, groups), got {len(parts)} parts")
+        return as_examples(*parts, images=self.images)
 
     def _read_file(self, path: Path) -> Source:
         arrays = _read_npz(path)
-        examples = as_examples(
-            _one_of(arrays, path, "images", "inputs"),
-            _one_of(arrays, path, "labels", "targets"),
-            arrays.get("writers", arrays.get("groups")),
-        )
-        all_finite(examples)
-        names = [str(name) for name in np.atleast_1d(arrays["class_names"])] if "class_names" in arrays else None
+        by_name = {names: _one_of(arrays, path, *names) for names in (INPUTS, LABELS, GROUPS)}
+        for names in (INPUTS, LABELS):
+            if by_name[names] is None:
+                raise InputError(f"{path} has no array {' or '.join(names)}, only {', '.join(arrays)}; rename one")
+        if unused := sorted(set(arrays).difference(*by_name, ALONE)):
+            self.tell(f"{path}: {', '.join(unused)} not used; what is used is called {', '.join(KNOWN)}")
+        inputs = by_name[INPUTS]
+        images = self.images
+        if images is None and "images" in arrays and arrays["images"].dtype.kind == "f":
+            images = True
+        examples = all_finite(as_examples(inputs, by_name[LABELS], by_name[GROUPS], images=images))
+        classes = [str(name) for name in np.atleast_1d(arrays["class_names"])] if "class_names" in arrays else None
         if "n_train" not in arrays or self.test_fraction is not None:
-            return Source(examples, class_names=names)
+            return Source(examples, class_names=classes)
         if arrays["n_train"].size != 1 or arrays["n_train"].dtype.kind not in "iu":
             raise InputError(f"{path}: n_train must be one whole number, got {_short(arrays['n_train'])}")
         num_train = int(arrays["n_train"].item())
@@ -203,8 +224,18 @@ class Tensors(InMemory):
             raise InputError(f"{path}: n_train is {num_train} of {len(examples)} rows; leave some on either side")
         rows = np.arange(len(examples))
         train, test = examples.take(rows[:num_train]), examples.take(rows[num_train:])
-        _tell_of_untrained_groups(train, test)
-        return Source(train, test, names)
+        self._tell_of_untrained_groups(train, test)
+        return Source(train, test, classes)
+
+    def _tell_of_untrained_groups(self, train: Examples, test: Examples) -> None:
+        if train.groups is None or test.groups is None:
+            return
+        untrained = np.setdiff1d(test.groups, train.groups)
+        if len(untrained):
+            self.tell(
+                f"{len(untrained)} groups are in the test rows alone and cannot be clients; "
+                f"test_fraction={DEFAULT_TEST_FRACTION} holds out rows of every group instead"
+            )
 
 
 class TorchDataset(InMemory):
@@ -226,7 +257,8 @@ class TorchDataset(InMemory):
     Args:
         train: The training set: a dataset, or what makes one when called (in YAML: its class path).
         test: The test set, alike; None holds out ``test_fraction`` of ``train``.
-        **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, and those of `FederatedData`.
+        **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, images, and those of
+            `FederatedData`.
 
     Raises:
         InputError: If the samples cannot be used.
@@ -252,8 +284,8 @@ class TorchDataset(InMemory):
     def read(self) -> Source:
         """See `InMemory.read`."""
         train = _made(self._train)
-        test = None if self._test is None else _materialise(_made(self._test))
-        return Source(_materialise(train), test, getattr(train, "classes", None))
+        test = None if self._test is None else _materialise(_made(self._test), self.images)
+        return Source(_materialise(train, self.images), test, getattr(train, "classes", None))
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -271,11 +303,16 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any]:
-    for name in names:
-        if name in arrays:
-            return arrays[name]
-    raise InputError(f"{path} has no array {' or '.join(names)}, only {', '.join(arrays)}; rename one")
+def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any] | None:
+    """The one array that has one of the names; None where there is none.
+
+    Raises:
+        InputError: When several have.
+    """
+    found = [name for name in names if name in arrays]
+    if len(found) > 1:
+        raise InputError(f"{path} has both {' and '.join(found)}, which mean the same; leave one of them out")
+    return arrays[found[0]] if found else None
 
 
 def _short(array: NDArray[Any]) -> str:
@@ -291,29 +328,20 @@ def _num_labels(source: Source) -> int:
     return max(labels)
 
 
-def _tell_of_untrained_groups(train: Examples, test: Examples) -> None:
-    if train.groups is None or test.groups is None:
-        return
-    untrained = np.setdiff1d(test.groups, train.groups)
-    if len(untrained):
-        rank_zero_info(
-            f"{len(untrained)} groups are in the test rows alone and cannot be clients; "
-            f"test_fraction={DEFAULT_TEST_FRACTION} holds out rows of every group instead"
-        )
-
-
 def _made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
     return dataset if isinstance(dataset, Dataset) else dataset()
 
 
-def _materialise(dataset: Dataset[Any]) -> Examples:
+def _materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
     """Every sample of a map-style dataset, in order."""
     samples = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
     if not samples:
         raise InputError(f"{type(dataset).__name__} is empty; give it samples")
+    if not all(isinstance(sample, tuple | list) and len(sample) in (2, 3) for sample in samples):
+        raise InputError(f"samples of {type(dataset).__name__} must be (input, label) or (input, label, group)")
     inputs, *rest = zip(*samples, strict=True)
     try:
         stacked = np.stack([np.asarray(x) for x in inputs])  # (N, ...)
     except ValueError as error:
         raise InputError(f"samples of {type(dataset).__name__} differ in shape; add a Resize transform") from error
-    return all_finite(as_examples(stacked, *(np.asarray(column) for column in rest)))
+    return all_finite(as_examples(stacked, *(np.asarray(column) for column in rest), images=images))

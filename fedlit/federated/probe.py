@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
@@ -21,7 +22,8 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     Raises:
         InputError: Naming both shapes.
     """
-    inputs = data.transform(data.test.inputs[:2].to(next(net.parameters(), torch.empty(0)).device))
+    examples = _telling(data).to(next(net.parameters(), torch.empty(0)).device)
+    inputs = data.transform(examples)
     shape, training = tuple(inputs.shape[1:]), net.training
     net.eval()  # statistics and random state stay as they are
     try:
@@ -29,8 +31,8 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
             logits = net(inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
-            f"the net does not take the data's inputs of shape {shape} ({one_line(str(error), 150)}); give "
-            "model.net the data's image_size, or another net"
+            f"the net does not take the data's inputs of shape {shape}, {kind_of(examples)} "
+            f"({one_line(str(error), 150)}); {_remedy(examples)}"
         ) from error
     finally:
         net.train(training)
@@ -39,6 +41,24 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
             f"the net turns {tuple(inputs.shape)} into {tuple(logits.shape)}, but the data has {data.num_classes} "
             f"classes; it must give logits of shape (B, {data.num_classes})"
         )
+
+
+def _telling(data: FederatedData) -> Tensor:
+    """A few inputs (B, ...); of tokens those with the least and the greatest, which a net's embedding may lack."""
+    inputs = data.test.inputs
+    if inputs.dtype != torch.int64 or not inputs.numel():
+        return inputs[:2]
+    found = []
+    for part in (data.train.inputs, inputs):
+        tokens = part.flatten(1)  # (N, T)
+        found += [part[tokens.amin(1).argmin()], part[tokens.amax(1).argmax()]]
+    return torch.stack(found)
+
+
+def _remedy(inputs: Tensor) -> str:
+    if inputs.dtype == torch.int64:
+        return "tokens need a net that embeds all of them, pixels must be saved as uint8"
+    return "give model.net the data's image_size, or another net"
 
 
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
@@ -54,6 +55,8 @@ class RunLog(Callback):
             self._claim = Claim(Path(folder))
         self._began = True
         self._record(trainer, "running")
+        for note in data_of(trainer).notes:
+            self._say(trainer, note)
         if trainer.global_step > 0:
             self._say(trainer, f"resuming after round {trainer.global_step} in {trainer.log_dir}")
             return

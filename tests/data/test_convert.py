@@ -36,10 +36,38 @@ def test_channels_last_pixels_keep_their_place() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "expected"),
-    [(np.uint8, torch.uint8), (np.int64, torch.uint8), (np.float64, torch.float32), (bool, torch.float32)],
+    [
+        (np.uint8, torch.uint8),
+        *((dtype, torch.int64) for dtype in (np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64)),
+        *((dtype, torch.float32) for dtype in (np.float16, np.float32, np.float64, bool)),
+    ],
 )
-def test_inputs_become_uint8_or_float32(dtype: type, expected: torch.dtype) -> None:
-    assert as_inputs(np.ones((2, 3, 3), dtype)).dtype == expected
+@pytest.mark.parametrize("shape", [(2, 6), (2, 5, 3), (2, 5, 4, 3)])
+def test_only_uint8_is_pixels_and_all_else_keeps_its_values_and_shape(
+    dtype: type, expected: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    array = (np.arange(np.prod(shape)).reshape(shape) % 2).astype(dtype)
+    found = as_inputs(array)
+    assert found.dtype == expected
+    if dtype is not np.uint8:
+        np.testing.assert_array_equal(found.numpy(), array)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "images", "shape", "expected"),
+    [
+        (np.float32, True, (2, 5, 3), (2, 1, 5, 3)),
+        (np.float32, True, (2, 5, 4, 3), (2, 3, 5, 4)),
+        (np.float32, False, (2, 5, 4, 3), (2, 5, 4, 3)),
+        (np.uint8, False, (2, 5, 3), (2, 5, 3)),
+    ],
+)
+def test_what_is_an_image_can_be_said(
+    dtype: type, images: bool, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    found = as_inputs(np.ones(shape, dtype), images)
+    assert found.shape == expected
+    assert found.dtype == (torch.int64 if dtype is np.uint8 else torch.float32)  # bytes that are no image are tokens
 
 
 def test_names_of_groups_are_numbered_in_sorted_order() -> None:
@@ -71,7 +99,7 @@ def test_the_same_fraction_of_every_stratum_is_held_out_rounded_down(
     ("inputs", "targets", "message"),
     [
         (np.zeros(3), [0, 1, 2], r"inputs must have shape \(N, H, W\)"),
-        (np.full((1, 2, 2), 256), [0], r"pixels in 0..255, got 256..256"),
+        (np.full((1, 2), 2**63, np.uint64), [0], "must fit int64, got 9223372036854775808"),
         (np.array([["a"]]), [0], "inputs must be numbers"),
         (np.zeros((2, 2)), [0.0, 1.0], "labels must be integers"),
         (np.zeros((2, 2)), [[0], [1]], "labels must be integers of shape"),
@@ -82,3 +110,21 @@ def test_the_same_fraction_of_every_stratum_is_held_out_rounded_down(
 def test_arrays_that_cannot_be_used_are_refused(inputs, targets, message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_examples(inputs, targets)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.zeros((2, 1), int), r"groups must have shape \(N,\), one group an input, got \(2, 1\)"),
+        (np.array(3), r"groups must have shape \(N,\).*got \(\)"),
+        (np.array([1.0, np.nan]), "an owner of every input, got nan in row 1"),
+        (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "got NaT in row 1"),
+        ([None, "ann"], "got None in row 0"),
+        (np.array(["ann", float("nan")], dtype=object), "got nan in row 1"),
+        (np.array(["ann", 3], dtype=object), "groups must be of one type"),
+        ([1, 2, 3], "2 targets but 3 groups"),
+    ],
+)
+def test_groups_that_name_no_owner_are_refused_with_their_row(groups, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        as_examples(np.zeros((2, 2)), [0, 1], groups)

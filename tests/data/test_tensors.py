@@ -193,6 +193,9 @@ def test_an_npz_file_is_named_in_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
         (lambda: ready(Tensors("nowhere.npz")), "nowhere.npz cannot be read"),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), class_names=["a", "b"])), "label 2 has no name among 2"),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES / 255, LABELS))), "make them alike"),
+        (lambda: ready(Tensors(train=(IMAGES,))), "train must be .inputs, labels.* got 1 parts"),
+        (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES,) * 4)), "test must be .inputs.* got 4 parts"),
+        (lambda: ready(TorchDataset(TensorDataset(torch.rand(4, 2)))), "samples of TensorDataset must be"),
         (lambda: ready(TorchDataset(partial(FakeData, size=0))), "FakeData is empty"),
         (lambda: ready(TorchDataset(RaggedImages())), "RaggedImages differ in shape"),
     ],
@@ -214,11 +217,36 @@ class RaggedImages(PilDigits):
         ({"labels": LABELS}, "has no array images or inputs, only labels"),
         ({"images": IMAGES, "labels": LABELS, "n_train": 60}, "n_train is 60 of 60 rows"),
         ({"images": IMAGES, "labels": np.array([{}] * 60)}, r"data.npz cannot be read as .npz"),
+        ({"images": IMAGES, "inputs": IMAGES, "labels": LABELS}, "data.npz has both images and inputs"),
+        ({"images": IMAGES, "labels": LABELS, "targets": LABELS}, "data.npz has both labels and targets"),
+        ({"images": IMAGES, "labels": LABELS, "groups": WRITERS, "writers": WRITERS}, "both writers and groups"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ready(Tensors(npz(tmp_path, **arrays)))
+
+
+def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
+    data = ready(Tensors(npz(tmp_path, images=IMAGES, labels=LABELS, writer=WRITERS), num_clients=5))
+    assert "data.npz: writer not used; what is used is called images, inputs, labels" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "shape"),
+    [
+        ("inputs", np.zeros((60, 7, 3), np.float32), (7, 3)),
+        ("images", np.zeros((60, 7, 3), np.float32), (1, 7, 3)),
+        ("images", np.zeros((60, 7, 3), np.int64), (7, 3)),
+        ("inputs", np.zeros((60, 7, 6), np.uint8), (1, 7, 6)),
+    ],
+)
+def test_floats_are_images_where_the_file_calls_them_so(
+    tmp_path: Path, name: str, array: np.ndarray, shape: tuple[int, ...]
+) -> None:
+    path = npz(tmp_path, **{name: array}, labels=LABELS)
+    assert ready(Tensors(path, num_clients=5)).train.inputs.shape[1:] == shape
+    assert ready(Tensors(path, num_clients=5, images=False)).train.inputs.shape[1:] == array.shape[1:]
 
 
 def test_a_truncated_npz_file_is_named(tmp_path: Path) -> None:

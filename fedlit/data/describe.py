@@ -1,0 +1,63 @@
+"""What a data set is taken for, in sentences that a user can check at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fedlit.data.examples import Examples
+
+#: Classes without examples that are named one by one.
+MOST_NAMED = 8
+
+
+def kind_of(inputs: Tensor) -> str:
+    """Type and meaning of inputs (N, ...), and the range of tokens."""
+    if inputs.dtype == torch.uint8:
+        return "uint8 pixels"
+    if inputs.dtype == torch.int64:
+        span = f" from {int(inputs.min())} to {int(inputs.max())}" if inputs.numel() else ""
+        return f"int64 tokens{span}"
+    return "float32 numbers"
+
+
+def describe(
+    train: Examples,
+    test: Examples,
+    class_names: Sequence[str],
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+) -> Iterator[str]:
+    """The lines of a data set: sizes, shape, kind and normalisation of its inputs, and its classes.
+
+    Args:
+        train: The training set, all of it.
+        test: The test set.
+        class_names: One name a class, (C,).
+        mean: That pixels are normalised by, one number or one a channel, in units of [0, 1].
+        std: As ``mean``.
+    """
+    is_pixels = train.inputs.dtype == torch.uint8
+    treated = f"normalised by mean {_short(mean)} and std {_short(std)}" if is_pixels else "as they are"
+    shape = "x".join(map(str, train.inputs.shape[1:]))
+    yield (
+        f"data: {len(train):,} training and {len(test):,} test examples of {len(class_names):,} classes; "
+        f"inputs are {shape} {kind_of(train.inputs)}, {treated}"
+    )
+    counts = torch.bincount(train.targets, minlength=len(class_names)).tolist()
+    empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if empty:
+        more = f" and {len(empty) - MOST_NAMED:,} more" if len(empty) > MOST_NAMED else ""
+        first = int(train.targets.min())
+        start = f"; labels start at {first}: if that is not meant, renumber them from 0" if counts[0] == 0 else ""
+        named = ", ".join(empty[:MOST_NAMED])
+        yield f"data: {len(empty):,} of {len(class_names):,} classes have no training example ({named}{more}){start}"
+
+
+def _short(value: float | Sequence[float]) -> str:
+    """A number or a few, with three digits."""
+    numbers = [value] if isinstance(value, int | float) else list(value)
+    dots = ", ..." if len(numbers) > MOST_NAMED else ""
+    return ", ".join(f"{number:.3g}" for number in numbers[:MOST_NAMED]) + dots
