@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fedlit.cli import main
+from fedlit.report.claims import claims_of
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -52,9 +54,14 @@ def test_an_attention_and_a_partition_of_ones_own_are_found_by_class_path(
 
 def test_every_config_and_picture_that_it_names_is_there():
     root = Path(__file__).parent.parent
-    for name in re.findall(r"configs/\w+\.yaml|notebooks/pictures/\w+\.png", README):
+    for name in re.findall(r"configs/[\w/]+\.yaml|notebooks/[\w/]+\.\w+", README):
         if "VARIANT" not in name:
             assert (root / name).is_file(), name
+
+
+def test_the_claims_that_it_shows_are_a_file_of_claims():
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]
 
 
 SECTION = README[README.index("## FedProx and its neighbours") : README.index("## Several processes")]

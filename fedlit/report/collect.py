@@ -22,8 +22,6 @@ from fedlit.runs.read import damaged
 
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
-#: Names of attention that have an underscore themselves.
-WHOLE = ("channel_mlp", "global_spatial", "squeeze_excite")
 
 #: What runs may differ in and still be of the same data: how the training set is divided and read.
 DIVISION = ("partition", "num_clients", "batch_size", "eval_batch_size", "seed", "client_holdout", "root", "download")
@@ -130,10 +128,10 @@ class Study:
 
 
 def collect(folder: Path, rounds: int | None = None) -> Study:
-    """Read a folder of runs: ``NAME/seed_K``, ``NAME/version_N`` or ``seedK/NAME/version_N``.
+    """Read a folder of runs: ``NAME/seed_K`` of a study, or ``NAME/version_N``.
 
-    ``study.json`` says what is variant and partition, and which runs should be there. Without it a name is split at its
-    last underscore, and every variant is expected at every partition and seed.
+    ``study.json`` says what is variant and partition, and which runs should be there. Without it names are split at
+    their last underscore, if all have one, and every variant is expected at every partition and seed.
 
     Args:
         folder: The study's folder.
@@ -147,7 +145,9 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     record = _record(folder / STUDY)
     plan = _plan(record, folder / STUDY)
     found = {key: place for key, place in _find(folder).items() if not plan or key in plan}
-    runs = [run for (name, seed), place in found.items() if (run := _read(name, seed, place, plan)) is not None]
+    split = all("_" in name for name, _ in found)
+    cells = {(name, seed): plan.get((name, seed)) or _cell(name, split) for name, seed in found}
+    runs = [run for key, place in found.items() if (run := _read(*key, place, *cells[key])) is not None]
     if not runs:
         found_none = f"no NAME/seed_K/{METRICS} under {folder}" if folder.is_dir() else f"no folder {folder}"
         raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
@@ -274,14 +274,14 @@ def _index(order: list[str], value: str) -> int:
 def _find(folder: Path) -> dict[Key, Path]:
     """The folder of each run, by name and seed; of several versions of one seed the newest.
 
-    A part ``seed_K`` or ``seedK`` of the path is the seed; else the config's ``seed_everything``, else the version.
+    A part ``seed_K`` of the path is the seed; else the config's ``seed_everything``, else the version.
     """
     found: dict[Key, tuple[int, Path]] = {}
     for path in sorted(folder.glob(f"**/{METRICS}")):
         parts = path.parent.relative_to(folder).parts
-        seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_?(\d+)", part))]
+        seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
         versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
-        names = [part for part in parts if not re.fullmatch(r"seed_?\d+|version_\d+", part)]
+        names = [part for part in parts if not re.fullmatch(r"seed_\d+|version_\d+", part)]
         name = "/".join(names) or folder.resolve().name
         version = versions[-1] if versions else 0
         if seeds:
@@ -294,7 +294,7 @@ def _find(folder: Path) -> dict[Key, Path]:
     return {key: place for key, (_, place) in found.items()}
 
 
-def _read(name: str, seed: int, folder: Path, plan: Mapping[Key, tuple[str, str]]) -> Run | None:
+def _read(name: str, seed: int, folder: Path, variant: str, partition: str) -> Run | None:
     """A run, or None where no round of it is on disk."""
     try:
         table = pd.read_csv(folder / METRICS)
@@ -308,14 +308,13 @@ def _read(name: str, seed: int, folder: Path, plan: Mapping[Key, tuple[str, str]
             raise ValueError("rounds are whole numbers from 1 up")
     except (ValueError, TypeError) as error:
         raise damaged(folder / METRICS, error) from error
-    variant, partition = plan.get((name, seed)) or _split(name)
     return Run(name, variant, partition, seed, folder, table, _config(folder))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Variant and partition of a name such as channel_mlp_dir05."""
+def _cell(name: str, split: bool) -> tuple[str, str]:
+    """Variant and partition of a name such as cnn_dir05, or the whole of it as the variant."""
     variant, _, partition = name.rpartition("_")
-    return (variant, partition) if variant and name not in WHOLE else (name, ANY)
+    return (variant, partition) if split and variant else (name, ANY)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -31,10 +31,8 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-import shutil
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,109 +45,13 @@ from fedlit.cli import INTERRUPTED, Parser
 from fedlit.engines.workers import available_cores
 from fedlit.errors import InputError
 from fedlit.files import replacing
-from fedlit.runs.folder import CHECKPOINTS, STUDY, folder_name
-from fedlit.runs.participation import draws_of
+from fedlit.runs.folder import STUDY, folder_name
 from fedlit.runs.read import rows_of
-from fedlit.runs.state import Claim, recorded
-from fedlit.study import sweep
-from fedlit.study.plan import Combination, Plan, read_plan
+from fedlit.runs.state import Claim
+from fedlit.study.plan import Plan, read_plan
+from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
-
-SECONDS = "round/seconds"
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """A combination at a seed. It lives in ``STUDY/NAME/seed_K``.
-
-    Args:
-        base: The config that the combination changes.
-        combination: What it changes.
-        seed: What ``seed_everything`` is given: partition, initial weights, cohorts, stragglers and batch order.
-        study: The folder of the study.
-        one_thread: Whether it runs beside others, and so takes no more than a core.
-    """
-
-    base: Path
-    combination: Combination
-    seed: int
-    study: Path
-    one_thread: bool = True
-
-    @property
-    def version(self) -> str:
-        return f"seed_{self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        return self.study / self.combination.name / self.version
-
-    @property
-    def output(self) -> Path:
-        return self.folder.with_suffix(".log")
-
-    @property
-    def rounds(self) -> int:
-        return self.combination.rounds
-
-    @property
-    def finished(self) -> bool:
-        """Whether it said so itself, its last checkpoint and table written; it may have stopped early."""
-        said = recorded(self.folder)
-        return said.get("state") == "finished" and said.get("rounds") == self.rounds
-
-    @property
-    def rounds_done(self) -> int:
-        return self.rounds if self.finished else min(len(self.round_seconds()), self.rounds) if self.begun else 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is a checkpoint to go on after."""
-        return self._last.is_file()
-
-    @property
-    def _last(self) -> Path:
-        return self.folder / CHECKPOINTS / "last.ckpt"
-
-    @property
-    def state(self) -> str:
-        if self.finished:
-            return "done"
-        return "part-done" if self.begun else "to do"
-
-    def round_seconds(self) -> list[float]:
-        """How long each of its rounds took."""
-        return [float(row.get(SECONDS) or "nan") for row in rows_of(self.folder)]
-
-    def clear(self) -> None:
-        """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.
-
-        Raises:
-            InputError: When another process is still at work there.
-        """
-        if self.folder.is_dir() and not self.begun:
-            claim = Claim(self.folder)
-            shutil.rmtree(self.folder)
-            claim.release()
-
-    def command(self) -> list[str]:
-        """What begins it, or goes on after its last checkpoint."""
-        words = ["fit", "--config", self.base, *self.combination.words, "--seed_everything", self.seed]
-        words += ["--logs_dir", self.study, "--name", self.combination.name, "--version", self.version]
-        words += ["--trainer.max_epochs", self.rounds]
-        if self.one_thread and self.combination.config["federation"]["engine"] is None:
-            words += ["--federation.engine", "fedlit.engines.LoopEngine"]
-        if self.begun:
-            words += ["--ckpt_path", "last"]
-        return [*sweep.FEDLIT, *map(str, words)]
-
-    def hashes(self) -> dict[str, str]:
-        """Of its partition, of who took part and of their batch order: equal where two runs shared them."""
-        return draws_of(self.folder)
-
-    def __str__(self) -> str:
-        return f"{self.combination.name}, seed {self.seed}"
 
 
 def parser() -> Parser:

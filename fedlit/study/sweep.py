@@ -8,18 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import pandas as pd
 from rich.console import Console
 
-from fedlit.errors import InputError
-from fedlit.runs.folder import CHECKPOINTS, versions
 from fedlit.runs.progress import bars
-from fedlit.runs.read import read_runs
 
 FEDLIT = (sys.executable, "-m", "fedlit.study.child")
 SPEED_SECONDS = 300.0  # the last so many give the time left
@@ -53,62 +48,6 @@ class Member(Process, Protocol):
 
 
 AnyMember = TypeVar("AnyMember", bound=Member)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One config at one seed. It lives in ``LOGS_DIR/seedS/NAME``, of which NAME is the config's file name.
-
-    Args:
-        config: The YAML file.
-        seed: What ``seed_everything`` is given: data, initial weights, cohorts, stragglers and batch order.
-        rounds: How many make it finished.
-        logs_dir: Folder of the whole sweep.
-    """
-
-    config: Path
-    seed: int
-    rounds: int
-    logs_dir: Path
-
-    @property
-    def name(self) -> str:
-        return self.config.stem
-
-    @property
-    def logs(self) -> Path:
-        return self.logs_dir / f"seed{self.seed}"
-
-    @property
-    def output(self) -> Path:
-        """What its process says, of all attempts."""
-        return self.logs / f"{self.name}.log"
-
-    @property
-    def rounds_done(self) -> int:
-        return min(len(self.metrics()), self.rounds)
-
-    @property
-    def finished(self) -> bool:
-        return self.rounds_done == self.rounds
-
-    def metrics(self) -> pd.DataFrame:
-        """Its scalars so far, a row a round; no rows where it has not begun."""
-        try:
-            return read_runs(self.logs, self.name)[self.name]
-        except InputError:
-            return pd.DataFrame({"round": []})
-
-    def command(self) -> list[str]:
-        """What begins it, or goes on after its last checkpoint."""
-        words = ["fit", "--config", self.config, "--seed_everything", self.seed, "--logs_dir", self.logs]
-        words += ["--trainer.max_epochs", self.rounds]
-        if any((version / CHECKPOINTS / "last.ckpt").is_file() for version in versions(self.logs, self.name)):
-            words += ["--ckpt_path", "last"]
-        return [*FEDLIT, *map(str, words)]
-
-    def __str__(self) -> str:
-        return f"{self.name}, seed {self.seed}"
 
 
 def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyMember]:

@@ -37,7 +37,7 @@ def test_a_variant_with_an_underscore_is_not_split_where_no_partition_follows(tm
     assert (study.variants, study.partitions, study.gaps) == (("plain", "channel_mlp"), ("all",), ())
 
 
-@pytest.mark.parametrize("layout", ["{name}/seed_{seed}", "seed{seed}/{name}/version_0", "{name}/version_{seed}"])
+@pytest.mark.parametrize("layout", ["{name}/seed_{seed}", "{name}/version_{seed}"])
 def test_runs_are_found_in_each_layout(layout: str, tmp_path: Path) -> None:
     for name in ("plain_iid", "spatial_iid"):
         for seed in (0, 1):

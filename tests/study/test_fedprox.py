@@ -1,23 +1,26 @@
-"""The FedProx study: what its figure shows, and what its command does."""
+"""The figure of the FedProx paper's runs: what it shows, and what its script does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from fedprox import COLUMNS, LINES, figure, main, read
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fedlit import plots
 from fedlit.errors import InputError
-from fedlit.study import fedprox
-from fedlit.study.fedprox import COLUMNS, LINES, figure, main, read
-from fedlit.study.sweep import Run
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "fedprox"
-NAMES = [config.stem for config in sorted(CONFIGS.glob("*.yaml"))]
+STUDIES = sorted(CONFIGS.glob("study_*.yaml"))
+AXES = {study.stem: yaml.safe_load(study.read_text())["axes"].values() for study in STUDIES}
+RUNS = {study: ["_".join(values) for values in product(*axes)] for study, axes in AXES.items()}
+NAMES = sorted(name for names in RUNS.values() for name in names)
 
 
 def scalars(*names: str, seed: int = 0, loss: Sequence[float] = (2.0, 1.0, 0.5)) -> pd.DataFrame:
@@ -31,7 +34,8 @@ def scalars(*names: str, seed: int = 0, loss: Sequence[float] = (2.0, 1.0, 0.5))
     return pd.concat([pd.DataFrame(columns).assign(run=name, seed=seed) for name in names], ignore_index=True)
 
 
-def test_every_config_has_its_place_in_the_figure() -> None:
+def test_every_run_of_the_two_studies_has_its_place_in_the_figure() -> None:
+    assert len(NAMES) == 14
     assert set(NAMES) <= {f"{column}_{line}" for column in COLUMNS for line in LINES}
 
 
@@ -96,11 +100,11 @@ def test_nothing_overlaps(names: list[str]) -> None:
 
 
 def test_runs_that_have_not_begun_are_not_read(tmp_path: Path) -> None:
-    folder = tmp_path / "seed3" / "b" / "version_0"
+    (tmp_path / "a" / "seed_3").mkdir(parents=True)
+    folder = tmp_path / "b" / "seed_3"
     folder.mkdir(parents=True)
     folder.joinpath("metrics.csv").write_text("round,global/accuracy\n1,0.25\n2,0.5\n")
-    table = read([Run(Path(f"{name}.yaml"), 3, 9, tmp_path) for name in ("a", "b")])
-    assert table.to_dict("list") == {
+    assert read([tmp_path]).to_dict("list") == {
         "round": [1, 2],
         "global/accuracy": [0.25, 0.5],
         "run": ["b", "b"],
@@ -108,58 +112,33 @@ def test_runs_that_have_not_begun_are_not_read(tmp_path: Path) -> None:
     }
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the script ------------------------------------------------------------------------------------------------------
 
 
-def test_it_runs_every_config_at_every_seed_and_draws(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def pretend(runs: Sequence[Run], jobs: int, console: object) -> list[Run]:
-        assert jobs == 3
-        for run in runs:
-            folder = run.logs / run.name / "version_0"
+def test_it_draws_all_runs_of_both_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for study, names in RUNS.items():
+        for name in names:
+            folder = tmp_path / study / name / "seed_0"
             folder.mkdir(parents=True)
-            scalars(run.name).drop(columns=["run", "seed"]).to_csv(folder / "metrics.csv", index=False)
-            asked.append((run.name, run.seed, run.rounds))
-        return list(runs[:1])
-
-    asked: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(fedprox, "run_all", pretend)
-    words = f"--rounds 5 --seeds 0 4 --jobs 3 --logs_dir {tmp_path} --configs {CONFIGS}".split()
-    assert main(words) == 1
-    assert asked == [(name, seed, 5) for seed in (0, 4) for name in NAMES]
-    assert (tmp_path / "fedprox.png").read_bytes().startswith(b"\x89PNG")
-    said = capsys.readouterr().out
-    assert f"1 of {2 * len(NAMES)} runs failed" in said
-    assert "fedprox.png" in said
+            scalars(name).drop(columns=["run", "seed"]).to_csv(folder / "metrics.csv", index=False)
+    folders = [str(tmp_path / study) for study in RUNS]
+    assert sorted(read([Path(folder) for folder in folders])["run"].unique()) == NAMES
+    assert main([*folders, "--out", str(tmp_path / "here.png")]) == 0
+    assert (tmp_path / "here.png").read_bytes().startswith(b"\x89PNG")
+    assert "here.png" in capsys.readouterr().out
 
 
-def test_without_a_run_to_draw_it_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(fedprox, "run_all", lambda runs, jobs, console: list(runs))
-    assert main([f"--logs_dir={tmp_path}", f"--configs={CONFIGS}"]) == 1
-    assert "no figure: no run is one of" in capsys.readouterr().out
+def test_without_a_run_to_draw_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert f"no figure: no runs in {tmp_path}; make them with fedlit study" in capsys.readouterr().err
+    (tmp_path / "mine/seed_0").mkdir(parents=True)
+    (tmp_path / "mine/seed_0/metrics.csv").write_text("round,global/accuracy\n1,0.25\n")
+    assert main([str(tmp_path)]) == 2
+    assert "no figure: no run is one of" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_it_with_status_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fedprox, "run_all", interrupted)
-    assert main([f"--logs_dir={tmp_path}", f"--configs={CONFIGS}"]) == 130
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("--configs nowhere", "no *.yaml in nowhere; give the folder"),
-        ("--jobs 0", "--jobs: must be at least 1, got 0"),
-        ("--round 5", "unrecognized arguments: --round"),
-    ],
-)
-def test_mistakes_are_told(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(words.split())
+        main(["--round", "5"])
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err
+    assert "unrecognized arguments: --round" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """What the FedProx paper reports of its synthetic data (Li et al. 2020, Section 5), in its first 50 rounds.
 
-All 200: ``python -m fedlit.study.fedprox``.
+All 200: ``fedlit study --config configs/fedprox/study_heterogeneity.yaml``, and ``study_stragglers.yaml``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import sys
@@ -12,22 +13,25 @@ from rich.console import Console
 
 from fedlit.cli import main as fedlit
 from fedlit.study import sweep
-from fedlit.study.sweep import FEDLIT, Run, fit, run_all
+from fedlit.study.plan import Combination, read_plan
+from fedlit.study.run import StudyRun
+from fedlit.study.sweep import FEDLIT, fit, run_all
 
-#: Stands in for fedlit: makes the run's metrics.csv, or fails if its config's name begins with "broken".
+#: Stands in for fedlit: finishes a run, or fails if its name begins with "broken".
 STAND_IN = """
-import os, sys
+import json, os, sys
 from pathlib import Path
 words = dict(zip(sys.argv[2::2], sys.argv[3::2]))
-name, rounds = Path(words["--config"]).stem, int(words["--trainer.max_epochs"])
+name, rounds = words["--name"], int(words["--trainer.max_epochs"])
 print("threads:", os.environ.get("OMP_NUM_THREADS"))
 if name.startswith("broken"):
     sys.exit("fedlit: error: nothing works; mend it")
-folder = Path(words["--logs_dir"]) / name / "version_0"
+folder = Path(words["--logs_dir"]) / name / words["--version"]
 folder.mkdir(parents=True)
 for round in range(1, rounds + 1):
     print(f"round {round}/{rounds}  accuracy 0.5")
 folder.joinpath("metrics.csv").write_text("round,global/accuracy" + "".join(f"\\n{r + 1},0.5" for r in range(rounds)))
+folder.joinpath("run.json").write_text(json.dumps({"state": "finished", "rounds": rounds}))
 """
 
 
@@ -39,11 +43,12 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
 
 
-def made(folder: Path, *names: str, rounds: int = 2) -> list[Run]:
-    return [Run(Path(f"{name}.yaml"), 0, rounds, folder) for name in names]
+def made(folder: Path, *names: str, rounds: int = 2) -> list[StudyRun]:
+    config = {"federation": {"engine": None}}
+    return [StudyRun(Path("a.yaml"), Combination(name, {}, (), rounds, config), 0, folder) for name in names]
 
 
-def finish(runs: list[Run], jobs: int = 2) -> tuple[list[Run], str]:
+def finish(runs: list[StudyRun], jobs: int = 2) -> tuple[list[StudyRun], str]:
     """What failed, and what was said."""
     text = io.StringIO()
     return run_all(runs, jobs, Console(file=text, soft_wrap=True)), text.getvalue()
@@ -55,7 +60,7 @@ def test_a_failure_is_told_and_stops_no_other_run(tmp_path: Path) -> None:
     failed, said = finish(runs)
     assert failed == [runs[1]]
     assert "broken, seed 0: failed: exit status 1: fedlit: error: nothing works; mend it; all of it in" in said
-    assert [len(run.metrics()) for run in runs] == [2, 0, 2]
+    assert [len(run.round_seconds()) for run in runs] == [2, 0, 2]
     assert "c, seed 0: finished" in said
 
 
@@ -92,10 +97,11 @@ def test_after_ctrl_c_no_further_run_begins(tmp_path: Path, monkeypatch: pytest.
     runs = made(tmp_path, "a", "b", "c")
     with pytest.raises(KeyboardInterrupt):
         finish(runs, jobs=1)
-    assert not runs[1].logs.joinpath("b").exists()
-    assert not runs[2].logs.joinpath("c").exists()
+    assert not runs[1].folder.exists()
+    assert not runs[2].folder.exists()
 
 
+@pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
 def test_a_runs_command_begins_it_and_later_goes_on_with_it(tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
@@ -106,11 +112,15 @@ def test_a_runs_command_begins_it_and_later_goes_on_with_it(tmp_path: Path) -> N
         federation: {clients_per_round: 2, local_epochs: 0.1, engine: fedlit.engines.LoopEngine}
         """
     )
-    runs = [Run(config, 5, rounds, tmp_path / "logs") for rounds in (1, 2)]
-    assert runs[0].metrics().empty
-    assert "--ckpt_path" not in runs[0].command()
-    for run in runs:
+    (tmp_path / "study.yaml").write_text("base: tiny.yaml\naxes: {mu: {mu1: {model.mu: 1.0}}}\n")
+    (combination,) = read_plan(tmp_path / "study.yaml").combinations
+    first, both = (
+        StudyRun(config, dataclasses.replace(combination, rounds=rounds), 5, tmp_path / "logs") for rounds in (1, 2)
+    )
+    assert first.state == "to do"
+    assert "--ckpt_path" not in first.command()
+    for run in (first, both):
         assert fedlit(run.command()[len(FEDLIT) :]) == 0
-    assert runs[1].command()[-2:] == ["--ckpt_path", "last"]
-    assert runs[1].metrics()["round"].tolist() == [1, 2]
-    assert "seed_everything: 5" in (tmp_path / "logs/seed5/tiny/version_0/config.yaml").read_text()
+    assert both.command()[-2:] == ["--ckpt_path", "last"]
+    assert (both.state, both.rounds_done, len(both.round_seconds())) == ("done", 2, 2)
+    assert "seed_everything: 5" in (tmp_path / "logs/mu1/seed_5/config.yaml").read_text()

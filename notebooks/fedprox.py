@@ -1,9 +1,12 @@
-"""FedProx on synthetic data, after Figures 1 and 2 of Li et al. 2020 (arXiv:1812.06127): run it all, then draw it.
+"""Draws the FedProx paper's runs on synthetic data, after Figures 1 and 2 of Li et al. 2020 (arXiv:1812.06127).
 
-Every config in a folder is run at every seed, as a process of its own. Finished runs are left alone and stopped ones go
-on after their last checkpoint, so the same command can be given again at any time. The figure shows training loss, test
-accuracy and the variance of the clients' gradients over the rounds: how heterogeneous data and stragglers harm FedAvg,
-and what partial work and the proximal term do about it.
+  fedlit study --config configs/fedprox/study_heterogeneity.yaml
+  fedlit study --config configs/fedprox/study_stragglers.yaml
+  python notebooks/fedprox.py
+
+The figure shows training loss, test accuracy and the variance of the clients' gradients over the rounds: how
+heterogeneous data and stragglers harm FedAvg, and what partial work and the proximal term do about it. Runs that have
+not ended are drawn as far as they have come.
 """
 
 from __future__ import annotations
@@ -17,19 +20,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
-from rich.console import Console
 
 from fedlit import plots
 from fedlit.errors import InputError
-from fedlit.study.sweep import Run, run_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-#: Columns of the figure and lines in them: the run COLUMN_LINE is the config COLUMN_LINE.yaml.
+#: The folders of the two studies.
+STUDIES = (Path("logs/study_heterogeneity"), Path("logs/study_stragglers"))
+#: Columns of the figure and lines in them: COLUMN_LINE is a combination of a study.
 COLUMNS = {
     "synthetic_iid": "Synthetic-IID",
     "synthetic_0_0": "Synthetic(0, 0)",
@@ -69,9 +70,21 @@ ROWS = (
 )
 
 
-def read(runs: Sequence[Run]) -> pd.DataFrame:
-    """The scalars of all runs that have begun, a line a round, with the columns ``run`` and ``seed``."""
-    return pd.concat([run.metrics().assign(run=run.name, seed=run.seed) for run in runs], ignore_index=True)
+def read(studies: Sequence[Path]) -> pd.DataFrame:
+    """The scalars of all runs that have begun, a line a round, with the columns ``run`` and ``seed``.
+
+    Args:
+        studies: Folders of studies, with their runs in RUN/seed_K.
+
+    Raises:
+        InputError: When there is no run in any of them.
+    """
+    paths = [path for study in studies for path in sorted(study.glob("*/seed_*/metrics.csv"))]
+    if not paths:
+        raise InputError(f"no runs in {' or '.join(map(str, studies))}; make them with fedlit study")
+    seeds = [int(path.parent.name.removeprefix("seed_")) for path in paths]
+    tables = [pd.read_csv(path).assign(run=path.parts[-3], seed=seed) for path, seed in zip(paths, seeds, strict=True)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def figure(table: pd.DataFrame) -> Figure:
@@ -128,64 +141,26 @@ def _draw(axes: Axes, table: pd.DataFrame, column: str, row: Row) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the study and draw its figure.
+    """Draw the figure.
 
     Returns:
-        0 when all runs are finished, 1 when some failed, 130 when stopped by Ctrl-C.
+        0 when it is drawn, 2 where there is nothing to draw.
     """
-    parser = _parser()
-    options = parser.parse_args(words)
-    configs = sorted(options.configs.glob("*.yaml"))
-    if not configs:
-        parser.error(f"no *.yaml in {options.configs}; give the folder of the runs' configs with --configs")
-    runs = [Run(config, seed, options.rounds, options.logs_dir) for seed in options.seeds for config in configs]
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        failed = run_all(runs, options.jobs, console)
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on")
-        return INTERRUPTED
-    if failed:
-        console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
-    try:
-        path = options.logs_dir / "fedprox.png"
-        plots.save(figure(read(runs)), path)
-        console.print(f"figure: {path}")
-    except InputError as error:
-        console.print(f"no figure: {error}")
-    return 1 if failed else 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fedlit.study.fedprox",
-        description=__doc__,
-        formatter_class=Formatter,
-        allow_abbrev=False,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--rounds", type=_count, default=200, help="rounds of each run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="every config is run at each of these")
+    parser.add_argument("studies", type=Path, nargs="*", default=STUDIES, help="folders of the studies")
     parser.add_argument(
-        "--jobs", type=_count, default=2, help="runs side by side, a core each; a single one may use all cores"
+        "--out", type=Path, default=Path("logs/fedprox.png"), help="the picture, in a folder that is there"
     )
-    parser.add_argument(
-        "--logs_dir", type=Path, default=Path("logs/fedprox"), help="for the runs, seedS/NAME, and for fedprox.png"
-    )
-    parser.add_argument(
-        "--configs", type=Path, default=Path("configs/fedprox"), help="folder of the configs, all of which are run"
-    )
-    return parser
-
-
-class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each explanation; the description as it was written."""
-
-
-def _count(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    options = parser.parse_args(words)
+    try:
+        plots.save(figure(read(options.studies)), options.out)
+    except InputError as error:
+        sys.stderr.write(f"no figure: {error}\n")
+        return 2
+    sys.stdout.write(f"figure: {options.out}\n")
+    return 0
 
 
 if __name__ == "__main__":
