@@ -9,6 +9,7 @@ from torch import Tensor
 from fedlit.federated.ranks import many_ranks
 from fedlit.federated.records import ClientUpdate, Weights
 from fedlit.native import call, library
+from fedlit.native.versions import PYTORCH, version
 
 #: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
 CHUNK = 16_384
@@ -88,7 +89,8 @@ class WeightedMean:
 
     def _add(self, x: Tensor, weight: float = 1.0) -> None:
         compiled = library("exact_sum")
-        if compiled and x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous():
+        plain = x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous()
+        if compiled and plain and version() != PYTORCH:
             call(compiled.add_exactly, len(x), x, float(weight), self._high, self._low)
             return
         size = CHUNK if torch.get_num_threads() == 1 else CHUNK_OF_MANY

@@ -27,6 +27,7 @@ from fedlit.federated.records import ClientAnswer, ClientTask
 from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
 from fedlit.federated.store import ClientStore
 from fedlit.federated.stragglers import NoStragglers, Stragglers
+from fedlit.native import versions
 from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import resolve_seed
 
@@ -127,6 +128,7 @@ class FederatedLoop(Callback):
         self.stragglers.check(data.num_clients)
         self.algorithm.check_cohort(self.clients_per_round)
         self.seed = resolve_seed(self.seed)
+        versions.version()  # refuses what FEDLIT_KERNELS cannot name here
         if self.tune_allocator:
             keep_freed_memory()
         data.rounds = Rounds(self, trainer)

@@ -27,6 +27,7 @@ from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, settings_of, take_settings, trainable
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
+from fedlit.native import versions
 from fedlit.numbers import FLOAT32_MAX
 
 MU_RULE = "rule for mu"
@@ -227,7 +228,8 @@ class FederatedModule(LightningModule):
         identity = self.loop.identity(data_of(self.trainer))
         rule = {MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
         settings = {SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
-        checkpoint["fedlit"] = {"format": 1, **identity, **rule, **settings}
+        kernels = {"kernels": versions.record(self.trainer.strategy.root_device)}
+        checkpoint["fedlit"] = {"format": 1, **identity, **rule, **settings, **kernels}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint, and on a resume another federation's.
@@ -257,6 +259,8 @@ class FederatedModule(LightningModule):
                     f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
                     "use the run's config.yaml, or start anew without --ckpt_path"
                 )
+        if changed := versions.difference(then.get("kernels"), versions.record(self.trainer.strategy.root_device)):
+            rank_zero_warn(changed)
         self.mu.load_state_dict(then.get("mu", {}))
         for change in take_settings(checkpoint, self.server_optimizer, self.net):
             rank_zero_info(f"{change} from round {checkpoint['epoch'] + 1} on")

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.autograd import Function
 
 from fedlit.native import call, library
+from fedlit.native.versions import PYTORCH, version
 
 #: Threads from which on PyTorch's kernels are taken, which share a convolution among all of them. Ours run on one, and
 #: are still faster than PyTorch's on two (``python -m tests.benchmarks.native``).
 MANY_THREADS = 3
-#: Floats of a vector in ``conv_pool.c``.
-LANES = 16
+#: Channels come in multiples of this, which all versions of the loops take whole.
+GROUP = 16
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -26,15 +27,15 @@ def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     The same as ``F.max_pool2d(F.conv2d(x, weight, bias, padding=1).relu(), 2)``, to rounding. A max pool hands the
     gradient of an output on to one of four places, so that three quarters of the products in the gradients of the
     convolution have a factor of zero. PyTorch, which takes one operation at a time, makes them all; here they are left
-    out: on CPUs, in float32, with one or two threads, where fedlit was installed with a C compiler at hand. Everywhere
-    else this is PyTorch's.
+    out: on CPUs, in float32, with one or two threads, on processors and at shapes at which that was measured to be
+    faster (``MEASURED`` in ``fedlit/native/versions.py``, and ``is_faster``). Everywhere else this is PyTorch's.
 
     Args:
         x: Inputs.
         weight: (C, D, 3, 3).
         bias: (C,).
     """
-    if library("conv_pool") and _is_plain(x, weight, bias):
+    if version() != PYTORCH and _is_plain(x, weight, bias) and is_faster(x, weight, bias):
         return _ConvPool.apply(x, weight, bias)  # type: ignore[no-any-return]
     return reference(x, weight, bias)
 
@@ -65,6 +66,28 @@ def _is_plain(*tensors: Tensor) -> bool:
     )
 
 
+def is_faster(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether the loops were measured to be faster at these shapes (``python -m tests.benchmarks.native --shapes``).
+
+    The same in every version, so that results do not depend on which of them a processor takes. With two images or
+    more, and channels of the output that are a multiple of ``GROUP``:
+
+    ===========================  ===============================================
+    channels of x                is ours in
+    ===========================  ===============================================
+    1                            training, unless x has a gradient; evaluation
+    a multiple of ``GROUP``      training
+    ===========================  ===============================================
+    """
+    images, depth = x.shape[:2]
+    if images == 1 or len(weight) % GROUP:
+        return False
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    if depth == 1:
+        return not (training and x.requires_grad)
+    return training and depth % GROUP == 0
+
+
 class _ConvPool(Function):
     """The operation and its gradients."""
 
@@ -92,16 +115,11 @@ class _ConvPool(Function):
             found = iter(torch.autograd.grad(reference(x, weight, bias), inputs, grad, create_graph=True))
             return tuple(next(found) if is_wanted else None for is_wanted in wanted)  # type: ignore[return-value]
         grad, x = _channels_last(grad), _channels_last(x)
-        depth, channels = x.shape[1], len(weight)
-        if depth % LANES == 0:
-            return _sparse(grad, where, x, weight, wanted)
-        if depth == 1 and channels % LANES == 0 and not wanted[0]:
-            return _of_grey(grad, where, x)
-        return _dense(grad, where, x, weight, wanted)
+        return _of_grey(grad, where, x) if x.shape[1] == 1 else _of_many(grad, where, x, weight, wanted)
 
 
-def _sparse(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> Gradients:
-    """Without the products that are zero."""
+def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> Gradients:
+    """For many channels, without the products that are zero."""
     images, depth, height, width = x.shape
     channels = len(weight)
     size = images, height, width, channels, depth
@@ -129,20 +147,8 @@ def _of_grey(grad: Tensor, where: Tensor, x: Tensor) -> Gradients:
     return None, sums[:9].t().reshape(channels, 1, 3, 3), sums[9]
 
 
-def _dense(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> Gradients:
-    """PyTorch's gradients of the convolution, after those of pool and ReLU."""
-    images, _, height, width = x.shape
-    channels = len(weight)
-    unpooled = _empty(images, channels, height, width)
-    _call("unpool", images, height, width, channels, grad, where, unpooled)
-    one, zero = [1, 1], [0, 0]
-    return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
-        unpooled, x, weight, [channels], one, one, one, False, zero, 1, list(wanted)
-    )
-
-
 def _call(name: str, *arguments: int | Tensor) -> None:
-    call(getattr(library("conv_pool"), name), *arguments)
+    call(getattr(library("conv_pool"), f"{name}_{version()}"), *arguments)
 
 
 def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -1,7 +1,7 @@
 """Loops in C for what PyTorch has no kernels for, compiled when fedlit is installed.
 
 Without a C compiler fedlit installs all the same: who calls a function from here has PyTorch's way at hand, which gives
-the same and takes longer.
+the same and takes longer. Which version runs, of those for several kinds of processors, ``versions`` says.
 """
 
 from __future__ import annotations

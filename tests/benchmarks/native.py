@@ -1,11 +1,21 @@
-"""``python -m tests.benchmarks.native``: what the loops in C save, with and without them in turn."""
+"""``python -m tests.benchmarks.native``: each version of the loops in C against PyTorch alone, in turn.
+
+``--shapes`` measures ``conv_pool`` alone at many shapes instead, and names those at which a version is slower:
+``is_faster`` in ``fedlit/models/conv_pool.py`` rests on it. An AVX-512 processor shows what one with AVX2 would do with
+``ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2``: PyTorch's kernels are then AVX2's as well.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
@@ -18,15 +28,21 @@ from fedlit.allocator import keep_freed_memory
 from fedlit.federated import aggregate
 from fedlit.federated.records import Weights
 from fedlit.models import EmnistCNN, conv_pool
+from fedlit.native.versions import PYTORCH, runnable
 
 REPEATS = 300
 WARMUP = 50
+#: A shape's calls are repeated for as long, a round of all versions at a time.
+SECONDS_OF_A_SHAPE = 0.1
+#: What differs by less is noise.
+NOISE = 0.05
+LANES = {"avx512": 16, "avx2": 8, "neon": 4}
 
 
 @contextmanager
-def without_libraries() -> Iterator[None]:
-    """As where there was no C compiler."""
-    with patch.object(conv_pool, "library", lambda name: None), patch.object(aggregate, "library", lambda name: None):
+def running(version: str) -> Iterator[None]:
+    """With that version of the loops, or PyTorch's kernels alone."""
+    with patch.object(conv_pool, "version", lambda: version), patch.object(aggregate, "version", lambda: version):
         yield
 
 
@@ -57,34 +73,104 @@ def adding_a_client() -> Callable[[], None]:
     return lambda: mean.add_state(model, 300.0)
 
 
+def block(images: int, depth: int, channels: int, side: int, training: bool) -> Callable[[], object]:
+    """Convolution, ReLU and pool; in training with all gradients but that of grey images."""
+    layout = torch.channels_last
+    x = torch.randn(images, depth, side, side).relu().to(memory_format=layout).requires_grad_(training and depth > 1)
+    weight = torch.randn(channels, depth, 3, 3).mul(0.1).to(memory_format=layout).requires_grad_(training)
+    bias = torch.zeros(channels).requires_grad_(training)
+    grad = torch.randn(images, channels, side // 2, side // 2).to(memory_format=layout)
+    wanted = [tensor for tensor in (x, weight, bias) if tensor.requires_grad]
+
+    def work() -> object:
+        pooled = conv_pool.conv_pool(x, weight, bias)
+        return torch.autograd.grad(pooled, wanted, grad) if training else pooled
+
+    return work
+
+
 def main() -> None:
-    """Print a line for each, on one thread and on two."""
+    """Print a line for each kind of work, or each shape, on one thread and on two."""
     keep_freed_memory()
+    limits = [
+        f"{name}={os.environ[name]}" for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA") if name in os.environ
+    ]
+    versions = ", ".join(f"{version} ({LANES[version]} floats a vector)" for version in runnable()) or "no version"
+    of_pytorch = " ".join([torch.backends.cpu.get_cpu_capability(), *limits])
+    say(f"{processor()}: {versions}; PyTorch {torch.__version__} with {of_pytorch}")
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        for make in (training_step, evaluation, adding_a_client):
-            fast, slow = (1e3 * seconds for seconds in compare(make()))
-            name = f"{make.__name__.replace('_', ' ')}, threads: {threads}"
-            sys.stdout.write(f"{name}: {fast:.2f} ms, without {slow:.2f} ms, {slow / fast:.2f} times as long\n")
+        shapes() if "--shapes" in sys.argv else whole_steps()
 
 
-def compare(work: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of a call with the libraries and without."""
-    with_them: list[float] = []
-    without: list[float] = []
-    for _ in range(REPEATS):
-        with_them.append(seconds(work))
-        with without_libraries():
-            without.append(seconds(work))
-    return median(with_them[WARMUP:]), median(without[WARMUP:])
+def whole_steps() -> None:
+    """What the loops save of what a run does."""
+    for make in (training_step, evaluation, adding_a_client):
+        report(make.__name__.replace("_", " "), medians(make(), REPEATS))
+
+
+def shapes() -> None:
+    """What they save at each shape, and at how many a version is slower."""
+    slower: dict[str, list[str]] = {version: [] for version in runnable()}
+    sizes = list(product((1, 16, 32, 48, 128), (16, 32, 64, 128), (2, 5, 8, 14, 28, 56), (2, 3, 8, 64), (True, False)))
+    taken = [size for size in sizes if size[0] == 1 or size[-1]]  # the rest is PyTorch's, as are other channels
+    for depth, channels, side, images, training in taken:
+        work = block(images, depth, channels, side, training)
+        work()
+        rounds = SECONDS_OF_A_SHAPE / (2 * (len(slower) + 1) * seconds(work))
+        found = medians(work, min(100, max(5, round(rounds))))
+        name = (
+            f"{'training' if training else 'evaluation'}, {images} x {depth} x {side} x {side} to {channels} channels"
+        )
+        report(name, found)
+        for version, names in slower.items():
+            if found[version] > (1 + NOISE) * found[PYTORCH]:
+                names.append(name)
+    for version, names in slower.items():
+        say(f"{version}: slower than PyTorch by more than {NOISE:.0%} at {len(names)} of {len(taken)} shapes {names}")
+
+
+def report(name: str, found: dict[str, float]) -> None:
+    """One line."""
+    alone = found[PYTORCH]
+    ours = (
+        f"{version} {1e3 * found[version]:.2f} ({alone / found[version]:.2f} times as fast)" for version in runnable()
+    )
+    say(f"{name}, threads: {torch.get_num_threads()}: PyTorch {1e3 * alone:.2f} ms, {', '.join(ours)}")
+
+
+def medians(work: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median seconds of a call by version, and with PyTorch's kernels alone, each in turn."""
+    times: dict[str, list[float]] = {version: [] for version in (*runnable(), PYTORCH)}
+    for _ in range(repeats + min(WARMUP, repeats // 5)):
+        for version, found in times.items():
+            with running(version):
+                found.append(seconds(work))
+    return {version: median(found[-repeats:]) for version, found in times.items()}
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes, after one that brings back what the other way pushed out of the caches."""
+    """How long one call takes, after one that brings back what the other way pushed out of the caches.
+
+    On one thread these are seconds of the processor, which do not count what else a machine does.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     work()
-    started = time.perf_counter()
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
+
+
+def processor() -> str:
+    """Its name, as the system has it."""
+    known = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", known.read_text()) if known.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from fedlit.federated import aggregate
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.records import Weights
 from fedlit.native import library
+from fedlit.native.versions import PYTORCH
 
 
 def state(*floats: float, count: int = 0) -> Weights:
@@ -74,8 +75,8 @@ def test_the_compiled_sum_is_pytorchs_to_the_bit(seed: int, weights: list[float]
 
     states = [Weights(terms(), torch.zeros(0, dtype=torch.int64)) for _ in weights]
     means = []
-    for libraries in (library, lambda name: None):
-        with patch.object(aggregate, "library", libraries):
+    for name in ("any", PYTORCH):
+        with patch.object(aggregate, "version", lambda name=name: name):
             mean = WeightedMean(states[0])
             for one, weight in zip(states, weights, strict=True):
                 mean.add_state(one, weight)

@@ -1,0 +1,126 @@
+"""Which version of the loops in C runs, and that a run says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from federations import fit
+
+from fedlit import checkpoint
+from fedlit.errors import InputError
+from fedlit.native import versions
+from fedlit.native.versions import MEASURED, PYTORCH, VARIABLE, choose, difference, record, runnable
+
+CPU = torch.device("cpu")
+
+
+class Compiled:
+    """A library with the loops of some versions."""
+
+    def __init__(self, *names: str) -> None:
+        self.__dict__ = {f"relu_pool_{name}": None for name in names}
+
+
+X86, ARM = Compiled("avx512", "avx2"), Compiled("neon")
+
+
+@pytest.mark.parametrize(
+    ("compiled", "capability", "wanted"),
+    [
+        (X86, "AVX512", ("avx512", "avx2")),
+        (X86, "AVX2", ("avx2",)),
+        (X86, "DEFAULT", ()),  # neither
+        (X86, "NO AVX", ()),
+        (ARM, "DEFAULT", ("neon",)),
+        (ARM, "SVE256", ("neon",)),
+        (Compiled(), "DEFAULT", ()),  # another kind of processor
+        (None, "AVX512", ()),  # no C compiler
+    ],
+)
+def test_a_version_runs_where_it_was_compiled_and_the_processor_has_its_instructions(
+    compiled: Compiled | None, capability: str, wanted: tuple[str, ...]
+) -> None:
+    with (
+        patch.object(versions, "library", lambda name: compiled),
+        patch.object(torch.backends.cpu, "get_cpu_capability", lambda: capability),
+    ):
+        assert runnable() == wanted
+        assert choose(None) == next((name for name in wanted if name in MEASURED), PYTORCH)
+        for name in (*wanted, PYTORCH):
+            assert choose(name) == name
+        for name in {"avx512", "avx2", "neon", "AVX2", "fast"} - set(wanted):
+            with pytest.raises(InputError, match=f"{VARIABLE} must be .*{PYTORCH} .*got '{name}'; leave it out"):
+                choose(name)
+
+
+def test_neon_runs_only_where_it_is_named() -> None:
+    """It was not measured yet."""
+    with patch.object(versions, "runnable", lambda: ("neon",)):
+        assert choose(None) == choose("") == PYTORCH
+        assert choose("neon") == "neon"
+
+
+@pytest.mark.skipif("avx2" not in runnable(), reason="the processor has no AVX2, or there is no C compiler")
+def test_what_hides_instructions_from_pytorch_hides_them_from_the_loops() -> None:
+    """PyTorch looks once in a process."""
+    ask = "from fedlit.native.versions import version; print(version())"
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | {
+        "ATEN_CPU_CAPABILITY": "avx2"
+    }
+    said = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "avx2"
+
+
+def test_the_environment_can_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*runnable(), PYTORCH):
+        monkeypatch.setenv(VARIABLE, name)
+        assert versions.version.__wrapped__() == name
+
+
+def test_a_wrong_name_is_refused_before_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "fast")
+    monkeypatch.setattr(versions, "version", versions.version.__wrapped__)
+    with pytest.raises(InputError, match=f"{VARIABLE} must be "):
+        fit(rounds=1)
+
+
+def test_a_record_names_both_kinds_of_kernels() -> None:
+    of_pytorch = f"PyTorch's {torch.backends.cpu.get_cpu_capability()}"
+    with patch.object(versions, "version", lambda: "avx2"):
+        assert record(CPU) == f"avx2 beside {of_pytorch}"
+        assert record(torch.device("cuda", 1)) == "PyTorch's cuda"
+    with patch.object(versions, "version", lambda: PYTORCH):
+        assert record(CPU) == of_pytorch
+
+
+def test_a_difference_is_one_line_and_an_older_record_none() -> None:
+    assert difference(None, "new") is None
+    assert difference("same", "same") is None
+    line = difference("one", "other")
+    assert line is not None
+    assert "one" in line
+    assert "other" in line
+    assert "bits may differ" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_resume_with_other_kernels_says_so_and_goes_on(
+    changed: bool, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    fit(rounds=1, root=tmp_path)
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert checkpoint.read(path)["fedlit"]["kernels"] == record(CPU)
+    warnings.simplefilter("always")
+    with patch.object(versions, "record", lambda device: "others" if changed else record(device)):
+        module = fit(rounds=2, root=tmp_path, ckpt_path=path)
+    assert module.trainer.global_step == 2
+    said = [str(warning.message) for warning in recwarn if "other kernels" in str(warning.message)]
+    assert len(said) == changed
