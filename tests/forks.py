@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 SERVER = get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["fedlit.cli", "fedlit.plots", "mlxtend.data", "pandas", "torch.utils.tensorboard.summary"]
-)
+SERVER.set_forkserver_preload(["fedlit.cli", "fedlit.plots", "pandas", "torch.utils.tensorboard.summary"])
 
 #: What is done to files, as Python's audit events call it.
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir")
