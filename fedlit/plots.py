@@ -22,6 +22,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F
 
 #: Clients that a picture of a partition shows; of more, the first ones.
 MOST_CLIENTS = 200
+#: Classes that are named along an axis, each of which takes a while to draw, and characters of a name.
+MOST_NAMES, LONGEST_NAME = 64, 24
 
 
 def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
@@ -36,7 +38,7 @@ def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], tit
     figure = blank(max(6.0, 0.13 * len(class_names) + 3), max(3.0, min(8.0, 0.07 * len(shown) + 1.5)))
     axes = figure.subplots()
     image = _cells(axes, shown, cmap="viridis", vmin=0)
-    _name_classes(axes.xaxis, class_names)
+    name_classes(axes.xaxis, class_names)
     axes.set_xlabel("class")
     axes.locator_params(axis="y", integer=True)
     axes.set_ylabel("client" if len(shown) < MOST_CLIENTS else f"client (the first {MOST_CLIENTS})")
@@ -59,8 +61,8 @@ def confusion_heatmap(confusion: NDArray[np.int64], class_names: Sequence[str], 
     axes = figure.subplots()
     image = _cells(axes, shares, cmap="magma", vmin=0, vmax=1)
     axes.set_aspect("equal")
-    _name_classes(axes.xaxis, class_names)
-    _name_classes(axes.yaxis, class_names)
+    name_classes(axes.xaxis, class_names)
+    name_classes(axes.yaxis, class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     figure.colorbar(image, label="share of the true class")
@@ -126,13 +128,15 @@ def _cells(axes: Axes, values: NDArray[Any], **style: Any) -> QuadMesh:
     return cells
 
 
-def _name_classes(axis: Axis, class_names: Sequence[str]) -> None:
-    """A tick for each class, its name upright where it is short."""
+def name_classes(axis: Axis, class_names: Sequence[str], fontsize: float | None = None) -> None:
+    """A tick for each class, of many for some; a name is upright where it is short, and cut where it is long."""
     from matplotlib.axis import YAxis
 
-    upright = isinstance(axis, YAxis) or max(map(len, class_names)) <= 2
-    fontsize = 9 if len(class_names) <= 12 else 7
-    axis.set_ticks(range(len(class_names)), class_names, fontsize=fontsize, rotation=0 if upright else 90)
+    step = -(-len(class_names) // MOST_NAMES)
+    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in class_names[::step]]
+    upright = isinstance(axis, YAxis) or max(map(len, names)) <= 2
+    fontsize = fontsize or (9 if len(class_names) <= 12 else 7)
+    axis.set_ticks(range(0, len(class_names), step), names, fontsize=fontsize, rotation=0 if upright else 90)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -32,6 +32,19 @@ def test_rows_of_the_confusion_matrix_are_shares_of_the_true_class() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
 
 
+def test_of_many_classes_some_are_named_each_at_its_place() -> None:
+    axes = plots.confusion_heatmap(np.eye(100, dtype=np.int64), [f"c{i}" for i in range(100)]).axes[0]
+    named = {
+        int(place): label.get_text() for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    }
+    assert named == {i: f"c{i}" for i in range(0, 100, 2)}
+
+
+def test_a_long_class_name_is_cut() -> None:
+    axes = plots.confusion_heatmap(np.eye(2, dtype=np.int64), ["a" * 24, "b" * 25]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a" * 24, "b" * 21 + "..."]
+
+
 def test_long_class_names_stand_upright_under_the_picture() -> None:
     axes = plots.confusion_heatmap(np.eye(2, dtype=np.int64), ["cat", "ostrich"]).axes[0]
     assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from fedlit.bins import bin_width
 from fedlit.data.examples import Examples
 
 #: Classes without examples that are named one by one.
@@ -46,6 +47,8 @@ def describe(
         f"data: {len(train):,} training and {len(test):,} test examples of {len(class_names):,} classes; "
         f"inputs are {shape} {kind_of(train.inputs)}, {treated}"
     )
+    if (width := bin_width(len(class_names))) > 1:
+        yield f"data: pictures show the {len(class_names):,} classes in bins of {width:,} that follow each other"
     counts = torch.bincount(train.targets, minlength=len(class_names)).tolist()
     empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
     if empty:

@@ -12,8 +12,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics import MeanMetric
 
 from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
@@ -25,6 +24,7 @@ from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.probe import check_fit
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, settings_of, take_settings, trainable
+from fedlit.federated.scores import Tally
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
 from fedlit.native import versions
@@ -172,31 +172,26 @@ class FederatedModule(LightningModule):
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
         check_fit(self.net, data)
-        classes = data.num_classes
-        self.metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(classes, average="micro"),
-                "f1_macro": MulticlassF1Score(classes, average="macro"),
-            }
-        )
+        self.tally = Tally(data.num_classes)
         self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is not left out of the mean
-        self.confusion = MulticlassConfusionMatrix(classes)
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Meet one batch of held-out data."""
         inputs, targets = batch
         logits = self.evaluate(inputs)
         self.mean_loss.update(self.loss(logits, targets), weight=len(targets))
-        self.metrics.update(logits, targets)
-        self.confusion.update(logits, targets)
+        self.tally.update(logits, targets)
 
     def evaluation_summary(self) -> dict[str, float]:
         """Accuracy, loss and macro F1 of all data met since the last summary."""
+        self.scores = self.tally.compute()
         # Seven digits are what float32 holds.
-        summary = {f"global/{name}": round(float(value), 7) for name, value in self.metrics.compute().items()}
+        summary = {
+            "global/accuracy": round(self.scores.accuracy(), 7),
+            "global/f1_macro": round(self.scores.f1_macro(), 7),
+        }
         summary["global/loss"] = float(self.mean_loss.compute())
-        self.confusion_matrix = self.confusion.compute()  # (classes, classes): true, predicted
-        for metric in (self.metrics, self.mean_loss, self.confusion):
+        for metric in (self.tally, self.mean_loss):
             metric.reset()
         return summary
 

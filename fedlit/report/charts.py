@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from fedlit import plots
+from fedlit.bins import bin_names, bin_width
 from fedlit.report.collect import Run, Study
 from fedlit.report.metrics import BY_KEY, LAST, Metric
 from fedlit.report.statistics import Comparison, t_interval
@@ -316,7 +317,9 @@ def _class_panels(study: Study, tables_of: Callable[[str, str], list[pd.DataFram
         if rows:
             table = pd.DataFrame(rows).T
             title = heterogeneity_of(study, partition)
-            panels.append(Heat(title, tuple(table.index), tuple(table.columns), table.to_numpy(dtype=float)))
+            width = bin_width(len(table.columns))
+            values = table.T.groupby(np.arange(len(table.columns)) // width).mean().T.to_numpy(dtype=float)
+            panels.append(Heat(title, tuple(table.index), tuple(bin_names(list(table.columns))), values))
     return tuple(panels)
 
 
@@ -384,8 +387,7 @@ def draw_differences(axes: Axes, panel: Panel, colour: Mapping[str, str]) -> Non
 def draw_heat(axes: Axes, panel: Heat, colour: Mapping[str, str]) -> None:
     """Rows by columns, with a bar of colours."""
     image = axes.imshow(panel.values, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-    upright = max(map(len, panel.columns)) <= 2
-    axes.set_xticks(range(len(panel.columns)), panel.columns, fontsize=7, rotation=0 if upright else 90)
+    plots.name_classes(axes.xaxis, panel.columns, fontsize=7)
     axes.set_yticks(range(len(panel.rows)), panel.rows)
     axes.grid(visible=False)
     figure = axes.get_figure()

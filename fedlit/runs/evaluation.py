@@ -19,10 +19,10 @@ from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
 
 
-def class_accuracy(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Per-class accuracy (recall) from a confusion matrix (C, C) of rows true; NaN for a class without samples."""
+def class_accuracy(hits: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Accuracy (recall) of each class (C,) from its right predictions and its samples; NaN for a class without any."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.diag(confusion) / confusion.sum(1), dtype=np.float64)
+        return np.asarray(hits / true, dtype=np.float64)
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def write_test(trainer: Trainer, folder: Path) -> None:
     data: FederatedData = data_of(trainer)
     data.to(module.device)
     module.eval()
-    classes = class_accuracy(module.confusion_matrix.cpu().numpy())
+    classes = class_accuracy(module.scores.hits.cpu().numpy(), module.scores.true.cpu().numpy())
     clients = client_accuracy(module, data)
     summary = {name.removeprefix("global/"): float(value) for name, value in trainer.callback_metrics.items()}
     summary |= {

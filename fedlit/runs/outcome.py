@@ -20,25 +20,26 @@ CLIENTS = "clients.csv"
 class Outcome(Callback):
     """Writes ``classes.csv`` and ``clients.csv`` into the run folder at the end: the model after the last round.
 
-    By class it is the accuracy on the held-out data of each round, from the last round's confusion matrix. By client it
+    By class it is the accuracy on the held-out data of each round, counted in the last round's evaluation. By client it
     is the accuracy on the client's own training data, at the cost of one forward pass over all of it. Both name the
     round, as a run may be gone on with.
     """
 
     def __init__(self) -> None:
-        self._confusion: Tensor | None = None
+        self._counts: tuple[Tensor, Tensor] | None = None  # right predictions and samples of each class, (C,) each
 
     def on_validation_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
-        self._confusion = pl_module.confusion_matrix.cpu()
+        self._counts = pl_module.scores.hits.cpu(), pl_module.scores.true.cpu()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir
-        if folder is None or not trainer.is_global_zero or self._confusion is None:
+        if folder is None or not trainer.is_global_zero or self._counts is None:
             return
         assert isinstance(pl_module, FederatedModule)
         data, round = data_of(trainer), trainer.global_step
-        counts, shares = self._confusion.sum(1).tolist(), class_accuracy(self._confusion.numpy()).tolist()
-        rows = ([round, *row] for row in zip(data.class_names, counts, shares, strict=True))
+        hits, samples = (each.numpy() for each in self._counts)
+        shares = class_accuracy(hits, samples).tolist()
+        rows = ([round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True))
         write_table(Path(folder) / CLASSES, ["round", "class", "samples", "accuracy"], rows)
         with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
             accuracies = client_accuracy(pl_module, data).tolist()
@@ -48,7 +49,10 @@ class Outcome(Callback):
         write_table(Path(folder) / CLIENTS, ["round", "client", "samples", "accuracy"], clients)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"confusion": self._confusion}
+        return {"counts": self._counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._confusion = state_dict["confusion"]
+        if "counts" in state_dict:
+            self._counts = state_dict["counts"]
+        elif (confusion := state_dict.get("confusion")) is not None:  # of a run that was begun with an earlier version
+            self._counts = confusion.diag(), confusion.sum(1)

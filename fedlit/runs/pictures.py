@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fedlit import plots
+from fedlit.bins import bin_names, bin_width, num_bins
 from fedlit.data.module import data_of
 from fedlit.federated.gradients import evaluating
 from fedlit.files import writing
@@ -69,16 +70,16 @@ class Pictures(Callback):
         (self._folder / "partition.json").write_text(json.dumps(facts, indent=2) + "\n")
         if trainer.global_step > 0:  # resumed: the picture is there
             return
-        labels = data.train.targets.cpu().numpy()
+        bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
         shown = range(min(data.num_clients, plots.MOST_CLIENTS))
-        counts = np.stack([np.bincount(labels[partition.client(k)], minlength=data.num_classes) for k in shown])
+        counts = np.stack([np.bincount(bins[partition.client(k)], minlength=num_bins(data.num_classes)) for k in shown])
         title = "{partitioner}, {num_clients} clients of {smallest} to {largest} samples".format(**facts)
-        self._show(trainer, "partition", plots.partition_heatmap(counts, data.class_names, title))
+        self._show(trainer, "partition", plots.partition_heatmap(counts, bin_names(data.class_names), title))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
         if accuracy > self._best["accuracy"]:
-            confusion = pl_module.confusion_matrix.cpu()
+            confusion = pl_module.scores.confusion.cpu()
             self._best = {"accuracy": accuracy, "round": trainer.global_step, "confusion": confusion, "drawn": False}
         if self._folder and self.every_n_rounds and trainer.global_step % self.every_n_rounds == 0:
             self._confusion(trainer)
@@ -95,7 +96,10 @@ class Pictures(Callback):
             return
         title = "round {round}, accuracy {accuracy:.4f}".format(**self._best)
         confusion = self._best["confusion"].numpy()
-        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, data_of(trainer).class_names, title))
+        names = bin_names(data_of(trainer).class_names)
+        if len(confusion) != len(names):  # kept by an earlier version, which had no bins
+            return
+        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title))
         self._best["drawn"] = True
 
     def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:

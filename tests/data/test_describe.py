@@ -39,7 +39,8 @@ def test_labels_that_start_at_1_are_told() -> None:
 def test_empty_classes_are_told_by_name_and_many_are_counted() -> None:
     _, line = told(torch.zeros(2, 2), [0, 3], list("abcd"))
     assert line == "data: 2 of 4 classes have no training example (b, c)"
-    _, line = told(torch.zeros(2, 2), [0, 999], [str(i) for i in range(1000)])
+    _, bins, line = told(torch.zeros(2, 2), [0, 999], [str(i) for i in range(1000)])
+    assert bins == "data: pictures show the 1,000 classes in bins of 10 that follow each other"
     assert line == "data: 998 of 1,000 classes have no training example (1, 2, 3, 4, 5, 6, 7, 8 and 990 more)"
 
 

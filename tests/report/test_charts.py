@@ -139,3 +139,14 @@ def test_a_curve_of_one_round_is_a_point(tmp_path: Path) -> None:
     write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0,), rounds=1)
     (line,) = together(charts(collect(tmp_path), made_up().iloc[:0], [])[0], ("plain",)).axes[0].lines
     assert (line.get_marker(), line.get_xdata().tolist()) == ("o", [1])
+
+
+def test_accuracy_by_many_classes_is_a_mean_over_each_bin(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0,))
+    table = pd.DataFrame({"class": [f"c{i}" for i in range(250)], "accuracy": np.arange(250) / 250})
+    table.to_csv(tmp_path / "plain_iid/seed_0/test_classes.csv", index=False)
+    (panel,) = next(c for c in charts(collect(tmp_path), made_up().iloc[:0], []) if c.name == "classes").panels
+    assert isinstance(panel, Heat)
+    assert panel.columns[:2] == ("c0 to c2", "c3 to c5")
+    assert np.allclose(panel.values[0, :2], [1 / 250, 4 / 250])
+    assert panel.values.shape == (1, 84)

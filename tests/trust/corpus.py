@@ -248,6 +248,7 @@ CASES = [
     npz("labels of other length", arrays(labels=LABELS[:9]), "80 inputs but 9 targets"),
     npz("labels below 0", arrays(labels=LABELS - 1), "class numbers from 0.*got -1"),
     npz("label of 10^12", arrays(labels=np.where(LABELS == 1, 10**12, LABELS)), "got 1000000000000; renumber"),
+    npz("label of 10^5", arrays(labels=np.where(LABELS == 1, 10**5, LABELS)), None),
     npz("labels of uint64", arrays(labels=np.full(80, 2**64 - 1, np.uint64)), "renumber"),
     npz("labels of float", arrays(labels=LABELS / 2), "labels must be integers"),
     npz("labels of text", arrays(labels=LABELS.astype(str)), "labels must be integers"),
