@@ -56,9 +56,19 @@ def explain(message: str, error: BaseException | None = None, parser: ArgumentPa
     return KeyedError(one_line(_wrong_value(message, key, parser)))
 
 
+#: Characters that a terminal obeys instead of showing them: control characters, and those that turn the direction.
+STEERING = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    r"""The text with escapes such as ``\x1b`` for what steers a terminal, and for what an encoding does not have."""
+    shown = re.sub(STEERING, lambda found: found[0].encode("unicode_escape").decode(), text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def one_line(text: str, limit: int = 500) -> str:
     """The text on one line, cut where it is longer than ``limit`` characters, and words longer than ``WORD`` before."""
-    text = re.sub(r"\s+", " ", text).strip()
+    text = visible(re.sub(r"\s+", " ", text).strip())
     text = re.sub(rf"\S{{{WORD},}}", lambda word: f"{word[0][:60]}...", text) if len(text) > limit else text
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 

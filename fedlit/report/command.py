@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from fedlit import plots
 from fedlit.errors import InputError
@@ -24,6 +23,7 @@ from fedlit.report.content import Findings, document
 from fedlit.report.judge import Judgement, judge
 from fedlit.report.render import to_html, to_markdown
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
+from fedlit.terminal import Terminal
 
 
 def report(
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"fedlit: error: {error}\n")
         return 2
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     for claim in found.judged:
         console.print(f"claim {claim.number} {claim.verdict}: {claim.text}")
     if found.study.gaps:

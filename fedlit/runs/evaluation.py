@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from lightning import Trainer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
+from fedlit.terminal import Terminal
 
 
 def class_accuracy(hits: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -86,7 +86,7 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
         )
     )
     write_table(path, ["index", "true", "predicted", "probability"], rows)
-    Console(highlight=False, soft_wrap=True).print(f"predictions: {path}")
+    Terminal().print(f"predictions: {path}")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -112,6 +112,6 @@ def _show(summary: dict[str, float], names: Sequence[str], classes: NDArray[np.f
     table.add_row(
         "worst and best tenth", f"{summary['clients_accuracy_p10']:.4f}, {summary['clients_accuracy_p90']:.4f}"
     )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     console.print(table)
     console.print(f"per class and per client: {folder / 'test_classes.csv'}, {folder / 'test_clients.csv'}")

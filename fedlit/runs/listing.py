@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedlit.cli import Parser
 from fedlit.errors import InputError
@@ -20,6 +20,7 @@ from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STUDY
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import STATE, State, held, recorded
+from fedlit.terminal import Terminal
 
 COLOURS: dict[State, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
 
@@ -108,16 +109,16 @@ def main(words: Sequence[str]) -> int:
     """
     logs = Path(parser().parse_args(list(words)).logs)
     runs = list_runs(logs)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     console.print(table(runs, logs, time.time()))
     for run in runs:
         if run.state == "failed" and run.error:
-            console.print(f"{run.folder.relative_to(logs)} failed: {run.error}", markup=False)
+            console.print(f"{run.folder.relative_to(logs)} failed: {run.error}")
     commands = list(dict.fromkeys(_commands(runs)))
     if commands:
         console.print("go on with:")
     for command in commands:
-        console.print(f"  {command}", markup=False)
+        console.print(f"  {command}")
     return 0
 
 
@@ -132,7 +133,7 @@ def table(runs: Sequence[Listed], logs: Path, now: float) -> Table:
         accuracy = [f"{value:.4f}" for value in (max(run.accuracies), run.accuracies[-1])] if run.accuracies else "--"
         result.add_row(
             str(run.folder.relative_to(logs)),
-            f"[{COLOURS[run.state]}]{run.state}",
+            Text(run.state, COLOURS[run.state]),
             f"{run.done}/{'-' if run.asked is None else run.asked}",
             *accuracy,
             age(now - run.changed_at),

@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,15 +20,16 @@ from rich.progress import (
 
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.records import ClientAnswer
+from fedlit.terminal import Terminal
 
 #: Seconds of work that the time left is reckoned from.
 SPEED_SECONDS = 30.0
 
 
-def bars(console: Console, *more: ProgressColumn, speed_seconds: float = SPEED_SECONDS) -> Progress:
+def bars(console: Terminal, *more: ProgressColumn, speed_seconds: float = SPEED_SECONDS) -> Progress:
     """Bars of what is counted: what it is, how far, how long it has taken and will take, and columns of one's own."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -45,7 +45,7 @@ class RoundProgress(ProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._console = Terminal(file=sys.stdout, soft_wrap=False)
         self._enabled = True
         self._bars: Progress | None = None
         self._rounds: TaskID
@@ -62,7 +62,7 @@ class RoundProgress(ProgressBar):
         if not self._enabled:
             return
         if self._console.is_terminal:
-            self._bars = bars(self._console, TextColumn("{task.fields[note]}"))
+            self._bars = bars(self._console, TextColumn("{task.fields[note]}", markup=False))
             total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
             self._rounds = self._bars.add_task("rounds ", total=total, completed=trainer.current_epoch, note="")
             self._clients = self._bars.add_task("clients", total=None, note="")

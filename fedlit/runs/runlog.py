@@ -11,13 +11,13 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from rich.console import Console
 
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.state import Claim, State, record
+from fedlit.terminal import Terminal
 
 
 class RunLog(Callback):
@@ -40,7 +40,7 @@ class RunLog(Callback):
         self._logs = logs
         self._command = list(command)
         self._hparams = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()}
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Terminal()
         self._best = float("-inf")
         self._best_round = 0
         self._claim = claim

@@ -38,7 +38,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from fedlit.cli import INTERRUPTED, Parser
@@ -52,6 +51,7 @@ from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
+from fedlit.terminal import Terminal
 
 
 def parser() -> Parser:
@@ -88,7 +88,7 @@ def main(words: Sequence[str]) -> int:
     # Seed by seed: a study that is stopped half-way has the same seeds of all combinations.
     runs = [StudyRun(plan.base, each, seed, folder, jobs > 1) for seed in plan.seeds for each in plan.combinations]
     _same_settings(plan, runs, folder)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     if options.dry_run:
         _show(runs, jobs, console)
         return 0
@@ -113,7 +113,7 @@ def main(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Console) -> None:
+def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Terminal) -> None:
     """Rank the combinations by the metric, write ``selection.csv`` and say how to train the best on all clients.
 
     Raises:
@@ -182,7 +182,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         file.write(json.dumps(facts, indent=1) + "\n")
 
 
-def _show(runs: Sequence[StudyRun], jobs: int, console: Console) -> None:
+def _show(runs: Sequence[StudyRun], jobs: int, console: Terminal) -> None:
     """All runs and how far they are, in the order in which they are begun."""
     table = Table("run", "seed", "state", "rounds", box=None)
     for run in runs:

@@ -12,9 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from rich.console import Console
-
 from fedlit.runs.progress import bars
+from fedlit.terminal import Terminal
 
 FEDLIT = (sys.executable, "-m", "fedlit.study.child")
 SPEED_SECONDS = 300.0  # the last so many give the time left
@@ -50,7 +49,7 @@ class Member(Process, Protocol):
 AnyMember = TypeVar("AnyMember", bound=Member)
 
 
-def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyMember]:
+def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[AnyMember]:
     """Finish the runs that are not, ``jobs`` at a time, each with one thread where there are several.
 
     A failure is reported and stops no other run. Ctrl-C stops them all; the next call goes on after their checkpoints.
@@ -90,7 +89,7 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Console) -> list[AnyM
                 ended += 1
                 left = progress.tasks[everything].time_remaining
                 time_left = f", {timedelta(seconds=int(left))} left" if left and ended < len(runs) else ""
-                console.print(f"{run}: {told} ({ended} of {len(runs)} runs{time_left})", markup=False)
+                console.print(f"{run}: {told} ({ended} of {len(runs)} runs{time_left})")
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedlit.cli import INTERRUPTED
 from fedlit.errors import InputError
@@ -29,6 +29,7 @@ from fedlit.runs.compare import Comparison, compare
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.progress import bars
 from fedlit.study import sweep
+from fedlit.terminal import Terminal
 
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
 HASH_DIGITS = 16
@@ -133,7 +134,7 @@ def main(words: Sequence[str]) -> int:
         )
     if any(word.partition("=")[0] == "--ckpt_path" for word in fit):
         raise InputError("--ckpt_path: fedlit verify begins runs of its own; leave it out")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     logs = Path(tempfile.mkdtemp(prefix="fedlit_verify_"))
     same = False
     try:
@@ -141,18 +142,18 @@ def main(words: Sequence[str]) -> int:
         comparisons = compare(straight, resumed)
         same = not any(each.difference for each in comparisons)
         console.print(table(comparisons))
-        console.print(verdict(comparisons, options.at_round, rounds), markup=False)
+        console.print(verdict(comparisons, options.at_round, rounds))
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
         if same and not options.keep:
             shutil.rmtree(logs)
         else:
-            console.print(f"both runs are in {logs}", markup=False)
+            console.print(f"both runs are in {logs}")
     return 0 if same else 1
 
 
-def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, console: Console) -> tuple[Path, Path]:
+def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, console: Terminal) -> tuple[Path, Path]:
     """Make the run that is never stopped, and the one that is killed and resumed.
 
     Returns:
@@ -190,7 +191,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     """A row for each part of the runs, with the first digits of its hashes."""
     result = Table("SHA-256 of", "in one go", "killed and resumed", "", box=None, header_style="bold")
     for part, hashes, difference in comparisons:
-        shown = "[red]different" if difference else "[green]same"
+        shown = Text("different", "red") if difference else Text("same", "green")
         result.add_row(part, *(each[:HASH_DIGITS] for each in hashes), shown)
     return result
 
