@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ def fit(
     runner = Trainer(max_epochs=rounds, callbacks=[loop, *trainer.pop("callbacks", [])], **(settings | trainer))
     runner.fit(module, datamodule=datamodule or data(), ckpt_path=ckpt_path, weights_only=True)
     return module
+
+
+def two_ranks() -> dict[str, Any]:
+    """Arguments of a Trainer that make it two forked processes; this one learns the results by files."""
+    return {"strategy": "ddp_fork", "devices": 2}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def weights(module: nn.Module) -> Tensor:

@@ -42,7 +42,7 @@ def finish(*processes: subprocess.Popen[str]) -> None:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """The same bits in the weights; scalars equal to the rounding of sums over ranks."""
+    """The same bits in the weights, and in all that was logged but times."""
     runs = [logs / "ranks" / "version_0" for logs in (one, other)]
     a, b = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in runs)
     assert a.keys() == b.keys()
@@ -50,10 +50,9 @@ def assert_same(one: Path, other: Path) -> None:
         assert torch.equal(a[name], b[name]), name
     tables = [list(csv.DictReader((run / "metrics.csv").read_text().splitlines())) for run in runs]
     for row_a, row_b in zip(*tables, strict=True):
-        for exact in ("round", "round/samples", "global/accuracy"):
-            assert row_a[exact] == row_b[exact]
-        for rounded in ("global/loss", "drift/cosine", "drift/mean"):
-            assert float(row_a[rounded]) == pytest.approx(float(row_b[rounded]), rel=1e-4)
+        for row in (row_a, row_b):
+            del row["round/seconds"], row["round/samples_per_second"]
+        assert row_a == row_b
 
 
 def free_port() -> int:

@@ -10,7 +10,9 @@ from torch import Tensor
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.algorithm import Algorithm, check_single_mu, plain_sgd
 from fedlit.federated.client import ClientModule
+from fedlit.federated.exact import exact_sum
 from fedlit.federated.mu import Mu
+from fedlit.federated.ranks import listed
 from fedlit.federated.records import Broadcast, ClientUpdate, Weights
 from fedlit.federated.state import Layout
 
@@ -70,20 +72,21 @@ class _Normalised(WeightedMean):
     ) -> None:
         super().__init__(start)
         self._divided = WeightedMean(start)  # with weights p_k / ||a_k||_1
-        self._totals["length"] = 0.0  # sum_k p_k ||a_k||_1
+        self._lengths: list[float] = []  # p_k ||a_k||_1
         self._length_of = lambda steps: normaliser(steps, rate, momentum, dampening, nesterov, mu)
 
     def add(self, update: ClientUpdate) -> None:
         super().add(update)
         weight, length = update.task.weight, self._length_of(update.task.steps)
         self._divided.add_state(update.weights, weight / length)
-        self._totals["length"] += weight * length
+        self._lengths.append(weight * length)
 
     def reduce(self) -> None:
         super().reduce()
         self._divided.reduce()
+        self._lengths = listed(self._lengths)
 
     def change(self, start: Weights) -> Tensor:
         """tau_eff sum_k p_k (w_k - w_t) / ||a_k||_1, (P,)."""
-        steps = self._totals["length"] / self.weight  # tau_eff
+        steps = exact_sum(self._lengths) / self.weight  # tau_eff
         return (self._divided.mean().floats - start.floats) * (steps * self._divided.weight / self.weight)

@@ -17,6 +17,7 @@ from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
+from fedlit.data.share import Share
 from fedlit.errors import InputError
 from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import generator, resolve_seed, rng
@@ -246,9 +247,8 @@ class FederatedData(LightningDataModule, ABC):
 
     def _held_out_batches(self, examples: Examples) -> Batches:
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        share = None if world_size == 1 else np.arange(len(examples))[rank::world_size]  # no example twice
         size = self._requested_eval_batch_size or HELD_OUT_BATCH
-        return Batches(examples, size, share, transform=self.transform)
+        return Share(examples, size, self.eval_batch_size, rank, world_size, self.transform)
 
 
 def data_of(trainer: Trainer) -> FederatedData:

@@ -159,11 +159,11 @@ class Block:
         return x.unflatten(0, index.shape), targets.index_select(0, rows).view_as(index), index >= 0
 
     def _count(self, logits: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """Sums over steps of mean loss, hits and samples, (3, K), from (T, K, b, classes), (T, K, b) and the same."""
+        """Sums over steps of losses, hits and samples, (3, K), from (T, K, b, classes), (T, K, b) and the same."""
         losses = self._loss_of_each(logits.flatten(0, 2), y.flatten()).view_as(mask) * mask
         samples = mask.sum(-1)  # (T, K)
         hits = ((logits.argmax(-1) == y) & mask).sum(-1)
-        return torch.stack([(losses.sum(-1) / samples).double(), hits.double(), samples.double()]).sum(1)
+        return torch.stack([losses.sum(-1).double(), hits.double(), samples.double()]).sum(1)
 
     def _updates(self, finals: Sequence[Tensor]) -> list[ClientUpdate]:
         client, start = self._client, self._client.broadcast.weights
@@ -172,7 +172,7 @@ class Block:
         for task, floats, (loss, hits, samples) in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
             squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
             proximal = proximal_term(squares, client.broadcast.mu)
-            metrics = {"loss": loss / task.steps, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
+            metrics = {"loss": loss / samples, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
             weights = Weights(floats, start.counts)
             if task.diagnose or self._data.client_holdout:
                 write(client.net, client.layout, weights)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
 from fedlit.federated.algorithm import Algorithm
+from fedlit.federated.exact import exact_sum
 from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_moves
 from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, is_finite
@@ -89,7 +90,7 @@ class ClientModule(LightningModule):
         reseed(device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
-        self._samples = 0
+        self._sizes: list[int] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The task loss of one batch; the proximal term joins as a gradient, see ``on_before_optimizer_step``."""
@@ -98,7 +99,7 @@ class ClientModule(LightningModule):
         loss = self.loss(logits, targets)
         self._losses.append(loss.detach())
         self._hits.append((logits.detach().argmax(-1) == targets).sum())
-        self._samples += len(targets)
+        self._sizes.append(len(targets))
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -114,14 +115,19 @@ class ClientModule(LightningModule):
         return self.optimizer(self.parameters_)
 
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
-        """The update to send back, with the fit's mean task loss, its accuracy and the proximal term at its end."""
+        """The update to send back, with the fit's task loss and accuracy, and the proximal term at its end.
+
+        Loss and accuracy are means over the examples that were met, each as often as it was and before the step on it.
+        """
         kept = self.algorithm.end(self, task, self._kept) if self.store else None
         squares = squared_moves(self.parameters_, self._anchor)
+        samples = sum(self._sizes)
+        losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
         metrics = {
-            "loss": float(torch.stack(self._losses).double().mean()),
-            "accuracy": float(torch.stack(self._hits).sum()) / self._samples,
+            "loss": exact_sum([loss * size for loss, size in losses]) / samples,
+            "accuracy": float(torch.stack(self._hits).sum()) / samples,
             "proximal": proximal_term(squares, self._mu),
-            "samples": float(self._samples),
+            "samples": float(samples),
         }
         update = ClientUpdate(task, read(self.net, self.layout), squares, metrics)
         update = update._replace(metrics=metrics | self.measure(task, data))

@@ -14,6 +14,7 @@ from torch import Tensor
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
+from fedlit.federated.exact import ExactSum, dot
 from fedlit.federated.gradients import full_gradient
 from fedlit.federated.meter import blocks_of
 from fedlit.federated.ranks import many_ranks
@@ -92,35 +93,32 @@ class GradientSpread:
 
     def __init__(self, num_scalars: int, numels: tuple[int, ...]) -> None:
         self._numels = numels
-        self._sums = torch.zeros(2, num_scalars, dtype=torch.float64)  # with masses p_k, and with masses 1
-        self._squares = torch.zeros(2, len(numels), dtype=torch.float64)  # of each tensor, likewise
-        self._totals = torch.zeros(3, dtype=torch.float64)  # loss, p_k, clients
+        cpu = torch.device("cpu")
+        # Sums over clients with masses p_k, and with masses 1: of gradients, and of what there is one number of.
+        self._gradients = [ExactSum(num_scalars, cpu) for _ in range(2)]
+        self._numbers = [ExactSum(2 + len(numels), cpu) for _ in range(2)]  # 1, the loss, the square of each tensor
 
     def add(self, gradient: Tensor, loss: float, mass: float) -> None:
         """Add a client's gradient (T,), its loss F_k and its mass p_k."""
-        gradient = gradient.detach().double().cpu()
-        squares = torch.stack([part.square().sum() for part in gradient.split(self._numels)])
-        for row, weight in enumerate((mass, 1.0)):
-            self._sums[row].add_(gradient, alpha=weight)
-            self._squares[row].add_(squares, alpha=weight)
-        self._totals += torch.tensor([mass * loss, mass, 1.0])
+        gradient = gradient.detach().cpu()
+        squares = [dot(part, part) for part in gradient.split(self._numels)]
+        numbers = torch.tensor([1.0, loss, *squares], dtype=torch.float64)
+        for gradients, sums, weight in zip(self._gradients, self._numbers, (mass, 1.0), strict=True):
+            gradients.add(gradient, weight)
+            sums.add(numbers, weight)
 
     def reduce(self) -> None:
         """Sum over all ranks; nothing to do in a single process."""
-        if not many_ranks():
-            return
-        device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
-        for name in ("_sums", "_squares", "_totals"):
-            total = getattr(self, name).to(device)
-            dist.all_reduce(total)
-            setattr(self, name, total.cpu())
+        for part in (*self._gradients, *self._numbers):
+            part.reduce()
 
     def summary(self, blocks: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
         """Loss, dissimilarity and variance; dissimilarity also for each block, a mask (L,) of tensors."""
-        loss, mass, clients = self._totals.tolist()
-        total, plain = self._sums / torch.tensor([[mass], [clients]])  # grad f, and the plain mean, (T,) both
-        parts = torch.stack([part.square().sum() for part in total.split(self._numels)])  # (L,)
-        squares = self._squares / torch.tensor([[mass], [clients]])  # (2, L)
+        sums = [part.value() for part in self._numbers]
+        (mass, loss), (clients, _) = (part[:2].tolist() for part in sums)
+        total, plain = (part.value() / n for part, n in zip(self._gradients, (mass, clients), strict=True))  # (T,) both
+        parts = torch.tensor([dot(part, part) for part in total.split(self._numels)], dtype=torch.float64)  # (L,)
+        squares = torch.stack([sums[0][2:] / mass, sums[1][2:] / clients])  # (2, L)
         square = float(parts.sum())
         weighted, unweighted = squares.sum(1).tolist()
         result = {
@@ -128,7 +126,7 @@ class GradientSpread:
             "dissimilarity": _ratio(weighted, square),
             "dissimilarity_unweighted": _ratio(unweighted, square),
             "gradient_variance": max(weighted - square, 0.0),
-            "gradient_variance_unweighted": max(unweighted - 2 * float(plain @ total) + square, 0.0),
+            "gradient_variance_unweighted": max(unweighted - 2 * dot(plain, total) + square, 0.0),
         }
         for name, mask in blocks.items():
             chosen = torch.from_numpy(mask)

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from itertools import chain, compress
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlit.federated.ranks import many_ranks
+from fedlit.federated.exact import ExactSum, dot
+from fedlit.federated.ranks import listed
 from fedlit.federated.records import ClientUpdate, Weights
 from fedlit.federated.state import Layout
 
@@ -33,7 +32,7 @@ def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[
 
 
 class RoundMeter:
-    """Running measurements of one round, in one model's worth of memory.
+    """Running measurements of one round, in one model's worth of memory, the same for any number of ranks.
 
     With delta_k = w_k - w_t over the trainable parameters:
 
@@ -42,7 +41,8 @@ class RoundMeter:
     - ``drift/cosine``: mean cosine between delta_k and the average update; ``drift/cosine_of_pairs``: mean cosine
       between the updates of two clients. With u_k = delta_k/||delta_k||, mean_k cos(delta_k, D) = <mean_k u_k, D/||D||>
       and sum_{j != k} <u_j, u_k> = ||sum_k u_k||^2 - K, so one running sum of directions is enough for both;
-    - ``clients/train_loss`` and ``clients/proximal``: means over the cohort with the weights of the average;
+    - ``clients/train_loss`` and ``clients/proximal``: means over the cohort with the weights of the average, of each
+      client's mean loss over the examples that its fit met and of its proximal term at the end;
     - ``clients/accuracy_mean``, ``_std``, ``_p10``, ``_p90``: training accuracy of the fits, over clients, unweighted;
     - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, where there are any;
     - ``diagnostics/gamma_mean``, ``_max``: where measured, how inexactly the local problems were solved;
@@ -60,7 +60,7 @@ class RoundMeter:
         found = blocks_of(layout, blocks)
         self._blocks = found if len(found) > 1 else {}
         self._megabytes = (start.floats.nbytes + start.counts.nbytes) / 1e6
-        self._directions = torch.zeros_like(self._start)
+        self._directions = ExactSum(len(self._start), self._start.device)
         self._rows: list[dict[str, float]] = []
 
     def add(self, update: ClientUpdate) -> None:
@@ -68,7 +68,7 @@ class RoundMeter:
         norm = math.sqrt(sum(update.squares))
         if norm > 0:
             delta = update.weights.floats[: len(self._start)] - self._start  # (T,)
-            self._directions.add_(delta, alpha=1 / norm)
+            self._directions.add(delta, 1 / norm)
         drifts = {
             f"drift/{block}": math.sqrt(sum(compress(update.squares, mask))) for block, mask in self._blocks.items()
         }
@@ -77,12 +77,8 @@ class RoundMeter:
 
     def reduce(self) -> None:
         """Gather over all ranks; nothing to do in a single process."""
-        if not many_ranks():
-            return
-        gathered: list[list[dict[str, float]]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(gathered, self._rows)
-        self._rows = [row for rows in gathered for row in rows]
-        dist.all_reduce(self._directions)
+        self._rows = listed(self._rows)
+        self._directions.reduce()
 
     def summary(self, mean: Weights, seconds: float) -> dict[str, float]:
         """The round's scalars.
@@ -122,16 +118,17 @@ class RoundMeter:
         return {name: float(value) for name, value in result.items()}
 
     def _cosine(self, average: Tensor) -> float:
-        norm = average.double().norm()
-        if norm == 0:
-            return 0.0
-        return float(self._directions.double() @ (average.double() / norm)) / len(self._rows)
+        directions = self._directions.value()
+        average = average.to(directions.device)
+        norm = math.sqrt(dot(average, average))
+        return dot(directions, average) / norm / len(self._rows) if norm else 0.0
 
     def _cosine_of_pairs(self) -> float:
         moved = sum(row["drift"] > 0 for row in self._rows)
         if moved < 2:
             return 0.0
-        return (float(self._directions.double().square().sum()) - moved) / (moved * (moved - 1))
+        directions = self._directions.value()
+        return (dot(directions, directions) - moved) / (moved * (moved - 1))
 
 
 def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:

@@ -12,13 +12,13 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torchmetrics import MeanMetric
 
 from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.loop import FederatedLoop
+from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.probe import check_fit
@@ -81,7 +81,15 @@ class FederatedModule(LightningModule):
 
     def evaluate(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes) of any number of inputs, of which the network meets ``eval_batch_size`` at once."""
-        return torch.cat([self(part) for part in inputs.split(data_of(self.trainer).eval_batch_size)])
+        return torch.cat(self._pieces(inputs))
+
+    def _pieces(self, inputs: Tensor) -> list[Tensor]:
+        """Logits of one piece of the inputs after the other; of no inputs, which end a rank's share, none."""
+        data = data_of(self.trainer)
+        if not len(inputs):
+            return [torch.zeros(0, data.num_classes, device=inputs.device)]
+        # Copies: the bits of a product may depend on where in memory its operands begin.
+        return [self(part.clone()) for part in inputs.split(data.eval_batch_size)]
 
     # --- the round -------------------------------------------------------------------------------------------------
 
@@ -173,14 +181,16 @@ class FederatedModule(LightningModule):
         data = data_of(self.trainer)
         check_fit(self.net, data)
         self.tally = Tally(data.num_classes)
-        self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is not left out of the mean
+        self.mean_loss = MeanLoss()
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Meet one batch of held-out data."""
         inputs, targets = batch
-        logits = self.evaluate(inputs)
-        self.mean_loss.update(self.loss(logits, targets), weight=len(targets))
-        self.tally.update(logits, targets)
+        pieces, size = self._pieces(inputs), data_of(self.trainer).eval_batch_size
+        self.tally.update(torch.cat(pieces), targets)
+        for piece, expected in zip(pieces, targets.split(size), strict=True):
+            if len(expected):
+                self.mean_loss.update(self.loss(piece, expected), len(expected))
 
     def evaluation_summary(self) -> dict[str, float]:
         """Accuracy, loss and macro F1 of all data met since the last summary."""
@@ -189,8 +199,8 @@ class FederatedModule(LightningModule):
         summary = {
             "global/accuracy": round(self.scores.accuracy(), 7),
             "global/f1_macro": round(self.scores.f1_macro(), 7),
+            "global/loss": self.mean_loss.compute(),
         }
-        summary["global/loss"] = float(self.mean_loss.compute())
         for metric in (self.tally, self.mean_loss):
             metric.reset()
         return summary

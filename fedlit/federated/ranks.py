@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch.distributed as dist
+from torch import Tensor
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -15,10 +16,20 @@ def many_ranks() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gathered(mine: dict[K, V]) -> dict[K, V]:
-    """What all ranks have, each for keys of its own such as its clients."""
+def listed(mine: list[V]) -> list[V]:
+    """What all ranks have, in the order of the ranks."""
     if not many_ranks():
         return mine
-    parts: list[dict[K, V]] = [{} for _ in range(dist.get_world_size())]
+    parts: list[list[V]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(parts, mine)
-    return {key: value for part in parts for key, value in part.items()}
+    return [value for part in parts for value in part]
+
+
+def gathered(mine: dict[K, V]) -> dict[K, V]:
+    """What all ranks have, each for keys of its own such as its clients."""
+    return dict(listed(list(mine.items())))
+
+
+def of_collectives(x: Tensor) -> Tensor:
+    """A copy of a tensor on a device that the ranks' collectives work on."""
+    return x.to("cuda", copy=True) if dist.get_backend() == "nccl" else x.clone()

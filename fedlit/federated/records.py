@@ -69,8 +69,8 @@ class ClientUpdate(NamedTuple):
         task: What had been asked.
         weights: The client's network after its fit.
         squares: ||w_k - w_t||^2 of each trainable tensor, in the order of the layout, (L,).
-        metrics: Scalars of the fit: ``loss``, ``proximal``, ``accuracy``, ``samples``; where measured also ``gamma``
-            and ``own_accuracy``.
+        metrics: Scalars of the fit: ``loss`` and ``accuracy``, means over the ``samples`` that it met, ``proximal``;
+            where measured also ``gamma`` and ``own_accuracy``.
     """
 
     task: ClientTask

@@ -1,4 +1,4 @@
-/* The loop of WeightedMean in aggregate.py, in one pass over memory. */
+/* The loop of ExactSum in federated/exact.py, in one pass over memory. */
 
 /* Add weight * x to the pairs high + low of doubles, each pair an unevaluated sum: Knuth's TwoSum. Compiled without
    fused multiply-add, so that every operation rounds as it does in PyTorch. */

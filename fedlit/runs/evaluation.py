@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from lightning import Trainer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
 from fedlit.terminal import Terminal
@@ -31,8 +32,6 @@ def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.
 
     One pass over the training set in the partition's order, so the cost does not depend on the number of clients.
     """
-    from fedlit.data import Batches
-
     order = torch.from_numpy(data.partition.order)
     batches = Batches(data.train, data.eval_batch_size, order, transform=data.transform)
     hits = torch.cat([(module(x).argmax(-1) == y).cpu() for x, y in batches]).numpy()  # (N,)
@@ -51,12 +50,13 @@ def write_test(trainer: Trainer, folder: Path) -> None:
     module.eval()
     classes = class_accuracy(module.scores.hits.cpu().numpy(), module.scores.true.cpu().numpy())
     clients = client_accuracy(module, data)
+    known = clients[data.partition.sizes > 0]
     summary = {name.removeprefix("global/"): float(value) for name, value in trainer.callback_metrics.items()}
     summary |= {
-        "clients_accuracy_mean": float(clients.mean()),
-        "clients_accuracy_std": float(clients.std()),
-        "clients_accuracy_p10": float(np.percentile(clients, 10)),
-        "clients_accuracy_p90": float(np.percentile(clients, 90)),
+        "clients_accuracy_mean": float(known.mean()),
+        "clients_accuracy_std": float(known.std()),
+        "clients_accuracy_p10": float(np.percentile(known, 10)),
+        "clients_accuracy_p90": float(np.percentile(known, 90)),
     }
     (folder / "test.json").write_text(json.dumps(summary, indent=2) + "\n")
     write_table(
@@ -74,15 +74,16 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     path = folder / "predictions.csv"
     probabilities = torch.cat(trainer.predict_loop.predictions).float().cpu()  # (N, C)
     confidence, predicted = probabilities.max(-1)
-    targets = data.test.targets.cpu()[trainer.global_rank :: trainer.world_size]
-    indices = range(trainer.global_rank, len(data.test), trainer.world_size)
+    share = cast(Batches, trainer.predict_dataloaders).indices  # of this rank
+    indices = torch.arange(len(data.test)) if share is None else share
+    targets = data.test.targets.cpu()[indices]
     if trainer.world_size > 1:
         path = path.with_stem(f"predictions_rank{trainer.global_rank}")
     names = data.class_names
     rows = (
         (index, names[target], names[guess], f"{sure:.6f}")
         for index, target, guess, sure in zip(
-            indices, targets.tolist(), predicted.tolist(), confidence.tolist(), strict=True
+            indices.tolist(), targets.tolist(), predicted.tolist(), confidence.tolist(), strict=True
         )
     )
     write_table(path, ["index", "true", "predicted", "probability"], rows)

@@ -1,17 +1,13 @@
 from fractions import Fraction
 from itertools import permutations
-from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlit.federated import aggregate
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.records import Weights
-from fedlit.native import library
-from fedlit.native.versions import PYTORCH
 
 
 def state(*floats: float, count: int = 0) -> Weights:
@@ -59,27 +55,3 @@ def test_the_mean_does_not_depend_on_the_order_of_clients():
     results = {mean_of(*order).floats.item() for order in permutations(clients)}
     assert len(results) == 1
     assert results.pop() == pytest.approx((1.1 + 6e-9) / 9, rel=1e-7)
-
-
-@pytest.mark.skipif(not library("exact_sum"), reason="fedlit was installed without a C compiler")
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**31), st.lists(st.floats(1e-3, 2**40), min_size=1, max_size=8))
-def test_the_compiled_sum_is_pytorchs_to_the_bit(seed: int, weights: list[float]):
-    """Whatever the sizes of terms and weights, of numbers and of what is none."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def terms() -> torch.Tensor:
-        floats = torch.randn(70_001, generator=generator) * 10 ** (20 * torch.rand(70_001, generator=generator) - 10)
-        floats[seed % 1000] = (float("nan"), float("inf"), -float("inf"), 0.0)[seed % 4]
-        return floats
-
-    states = [Weights(terms(), torch.zeros(0, dtype=torch.int64)) for _ in weights]
-    means = []
-    for name in ("any", PYTORCH):
-        with patch.object(aggregate, "version", lambda name=name: name):
-            mean = WeightedMean(states[0])
-            for one, weight in zip(states, weights, strict=True):
-                mean.add_state(one, weight)
-            means.append((mean._high, mean._low))
-    for compiled, of_pytorch in zip(*means, strict=True):
-        torch.testing.assert_close(compiled, of_pytorch, rtol=0, atol=0, equal_nan=True)

@@ -203,7 +203,7 @@ def test_the_mu_of_a_round_is_among_its_metrics(mu: float | Mu):
 def test_mu_adapts_to_the_loss_of_the_rounds_before():
     recorder = Recorder()
     # The paper's step and one fall for patience, so that mu moves in every round.
-    module = federation(AdaptiveMu(0.5, patience=1), rounds=6, callbacks=[recorder])
+    module = federation(AdaptiveMu(0.5, patience=1), rounds=6, lr=1.0, callbacks=[recorder])
     losses = [metrics[LOSS] for metrics in recorder.rounds]
     # The mu of round t has heard of the losses before it: 0.1 for each rise, -0.1 for each fall.
     moves = 0.1 * np.sign(np.diff(losses))

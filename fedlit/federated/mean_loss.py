@@ -1,0 +1,42 @@
+"""The mean of a loss over held-out examples, met in batches of any size on any number of ranks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fedlit.federated.exact import exact_sum
+from fedlit.federated.ranks import listed
+
+
+class MeanLoss:
+    """The mean over examples from means over batches: the sum of loss times size over the sum of sizes.
+
+    Both sums are of float64 and rounded once, so the mean depends neither on the order of the batches nor on how they
+    are dealt to ranks. A loss that is no number makes the mean none; the mean of no examples is NaN.
+
+    Not ``torchmetrics.MeanMetric``, which takes all batches for equal in size where it lets NaN pass
+    (``nan_strategy="disable"``, torchmetrics 1.9, its issue 3434).
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was added."""
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    def update(self, loss: Tensor, size: int) -> None:
+        """Add the mean loss, a scalar, of ``size`` examples, at least one."""
+        self._losses.append(loss.detach())
+        self._sizes.append(size)
+
+    def compute(self) -> float:
+        """The mean over the examples of all ranks, the same on each; all of them have to ask."""
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        met = listed(list(zip(losses, self._sizes, strict=True)))
+        total = sum(size for _, size in met)
+        return exact_sum([loss * size for loss, size in met]) / total if total else math.nan
