@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from fedlit.allocator import keep_freed_memory
-from fedlit.federated import aggregate
+from fedlit.federated import aggregate, exact
 from fedlit.federated.records import Weights
 from fedlit.models import EmnistCNN, conv_pool
 from fedlit.native.versions import PYTORCH, runnable
@@ -42,7 +42,7 @@ LANES = {"avx512": 16, "avx2": 8, "neon": 4}
 @contextmanager
 def running(version: str) -> Iterator[None]:
     """With that version of the loops, or PyTorch's kernels alone."""
-    with patch.object(conv_pool, "version", lambda: version), patch.object(aggregate, "version", lambda: version):
+    with patch.object(conv_pool, "version", lambda: version), patch.object(exact, "version", lambda: version):
         yield
 
 
