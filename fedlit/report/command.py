@@ -98,16 +98,14 @@ def _differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:
             "partition": c.partition,
             "variant": c.variant,
             **asdict(c.difference.interval),
-            "p_t": c.difference.p_t,
-            "p_t_holm": c.p_t,
-            "p_exact": c.difference.p_free,
-            "p_exact_holm": c.p_free,
+            "p_t": c.difference.p,
+            "p_t_holm": c.corrected_p,
             "detectable": c.difference.detectable,
         }
         for c in comparisons
     ]
     columns = ["metric", "partition", "variant", "mean", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=[*columns, "p_t", "p_t_holm", "p_exact", "p_exact_holm", "detectable"])
+    return pd.DataFrame(rows, columns=[*columns, "p_t", "p_t_holm", "detectable"])
 
 
 def _judged(judged: Sequence[Judgement]) -> pd.DataFrame:
@@ -121,15 +119,14 @@ def _judged(judged: Sequence[Judgement]) -> pd.DataFrame:
             "finding": part.finding,
             **asdict(part.difference.interval),
             "margin": part.margin,
-            "p_t_holm": part.p,
-            "p_exact": part.difference.p_free,
+            "p_t_holm": part.corrected_p,
         }
         for claim in judged
         for part in claim.parts
     ]
     undecided = [{"claim": claim.number, "verdict": claim.verdict} for claim in judged if not claim.parts]
     columns = ["claim", "verdict", "contrast", "metric", "claimed", "finding", "mean", "low", "high", "n"]
-    table = pd.DataFrame([*rows, *undecided], columns=[*columns, "margin", "p_t_holm", "p_exact"])
+    table = pd.DataFrame([*rows, *undecided], columns=[*columns, "margin", "p_t_holm"])
     return table.sort_values("claim", kind="stable")
 
 

@@ -171,7 +171,7 @@ def _claims(found: Findings) -> Iterable[Block]:
             yield _parts(claim)
         if claim.details:
             rows = [
-                (d.text, d.metric.title, *_effect(d.metric, d.difference.interval), _p(d.difference.p_t))
+                (d.text, d.metric.title, *_effect(d.metric, d.difference.interval), _p(d.difference.p))
                 for d in claim.details
             ]
             columns = ("paired difference", "of", "mean", f"{LEVEL:.0%} interval", "p, uncorrected")
@@ -187,8 +187,7 @@ def _parts(claim: Judgement) -> Table:
             *_effect(part.metric, part.difference.interval),
             _number(part.metric, part.margin),
             str(part.difference.n),
-            _p(part.p),
-            _p(part.difference.p_free),
+            _p(part.corrected_p),
         )
         for part in claim.parts
     ]
@@ -201,11 +200,9 @@ def _parts(claim: Judgement) -> Table:
         "margin",
         "n",
         "p",
-        "p, exact",
     )
     notes = {
         "p": "paired t-test, two-sided, corrected by Holm for the parts of the claim",
-        "p, exact": "signed-rank or sign-change test, two-sided, uncorrected",
         "margin": "a smaller effect is taken for none",
         "n": "seeds in common",
     }
@@ -267,10 +264,9 @@ def _differences(found: Findings) -> Iterable[Block]:
     by_metric: dict[str, list[Comparison]] = {}
     for c in pairs:
         by_metric.setdefault(c.metric.key, []).append(c)
-    columns = ("partition", "variant", "mean", f"{LEVEL:.0%} interval", "n", "p", "p, exact", "detectable")
+    columns = ("partition", "variant", "mean", f"{LEVEL:.0%} interval", "n", "p", "detectable")
     notes = {
         "p": "paired t-test, two-sided, corrected by Holm within the metric; bold where at most 0.05",
-        "p, exact": "signed-rank test from six pairs on, else all changes of sign; two-sided, Holm within the metric",
         "detectable": "the true difference that these seeds would find 4 times in 5 without a correction",
         "n": "seeds in common",
     }
@@ -282,8 +278,7 @@ def _differences(found: Findings) -> Iterable[Block]:
                 c.variant,
                 *_effect(metric, c.difference.interval),
                 str(c.difference.n),
-                f"**{_p(c.p_t)}**" if c.decided else _p(c.p_t),
-                _p(c.p_free),
+                f"**{_p(c.corrected_p)}**" if c.decided else _p(c.corrected_p),
                 _number(metric, c.difference.detectable),
             )
             for c in chosen
@@ -303,13 +298,13 @@ def _power(pairs: Sequence[Comparison]) -> str:
         f"nothing of their distribution cannot give less than p = {floor:.3g}"
     )
     if floor > 1 - LEVEL:
-        text += ", however large the difference: its column can confirm nothing here"
+        text += ", however large the difference: it could confirm nothing here"
     elif floor * family > 1 - LEVEL:
-        text += (
-            f", or {min(1.0, floor * family):.3g} when corrected for {family} comparisons, so it confirms nothing here"
-        )
+        corrected = min(1.0, floor * family)
+        text += f", or {corrected:.3g} when corrected for {family} comparisons, so it could confirm nothing here"
     return (
-        f"{text}. The t-test can go lower, but takes the differences for normal, which {n} of them cannot show. "
+        f"{text}. The t-test, of which the p values are, can go lower, but takes the differences for "
+        f"normal, which {n} of them cannot show. "
         f"p values are corrected by Holm for the {family} comparisons of each metric, not across metrics, which are "
         "related. A large p is no proof of no difference: see what was detectable."
     )

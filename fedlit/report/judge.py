@@ -53,7 +53,7 @@ class Part:
         kind: What the claim says of it.
         margin: An effect smaller than this is none; NaN where the variant that it is a share of was not run.
         difference: What the seeds say.
-        p: Of the paired t-test, corrected for the parts of the claim.
+        corrected_p: Of the paired t-test, corrected for the parts of the claim.
         finding: For or against the claim, or open.
         stands_alone: See `fedlit.report.claims.Expectation`.
     """
@@ -63,7 +63,7 @@ class Part:
     kind: Kind
     margin: float
     difference: Difference
-    p: float
+    corrected_p: float
     finding: Finding
     stands_alone: bool
 
@@ -143,7 +143,7 @@ def _parts(evidence: Evidence, claim: Claim, partitions: Sequence[str]) -> tuple
     cells = [product_of(evidence.weights(part), at) for part, at in zip(claim.parts, places, strict=True)]
     keys = [part.metric.key for part in claim.parts]
     found = [difference(contrast(evidence.measured, key, each)) for key, each in zip(keys, cells, strict=True)]
-    corrected = holm([effect.p_t for effect in found])
+    corrected = holm([effect.p for effect in found])
     parts = []
     for part, at, effect, p in zip(claim.parts, places, found, corrected, strict=True):
         margin = evidence.margin(part.margin, part.metric, list(at) if len(at) == 1 else partitions)

@@ -17,8 +17,6 @@ from fedlit.runs.outcome import CLIENTS
 
 #: Of every interval; 1 - LEVEL is what a corrected p must not exceed.
 LEVEL = 0.95
-#: Fewer pairs than this, and the signed-rank test cannot fall below 0.05, whatever they are: 2 / 2^5 = 0.0625.
-ENOUGH_PAIRS = 6
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -159,7 +157,7 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     n, mean = len(x), float(x.mean()) if len(x) else math.nan
     if n < 2 or not np.isfinite(x).all():
         return Interval(mean, math.nan, math.nan, n)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(x.std(ddof=1)) / math.sqrt(n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * stats.sem(x))
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -169,15 +167,12 @@ class Difference:
 
     Args:
         interval: Mean and t interval.
-        p_t: Paired t-test, two-sided. It takes the differences for normal.
-        p_free: Two-sided, and free of that assumption: Wilcoxon's signed-rank test from six pairs on, before that the
-            exact test by all changes of sign.
+        p: Of the paired t-test, two-sided. It takes the differences for normal.
         detectable: The true difference that these many seeds, scattering as they do, would find 4 times in 5.
     """
 
     interval: Interval
-    p_t: float
-    p_free: float
+    p: float
     detectable: float
 
     @property
@@ -194,29 +189,20 @@ def difference(pairs: ArrayLike) -> Difference:
     d = np.asarray(pairs, dtype=float)
     interval = t_interval(d)
     if len(d) < 2 or not np.isfinite(d).all():
-        return Difference(interval, math.nan, math.nan, math.nan)
-    error = float(d.std(ddof=1)) / math.sqrt(len(d))
-    spread = float(np.abs(d).max())
-    if error <= 1e-12 * spread or spread == 0:  # all alike: nothing to judge chance by but whether they are zero
-        p_t = 1.0 if spread == 0 else 0.0
-    else:
-        p_t = float(2 * stats.t.sf(abs(interval.mean) / error, len(d) - 1))
+        return Difference(interval, math.nan, math.nan)
+    error = float(stats.sem(d))
+    largest = float(np.abs(d).max())
+    alike = error <= 1e-12 * largest  # then there is nothing to judge chance by but whether they are zero
+    p = float(largest == 0) if alike else float(stats.ttest_1samp(d, 0).pvalue)
     reach = float(stats.t.ppf((1 + LEVEL) / 2, len(d) - 1) + stats.t.ppf(0.8, len(d) - 1))
-    return Difference(interval, p_t, p_free(d), reach * error)
-
-
-def p_free(pairs: NDArray[np.float64]) -> float:
-    """The two-sided p of paired differences (n,), exact, without an assumption on their distribution but symmetry."""
-    if not pairs.any():
-        return 1.0
-    if len(pairs) >= ENOUGH_PAIRS:
-        return float(stats.wilcoxon(pairs).pvalue)
-    exact = stats.permutation_test((pairs,), np.mean, permutation_type="samples", n_resamples=math.inf)
-    return float(exact.pvalue)
+    return Difference(interval, p, reach * error)
 
 
 def smallest_p(pairs: int) -> float:
-    """The least that `p_free` can be with so many pairs: all differences of one sign, 2 of 2^n changes of sign."""
+    """The least p with so many pairs of a two-sided test that does not take their differences for normal.
+
+    All differences are of one sign, and 2 of the 2^n changes of their signs are as extreme.
+    """
     return 2.0 ** (1 - pairs)
 
 
@@ -257,19 +243,18 @@ def against(variant: str, baseline: str, partition: str) -> dict[Cell, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant's paired difference to the baseline, with p values that are corrected within the metric."""
+    """A variant's paired difference to the baseline, with its p corrected for all comparisons of the metric."""
 
     metric: Metric
     variant: str
     partition: str
     difference: Difference
-    p_t: float
-    p_free: float
+    corrected_p: float
 
     @property
     def decided(self) -> bool:
         """Whether it is unlikely to be chance, all comparisons of this metric considered."""
-        return self.p_t <= 1 - LEVEL
+        return self.corrected_p <= 1 - LEVEL
 
 
 def compare(measured: pd.DataFrame, study: Study, baseline: str) -> list[Comparison]:
@@ -279,10 +264,8 @@ def compare(measured: pd.DataFrame, study: Study, baseline: str) -> list[Compari
         cells = [(v, p) for p in study.partitions for v in study.variants if v != baseline]
         found = [(v, p, difference(contrast(measured, key, against(v, baseline, p)))) for v, p in cells]
         found = [(v, p, d) for v, p, d in found if d.n > 0]
-        corrected = zip(holm([d.p_t for *_, d in found]), holm([d.p_free for *_, d in found]), strict=True)
-        result += [
-            Comparison(BY_KEY[key], v, p, d, p_t, free) for (v, p, d), (p_t, free) in zip(found, corrected, strict=True)
-        ]
+        corrected = holm([d.p for *_, d in found])
+        result += [Comparison(BY_KEY[key], *each, p) for each, p in zip(found, corrected, strict=True)]
     return result
 
 
@@ -328,5 +311,5 @@ def _winner(measured: pd.DataFrame, metric: Metric, variants: Sequence[str], par
     first = str(means.idxmax())
     others = [variant for variant in variants if variant != first]
     pairs = [contrast(measured, metric.key, against(first, other, partition)) for other in others]
-    ps = holm([difference(d).p_t for d in pairs])
+    ps = holm([difference(d).p for d in pairs])
     return first if all(p <= 1 - LEVEL for p in ps) else None
