@@ -21,7 +21,8 @@ from fedlit.report.claims import Claims, read_claims
 from fedlit.report.collect import Study, collect
 from fedlit.report.content import Findings, document
 from fedlit.report.judge import Judgement, judge
-from fedlit.report.render import to_html, to_markdown
+from fedlit.report.page import to_html
+from fedlit.report.render import to_markdown
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
 from fedlit.terminal import Terminal
 

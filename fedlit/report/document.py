@@ -97,3 +97,8 @@ class Document:
     summary: str
     variants: tuple[str, ...]
     sections: tuple[Section, ...]
+
+
+def sentence(text: str) -> str:
+    """A text that begins with a capital letter."""
+    return text[:1].upper() + text[1:]
