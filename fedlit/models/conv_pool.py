@@ -12,9 +12,8 @@ from torch.autograd import Function
 from fedlit.native import call, library
 from fedlit.native.versions import PYTORCH, version
 
-#: Threads from which on PyTorch's kernels are taken, which share a convolution among all of them. Ours run on one, and
-#: are still faster than PyTorch's on two (``python -m tests.benchmarks.native``).
-MANY_THREADS = 3
+#: Threads up to which grey images train faster here. The loops run on one, PyTorch's kernels on all.
+THREADS = 2
 #: Channels come in multiples of this, which all versions of the loops take whole.
 GROUP = 16
 
@@ -27,8 +26,8 @@ def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     The same as ``F.max_pool2d(F.conv2d(x, weight, bias, padding=1).relu(), 2)``, to rounding. A max pool hands the
     gradient of an output on to one of four places, so that three quarters of the products in the gradients of the
     convolution have a factor of zero. PyTorch, which takes one operation at a time, makes them all; here they are left
-    out: on CPUs, in float32, with one or two threads, on processors and at shapes at which that was measured to be
-    faster (``MEASURED`` in ``fedlit/native/versions.py``, and ``is_faster``). Everywhere else this is PyTorch's.
+    out: on CPUs, in float32, on processors (``MEASURED`` in ``fedlit/native/versions.py``), at shapes and with as many
+    threads (``is_faster``) as that was measured to be faster with. Everywhere else this is PyTorch's.
 
     Args:
         x: Inputs.
@@ -57,7 +56,6 @@ def _is_plain(*tensors: Tensor) -> bool:
         and min(x.shape[2:]) > 1
         and all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
         and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.layout == torch.strided for t in tensors)
-        and torch.get_num_threads() < MANY_THREADS
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
@@ -67,25 +65,26 @@ def _is_plain(*tensors: Tensor) -> bool:
 
 
 def is_faster(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
-    """Whether the loops were measured to be faster at these shapes (``python -m tests.benchmarks.native --shapes``).
+    """Whether the loops were measured to be faster here (``python -m tests.benchmarks.native --shapes``).
 
     The same in every version, so that results do not depend on which of them a processor takes. With two images or
     more, and channels of the output that are a multiple of ``GROUP``:
 
-    ===========================  ===============================================
-    channels of x                is ours in
-    ===========================  ===============================================
-    1                            training, unless x has a gradient; evaluation
-    a multiple of ``GROUP``      training
-    ===========================  ===============================================
+    ===========================  =========================  =========================
+    channels of x                tensors with a gradient    threads
+    ===========================  =========================  =========================
+    1                            weight and bias            at most ``THREADS``
+    1                            none                       1
+    a multiple of ``GROUP``      x, weight and bias         1
+    ===========================  =========================  =========================
     """
     images, depth = x.shape[:2]
     if images == 1 or len(weight) % GROUP:
         return False
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
-    if depth == 1:
-        return not (training and x.requires_grad)
-    return training and depth % GROUP == 0
+    wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (x, weight, bias))
+    if depth == 1 and any(wanted):
+        return wanted == (False, True, True) and torch.get_num_threads() <= THREADS
+    return (depth == 1 or (depth % GROUP == 0 and all(wanted))) and torch.get_num_threads() == 1
 
 
 class _ConvPool(Function):
@@ -115,10 +114,10 @@ class _ConvPool(Function):
             found = iter(torch.autograd.grad(reference(x, weight, bias), inputs, grad, create_graph=True))
             return tuple(next(found) if is_wanted else None for is_wanted in wanted)  # type: ignore[return-value]
         grad, x = _channels_last(grad), _channels_last(x)
-        return _of_grey(grad, where, x) if x.shape[1] == 1 else _of_many(grad, where, x, weight, wanted)
+        return _of_grey(grad, where, x) if x.shape[1] == 1 else _of_many(grad, where, x, weight)
 
 
-def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...]) -> Gradients:
+def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor) -> Gradients:
     """For many channels, without the products that are zero."""
     images, depth, height, width = x.shape
     channels = len(weight)
@@ -126,14 +125,11 @@ def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor, wanted: tup
     padded = torch.zeros((height + 2) * (width + 2) * depth)
     longest = max(height * width, 5 * channels)
     lists = torch.empty(longest), torch.empty(longest, dtype=torch.int64)
-    of_x = of_weight = of_bias = None
-    if wanted[1] or wanted[2]:
-        of_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
-        of_bias = torch.zeros(channels)
-        _call("grad_of_weight", *size, grad, where, x, padded, *lists, of_weight, of_bias)
-    if wanted[0]:
-        of_x = torch.empty_like(x)
-        _call("grad_of_input", *size, grad, where, _channels_last(weight), padded, *lists, of_x)
+    of_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
+    of_bias = torch.zeros(channels)
+    _call("grad_of_weight", *size, grad, where, x, padded, *lists, of_weight, of_bias)
+    of_x = torch.empty_like(x)
+    _call("grad_of_input", *size, grad, where, _channels_last(weight), padded, *lists, of_x)
     return of_x, of_weight, of_bias
 
 
