@@ -32,6 +32,7 @@ from fedlit.configs import check_yaml, read_text
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
+from fedlit.federated.trainer_settings import check_arguments, check_settings
 from fedlit.files import quiet_threads, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
@@ -88,6 +89,9 @@ class Trainer(lightning.Trainer):
         precision: Of the clients' fits and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on
             older ones and 32-true on a CPU.
         plugins: As Lightning's. Without one for checkpoints there is ``fedlit.checkpoint.CheckpointFile``.
+
+    Raises:
+        InputError: For an argument that has no effect on a federation.
     """
 
     def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
@@ -100,7 +104,9 @@ class Trainer(lightning.Trainer):
         has_own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
         if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(CheckpointFile())
+        check_arguments(kwargs)
         super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
+        check_settings(self)
 
 
 class Parser(LightningArgumentParser):
@@ -283,6 +289,10 @@ class FedlitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]
         self.checkpoint: Path | None = None
+        if section.get("weights_only") is not None:
+            raise InputError("--weights_only: checkpoints are always read as data, never as code; leave it out")
+        if section.get("return_predictions") is False:
+            raise InputError("--return_predictions is false, but fedlit predict writes them to a file; leave it out")
         if section.version is not None:
             folder_name(section.version, "--version")
         plain_name(self.run_name)
@@ -393,7 +403,7 @@ class FedlitCLI(LightningCLI):
         return {**kwargs, "verbose": False} if subcommand == "test" else kwargs  # we print a fuller table
 
     def after_test(self) -> None:
-        write_test(self.trainer, self._results_folder())
+        write_test(self.trainer, self._results_folder(), show=self.config[self.subcommand].verbose)
 
     def after_predict(self) -> None:
         write_predictions(self.trainer, self._results_folder())

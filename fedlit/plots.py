@@ -104,7 +104,8 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
     figure = blank(7, 4)
     axes = figure.subplots()
     for i, (label, table) in enumerate(runs.items()):
-        axes.plot(table["round"], table[metric], label=label, color=COLOURS[i % len(COLOURS)])
+        measured = table[["round", metric]].dropna()  # not every round is validated
+        axes.plot(measured["round"], measured[metric], label=label, color=COLOURS[i % len(COLOURS)])
     axes.set_xlabel("round")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)

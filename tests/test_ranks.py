@@ -182,6 +182,23 @@ def test_a_rank_that_is_killed_in_the_middle_of_long_fits_is_named_within_second
 
 
 @pytest.mark.trust
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_before_training_ends_the_other(tmp_path: Path, victim: int):
+    """Rank 1 is still importing when it loses its parent, and rank 0 waits for rank 1 to join."""
+    process = start(tmp_path, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    deadline = time.monotonic() + 240
+    while not (ranks := children_of(process.pid)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill((process.pid, *ranks)[victim], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)  # both hold the pipe: its end is the end of both
+    assert f"fedlit: error: rank {victim} " in err
+    assert "; no round was under way, run the command again" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.trust
 def test_sigterm_ends_all_ranks_at_once(tmp_path: Path):
     process = start(
         tmp_path, "--federation.local_epochs", "100000", "--trainer.devices", "2", "--trainer.strategy", "ddp"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.loops import _FitLoop, _TrainingEpochLoop
 from lightning.pytorch.plugins import MixedPrecision
@@ -71,6 +72,7 @@ def inner_trainer(outer: Trainer) -> Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        detect_anomaly=torch.is_anomaly_enabled(),  # the outer one's setting, which Lightning sets for each fit
     )
 
 

@@ -118,7 +118,6 @@ class FederatedLoop(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        _check_round(trainer)
         data = data_of(trainer)
         if self.clients_per_round > data.num_clients and not self.sampling.by_size:
             raise InputError(
@@ -263,23 +262,6 @@ def _rounds_in(checkpoint: Path) -> int:
         return int(read(checkpoint)["global_step"])
     except InputError:
         return 0
-
-
-def _check_round(trainer: Trainer) -> None:
-    """Refuse what would leave rounds out: an epoch of the Trainer is a round, and a round is one batch."""
-    if trainer.limit_train_batches < 1:
-        raise InputError(
-            f"trainer.limit_train_batches (or overfit_batches) is {trainer.limit_train_batches}, but a round is one "
-            "batch; leave it out, and give trainer.max_epochs the number of rounds"
-        )
-    every = trainer.check_val_every_n_epoch
-    if every is not None and every < 1:
-        raise InputError(f"trainer.check_val_every_n_epoch must be at least 1, got {every}; 1 validates each round")
-    if every is not None and not 0 < trainer.val_check_interval <= 1:
-        raise InputError(
-            f"trainer.val_check_interval is {trainer.val_check_interval}, but a round is one batch; leave it out, or "
-            "validate every n-th round by trainer.check_val_every_n_epoch"
-        )
 
 
 class Rounds:

@@ -7,7 +7,7 @@ import time
 from typing import Any, ClassVar
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, settings_o
 from fedlit.federated.scores import Tally
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
+from fedlit.federated.trainer_settings import check_settings, tell_of_limit
 from fedlit.native import versions
 from fedlit.numbers import FLOAT32_MAX
 
@@ -73,6 +74,7 @@ class FederatedModule(LightningModule):
         self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
+        self.logged: dict[str, float] = {}  # of the round that is under way; empty until it is logged
         self.arguments_of_callbacks = GivenArguments([])
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -99,6 +101,7 @@ class FederatedModule(LightningModule):
         ``cohort`` is this rank's share of the clients drawn by ``FederatedLoop.cohort``.
         """
         started = time.perf_counter()
+        self.logged = {}
         loop = self.loop
         global_model = read(self.net, self.layout)
         sent = self.broadcast(global_model)
@@ -177,6 +180,12 @@ class FederatedModule(LightningModule):
 
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
+    def configure_callbacks(self) -> list[Callback]:
+        """None. It is the first hook of a fit, before Lightning looks at its arguments: ours are refused here."""
+        if self.trainer.state.fn == "fit":
+            check_settings(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
         check_fit(self.net, data)
@@ -221,12 +230,21 @@ class FederatedModule(LightningModule):
                 f"the global model's loss is not finite after round {self.current_epoch + 1}: training has diverged; "
                 "lower the learning rates"
             )
-        summary |= self.round_metrics
-        if "clients/train_loss" in summary:
+        self._log_round(summary)
+
+    def on_train_epoch_end(self) -> None:
+        """Log what the round itself measured where it was not validated."""
+        if not self.logged:
+            self._log_round({})
+
+    def _log_round(self, summary: dict[str, float]) -> None:
+        summary = summary | self.round_metrics
+        if {"clients/train_loss", "global/loss"} <= summary.keys():
             summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
         self.log_dict(summary, logger=False)
         for logger in self.trainer.loggers:
             logger.log_metrics(summary, step=self.trainer.global_step)
+        self.logged = summary
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the checkpoint is of, so that it is not resumed as something else."""
@@ -268,11 +286,14 @@ class FederatedModule(LightningModule):
             rank_zero_warn(changed)
         self.mu.load_state_dict(then.get("mu", {}))
         for change in take_settings(checkpoint, self.server_optimizer, self.net):
-            rank_zero_info(f"{change} from round {checkpoint['epoch'] + 1} on")
+            rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
         self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
         self.arguments_of_callbacks.restore()
+
+    def on_train_start(self) -> None:
+        tell_of_limit(self.trainer)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluation_step(batch)

@@ -181,7 +181,7 @@ def _line(
         return [table for table in tables if column in table]
 
     tables = these(study.finished) or these(study.runs)
-    values = [of(table.set_index("round")[column].astype(float)) for table in tables]
+    values = [of(table.set_index("round")[column].astype(float).dropna()) for table in tables]
     if not values:
         return None
     joined = pd.DataFrame(pd.concat(values, axis=1)).replace([np.inf, -np.inf], np.nan).dropna()

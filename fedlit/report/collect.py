@@ -295,7 +295,7 @@ def _find(folder: Path) -> dict[Key, Path]:
 
 
 def _read(name: str, seed: int, folder: Path, variant: str, partition: str) -> Run | None:
-    """A run, or None where no round of it is on disk."""
+    """A run, or None where no round of it that was validated is on disk."""
     try:
         table = pd.read_csv(folder / METRICS)
     except (ValueError, OSError):  # an empty file, or half a line
@@ -308,6 +308,8 @@ def _read(name: str, seed: int, folder: Path, variant: str, partition: str) -> R
             raise ValueError("rounds are whole numbers from 1 up")
     except (ValueError, TypeError) as error:
         raise damaged(folder / METRICS, error) from error
+    if table["global/accuracy"].isna().all():
+        return None
     return Run(name, variant, partition, seed, folder, table, _config(folder))
 
 

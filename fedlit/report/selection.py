@@ -16,7 +16,7 @@ def ranking(study: Study) -> list[tuple[str, str, list[float]]]:
     scores: dict[tuple[str, str], list[float]] = {}
     for run in sorted(study.finished, key=lambda run: run.seed):
         table = run.table[run.table["round"] <= study.horizon].sort_values("round")
-        values = table[study.select].tolist() if study.select in table else []
+        values = table[study.select].dropna().tolist() if study.select in table else []
         scores.setdefault((run.variant, run.partition), []).append(score(values))
     whole = [(v, p, s) for (v, p), s in scores.items() if len(s) == len(study.seeds) and np.isfinite(s).all()]
     return sorted(whole, key=lambda row: order(study.select) * float(np.mean(row[2])))

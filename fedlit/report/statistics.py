@@ -26,16 +26,20 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
     """All metrics of a run; those that its table says nothing of are left out.
 
     Args:
-        table: Its scalars up to the last round that counts, a row a round.
+        table: Its scalars up to the last round that counts, a row a round; those of ``global/*`` may be empty where a
+            round was not validated, and the metrics of accuracy are then of the rounds that were.
         target: The accuracy of ``to_target``, which is infinite where no round reaches it.
         clients: Accuracy of the final model on each client's data, (K,); empty where it is not known.
     """
-    accuracy = table["global/accuracy"].to_numpy(dtype=float)
+    validated = table[table["global/accuracy"].notna()]
+    if validated.empty:
+        return {}
+    accuracy = validated["global/accuracy"].to_numpy(dtype=float)
     last = table.iloc[-LAST:]
     result = {"accuracy": float(accuracy[-1]), "best_accuracy": float(accuracy.max()), **stability(accuracy)}
     for key, column in (("loss", "global/loss"), ("f1_macro", "global/f1_macro")):
         if column in table:
-            result[key] = float(table[column].iloc[-1])
+            result[key] = float(validated[column].iloc[-1])
     means = {
         "clients_p10": "clients/accuracy_p10",
         "clients_mean": "clients/accuracy_mean",
@@ -52,7 +56,7 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
             result["values"] = float(round(down.iloc[-1] * 1e6 / 4 / table["round/clients"].iloc[-1]))  # float32
     if not math.isnan(target):
         reached = np.flatnonzero(accuracy >= target)
-        result["to_target"] = float(table["round"].iloc[reached[0]]) if len(reached) else math.inf
+        result["to_target"] = float(validated["round"].iloc[reached[0]]) if len(reached) else math.inf
     return result
 
 
@@ -105,8 +109,8 @@ def targets(study: Study, baseline: str, target: float | None = None) -> dict[st
     for partition in study.partitions:
         there = [run for run in study.finished if run.partition == partition]
         chosen = [run for run in there if run.variant == baseline] or there
-        finals = [_until(run.table, study.horizon)["global/accuracy"].iloc[-1] for run in chosen]
-        result[partition] = 0.9 * float(max(finals)) if finals else math.nan
+        finals = [_until(run.table, study.horizon)["global/accuracy"].dropna().iloc[-1:] for run in chosen]
+        result[partition] = 0.9 * max((float(final) for each in finals for final in each), default=math.nan)
     return result
 
 

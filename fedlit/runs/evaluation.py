@@ -40,8 +40,8 @@ def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.
         return np.asarray(np.diff(before[data.partition.offsets]) / data.partition.sizes)
 
 
-def write_test(trainer: Trainer, folder: Path) -> None:
-    """Print the test's results and write ``test.json``, ``test_classes.csv`` and ``test_clients.csv``."""
+def write_test(trainer: Trainer, folder: Path, show: bool = True) -> None:
+    """Write ``test.json``, ``test_classes.csv`` and ``test_clients.csv``, and ``show`` the test's results."""
     if not trainer.is_global_zero:
         return
     module: FederatedModule = trainer.lightning_module  # type: ignore[assignment]
@@ -65,7 +65,8 @@ def write_test(trainer: Trainer, folder: Path) -> None:
     sizes = data.partition.sizes.tolist()
     rows = zip(range(data.num_clients), sizes, clients.tolist(), strict=True)
     write_table(folder / "test_clients.csv", ["client", "samples", "accuracy"], rows)
-    _show(summary, data.class_names, classes, folder)
+    if show:
+        _show(summary, data.class_names, classes, folder)
 
 
 def write_predictions(trainer: Trainer, folder: Path) -> None:

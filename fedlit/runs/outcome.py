@@ -20,16 +20,18 @@ CLIENTS = "clients.csv"
 class Outcome(Callback):
     """Writes ``classes.csv`` and ``clients.csv`` into the run folder at the end: the model after the last round.
 
-    By class it is the accuracy on the held-out data of each round, counted in the last round's evaluation. By client it
-    is the accuracy on the client's own training data, at the cost of one forward pass over all of it. Both name the
-    round, as a run may be gone on with.
+    By class it is the accuracy on the held-out data, counted in the evaluation of the last round that was validated. By
+    client it is the accuracy on the client's own training data, at the cost of one forward pass over all of it. Both
+    name the round, as a run may be gone on with.
     """
 
     def __init__(self) -> None:
         self._counts: tuple[Tensor, Tensor] | None = None  # right predictions and samples of each class, (C,) each
+        self._validated: int | None = None  # the round of those
 
     def on_validation_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         self._counts = pl_module.scores.hits.cpu(), pl_module.scores.true.cpu()
+        self._validated = trainer.global_step
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir
@@ -39,7 +41,9 @@ class Outcome(Callback):
         data, round = data_of(trainer), trainer.global_step
         hits, samples = (each.numpy() for each in self._counts)
         shares = class_accuracy(hits, samples).tolist()
-        rows = ([round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True))
+        rows = (
+            [self._validated or round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True)
+        )
         write_table(Path(folder) / CLASSES, ["round", "class", "samples", "accuracy"], rows)
         with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
             accuracies = client_accuracy(pl_module, data).tolist()
@@ -49,9 +53,10 @@ class Outcome(Callback):
         write_table(Path(folder) / CLIENTS, ["round", "client", "samples", "accuracy"], clients)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"counts": self._counts}
+        return {"counts": self._counts, "round": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validated = state_dict.get("round")
         if "counts" in state_dict:
             self._counts = state_dict["counts"]
         elif (confusion := state_dict.get("confusion")) is not None:  # of a run that was begun with an earlier version

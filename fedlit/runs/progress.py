@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from fedlit.federated.loop import FederatedLoop
+from fedlit.federated.module import FederatedModule
 from fedlit.federated.records import ClientAnswer
 from fedlit.terminal import Terminal
 
@@ -82,7 +83,8 @@ class RoundProgress(ProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled:
             return
-        seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        assert isinstance(pl_module, FederatedModule)
+        seen = pl_module.round_metrics | pl_module.logged  # those of a round that is not validated are logged later
         note = "  ".join(
             f"{label} {seen[name]:.4f}"
             for label, name in (("accuracy", "global/accuracy"), ("loss", "global/loss"))
@@ -92,7 +94,8 @@ class RoundProgress(ProgressBar):
             self._bars.update(self._rounds, advance=1, note=note)
         else:
             seconds = seen.get("round/seconds", float("nan"))
-            self._console.print(f"round {trainer.current_epoch + 1}/{trainer.max_epochs}  {note}  {seconds:.1f} s")
+            parts = (f"round {trainer.current_epoch + 1}/{trainer.max_epochs}", note, f"{seconds:.1f} s")
+            self._console.print("  ".join(filter(None, parts)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()

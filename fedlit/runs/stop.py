@@ -21,8 +21,11 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from fedlit.messages import GO_ON, lost_rank
 
 POLL_SECONDS = 0.2
+#: In the environment of ranks that Lightning starts: the process that starts them.
+PARENT = "FEDLIT_PARENT_PID"
 #: For the main thread to notice by itself, in a collective, or once it is told.
 GRACE_SECONDS = 2.0
+BEGIN_AGAIN = "no round was under way, run the command again"
 
 
 class Terminated(KeyboardInterrupt):
@@ -70,15 +73,21 @@ class RankWatch(Callback):
             self._first = trainer.node_rank * trainer.num_devices
             environment = getattr(trainer.strategy, "cluster_environment", None)
             is_child = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
-            self._parent = os.getppid() if is_child else None
+            # Not os.getppid() where it is known: a parent that died while this process started is its parent no more.
+            self._parent = int(os.environ.get(PARENT, os.getppid())) if is_child else None
+            if not is_child:
+                os.environ[PARENT] = str(os.getpid())
             threading.Thread(target=self._watch, name="rank-watch", daemon=True).start()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._observe_alone(trainer)
+
+    def _observe_alone(self, trainer: Trainer) -> None:
+        """Lightning's own observer of the ranks of this machine would kill this process without a word."""
         launcher = trainer.strategy.launcher
-        if isinstance(launcher, _SubprocessScriptLauncher):
-            # Lightning's own observer shares the list, and would kill this process without a word.
+        if isinstance(launcher, _SubprocessScriptLauncher) and len(launcher.procs) == trainer.num_devices - 1:
             observed, launcher.procs = launcher.procs, list(launcher.procs)
-            observed.clear()
+            observed.clear()  # what that observer looks at, now that all are started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
@@ -123,6 +132,8 @@ class RankWatch(Callback):
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
+            if not self._training:
+                self._observe_alone(self._trainer)
             if who := self._dead():
                 self._end(who)
                 return
@@ -136,7 +147,7 @@ class RankWatch(Callback):
             _thread.interrupt_main(signal.SIGTERM)
             if self._ended.wait(GRACE_SECONDS):
                 return
-        sys.stderr.write(f"fedlit: error: {who}; {GO_ON}\n")
+        sys.stderr.write(f"fedlit: error: {who}; {GO_ON if self._training else BEGIN_AGAIN}\n")
         sys.stderr.flush()
         for process in self._children:
             process.kill()

@@ -120,10 +120,10 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
         InputError: When the runs have no such metric.
     """
     assert plan.select is not None
-    values = {run: [float(row.get(plan.select) or "nan") for row in rows_of(run.folder)] for run in runs}
+    values = {run: [float(v) for row in rows_of(run.folder) if (v := row.get(plan.select))] for run in runs}
     scores = {each: [score(v) for run, v in values.items() if run.combination == each] for each in plan.combinations}
     if any(score != score for of_seeds in scores.values() for score in of_seeds):
-        raise InputError(f"select: the runs have no {plan.select} in each round; take a column of their metrics.csv")
+        raise InputError(f"select: the runs have no {plan.select}; take a column of their metrics.csv")
     ranked = sorted(scores, key=lambda each: order(plan.select or "") * sum(scores[each]) / len(scores[each]))
     table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
     rows = [[each.name, *scores[each], sum(scores[each]) / len(scores[each])] for each in ranked]

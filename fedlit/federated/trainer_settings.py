@@ -1,0 +1,146 @@
+"""Arguments of Lightning's Trainer that mean nothing in a federation, or another thing than they say: refused.
+
+An epoch is a round, a round is one batch, the server's step is fedlit's own, and so is the dealing of data to ranks.
+What is not refused here takes effect as Lightning documents it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_warn
+
+from fedlit.errors import InputError
+
+#: Strategies that split a model over ranks.
+SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+LIGHTNINGS_LOG_EVERY_N_STEPS = 50
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse, before a Trainer is made, what it could not be made with or would not remember.
+
+    Raises:
+        InputError: Naming the argument, its value and what to do instead.
+    """
+    if given.get("barebones"):
+        raise InputError(
+            "trainer.barebones is True, but a federation logs its rounds; leave it out, and turn off trainer.logger "
+            "and trainer.enable_checkpointing"
+        )
+    if given.get("default_root_dir") is not None:
+        raise InputError(
+            f"trainer.default_root_dir is {given['default_root_dir']}, but runs go to the folder of --logs_dir; leave "
+            "it out"
+        )
+
+
+def check_settings(trainer: Trainer) -> None:
+    """Refuse what has no effect on a federation.
+
+    Raises:
+        InputError: Naming the argument, its value and what to do instead.
+    """
+    for argument, value, remedy in _without_effect(trainer):
+        raise InputError(f"trainer.{argument} is {value}, but {remedy}")
+
+
+def tell_of_limit(trainer: Any) -> None:
+    """Warn that a part of the held-out data stands for all of it; the Trainer knows its batches by now."""
+    limit = trainer.limit_val_batches
+    if not limit or (limit == 1 and isinstance(limit, float)):
+        return
+    batches, used = len(trainer.val_dataloaders), trainer.num_val_batches[0]
+    rank_zero_warn(
+        f"trainer.limit_val_batches is {limit}: of the held-out data {used} of {batches} batches are what global/* is "
+        "measured on; data.eval_batch_size is the size of a batch"
+    )
+
+
+def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
+    """Of each argument to be refused its name, its value, and why with the remedy."""
+    connector = trainer._accelerator_connector  # has no public face
+    every, seconds = trainer.check_val_every_n_epoch, trainer._val_check_time_interval
+    interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
+    if trainer.overfit_batches:
+        yield (
+            "overfit_batches",
+            trainer.overfit_batches,
+            "a round is one batch; leave it out, and make data.num_clients or the data smaller",
+        )
+    if trainer.limit_train_batches != 1:
+        yield (
+            "limit_train_batches",
+            trainer.limit_train_batches,
+            "a round is one batch; leave it out, and give trainer.max_epochs the number of rounds",
+        )
+    if trainer.fast_dev_run:
+        yield (
+            "fast_dev_run",
+            trainer.fast_dev_run,
+            "a round is one batch; leave it out, and try one by trainer.max_epochs 1 and federation.local_epochs 0.1",
+        )
+    if every is not None and every < 1:
+        yield "check_val_every_n_epoch", every, "it must be at least 1, which validates each round"
+    if seconds is not None or (every is not None and interval != 1):
+        yield (
+            "val_check_interval",
+            interval,
+            "a round is one batch; leave it out, and validate every n-th round by trainer.check_val_every_n_epoch",
+        )
+    yield from _limits_of_rounds(trainer)
+    if trainer.log_every_n_steps not in (1, LIGHTNINGS_LOG_EVERY_N_STEPS):
+        yield (
+            "log_every_n_steps",
+            trainer.log_every_n_steps,
+            "a step is a round, and each round is logged; leave it out",
+        )
+    if trainer.accumulate_grad_batches != 1:
+        yield (
+            "accumulate_grad_batches",
+            trainer.accumulate_grad_batches,
+            "the server steps once a round; leave it out, and make data.batch_size greater for the clients",
+        )
+    for argument in ("gradient_clip_val", "gradient_clip_algorithm"):
+        if (value := getattr(trainer, argument)) is not None:
+            yield (
+                argument,
+                getattr(value, "value", value),  # of an enumeration
+                "the server's step knows no clipping; leave it out, and bound clients' updates by "
+                "federation.algorithm fedlit.algorithms.ClippedMean",
+            )
+    if trainer.reload_dataloaders_every_n_epochs:
+        yield (
+            "reload_dataloaders_every_n_epochs",
+            trainer.reload_dataloaders_every_n_epochs,
+            "clients' batches are made anew in each round and the held-out data stays; leave it out",
+        )
+    if not connector.use_distributed_sampler:
+        yield "use_distributed_sampler", False, "fedlit deals data to ranks without samplers; leave it out"
+    if connector._layer_sync is not None:
+        yield (
+            "sync_batchnorm",
+            True,
+            "ranks train different clients, whose statistics are averaged after the round; leave it out",
+        )
+    if not trainer.enable_autolog_hparams:
+        yield "enable_autolog_hparams", False, "a run's settings are always kept, in its config.yaml; leave it out"
+    if trainer._model_registry:
+        yield "model_registry", trainer._model_registry, "checkpoints go to the run's folder; leave it out"
+    if isinstance(trainer.strategy, SHARDING):
+        yield (
+            "strategy",
+            type(trainer.strategy).__name__,
+            "each rank trains whole clients; give ddp, or auto",
+        )
+
+
+def _limits_of_rounds(trainer: Trainer) -> Iterator[tuple[str, object, str]]:
+    """Least numbers of rounds that the greatest one never lets be reached."""
+    most = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
+    for argument, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
+        if least and most and least > min(most):
+            yield argument, least, f"training ends after {min(most)} rounds; lower it, or raise trainer.max_epochs"
