@@ -55,13 +55,13 @@ class AttentiveAggregation(Algorithm):
         scores = {u.task.client: self._score(self._moved(u, start), average, numels) for u in updates.updates}
         weights = {u.task.client: u.task.weight for u in updates.updates}
         shares = attention(gathered(scores), gathered(weights), self._temperature)
-        change = WeightedMean(Weights(torch.zeros_like(start, dtype=torch.float64), mean.counts))
+        change = WeightedMean(mean._replace(floats=torch.zeros_like(start, dtype=torch.float64)))
         for update in updates.updates:
             share = shares[update.task.client].to(start.device).repeat_interleave(torch.tensor(numels).to(start.device))
-            change.add_state(Weights(self._moved(update, start).double() * share, mean.counts), 1.0)
+            change.add_state(mean._replace(floats=self._moved(update, start).double() * share), 1.0)
         change.reduce()
         moved = change.mean().floats * change.weight  # the sum over clients, (T,)
-        return Weights(torch.cat([(start + moved).to(start), mean.floats[size:]]), mean.counts)
+        return mean._replace(floats=torch.cat([(start + moved).to(start), mean.floats[size:]]))
 
     def _moved(self, update: ClientUpdate, start: Tensor) -> Tensor:
         return update.weights.floats[: len(start)] - start

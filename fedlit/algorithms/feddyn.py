@@ -59,7 +59,7 @@ class FedDyn(Algorithm):
         self._h = change if self._h is None else self._h.to(change) + change
         floats = mean.floats.clone()
         floats[: layout.num_trainable] -= self._h / self._alpha
-        return Weights(floats, mean.counts)
+        return mean._replace(floats=floats)
 
     def state_dict(self) -> dict[str, Any]:
         return {"alpha": self._alpha} | ({} if self._h is None else {"h": self._h.cpu()})

@@ -42,7 +42,7 @@ class FedNova(Algorithm):
         assert isinstance(updates, _Normalised)
         mean, moved = updates.mean(), sent.weights.floats + updates.change(sent.weights)
         floats = torch.cat([moved[: layout.num_trainable], mean.floats[layout.num_trainable :]])
-        return Weights(floats, mean.counts)
+        return mean._replace(floats=floats)
 
 
 @cache

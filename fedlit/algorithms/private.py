@@ -110,7 +110,7 @@ class PrivateMean(Algorithm):
         noise *= self._noise_multiplier * self._clip / self._cohort
         floats = mean.floats.clone()
         floats[: len(noise)] += noise.to(floats)
-        return Weights(floats, mean.counts)
+        return mean._replace(floats=floats)
 
     def metrics(self, rounds: int) -> dict[str, float]:
         return {"privacy/epsilon": self._epsilon(rounds)} if self._noise_multiplier else {}

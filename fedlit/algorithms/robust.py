@@ -37,7 +37,7 @@ class RobustAverage(Algorithm):
         assert isinstance(updates, Collected)
         mean, size = updates.mean(), layout.num_trainable
         average = self.average(updates, sent.weights.floats[:size]).to(mean.floats)
-        return Weights(torch.cat([average, mean.floats[size:]]), mean.counts)
+        return mean._replace(floats=torch.cat([average, mean.floats[size:]]))
 
 
 class CoordinateMedian(RobustAverage):

@@ -18,7 +18,7 @@ from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 from fedlit.federated.client import ClientModule
 from fedlit.federated.proximal import proximal_term, squared_norms
-from fedlit.federated.records import ClientTask, ClientUpdate, Weights
+from fedlit.federated.records import ClientTask, ClientUpdate
 from fedlit.federated.state import write
 
 #: What of a ``ClientModule`` a block's fit calls.
@@ -173,7 +173,7 @@ class Block:
             squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
             proximal = proximal_term(squares, client.broadcast.mu)
             metrics = {"loss": loss / samples, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
-            weights = Weights(floats, start.counts)
+            weights = start._replace(floats=floats)
             if task.diagnose or self._data.client_holdout:
                 write(client.net, client.layout, weights)
                 metrics |= client.measure(task, self._data)

@@ -18,6 +18,7 @@ from fedlit.engines.members import of_client, overridden
 from fedlit.engines.traced import Program, Step, plain, traced
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
+from fedlit.federated.probe import written_buffer
 from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
 
 #: Optimizers that treat every scalar by itself, so that a stack of clients is one parameter to them.
@@ -48,7 +49,7 @@ class VectorizedEngine(Engine):
     it launched are repeated in every step of every round. Where that cannot be right, as in mixed precision, or cannot
     be done, it runs as it is.
 
-    Refused, because they would not be right: BatchNorm (it writes statistics in place), active dropout (its masks
+    Refused, because they would not be right: BatchNorm and whatever else writes buffers, active dropout (its masks
     could not be those of the other engines), optimizers that look at more than one scalar at a time, losses that
     are not plain means over samples, mixed precision with a gradient scaler.
 
@@ -108,6 +109,9 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
             return f"{name} is a {type(module).__name__}"
         if isinstance(module, _DropoutNd) and module.p > 0:
             return f"{name} drops out with p = {module.p}"
+    data = data_of(trainer)
+    if written := written_buffer(client.net, data.transform(data.train.inputs[:2])):
+        return f"{type(client.net).__name__} writes its buffer {written} as it trains"
     if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
         return f"the loss {type(client.loss).__name__} is not a plain mean over samples"
     if trainer.precision == "16-mixed":

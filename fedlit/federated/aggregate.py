@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 
 from fedlit.federated.exact import ExactSum, exact_sum
-from fedlit.federated.ranks import listed, many_ranks
+from fedlit.federated.ranks import listed
 from fedlit.federated.records import ClientUpdate, Weights
+from fedlit.federated.whole import WholeMean
 
 
 class WeightedMean:
     """Running weighted mean of flat states, in one model's worth of memory.
 
-    Floating-point entries are averaged; integer entries take the maximum. Sums are exact (``ExactSum``), so the mean
-    does not depend on the order in which clients arrive or on how they are dealt to ranks.
+    Floating-point entries are averaged, buffers as parameters are; integers and booleans by the rule of ``WholeMean``.
+    Sums are exact (``ExactSum``), so the mean does not depend on the order in which clients arrive or on how they are
+    dealt to ranks.
 
     Args:
         like: A state of the shape, type and device of those to come. The mean of nothing is ``like`` itself.
@@ -23,7 +24,7 @@ class WeightedMean:
     def __init__(self, like: Weights) -> None:
         self._like = like
         self._sum = ExactSum(len(like.floats), like.floats.device)
-        self._counts = like.counts.clone()
+        self._whole = WholeMean(like)
         self._weights: list[float] = []
 
     @property
@@ -48,20 +49,18 @@ class WeightedMean:
     def add_state(self, weights: Weights, weight: float) -> None:
         """Add a state with a weight, > 0."""
         self._sum.add(weights.floats, weight)
-        torch.maximum(self._counts, weights.counts, out=self._counts)
+        self._whole.add(weights, weight)
         self._weights.append(weight)
 
     def reduce(self) -> None:
         """Sum over all ranks; nothing to do in a single process."""
-        if not many_ranks():
-            return
         self._sum.reduce()
+        self._whole.reduce()
         self._weights = listed(self._weights)
-        if self._counts.numel():
-            dist.all_reduce(self._counts, op=dist.ReduceOp.MAX)
 
     def mean(self) -> Weights:
         """The weighted mean, in the type and on the device of ``like``."""
-        if self.weight == 0:
+        total = self.weight
+        if total == 0:
             return self._like
-        return Weights((self._sum.value() / self.weight).to(self._like.floats), self._counts)
+        return Weights((self._sum.value() / total).to(self._like.floats), *self._whole.mean(total))

@@ -59,7 +59,7 @@ class RoundMeter:
         self._start = start.floats[: layout.num_trainable]
         found = blocks_of(layout, blocks)
         self._blocks = found if len(found) > 1 else {}
-        self._megabytes = (start.floats.nbytes + start.counts.nbytes) / 1e6
+        self._megabytes = sum(part.nbytes for part in start) / 1e6
         self._directions = ExactSum(len(self._start), self._start.device)
         self._rows: list[dict[str, float]] = []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -59,6 +61,16 @@ def _remedy(inputs: Tensor) -> str:
     if inputs.dtype == torch.int64:
         return "tokens need a net that embeds all of them, pixels must be saved as uint8"
     return "give model.net the data's image_size, or another net"
+
+
+def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:
+    """The first buffer that a forward pass in training changes, by its name; None if there is none."""
+    trial = copy.deepcopy(net).train()
+    before = {name: buffer.clone() for name, buffer in trial.named_buffers()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trial(inputs)
+    after = dict(trial.named_buffers())
+    return next((name for name, buffer in before.items() if not torch.equal(buffer, after[name])), None)
 
 
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 
@@ -40,10 +41,12 @@ class Weights(NamedTuple):
     Attributes:
         floats: (P,) trainable parameters, then frozen ones, then floating-point buffers.
         counts: (Q,) int64, the integer buffers (BatchNorm's ``num_batches_tracked``).
+        flags: (F,) bool, the boolean buffers, such as masks.
     """
 
     floats: Tensor
     counts: Tensor
+    flags: Tensor = torch.zeros(0, dtype=torch.bool)
 
 
 class Broadcast(NamedTuple):

@@ -8,6 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from fedlit.errors import InputError
 from fedlit.federated.records import Weights
 
 
@@ -19,23 +20,36 @@ class Layout:
         trainable: Names of the trainable parameters, first in ``Weights.floats``.
         fixed: Names of frozen parameters and floating-point buffers, after them.
         counts: Names of the integer buffers, in ``Weights.counts``.
+        flags: Names of the boolean buffers, in ``Weights.flags``.
         numels: Number of elements of each name in ``trainable + fixed``.
     """
 
     trainable: tuple[str, ...]
     fixed: tuple[str, ...]
     counts: tuple[str, ...]
+    flags: tuple[str, ...]
     numels: tuple[int, ...]
 
     @classmethod
     def of(cls, net: nn.Module) -> Layout:
-        """Read the layout off a network."""
+        """Read the layout off a network.
+
+        Raises:
+            InputError: When it holds complex numbers, which have no place in the vector.
+        """
         state = net.state_dict(keep_vars=True)
         floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
         trainable = tuple(name for name, tensor in floats.items() if tensor.requires_grad)
         fixed = tuple(name for name, tensor in floats.items() if not tensor.requires_grad)
-        counts = tuple(name for name in state if name not in floats)
-        return cls(trainable, fixed, counts, tuple(floats[name].numel() for name in trainable + fixed))
+        for name, tensor in state.items():
+            if tensor.is_complex():
+                raise InputError(
+                    f"the net's {name} holds complex numbers, which are not averaged; keep them as pairs of real ones "
+                    "(torch.view_as_real), or in a buffer with persistent=False, which is not part of the state"
+                )
+        flags = tuple(name for name, tensor in state.items() if tensor.dtype == torch.bool)
+        counts = tuple(name for name in state if name not in floats and name not in flags)
+        return cls(trainable, fixed, counts, flags, tuple(floats[name].numel() for name in trainable + fixed))
 
     @property
     def num_trainable(self) -> int:
@@ -57,9 +71,11 @@ def read(net: nn.Module, layout: Layout) -> Weights:
     tensors = [state[name].reshape(-1) for name in layout.trainable + layout.fixed]
     dtype = reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
     floats = torch.cat([t.to(dtype) for t in tensors])
-    if not layout.counts:
-        return Weights(floats, torch.zeros(0, dtype=torch.int64, device=floats.device))
-    return Weights(floats, torch.cat([state[name].reshape(-1).long() for name in layout.counts]))
+    whole = (
+        torch.cat([torch.zeros(0, dtype=dtype, device=floats.device), *(state[n].reshape(-1).to(dtype) for n in names)])
+        for names, dtype in ((layout.counts, torch.int64), (layout.flags, torch.bool))
+    )
+    return Weights(floats, *whole)
 
 
 @torch.no_grad()
@@ -70,9 +86,6 @@ def write(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool =
     names = layout.trainable + layout.fixed if trainable else layout.fixed
     for name in names:
         state[name].copy_(views[name].view_as(state[name]))
-    for name, count in zip(layout.counts, _split_counts(state, layout, weights.counts), strict=True):
-        state[name].copy_(count.view_as(state[name]))
-
-
-def _split_counts(state: dict[str, Tensor], layout: Layout, counts: Tensor) -> tuple[Tensor, ...]:
-    return counts.split([state[name].numel() for name in layout.counts]) if layout.counts else ()
+    for names, values in ((layout.counts, weights.counts), (layout.flags, weights.flags)):
+        for name, part in zip(names, values.split([state[name].numel() for name in names]), strict=True):
+            state[name].copy_(part.view_as(state[name]))

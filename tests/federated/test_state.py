@@ -1,7 +1,21 @@
+import pytest
 import torch
 from torch import nn
 
+from fedlit.errors import InputError
 from fedlit.federated.state import Layout, read, write
+
+
+class Whole(nn.Module):
+    """Buffers of every kind that is no floating-point one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(2))
+        self.register_buffer("mask", torch.tensor([[True, False], [False, True]]))
+        self.register_buffer("large", torch.tensor(2**62 + 1))
+        self.register_buffer("small", torch.tensor([255, 0, 7], dtype=torch.uint8))
+        self.register_buffer("on", torch.tensor(True))
 
 
 def some_net() -> nn.Module:
@@ -26,6 +40,30 @@ def test_what_is_written_is_what_was_read():
     write(other, layout, read(one, layout))
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_integers_and_booleans_come_back_in_their_own_types_whatever_their_size():
+    one, other = Whole(), Whole()
+    for buffer in other.buffers():
+        buffer.zero_()
+    layout = Layout.of(one)
+    assert (layout.counts, layout.flags) == (("large", "small"), ("mask", "on"))
+    state = read(one, layout)
+    assert state.counts.tolist() == [2**62 + 1, 255, 0, 7]
+    assert state.flags.tolist() == [True, False, False, True, True]
+    write(other, layout, state)
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+        assert tensor.dtype == other.state_dict()[name].dtype
+
+
+def test_complex_numbers_are_refused_with_the_remedy():
+    net = nn.Linear(2, 2)
+    net.register_buffer("phases", torch.zeros(3, dtype=torch.complex64))
+    with pytest.raises(InputError, match=r"the net's phases holds complex numbers.*view_as_real"):
+        Layout.of(net)
+    net.register_buffer("phases", torch.zeros(3, dtype=torch.complex64), persistent=False)
+    assert Layout.of(net).fixed == ()
 
 
 def test_buffers_alone_can_be_written():
