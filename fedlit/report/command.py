@@ -19,10 +19,10 @@ from fedlit.errors import InputError
 from fedlit.report.charts import charts, together
 from fedlit.report.claims import Claims, read_claims
 from fedlit.report.collect import Study, collect
-from fedlit.report.content import Findings, document
+from fedlit.report.content import Analysis, document
 from fedlit.report.judge import Judgement, judge
+from fedlit.report.markdown import to_markdown
 from fedlit.report.page import to_html
-from fedlit.report.render import to_markdown
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
 from fedlit.terminal import Terminal
 
@@ -34,7 +34,7 @@ def report(
     baseline: str = "plain",
     rounds: int | None = None,
     claims: Path | None = None,
-) -> Findings:
+) -> Analysis:
     """Read a folder of runs and write its report.
 
     Args:
@@ -57,7 +57,7 @@ def report(
 
 def analyse(
     study: Study, target: float | None = None, baseline: str = "plain", claims: Claims | None = None
-) -> Findings:
+) -> Analysis:
     """All numbers of a report."""
     aims = targets(study, baseline, target)
     measured = measure_all(study, aims)
@@ -65,10 +65,10 @@ def analyse(
     drawn = charts(study, measured, comparisons)
     judged = judge(measured, study, claims, baseline) if claims else []
     summary = summarise(measured, study)
-    return Findings(study, baseline, aims, measured, summary, comparisons, claims, judged, drawn)
+    return Analysis(study, baseline, aims, measured, summary, comparisons, claims, judged, drawn)
 
 
-def write(found: Findings, out: Path) -> None:
+def write(found: Analysis, out: Path) -> None:
     """Write the page, the Markdown, the tables and the pictures."""
     out.mkdir(parents=True, exist_ok=True)
     for chart in found.charts:
@@ -84,7 +84,7 @@ def write(found: Findings, out: Path) -> None:
     (out / "report.html").write_text(to_html(text), encoding="utf-8")
 
 
-def _tables(found: Findings, out: Path) -> None:
+def _tables(found: Analysis, out: Path) -> None:
     """``runs.csv`` and ``summary.csv`` hold what seeds determine, ``seconds.csv`` what the machine does."""
     measured, timed = found.measured, [key for key in ("seconds",) if key in found.measured]
     measured.drop(columns=timed).to_csv(out / "runs.csv", index=False)

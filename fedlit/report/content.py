@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from fedlit.report.charts import Chart, heterogeneity_of
+from fedlit.report.choice import choice
 from fedlit.report.claims import Claims
 from fedlit.report.collect import Run, Study
-from fedlit.report.document import Block, Bullets, Document, Pictures, Section, Table, Tables, Text, Verdict
+from fedlit.report.document import Block, Bullets, Document, JudgedClaim, Pictures, Section, Table, Tables, Text
 from fedlit.report.draws import Draws, compare_draws
 from fedlit.report.judge import Judgement, rules
 from fedlit.report.metrics import LAST, METRICS, Metric
-from fedlit.report.selection import choice
 from fedlit.report.statistics import LEVEL, Comparison, Interval, smallest_p
 from fedlit.runs.outcome import CLASSES, CLIENTS
 
@@ -28,7 +28,7 @@ MOST_GAPS = 40
 
 
 @dataclass(frozen=True)
-class Findings:
+class Analysis:
     """All that the report is made of.
 
     Args:
@@ -54,7 +54,7 @@ class Findings:
     charts: Sequence[Chart]
 
 
-def document(found: Findings) -> Document:
+def document(found: Analysis) -> Document:
     """The report, section by section."""
     study = found.study
     sections = [
@@ -91,7 +91,7 @@ def _count(number: int, noun: str) -> str:
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
-def _missing(found: Findings) -> Iterable[Block]:
+def _missing(found: Analysis) -> Iterable[Block]:
     study = found.study
     if found.baseline not in set(found.measured["variant"]) and not study.searches(found.baseline):
         yield Text(
@@ -161,12 +161,12 @@ def _told(draws: Draws) -> str:
     )
 
 
-def _claims(found: Findings) -> Iterable[Block]:
+def _claims(found: Analysis) -> Iterable[Block]:
     if not found.claims:
         return
     yield Text(f"{found.claims.about} The verdicts follow from the numbers by the rules under “How this was computed”.")
     for claim in found.judged:
-        yield Verdict(claim.number, claim.text, claim.verdict, claim.reason)
+        yield JudgedClaim(claim.number, claim.text, claim.verdict, claim.reason)
         if claim.parts:
             yield _parts(claim)
         if claim.details:
@@ -209,7 +209,7 @@ def _parts(claim: Judgement) -> Table:
     return Table(columns, {"": rows}, words=3, notes=notes)
 
 
-def _results(found: Findings) -> Iterable[Block]:
+def _results(found: Analysis) -> Iterable[Block]:
     study = found.study
     if found.measured.empty:
         return
@@ -243,7 +243,7 @@ def _results(found: Findings) -> Iterable[Block]:
     yield Tables(tuple(tables))
 
 
-def _group(found: Findings, partition: str, topic: str) -> str:
+def _group(found: Analysis, partition: str, topic: str) -> str:
     label = heterogeneity_of(found.study, partition)
     return f"{label}, target {found.targets[partition]:.3f}" if topic == "Cost" else label
 
@@ -253,7 +253,7 @@ def _range(counts: pd.Series[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _differences(found: Findings) -> Iterable[Block]:
+def _differences(found: Analysis) -> Iterable[Block]:
     pairs = [c for c in found.comparisons if c.difference.n > 1]
     if not pairs:
         if found.comparisons:
@@ -310,7 +310,7 @@ def _power(pairs: Sequence[Comparison]) -> str:
     )
 
 
-def _classes(found: Findings) -> Iterable[Block]:
+def _classes(found: Analysis) -> Iterable[Block]:
     charts = [chart for chart in found.charts if chart.name == "classes"]
     yield from charts
     study = found.study
@@ -344,7 +344,7 @@ def _partitions(study: Study) -> Iterable[Block]:
         yield Pictures(tuple(files))
 
 
-def _method(found: Findings) -> Iterable[Block]:
+def _method(found: Analysis) -> Iterable[Block]:
     for paragraph in ("**Claims.**", *rules()) if found.claims else ():
         if paragraph.startswith("- "):
             yield Bullets(tuple(" ".join(item.split()) for item in paragraph.removeprefix("- ").split("\n- ")))

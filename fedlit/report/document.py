@@ -62,7 +62,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgedClaim:
     """A claim's heading."""
 
     number: int
@@ -71,7 +71,7 @@ class Verdict:
     reason: str
 
 
-Block = Text | Bullets | Table | Tables | Pictures | Verdict | Chart
+Block = Text | Bullets | Table | Tables | Pictures | JudgedClaim | Chart
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ are for it, **contradicted** where any is against it, and else **undecided** at 
 Partitions are left out at which less than two seeds have all the variants that a claim compares. A margin that is a
 share is one of a variant's mean at the partition compared, or over all partitions of the claim where several are. A
 claim that presumes another one is undecided where that one is contradicted, unless a part that stands alone is against
-it: there was nothing to build on.
+it.
 """
 
 from __future__ import annotations

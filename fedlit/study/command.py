@@ -1,4 +1,4 @@
-"""``fedlit study``: every combination of a study file's axes at every seed, side by side, gone on with when stopped.
+"""``fedlit study``: run every combination of a study file's axes at every seed, several at once, and resume them.
 
 The study file, of which NAME.yaml begins the runs LOGS_DIR/NAME/COMBINATION/seed_K:
 
@@ -22,7 +22,7 @@ To hold the runs against claims, with verdicts in fedlit report:
 
   claims: claims.yaml                   a file as configs/claims.yaml; it is kept in study.json, with the runs
 
-Given again, the same command leaves finished runs alone, goes on with stopped ones after their last checkpoint, however
+Given again, the same command leaves finished runs alone, resumes stopped ones from their last checkpoint, however
 they were stopped, and tries failed ones again.
 """
 
@@ -147,7 +147,7 @@ def _recorded(folder: Path) -> dict[str, Any]:
 
 
 def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
-    """Refuse to go on with runs that were begun with other settings."""
+    """Refuse to resume runs that were started with other settings."""
     before = _recorded(folder).get("combinations", {})
     for run in runs:
         name, config = run.combination.name, json.loads(json.dumps(run.combination.config))

@@ -1,4 +1,4 @@
-"""A run of a study: where it lives, how far it is, and what begins it or goes on with it."""
+"""A run of a study: its folder, its progress, and the command that starts or resumes it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StudyRun:
 
     @property
     def finished(self) -> bool:
-        """Whether it said so itself, its last checkpoint and table written; it may have stopped early."""
+        """Whether its ``run.json`` says so, written after its last checkpoint and table; it may have stopped early."""
         said = recorded(self.folder)
         return said.get("state") == "finished" and said.get("rounds") == self.rounds
 
@@ -62,7 +62,7 @@ class StudyRun:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a checkpoint to go on after."""
+        """Whether there is a checkpoint to resume from."""
         return self._last.is_file()
 
     @property
@@ -91,7 +91,7 @@ class StudyRun:
             claim.release()
 
     def command(self) -> list[str]:
-        """What begins it, or goes on after its last checkpoint."""
+        """The command that starts it, or resumes it from its last checkpoint."""
         words = ["fit", "--config", self.base, *self.combination.words, "--seed_everything", self.seed]
         words += ["--logs_dir", self.study, "--name", self.combination.name, "--version", self.version]
         words += ["--trainer.max_epochs", self.rounds]

@@ -27,11 +27,11 @@ class Process(Protocol):
         """File for what its process says, of all attempts."""
 
     def command(self) -> list[str]:
-        """What begins it, or goes on after its last checkpoint."""
+        """The command that starts it, or resumes it from its last checkpoint."""
 
 
 class Member(Process, Protocol):
-    """A run among many, which can be begun and gone on with."""
+    """A run among many, which can be started and resumed."""
 
     @property
     def rounds(self) -> int:
@@ -52,7 +52,7 @@ AnyMember = TypeVar("AnyMember", bound=Member)
 def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[AnyMember]:
     """Finish the runs that are not, ``jobs`` at a time, each with one thread where there are several.
 
-    A failure is reported and stops no other run. Ctrl-C stops them all; the next call goes on after their checkpoints.
+    A failure is reported and stops no other run. Ctrl-C stops them all; the next call resumes them.
 
     Returns:
         The runs that failed.

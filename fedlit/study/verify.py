@@ -3,7 +3,7 @@
   fedlit verify --config configs/quickstart.yaml --at_round 2 --rounds 4
 
 Takes all options of fedlit fit. One run goes through; another is ended by SIGKILL in the middle of the round after
---at_round, and goes on from its checkpoint. What is left of both is compared by SHA-256.
+--at_round, and is resumed from its checkpoint. What both leave behind is compared by SHA-256.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class KillInRound(Callback):
 
 def _kill() -> NoReturn:
     os.kill(os.getpid(), SIGKILL)
-    raise AssertionError("a killed process goes on")
+    raise AssertionError("a killed process is still running")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from studies import write_study
 
+from fedlit.report.choice import ranking
 from fedlit.report.collect import collect
 from fedlit.report.command import main
-from fedlit.report.selection import ranking
 from fedlit.study.select import order, score
 
 CELLS = {("lr01", "dir05"): (0.8, 0.0), ("lr03", "dir05"): (0.7, 0.0), ("lr1", "dir05"): (0.9, 0.0)}

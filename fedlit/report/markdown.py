@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fedlit.report.charts import Chart
-from fedlit.report.document import Block, Bullets, Document, Pictures, Table, Tables, Text, Verdict, sentence
+from fedlit.report.document import Block, Bullets, Document, JudgedClaim, Pictures, Table, Tables, Text, sentence
 
 
 def to_markdown(document: Document, folder: Path) -> str:
@@ -28,7 +28,7 @@ def _written(block: Block, folder: Path) -> str:
             return _written_table(block)
         case Tables(tables):
             return "\n\n".join(_written_table(table) for table in tables)
-        case Verdict(number, text, verdict, reason):
+        case JudgedClaim(number, text, verdict, reason):
             return f"### {number}. {text}\n\n**{verdict.capitalize()}.** {sentence(reason)}."
         case Pictures(files):
             return "\n\n".join(f"![{label}]({_relative(path, folder)})" for label, path in files)
