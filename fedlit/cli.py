@@ -30,11 +30,13 @@ import fedlit.optim  # noqa: F401  # their classes can be named without the pack
 from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
 from fedlit.configs import check_yaml, read_text
 from fedlit.data.module import FederatedData
+from fedlit.defaults import OwnDefaults
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.federated.trainer_settings import check_arguments, check_settings
 from fedlit.files import quiet_threads, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
+from fedlit.named import check_functions
 from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
 from fedlit.runs.changes import changes, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
@@ -109,7 +111,7 @@ class Trainer(lightning.Trainer):
         check_settings(self)
 
 
-class Parser(LightningArgumentParser):
+class Parser(OwnDefaults):
     """A parser whose errors are one line: what is wrong with which value, and what to do."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -117,6 +119,11 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise explain(message, ex, self) from ex
+
+    def _check_value_key(self, action: Any, value: Any, key: str, *args: Any, **kwargs: Any) -> Any:
+        """As jsonargparse's, which comes by every value at its key, whether in a class or not."""
+        check_functions(action.dest, value, getattr(action, "_typehint", None))
+        return super()._check_value_key(action, value, key, *args, **kwargs)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """As jsonargparse's; an error names the file, and what it would pass over in silence is one."""
@@ -202,7 +209,8 @@ class FedlitCLI(LightningCLI):
             help="Folder in place of version_N: LOGS_DIR/NAME/VERSION; with --ckpt_path last, which run to go on with.",
         )
         parser.add_lightning_class_args(FederatedLoop, "federation")
-        parser.set_defaults({"model.net": {"class_path": "fedlit.models.EmnistCNN"}, "data": "fedlit.data.MNIST5k"})
+        default_classes = {"model.net": "fedlit.models.EmnistCNN", "data": "fedlit.data.MNIST5k"}
+        parser.set_defaults({key: {"class_path": path} for key, path in default_classes.items()})
         for of_data in OF_DATA:
             parser.link_arguments(
                 "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
@@ -265,14 +273,13 @@ class FedlitCLI(LightningCLI):
             raise
 
     def _refuse_overridden(self) -> None:
-        """Refuse a number of classes or channels that was given and is neither the net's default nor the data's."""
-        if not isinstance(self.model, FederatedModule):
-            return
-        arguments = self.config[self.subcommand].model.net.get("init_args") or {}
-        defaults = inspect.signature(type(self.model.net)).parameters
+        """Refuse a number of classes or channels that was given and is not the data's."""
+        parser = self._parser(self.subcommand)
+        assert isinstance(parser, Parser)
+        assert parser.written is not None  # it has parsed
         for of_data in OF_DATA:
-            given, has = arguments.get(of_data), getattr(self.datamodule, of_data)
-            if of_data in defaults and given not in (None, has, defaults[of_data].default):
+            given, has = parser.written.get(f"model.net.init_args.{of_data}"), getattr(self.datamodule, of_data)
+            if given not in (None, has):
                 raise InputError(
                     f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
                 )
