@@ -295,6 +295,8 @@ class FedlitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]
+        for line in self.parser.changes.left_out if isinstance(self.parser, Parser) and _first_rank() else []:
+            sys.stderr.write(f"fedlit: warning: {one_line(line)}\n")
         self.checkpoint: Path | None = None
         if section.get("weights_only") is not None:
             raise InputError("--weights_only: checkpoints are always read as data, never as code; leave it out")

@@ -6,15 +6,11 @@ import copy
 import logging
 import pydoc
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities import rank_zero_only
-
-from fedlit.messages import one_line
 
 
 class OwnDefaults(LightningArgumentParser):
@@ -26,11 +22,13 @@ class OwnDefaults(LightningArgumentParser):
 
     Attributes:
         written: What the user gave, before defaults of classes complete it; None before a parse.
+        changes: Which arguments did not outlive a change of class; a command's parser has them in its parent's.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.written: Namespace | None = None
-        super().__init__(*args, **{"logger": ChangesOfClass(), **kwargs})
+        self.changes = ChangesOfClass()
+        super().__init__(*args, **{"logger": self.changes, **kwargs})
 
     def parse_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None, env: Any = None, defaults: Any = True, **kwargs: Any
@@ -98,29 +96,29 @@ def _same(path: str, other: str) -> bool:
 
 
 class ChangesOfClass(logging.Logger):
-    """Of all that jsonargparse logs, the arguments that a change of class leaves out: a warning, once for each."""
+    """Of all that jsonargparse logs, this keeps which arguments a change of class leaves out.
+
+    Attributes:
+        left_out: A line for each such change.
+    """
 
     CHANGED = re.compile(r"Due to class_path change from '(.+)' to '(.+)', discarding init_args: (\{.*\})", re.DOTALL)
 
     def __init__(self) -> None:
         super().__init__("fedlit.changes_of_class", logging.DEBUG)
-        self._said: set[str] = set()
+        self.left_out: list[str] = []
 
     def __reduce__(self) -> Any:  # parsers are copied with their logger
         return ChangesOfClass, ()
 
     def handle(self, record: logging.LogRecord) -> None:
-        changed = self.CHANGED.match(record.getMessage())
-        if changed is None or getattr(rank_zero_only, "rank", 0) != 0:
-            return
-        before, now, arguments = changed.groups()
-        line = (
-            f"{now} does without {', '.join(_names(arguments))}, which was given for {before}: it has no such "
-            "argument, or not for such a value"
-        )
-        if line not in self._said:
-            self._said.add(line)
-            sys.stderr.write(f"fedlit: warning: {one_line(line)}\n")
+        if changed := self.CHANGED.match(record.getMessage()):
+            before, now, arguments = changed.groups()
+            line = (
+                f"{now} does without {', '.join(_names(arguments))}, which was given for {before}: it has no such "
+                "argument, or not for such a value"
+            )
+            self.left_out += [line] if line not in self.left_out else []
 
 
 def _names(arguments: str) -> list[str]:

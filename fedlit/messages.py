@@ -50,7 +50,7 @@ def explain(message: str, error: BaseException | None = None, parser: ArgumentPa
     if cause is not None:
         return cause
     parser = getattr(error, "subcommand_parser", parser)
-    for say in (_no_such_command, _no_such_option, _no_such_class, _no_such_file, _not_yaml):
+    for say in (_no_such_command, _no_such_option, _not_given, _no_such_class, _no_such_file, _not_yaml):
         if line := say(message, key, parser):
             return KeyedError(one_line(line))
     return KeyedError(one_line(_wrong_value(message, key, parser)))
@@ -96,6 +96,16 @@ def _no_such_option(message: str, key: str, parser: ArgumentParser | None) -> st
     return f"{dashes}{name}: no such option{_near(name, options, dashes)}"
 
 
+def _not_given(message: str, key: str, parser: ArgumentParser | None) -> str:
+    lacking = re.match(
+        r"the following arguments are required: (\w+\.)?([\w., ]+)|Key \"([\w.]+)\" is required", message
+    )
+    if lacking is None:
+        return ""
+    names = (lacking[3] or f"{lacking[1] or ''}{lacking[2]}").removeprefix("fit.")
+    return f"{names} must be given, and not null: it has no default; --help explains it"
+
+
 def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str:
     if lacks := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = lacks.groups()
@@ -107,6 +117,11 @@ def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str
     if base := re.search(r"(?:Import path (\S+) )?does not correspond to a subclass of (\w+)", message):
         given = base[1] or _value(message)
         return f"{key}: {given} is not a {base[2]}; fedlit fit --{key}.help CLASS_PATH explains those that are"
+    if wanted := re.search(
+        r"Expected '(\S+?)' to be a (?:function that returns|subclass of) (?:<class ')?(\w+)", message
+    ):
+        given, kind = wanted.groups()
+        return f"{key}: {given} is no {kind} class and not annotated to return one; name a class or a function that is"
     if re.search(r"Not a valid subclass of|Expected a dot import path string", message) and not re.search(
         r"Expected a <class '(int|float)'", message
     ):

@@ -6,7 +6,6 @@ A class is checked by jsonargparse itself. A function that is named with argumen
 from __future__ import annotations
 
 import builtins
-import inspect
 import pydoc
 import typing
 from collections.abc import Callable, Mapping

@@ -225,13 +225,19 @@ def test_what_was_written_for_a_class_stays_where_another_takes_it_and_is_said_w
     Path("net.yaml").write_text(
         "model: {net: {class_path: fedlit.models.EmnistCNN, init_args: {hidden: 5, attention: null, in_channels: 1}}}"
     )
-    found = arguments(Parsed(["fit", "--config=net.yaml", NET]), "model.net")
-    assert found == {"class_path": "strangers.Net", **own_defaults(strangers.Net), "hidden": 5}
-    err = capsys.readouterr().err
-    assert err == (
+    words = ["fit", "--config=net.yaml", NET]
+    assert arguments(Parsed(words), "model.net") == {
+        "class_path": "strangers.Net",
+        **own_defaults(strangers.Net),
+        "hidden": 5,
+    }
+    assert main([*words, "--data.num_clients=9999"]) == 2  # nothing runs
+    warning, error = capsys.readouterr().err.splitlines()[-2:]
+    assert warning == (
         "fedlit: warning: strangers.Net does without in_channels, which was given for fedlit.models.EmnistCNN: it has "
-        "no such argument, or not for such a value\n"
+        "no such argument, or not for such a value"
     )
+    assert "9999" in error
 
 
 def test_words_may_come_in_any_order() -> None:
