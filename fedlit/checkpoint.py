@@ -22,7 +22,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from fedlit.errors import InputError
-from fedlit.files import replacing
+from fedlit.files import regular, replacing
 
 FORMAT = 2
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -110,7 +110,7 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             other than tensors and plain values.
     """
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError as error:
         raise BrokenCheckpointError(path, f"cannot be read: {error.strerror}") from error
     seal = content[-SEAL_SIZE:]

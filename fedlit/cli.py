@@ -28,13 +28,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
-from fedlit.configs import check_yaml, read_text
+from fedlit.configs import check_yaml, read_text, texts
 from fedlit.data.module import FederatedData
 from fedlit.defaults import OwnDefaults
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.federated.trainer_settings import check_arguments, check_settings
-from fedlit.files import quiet_threads, replacing, unwritten
+from fedlit.files import quiet_threads, refuse_endless, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.named import check_functions
 from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
@@ -227,6 +227,7 @@ class FedlitCLI(LightningCLI):
     # --- what the parser lets pass -----------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        refuse_endless(self._command)
         super().parse_arguments(parser, args)
         section = self.config[self.config.subcommand].as_dict()
         _refuse_null(section)
@@ -305,7 +306,7 @@ class FedlitCLI(LightningCLI):
         if section.version is not None:
             folder_name(section.version, "--version")
         plain_name(self.run_name)
-        usable(Path(section.logs_dir))
+        usable(Path(section.logs_dir) / self.run_name, "--logs_dir or --name")
         if section.ckpt_path in ("last", "best"):
             self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path, section.version)
         elif section.ckpt_path:
@@ -487,6 +488,7 @@ def _check_config(text: str) -> None:
         if isinstance(error, InputError):
             raise
         return
+    refuse_endless(texts(tree))
     if isinstance(tree, dict) and tree.get("config") is not None:
         raise InputError(
             f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fedlit.errors import InputError
+from fedlit.files import regular
 from fedlit.messages import one_line
 
 #: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
@@ -22,7 +24,7 @@ def read_text(path: Path) -> str:
         InputError: When it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return regular(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # a ValueError is of a path with a zero byte
@@ -64,6 +66,19 @@ def check_yaml(text: str) -> None:
             todo += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             todo += node.value
+
+
+def texts(tree: Any) -> Iterator[str]:
+    """Every text among the values of nested mappings and lists."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, str):
+            yield node
+        elif isinstance(node, Mapping):
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
 
 
 def _refuse_twice(node: yaml.MappingNode) -> None:

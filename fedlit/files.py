@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
+import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from fedlit.errors import InputError
+from fedlit.messages import one_line
 
 #: What the system says when it will not store, and the remedy.
 REMEDIES = {
@@ -18,8 +21,72 @@ REMEDIES = {
 }
 
 
+ENDLESS = "it is no file but a FIFO, a socket or a device"
+
+
 class UnwritableError(InputError, OSError):
     """A file that the system does not let be written: an ``OSError`` as before, which says what the user can do."""
+
+
+def is_endless(path: str | Path) -> bool:
+    """Whether there is what has no end or no content of its own: a FIFO, a socket, a device.
+
+    Raises:
+        OSError: When there is nothing.
+        ValueError: When nothing can be there: the path has a zero byte.
+    """
+    mode = Path(path).stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def regular(path: Path) -> Path:
+    """The path of a file or a folder, for who opens it: to open a FIFO is to wait for somebody who writes.
+
+    Raises:
+        OSError: When there is nothing, or what is endless.
+        ValueError: As `is_endless`.
+    """
+    if is_endless(path):
+        raise OSError(errno.EINVAL, ENDLESS, str(path))
+    return path
+
+
+def refuse_endless(words: Iterable[Any]) -> None:
+    """Refuse a word of a command line or a config that names, whole or after its ``=``, a FIFO, a socket or a device.
+
+    The parser opens files by their names in many places, and would wait for ever.
+
+    Raises:
+        InputError: Naming it.
+    """
+    for word in (word for word in words if isinstance(word, str)):
+        for name in (word, word.partition("=")[2]):
+            try:
+                found = is_endless(name)
+            except (OSError, ValueError):  # most words name nothing
+                continue
+            if found:
+                raise InputError(f"{name}: {ENDLESS}; give the path of one")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is no file.
+
+    Raises:
+        InputError: When something else is there.
+    """
+    try:
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        said = one_line(f"{type(error).__name__}: {error}", 200)
+        raise InputError(f"{path} is not a record that fedlit wrote ({said}); remove it") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} is not a record that fedlit wrote (a {type(content).__name__}, no object of JSON); remove it"
+        )
+    return content
 
 
 @contextmanager

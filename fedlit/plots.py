@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlit.messages import visible
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -105,11 +107,12 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
     axes = figure.subplots()
     for i, (label, table) in enumerate(runs.items()):
         measured = table[["round", metric]].dropna()  # not every round is validated
-        axes.plot(measured["round"], measured[metric], label=label, color=COLOURS[i % len(COLOURS)])
+        axes.plot(measured["round"], measured[metric], label=visible(label), color=COLOURS[i % len(COLOURS)])
     axes.set_xlabel("round")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    for text in axes.legend(fontsize=8).get_texts():
+        text.set_parse_math(False)  # a name between dollars is no formula
     return figure
 
 
@@ -134,10 +137,12 @@ def name_classes(axis: Axis, class_names: Sequence[str], fontsize: float | None 
     from matplotlib.axis import YAxis
 
     step = -(-len(class_names) // MOST_NAMES)
-    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in class_names[::step]]
+    cut = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in class_names[::step]]
+    names = [visible(name) for name in cut]
     upright = isinstance(axis, YAxis) or max(map(len, names)) <= 2
     fontsize = fontsize or (9 if len(class_names) <= 12 else 7)
-    axis.set_ticks(range(0, len(class_names), step), names, fontsize=fontsize, rotation=0 if upright else 90)
+    style: dict[str, Any] = {"fontsize": fontsize, "rotation": 0 if upright else 90, "parse_math": False}
+    axis.set_ticks(range(0, len(class_names), step), names, **style)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

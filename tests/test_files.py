@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from fedlit.errors import InputError
-from fedlit.files import quiet_threads, replacing, unwritten, writing
+from fedlit.files import quiet_threads, read_object, refuse_endless, regular, replacing, unwritten, writing
 
 pytestmark = pytest.mark.trust
 
@@ -81,3 +82,34 @@ def test_a_thread_that_the_disk_stops_is_quiet_and_another_is_not(monkeypatch: p
             thread.start()
             thread.join()
     assert shown == [KeyError]
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    assert regular(tmp_path / "file") == tmp_path / "file"
+    assert regular(tmp_path) == tmp_path
+    with pytest.raises(OSError, match="a FIFO, a socket or a device"):
+        regular(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        regular(tmp_path / "none")
+
+
+@pytest.mark.parametrize("word", ["{}", "--data={}", "--data.path={}"])
+def test_a_word_that_names_a_fifo_is_refused(word: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refuse_endless(["fit", 1, None, "x" * 5000, "a\0b", "", "=", word.format(tmp_path), word.format(tmp_path / "none")])
+    with pytest.raises(InputError, match="pipe: it is no file but a FIFO"):
+        refuse_endless(["fit", word.format(tmp_path / "pipe")])
+
+
+@pytest.mark.parametrize("content", ["null", "[1]", "1", '"a"', "", "{", "\xff", "[" * 100_000, "9" * 5000])
+def test_what_is_no_object_is_no_record(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    assert read_object(path) == {}
+    path.write_text('{"a": 1}')
+    assert read_object(path) == {"a": 1}
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=r"run\.json is not a record that fedlit wrote") as refused:
+        read_object(path)
+    assert len(str(refused.value).splitlines()) == 1

@@ -14,6 +14,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
+from fedlit.files import regular
 
 Split = Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"]
 
@@ -148,7 +149,7 @@ def _idx_shape(path: Path, num_dims: int) -> list[int]:
     big-endian int32, then the bytes.
     """
     header_bytes = 4 * (1 + num_dims)
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         header = np.frombuffer(file.read(header_bytes), dtype=np.uint8)
     if len(header) < header_bytes:
         raise _corrupt(path, f"{len(header)} bytes, less than a header")

@@ -22,6 +22,7 @@ from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
+from fedlit.files import regular
 from fedlit.messages import one_line
 from fedlit.seeding import rng
 
@@ -290,7 +291,7 @@ class TorchDataset(InMemory):
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with regular(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
     except NPZ_ERRORS as error:
         raise InputError(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedlit import plots
 from fedlit.bins import bin_names, bin_width
-from fedlit.report.collect import Run, Study
+from fedlit.report.collect import Run, Study, read_outcome
 from fedlit.report.metrics import BY_KEY, LAST, Metric
 from fedlit.report.statistics import Comparison, t_interval
 from fedlit.runs.outcome import CLASSES, CLIENTS
@@ -325,7 +325,7 @@ def _class_panels(study: Study, tables_of: Callable[[str, str], list[pd.DataFram
 
 def _tested(study: Study, variant: str, partition: str) -> list[pd.DataFrame]:
     return [
-        pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values=["nan", ""])
+        read_outcome(path)
         for run in study.runs
         if (run.variant, run.partition) == (variant, partition) and (path := run.folder / TESTED_CLASSES).is_file()
     ]
@@ -464,5 +464,5 @@ def _theme() -> AbstractContextManager[None]:
     style: Any = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), text)
     style |= {"axes.edgecolor": grid, "grid.color": grid, "axes.facecolor": paper, "figure.facecolor": paper}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    style |= {"savefig.facecolor": paper, "svg.hashsalt": "fedlit"}
+    style |= {"savefig.facecolor": paper, "svg.hashsalt": "fedlit", "text.parse_math": False}  # names are no formulas
     return matplotlib.rc_context(style)

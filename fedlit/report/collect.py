@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -15,10 +14,12 @@ import pandas as pd
 import yaml
 
 from fedlit.errors import InputError
+from fedlit.files import read_object, regular
 from fedlit.report.claims import Claims, claims_of
 from fedlit.runs.folder import CONFIG, METRICS, STUDY
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
+from fedlit.tables import name_of
 
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
@@ -64,10 +65,17 @@ class Run:
     def outcome(self, name: str, round: int) -> pd.DataFrame | None:
         """Its ``classes.csv`` or ``clients.csv``, or None where that is not there or is of another round."""
         try:
-            table = pd.read_csv(self.folder / name, dtype={"class": str}, keep_default_na=False, na_values=["nan", ""])
+            table = read_outcome(self.folder / name)
         except (ValueError, OSError):
             return None
         return table if len(table) and (table["round"] == round).all() else None
+
+
+def read_outcome(path: Path) -> pd.DataFrame:
+    """A table by client or by class, its classes as they are named."""
+    path = regular(path)
+    table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values={"accuracy": ["nan", ""]})
+    return table.assign(**{"class": table["class"].map(name_of)}) if "class" in table else table
 
 
 @dataclass(frozen=True)
@@ -216,15 +224,10 @@ def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _record(path: Path) -> dict[str, Any]:
     """What ``fedlit study`` wrote of a study; empty where there is none."""
-    if not path.is_file():
-        return {}
     try:
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict):
-            raise TypeError("it is no object of JSON")
-    except (ValueError, TypeError, RecursionError) as error:
+        return read_object(path)
+    except InputError as error:
         raise _no_record(path, error) from error
-    return record
 
 
 def _no_record(path: Path, error: Exception) -> InputError:
@@ -297,7 +300,7 @@ def _find(folder: Path) -> dict[Key, Path]:
 def _read(name: str, seed: int, folder: Path, variant: str, partition: str) -> Run | None:
     """A run, or None where no round of it that was validated is on disk."""
     try:
-        table = pd.read_csv(folder / METRICS)
+        table = pd.read_csv(regular(folder / METRICS))
     except (ValueError, OSError):  # an empty file, or half a line
         return None
     if "round" not in table or "global/accuracy" not in table or table.empty:

@@ -24,6 +24,8 @@ from fedlit.report.judge import Judgement, judge
 from fedlit.report.markdown import to_markdown
 from fedlit.report.page import to_html
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
+from fedlit.runs.folder import usable
+from fedlit.tables import cell
 from fedlit.terminal import Terminal
 
 
@@ -50,6 +52,7 @@ def report(
     """
     asked = read_claims(claims) if claims else None
     study = collect(folder, rounds)
+    usable(out or folder / "report", "--out")
     found = analyse(study, target, baseline, asked or study.claims)
     write(found, out or folder / "report")
     return found
@@ -74,11 +77,10 @@ def write(found: Analysis, out: Path) -> None:
     for chart in found.charts:
         plots.save(together(chart, found.study.variants), out / f"{chart.name}.png")
     _tables(found, out)
-    _differences(found.comparisons).to_csv(out / "differences.csv", index=False)
-    _judged(found.judged).to_csv(out / "claims.csv", index=False)
-    pd.DataFrame([asdict(gap) for gap in found.study.gaps], columns=["variant", "partition", "seed", "done"]).to_csv(
-        out / "missing.csv", index=False
-    )
+    _save(_differences(found.comparisons), out / "differences.csv")
+    _save(_judged(found.judged), out / "claims.csv")
+    gaps = pd.DataFrame([asdict(gap) for gap in found.study.gaps], columns=["variant", "partition", "seed", "done"])
+    _save(gaps, out / "missing.csv")
     text = document(found)
     (out / "report.md").write_text(to_markdown(text, out), encoding="utf-8")
     (out / "report.html").write_text(to_html(text), encoding="utf-8")
@@ -87,9 +89,15 @@ def write(found: Analysis, out: Path) -> None:
 def _tables(found: Analysis, out: Path) -> None:
     """``runs.csv`` and ``summary.csv`` hold what seeds determine, ``seconds.csv`` what the machine does."""
     measured, timed = found.measured, [key for key in ("seconds",) if key in found.measured]
-    measured.drop(columns=timed).to_csv(out / "runs.csv", index=False)
-    measured[["variant", "partition", "seed", *timed]].to_csv(out / "seconds.csv", index=False)
-    found.summary[~found.summary["metric"].isin(timed)].to_csv(out / "summary.csv", index=False)
+    _save(measured.drop(columns=timed), out / "runs.csv")
+    _save(measured[["variant", "partition", "seed", *timed]], out / "seconds.csv")
+    _save(found.summary[~found.summary["metric"].isin(timed)], out / "summary.csv")
+
+
+def _save(table: pd.DataFrame, path: Path) -> None:
+    """Write a table; names that a spreadsheet would compute are quoted."""
+    words = table.select_dtypes(exclude="number")
+    table.assign(**{str(name): words[name].map(cell) for name in words}).to_csv(path, index=False)
 
 
 def _differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from fedlit.report.charts import Chart
 from fedlit.report.document import Block, Bullets, Document, JudgedClaim, Pictures, Table, Tables, Text, sentence
+from fedlit.report.prose import prose
 
 
 def to_markdown(document: Document, folder: Path) -> str:
     """A report as Markdown, to lie in ``folder`` beside the charts' files."""
-    lines = [f"# {document.title}", document.summary]
+    lines = [f"# {prose(document.title)}", prose(document.summary)]
     for section in document.sections:
-        lines.append(f"## {section.title}")
+        lines.append(f"## {prose(section.title)}")
         lines += [_written(block, folder) for block in section.blocks]
     return "\n\n".join(lines) + "\n"
 
@@ -21,19 +23,20 @@ def to_markdown(document: Document, folder: Path) -> str:
 def _written(block: Block, folder: Path) -> str:
     match block:
         case Text(text):
-            return text
+            return prose(text)
         case Bullets(items):
-            return "\n".join(f"- {item}" for item in items)
+            return "\n".join(f"- {prose(item)}" for item in items)
         case Table():
             return _written_table(block)
         case Tables(tables):
             return "\n\n".join(_written_table(table) for table in tables)
         case JudgedClaim(number, text, verdict, reason):
-            return f"### {number}. {text}\n\n**{verdict.capitalize()}.** {sentence(reason)}."
+            return f"### {number}. {prose(text)}\n\n**{verdict.capitalize()}.** {prose(sentence(reason))}."
         case Pictures(files):
-            return "\n\n".join(f"![{label}]({_relative(path, folder)})" for label, path in files)
+            return "\n\n".join(f"![{prose(label)}]({_relative(path, folder)})" for label, path in files)
         case Chart():
-            return f"### {block.title}\n\n![{block.title}]({block.name}.png)\n\n{block.caption}"
+            title = prose(block.title)
+            return f"### {title}\n\n![{title}]({block.name}.png)\n\n{prose(block.caption)}"
 
 
 def _written_table(table: Table) -> str:
@@ -42,10 +45,12 @@ def _written_table(table: Table) -> str:
     words = table.words + grouped
     rows = [((group, *line) if grouped else line) for group, lines in table.groups.items() for line in lines]
     marks = ["---" if i < words else "---:" for i in range(len(columns))]
-    text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in (columns, marks, *rows))
-    above = f"**{table.title}**" if table.title else f"{table.folded}:" if table.folded else ""
+    cells = [[prose(cell).replace("|", "\\|") for cell in row] for row in (columns, marks, *rows)]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    above = f"**{prose(table.title)}**" if table.title else f"{prose(table.folded)}:" if table.folded else ""
     return f"{above}\n\n{text}" if above else text
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    """A picture's place as Markdown has it: what would end the link or hide in it is escaped."""
+    return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix(), safe="/+=,@", errors="replace")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from rich.table import Table
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
+from fedlit.tables import write_table
 from fedlit.terminal import Terminal
 
 
@@ -89,14 +89,6 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     )
     write_table(path, ["index", "true", "predicted", "probability"], rows)
     Terminal().print(f"predictions: {path}")
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _show(summary: dict[str, float], names: Sequence[str], classes: NDArray[np.float64], folder: Path) -> None:

@@ -48,22 +48,30 @@ def plain_name(name: str) -> str:
     return name
 
 
-def usable(folder: Path) -> None:
+def usable(folder: Path, option: str = "--logs_dir") -> None:
     """Refuse a folder that runs cannot be written to, before the first second of work; makes nothing.
 
+    Args:
+        folder: The folder, which need not be there.
+        option: What it was given by.
+
     Raises:
-        InputError: When a part of its path is a file, or it cannot be written to.
+        InputError: When a part of its path is a file or a link to nothing, or it cannot be written to.
     """
     try:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     except (OSError, ValueError) as error:  # a name too long, or a zero byte
-        raise InputError(f"no folder can be made at {str(folder)[:60]!r}: {error}; give another --logs_dir") from error
+        raise InputError(f"no folder can be made at {str(folder)[:60]!r}: {error}; give another {option}") from error
     if "\0" in str(folder):
-        raise InputError(f"{str(folder)!r} has a zero byte in it; give another --logs_dir")
+        raise InputError(f"{str(folder)!r} has a zero byte in it; give another {option}")
+    if not there.exists():
+        raise InputError(
+            f"{there} is a link to {there.readlink()}, which is not there; make it, or give another {option}"
+        )
     if not there.is_dir():
-        raise InputError(f"{there} is a file, so runs cannot go to {folder}; give another --logs_dir")
+        raise InputError(f"{there} is a file, so nothing can go to {folder}; give another {option}")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there} cannot be written to, so runs cannot go to {folder}; give another --logs_dir")
+        raise InputError(f"{there} cannot be written to, so nothing can go to {folder}; give another {option}")
 
 
 def versions(logs: str | Path, name: str) -> list[Path]:

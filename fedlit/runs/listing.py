@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from fedlit.cli import Parser
 from fedlit.errors import InputError
+from fedlit.files import read_object, regular
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STUDY
 from fedlit.runs.read import rows_of
@@ -37,6 +38,7 @@ class Listed:
         accuracies: Of the global model after each round.
         error: What it failed of.
         changed_at: When it last wrote, in seconds since the epoch.
+        note: What of its folder could not be read, and so is not shown; empty as a rule.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Listed:
     accuracies: tuple[float, ...]
     error: str
     changed_at: float
+    note: str = ""
 
     @property
     def command(self) -> str:
@@ -72,24 +75,27 @@ def list_runs(logs: str | Path) -> list[Listed]:
 
 def _listed(folder: Path) -> Listed:
     rows = rows_of(folder)
-    said = recorded(folder)
+    try:
+        said, note = recorded(folder), ""
+    except InputError as error:
+        said, note = {}, str(error)
     asked = said.get("rounds", _asked(folder / CONFIG))
     asked = asked if isinstance(asked, int) and asked >= 0 else None
     done = int(rows[-1]["round"]) if rows else 0
-    state: State = said.get("state", "finished" if asked is not None and done >= asked else "interrupted")
+    state: State = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
     if held(folder):
         state = "running"
     elif state == "running":  # it was killed
         state = "interrupted"
     written = [path.stat().st_mtime for name in (METRICS, STATE, CONFIG) if (path := folder / name).exists()]
     accuracies = tuple(float(row[BEST_BY]) for row in rows if row.get(BEST_BY))
-    return Listed(folder, state, done, asked, accuracies, said.get("error", ""), max(written))
+    return Listed(folder, state, done, asked, accuracies, said.get("error", ""), max(written, default=0.0), note)
 
 
 def _asked(config: Path) -> Any:
     """``trainer.max_epochs`` of a run that left no record."""
     try:
-        return yaml.safe_load(config.read_text())["trainer"]["max_epochs"]
+        return yaml.safe_load(regular(config).read_text())["trainer"]["max_epochs"]
     except (yaml.YAMLError, OSError, ValueError, RecursionError, LookupError, TypeError):
         return None
 
@@ -114,6 +120,8 @@ def main(words: Sequence[str]) -> int:
     for run in runs:
         if run.state == "failed" and run.error:
             console.print(f"{run.folder.relative_to(logs)} failed: {run.error}")
+        if run.note:
+            console.print(f"taken for none: {run.note}")
     commands = list(dict.fromkeys(_commands(runs)))
     if commands:
         console.print("go on with:")
@@ -154,6 +162,16 @@ def _commands(runs: Sequence[Listed]) -> Iterator[str]:
     for run in runs:
         study = run.folder.parents[1] / STUDY
         if run.state in ("interrupted", "failed") and study.is_file():
-            yield shlex.join(json.loads(study.read_text())["command"])
+            if command := _command_of(study):
+                yield command
         elif run.command:
             yield run.command
+
+
+def _command_of(study: Path) -> str:
+    """The command in a study's record; empty where that is none."""
+    with suppress(InputError):
+        words = read_object(study).get("command")
+        if isinstance(words, list):
+            return shlex.join(map(str, words))
+    return ""

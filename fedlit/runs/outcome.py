@@ -11,7 +11,8 @@ from torch import Tensor
 from fedlit.data.module import data_of
 from fedlit.federated.gradients import evaluating
 from fedlit.federated.module import FederatedModule
-from fedlit.runs.evaluation import class_accuracy, client_accuracy, write_table
+from fedlit.runs.evaluation import class_accuracy, client_accuracy
+from fedlit.tables import write_table
 
 CLASSES = "classes.csv"
 CLIENTS = "clients.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
+from fedlit.errors import InputError
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.runs.evaluation import write_table
+from fedlit.files import read_object
+from fedlit.tables import write_table
 
 PARTICIPATION = "participation.csv"
 DRAWS = "draws.json"
@@ -45,10 +48,9 @@ class Participation(Callback):
 
 def draws_of(run: Path) -> dict[str, str]:
     """The hashes of a run's ``draws.json`` by what was drawn; empty for a run that has not come to its end."""
-    try:
-        return dict(json.loads((run / DRAWS).read_text()))
-    except (OSError, ValueError):
-        return {}
+    with suppress(InputError):
+        return read_object(run / DRAWS)
+    return {}
 
 
 def batch_order(loop: FederatedLoop, rounds: int) -> str:

@@ -9,10 +9,10 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fedlit.errors import InputError
-from fedlit.files import replacing
+from fedlit.files import read_object, regular, replacing
 from fedlit.runs.folder import versions
 
 if sys.platform != "win32":
@@ -20,9 +20,11 @@ if sys.platform != "win32":
 
 STATE = "run.json"
 LOCK = "run.lock"
+MOST_TRIES = 1000  # at a new folder: so many processes are not faster one after the other
 WAIT_SECONDS = 5.0  # for a process that is being killed
 
 State = Literal["running", "finished", "interrupted", "failed"]
+STATES = get_args(State)
 
 
 class Claim:
@@ -64,14 +66,15 @@ def claim_new(runs: Path, version: str | None) -> Claim:
         version: The folder's name; none is ``version_N`` with the next free number.
 
     Raises:
-        InputError: When another process is at work in the folder that was named.
+        InputError: When another process is at work in the folder that was named, or no folder can be made.
     """
     if version is not None:
         return Claim(runs / version)
-    while True:
+    for _ in range(MOST_TRIES):
         number = max((int(path.name.removeprefix("version_")) for path in versions(runs.parent, runs.name)), default=-1)
         with suppress(FileExistsError):  # another was faster: the next number
             return Claim(runs / f"version_{number + 1}", new=True)
+    raise InputError(f"no new folder can be made in {runs}; give another --logs_dir or --name")
 
 
 def is_unused(folder: Path) -> bool:
@@ -116,7 +119,7 @@ def held(folder: Path) -> bool:
     if sys.platform == "win32":
         return False
     try:
-        file = os.open(folder / LOCK, os.O_RDONLY)
+        file = os.open(regular(folder / LOCK), os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -142,8 +145,13 @@ def record(run: Path, state: State, asked: int | None, error: str = "") -> None:
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    """What `record` wrote: ``state``, ``rounds`` and ``error``; empty for a run without it."""
-    try:
-        return dict(json.loads((run / STATE).read_text()))
-    except (OSError, ValueError):
-        return {}
+    """What `record` wrote: ``state``, ``rounds`` and ``error``; empty for a run without it.
+
+    Raises:
+        InputError: When the file holds something else.
+    """
+    said = read_object(run / STATE)
+    kinds = {"state": str, "rounds": int | None, "error": str}
+    if said and not (all(isinstance(said.get(key), kind) for key, kind in kinds.items()) and said["state"] in STATES):
+        raise InputError(f"{run / STATE} is not a record of a run that fedlit wrote; remove it")
+    return said

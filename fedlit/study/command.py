@@ -28,7 +28,6 @@ they were stopped, and tries failed ones again.
 
 from __future__ import annotations
 
-import csv
 import json
 import shlex
 from argparse import RawDescriptionHelpFormatter
@@ -43,14 +42,15 @@ from rich.table import Table
 from fedlit.cli import INTERRUPTED, Parser
 from fedlit.engines.workers import available_cores
 from fedlit.errors import InputError
-from fedlit.files import replacing
-from fedlit.runs.folder import STUDY, folder_name
+from fedlit.files import read_object, replacing
+from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import Claim
 from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
+from fedlit.tables import write_table
 from fedlit.terminal import Terminal
 
 
@@ -83,6 +83,7 @@ def main(words: Sequence[str]) -> int:
         raise InputError(f"--jobs must be at least 1, got {options.jobs}; leave it out for one a core")
     file = Path(options.config)
     folder = Path(options.logs_dir) / folder_name(options.name or file.stem, "the study's name")
+    usable(folder, "--logs_dir or --name")
     plan = read_plan(file)
     jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
     # Seed by seed: a study that is stopped half-way has the same seeds of all combinations.
@@ -130,8 +131,7 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
     for name, *numbers in rows:
         table.add_row(str(name), *(f"{number:.4f}" for number in numbers))
     console.print(table)
-    with (folder / "selection.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["combination", *(f"seed_{seed}" for seed in plan.seeds), "mean"], *rows])
+    write_table(folder / "selection.csv", ["combination", *(f"seed_{seed}" for seed in plan.seeds), "mean"], rows)
     words = list(ranked[0].words)
     if plan.common:
         at = words.index(plan.common[0])
@@ -139,24 +139,23 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
     console.print(f"train the best on all clients: {shlex.join(['fedlit', 'fit', '--config', str(plan.base), *words])}")
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / STUDY).read_text()))
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
 def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
     """Refuse to resume runs that were started with other settings."""
-    before = _recorded(folder).get("combinations", {})
+    before = read_object(folder / STUDY).get("combinations", {})
+    if not isinstance(before, dict) or not all(isinstance(_config_of(each), dict) for each in before.values()):
+        raise InputError(f"{folder / STUDY} is not a study's record; remove it, or give this study another --name")
     for run in runs:
         name, config = run.combination.name, json.loads(json.dumps(run.combination.config))
-        if name in before and before[name]["config"] != config and run.begun:
-            changed = [key for key in config if config[key] != before[name]["config"].get(key)]
+        if name in before and (then := _config_of(before[name])) != config and run.begun:
+            changed = [key for key in config if config[key] != then.get(key)]
             raise InputError(
                 f"{run.folder} was begun with other settings of {', '.join(changed)}; "
                 "give this study another --name, or remove that folder"
             )
+
+
+def _config_of(combination: Any) -> Any:
+    return combination.get("config") if isinstance(combination, dict) else None
 
 
 def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[str]) -> None:

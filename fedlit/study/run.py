@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedlit.errors import InputError
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import rows_of
@@ -53,7 +54,10 @@ class StudyRun:
     @property
     def finished(self) -> bool:
         """Whether its ``run.json`` says so, written after its last checkpoint and table; it may have stopped early."""
-        said = recorded(self.folder)
+        try:
+            said = recorded(self.folder)
+        except InputError:  # what is no record says nothing, and the run's next end replaces it
+            return False
         return said.get("state") == "finished" and said.get("rounds") == self.rounds
 
     @property

@@ -130,3 +130,26 @@ def test_a_version_is_a_folder_of_its_own(
     (run / "checkpoints/last.ckpt").unlink()
     assert main(["fit", "--version", "mine", "--ckpt_path", "last"]) == 2
     assert "'last' of a run named 'default'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", ["null", "[1]", "x", '{"state": "odd", "rounds": 1, "error": ""}', "[" * 100_000])
+def test_what_is_no_record_of_a_run_is_taken_for_none_and_said(
+    record: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(tmp_path / "a/version_0", 0.5, 0.5, 0.5)
+    (run / "run.json").write_text(record)
+    (listed,) = list_runs(tmp_path)
+    assert (listed.state, listed.done) == ("finished", 3)  # as of a run that left none
+    assert main(["runs", str(tmp_path)]) == 0
+    assert f"taken for none: {run}/run.json is not a record" in capsys.readouterr().out
+
+
+def test_escape_sequences_and_markup_of_a_folders_name_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "m[bold]x\x1b[2J/version_0", 0.5, state="failed", error="\x1b]0;x\x07 [/b]")
+    assert main(["runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert r"m[bold]x\x1b[2J/version_0" in out
+    assert r"failed: \x1b]0;x\x07 [/b]" in out
+    assert "\x1b" not in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -93,17 +94,32 @@ def study(name: str, text: str | bytes | Maker, said: str) -> Case:
     return Case(f"study: {name}", "study --config s.yaml --dry_run".split(), said, {"s.yaml": text, "base.yaml": base})
 
 
-def report(name: str, text: str | bytes, said: str) -> Case:
-    return Case(f"report: {name}", ["report", "logs2"], said, {"logs2/plain/seed_0/metrics.csv": text})
+def report(name: str, text: str | bytes | Maker, said: str, record: str | bytes | Maker | None = None) -> Case:
+    files = {"logs2/plain/seed_0/metrics.csv": text} | ({} if record is None else {"logs2/study.json": record})
+    return Case(f"report: {name}", ["report", "logs2"], said, files)
 
 
-def runs(name: str, text: str | bytes, said: str | None, config: str | bytes = "a: 1\n") -> Case:
-    files = {"logs2/a/version_0/metrics.csv": text, "logs2/a/version_0/config.yaml": config}
-    return Case(f"runs: {name}", ["runs", "logs2"], said, files)
+def runs(name: str, text: str | bytes | Maker, said: str | None, **files: str | bytes | Maker) -> Case:
+    """A folder of one run; its other files by their names, with a _ for each dot."""
+    others = {f"logs2/a/version_0/{key.replace('_', '.')}": content for key, content in files.items()}
+    return Case(
+        f"runs: {name}",
+        ["runs", "logs2"],
+        said,
+        {"logs2/a/version_0/metrics.csv": text, "logs2/a/version_0/config.yaml": "a: 1\n"} | others,
+    )
 
 
 def folder(path: Path) -> None:
     path.mkdir()
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def nowhere(path: Path) -> None:
+    path.symlink_to("not there")
 
 
 def cut(maker: Maker, keep: float) -> Maker:
@@ -139,6 +155,9 @@ def spoiled(value: float) -> np.ndarray[Any, Any]:
 
 
 LABELS = np.arange(80) % 4
+#: One row of a run's table.
+ROW = "round,global/accuracy\n1,0.5\n"
+NESTED = "[" * 100_000
 DIRICHLET, SHARDS, SKEW = (f"--data.partition fedlit.data.{name}" for name in ("Dirichlet", "Shards", "QuantitySkew"))
 MU = "--model.mu fedlit.federated.AdaptiveMu"
 OPT = "--model.client_optimizer torch.optim.SGD --model.client_optimizer"
@@ -183,6 +202,46 @@ CASES = [
     fit("logs folder with a zero byte", ["--logs_dir", "x\0y"], "zero byte"),
     fit("logs folder with a long name", ["--logs_dir", "x" * 300], "--logs_dir"),
     fit("logs folder with spaces", ["--logs_dir", "a b/ü"], None),
+    fit("logs folder with markup", ["--logs_dir", "a[/b]"], None),
+    fit("logs folder with escape sequences", ["--logs_dir", "a\x1b[2Jb"], None),
+    fit("name with markup", ["--name", "m[bold]x"], None),
+    fit("logs folder that is a link to nothing", "--logs_dir gone", "gone is a link to not there", gone=nowhere),
+    fit("logs folder below a link to nothing", "--logs_dir gone/x", "gone is a link to not there", gone=nowhere),
+    fit("name that is a link to nothing", "--logs_dir . --name gone", "link to not there.* --name", gone=nowhere),
+    fit("logs folder that is a link to itself", "--logs_dir me", "me is a link to me", me=lambda p: p.symlink_to("me")),
+    Case(
+        "study: folder that is a link to nothing",
+        "study --config s.yaml --logs_dir gone".split(),
+        "gone is a link to not there",
+        {"s.yaml": "", "gone": nowhere},
+    ),
+    Case(
+        "report: folder that is a link to nothing",
+        "report logs2 --out gone".split(),
+        "gone is a link to not there.* --out",
+        {"logs2/plain/seed_0/metrics.csv": ROW, "gone": nowhere},
+    ),
+    # --- what is no file: opened, it would never come to an end
+    *(
+        fit(f"a FIFO as {words}", words, "FIFO|no checkpoint file|is a file", pipe=fifo)
+        for words in (
+            "--config pipe",
+            "--config=pipe",
+            "--data pipe",
+            "--model pipe",
+            "--trainer pipe",
+            "--federation=pipe",
+            "--model.net pipe",
+            "--model.mu pipe",
+            "--trainer.logger pipe",
+            "--data.partition pipe",
+            "--data.path pipe",
+            "--ckpt_path pipe",
+            "--logs_dir pipe",
+        )
+    ),
+    Case("config: a FIFO in it", ["fit", "--config", "c.yaml"], "FIFO", {"c.yaml": "data: pipe\n", "pipe": fifo}),
+    Case("config: a FIFO in a list", ["fit", "--config", "c.yaml"], "FIFO", {"c.yaml": "a: [pipe]\n", "pipe": fifo}),
     # --- checkpoints
     fit("checkpoint that is none", "--ckpt_path tiny.npz", "tiny.npz is not a whole checkpoint"),
     fit("checkpoint that is missing", "--ckpt_path nope.ckpt", "nope.ckpt"),
@@ -209,6 +268,7 @@ CASES = [
     config("byte order mark", b"\xef\xbb\xbfmodel:\n  mu: 0.1\n", None),
     config("tabs", "model:\n\tmu: 1\n", "not valid YAML.* line 2"),
     config("a folder", folder, "is a folder"),
+    config("a FIFO", fifo, "FIFO"),
     config("two documents", "name: x\n---\nname: y\n", "another document"),
     config("a tag of Python", "name: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
     config("a loop", "model: &a\n  net: *a\n", "alias"),
@@ -233,6 +293,7 @@ CASES = [
     # --- .npz files
     npz("works with spaces", lambda path: arrays()(path), None),
     npz("missing", folder, "cannot be read as .npz"),
+    npz("a FIFO", fifo, "FIFO"),
     npz("empty", b"", "cannot be read as .npz.*savez"),
     npz("text", b"hello", "cannot be read as .npz"),
     npz("binary", bytes(range(256)) * 9, "cannot be read as .npz"),
@@ -276,6 +337,14 @@ CASES = [
     npz("one class name", arrays(class_names=np.array("a")), "has no name among 1"),
     npz("no groups", arrays(), "no groups to split by", "--data.partition", "fedlit.data.ByGroup"),
     npz("groups of other length", arrays(writers=LABELS[:9]), "9 groups"),
+    npz("groups of two dimensions", arrays(writers=LABELS[:, None]), r"groups must have shape \(N,\).* got \(80, 1\)"),
+    npz("groups of NaN", arrays(writers=np.where(LABELS == 2, np.nan, LABELS)), "of every input, got nan in row 2"),
+    npz("groups of no time", arrays(writers=np.full(80, "NaT", "datetime64[D]")), "got NaT in row 0"),
+    npz("two arrays of inputs", arrays(inputs=LABELS[:, None]), "both images and inputs"),
+    npz("two arrays of labels", arrays(targets=LABELS), "both labels and targets"),
+    npz("two arrays of groups", arrays(writers=LABELS, groups=LABELS), "both writers and groups"),
+    npz("an array too many", arrays(ids=LABELS), None),
+    npz("odd class names", arrays(class_names=np.array(["=cmd|' /C calc'!A0", "[/b]", "$\\foo$", "\x1b[2J"])), None),
     npz("other number of groups", arrays(writers=LABELS % 3), "3 groups", "--data.partition", "fedlit.data.ByGroup"),
     npz("test set of nothing", arrays(), "test set is empty", "--data.test_fraction", "0.01"),
     fit("path that is missing", "--data.path nope.npz", "nope.npz cannot be read"),
@@ -318,6 +387,7 @@ CASES = [
     trace("works", "client,round,epochs\n0,1,0.5\n", None),
     trace("byte order mark", b"\xef\xbb\xbfclient,round,epochs\n0,1,0.5\n", None),
     trace("missing", folder, "cannot read the trace"),
+    trace("a FIFO", fifo, "trace.csv: it is no file but a FIFO"),
     trace("empty", "", "has the columns none"),
     trace("binary", bytes(range(256)), "cannot read the trace"),
     trace("a column missing", "client,round\n0,1\n", "has the columns client, round;"),
@@ -352,12 +422,14 @@ CASES = [
     emnist("labels out of range", "labels 0..200, not in 0..9", train_labels=idx(4, 2049, body=b"\0\0\0\xc8")),
     emnist("no images", "no images", train_images=idx(0, 2051, 28, 28), train_labels=idx(0, 2049)),
     emnist("a folder", "lacks", train_images=folder),
+    emnist("a FIFO", "lacks|FIFO", train_images=fifo),
     emnist("compressed", "magic number", train_images=b"\x1f\x8b" + bytes(2000)),
     # --- studies
     study("empty", "", "s.yaml: not a study"),
     study("a list", "- 1\n", "not a study"),
     study("binary", bytes(range(256)), "s.yaml: not UTF-8"),
     study("a folder", folder, "s.yaml: cannot be read"),
+    study("a FIFO", fifo, "s.yaml: cannot be read.*FIFO"),
     study("tabs", "base:\n\tx\n", "not valid YAML"),
     study("a date that is none", "base: 2024-99-99\n", "not valid YAML|base"),
     study("deeply nested", "[" * 5000, "not valid YAML"),
@@ -391,11 +463,44 @@ CASES = [
     Case("runs: no folder", ["runs", "none"], "no folder none"),
     Case("runs: a file", ["runs", "tiny.npz"], "no folder tiny.npz"),
     Case("runs: too many words", ["runs", "a", "b"], "b"),
-    runs("works", "round,global/accuracy\n1,0.5\n", None),
+    runs("works", ROW, None),
     runs("text for numbers", "round,global/accuracy\nx,y\n", "metrics.csv is not a table"),
     runs("binary", bytes(range(256)), "metrics.csv is not a table"),
     runs("zero bytes", b"round,global/accuracy\n1,\x00\n", "metrics.csv is not a table"),
-    runs("broken config", "round,global/accuracy\n1,0.5\n", None, config=bytes(range(256))),
+    runs("a FIFO for a table", fifo, "metrics.csv is not a table.*FIFO"),
+    runs("broken config", ROW, None, config_yaml=bytes(range(256))),
+    runs("a FIFO for a config", ROW, None, config_yaml=fifo),
+    runs("a link to nothing for a config", ROW, "no runs under", config_yaml=nowhere),
+    runs("a FIFO for a lock", ROW, None, run_lock=fifo),
+    *(
+        runs(f"record {name}", ROW, None, run_json=record)
+        for name, record in {
+            "null": "null",
+            "a list": "[1]",
+            "text": '"finished"',
+            "of another state": '{"state": "odd", "rounds": 1, "error": ""}',
+            "of odd types": '{"state": "failed", "rounds": [], "error": {}}',
+            "deeply nested": NESTED,
+            "binary": bytes(range(256)),
+            "a FIFO": fifo,
+            "a folder": folder,
+            "of escape sequences": '{"state": "failed", "rounds": 1, "error": "\\u001b[2J[/b]"}',
+        }.items()
+    ),
+    *(
+        Case(
+            f"runs: study {name}",
+            ["runs", "logs2"],
+            None,
+            {"logs2/a/seed_0/config.yaml": "a: 1\n", "logs2/a/seed_0/metrics.csv": ROW, "logs2/study.json": record},
+        )
+        for name, record in {"null": "null", "command": '{"command": 1}', "nested": NESTED, "a FIFO": fifo}.items()
+    ),
+    *(
+        report(f"study {name}", ROW, "study.json is not a study's record", record)
+        for name, record in {"nested": NESTED, "a list": "[1]", "null": "null", "bytes": b"\xff", "FIFO": fifo}.items()
+    ),
+    report("a FIFO for a table", fifo, "no NAME/seed_K"),
 ]  # fmt: skip
 
 # --- families: each parameter with each of these ---------------------------------------------------------------------

@@ -34,12 +34,16 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["fedlit"])
 
 
+class Hang(BaseException):
+    """No ``OSError``, as ``TimeoutError`` is: that would pass for a file that cannot be read."""
+
+
 @contextmanager
 def time_limit() -> Iterator[None]:
     """A hang is a failure."""
 
     def stop(*_: object) -> None:
-        raise TimeoutError(f"not done after {SECONDS} s")
+        raise Hang(f"not done after {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)
@@ -72,6 +76,7 @@ def holds(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
         status = status_of(case)
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", out + err) is None  # nothing steers the terminal
     if status == 0:
         assert case.said in (None, ""), f"works, but should say {case.said}"
         if case.words[0] == "fit":

@@ -1,0 +1,86 @@
+"""Names in a report: whatever they hold, it is shown, and nothing obeys it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from studies import scalars, write_outcome, write_run
+
+from fedlit.report.command import main
+from fedlit.report.prose import prose
+from fedlit.tables import name_of
+
+NAMES = [
+    "<img src=x onerror=alert(1)>",
+    "`<script>alert(1)</script>`",
+    "[x](javascript:alert)",
+    "=cmd|' /C calc'!A0",
+    "a|b",
+    "$\\foo$",
+    "[bold]x[/b]",
+    "line\nbreak",
+    "&lt;b&gt;",
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study with a variant of each name; the first name is that of the study's classes too."""
+    folder = tmp_path_factory.mktemp("logs") / "<b>study"
+    runs = []
+    for i, name in enumerate(NAMES):
+        for seed in (0, 1):
+            write_run(folder / f"v{i}/seed_{seed}", scalars(0.8, 0.01, 3, seed), 0.5, rounds=3, seed=seed)
+            write_outcome(folder / f"v{i}/seed_{seed}", (0.5, 0.7), rounds=3)
+            runs.append({"name": f"v{i}", "seed": seed, "axes": {"variant": name, "partition": NAMES[0]}})
+    axes = {"variant": NAMES, "partition": NAMES[:1]}
+    (folder / "study.json").write_text(json.dumps({"axes": axes, "seeds": [0, 1], "rounds": 3, "runs": runs}))
+    assert main([str(folder), "--baseline", NAMES[0]]) == 0
+    return folder / "report"
+
+
+def test_the_page_has_no_tag_of_a_name(report: Path) -> None:
+    page = (report / "report.html").read_text()
+    assert set(re.findall(r"<img ([a-z]+)=", page)) == {"alt"}
+    assert "<script" not in page
+    assert "<b>" not in page
+
+
+def test_the_markdown_has_no_tag_and_no_link_of_a_name(report: Path) -> None:
+    text = (report / "report.md").read_text()
+    assert re.search(r"<(?!/?code>)[A-Za-z/!?]", text) is None
+    assert re.search(r"(?<!\\)\]\(javascript", text) is None
+    assert "&amp;lt;b&amp;gt;" in text
+    widths = {line.count("|") - line.count("\\|") for line in text.splitlines() if "onerror" in line and line[0] == "|"}
+    heads = {line.count("|") for line in text.splitlines() if line.startswith("| partition | variant")}
+    assert widths >= heads
+
+
+def test_the_tables_have_no_formula_and_every_name(report: Path) -> None:
+    for path in report.glob("*.csv"):
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert not [value for row in rows for value in row if re.match(r"=|@|[+-](?![\d.])", value)]
+    with (report / "runs.csv").open(newline="") as file:
+        assert {name_of(row["variant"]) for row in csv.DictReader(file)} == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("**bold** and `code` and p < 0.001 & more", "**bold** and `code` and p < 0.001 & more"),
+        ("a <b> c", "a &lt;b> c"),
+        ("`<b>`", "<code>&lt;b></code>"),
+        ("``<b>``", r"\`<code>&lt;b></code>\`"),
+        ("![x](y)", r"!\[x\](y)"),
+        ("&lt;", "&amp;lt;"),
+        ("a\n# b", "a # b"),
+        ("a\\`b", r"a\\\`b"),
+    ],
+)
+def test_markdown_keeps_our_two_marks_and_escapes_the_rest(text: str, written: str) -> None:
+    assert prose(text) == written
