@@ -20,11 +20,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from packaging.version import InvalidVersion, Version
 
 from fedlit.errors import InputError
 from fedlit.files import regular, replacing
+from fedlit.numbers import COUNT_MAX
 
 FORMAT = 2
+VERSION = "pytorch-lightning_version"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 SEAL = b"fedlit sha256 "
@@ -148,6 +151,13 @@ def _check(checkpoint: Any, path: Path, sealed: bool) -> None:
     parts = {"state_dict": dict, "global_step": int, "fedlit": dict}
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(k), t) for k, t in parts.items()):
         raise BrokenCheckpointError(path, f"is not of a run of fedlit: it lacks {', '.join(parts)}")
+    rounds, version = checkpoint["global_step"], checkpoint.get(VERSION, "0")
+    if isinstance(rounds, bool) or not 0 <= rounds <= COUNT_MAX:
+        raise BrokenCheckpointError(path, f"cannot be used: it is of {rounds} rounds")
+    try:
+        Version(version)
+    except (InvalidVersion, TypeError) as error:
+        raise BrokenCheckpointError(path, f"cannot be used: {version!r} is no version of Lightning") from error
     try:
         check_format(checkpoint)
     except InputError as error:

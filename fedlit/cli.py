@@ -33,12 +33,13 @@ from fedlit.data.module import FederatedData
 from fedlit.defaults import OwnDefaults
 from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
+from fedlit.federated.resume import while_restoring
 from fedlit.federated.trainer_settings import check_arguments, check_settings
 from fedlit.files import quiet_threads, refuse_endless, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
 from fedlit.named import check_functions
 from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
-from fedlit.runs.changes import changes, refuse
+from fedlit.runs.changes import changes, config_in, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import (
     CONFIG,
@@ -347,10 +348,10 @@ class FedlitCLI(LightningCLI):
 
     def _rounds_of(self, checkpoint: dict[str, Any]) -> int:
         """How many rounds a checkpoint holds; settings with which it cannot be gone on with are refused."""
-        kept = checkpoint.get("callbacks", {}).get(KeepConfig.__name__)
-        if kept and self.subcommand == "fit":
+        before = config_in(checkpoint, KeepConfig.__name__) if self.subcommand == "fit" else None
+        if before is not None:
             section = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
-            refuse(changes(*map(yaml.safe_load, (kept["config"], section))))
+            refuse(changes(before, yaml.safe_load(section)))
         return int(checkpoint["global_step"])
 
     def _parse_ckpt_path(self) -> None:
@@ -372,6 +373,15 @@ class FedlitCLI(LightningCLI):
             told = [*bars, Pictures(), Participation(), Outcome(), log]
             self.trainer_defaults["callbacks"] = [RankWatch(), *told, *kept]
         return super().instantiate_trainer(logger=loggers, **kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception as error:
+            if self.checkpoint is None or mistake(error) or not while_restoring(error):
+                raise
+            said = one_line(f"{type(error).__name__}: {error}", 200)
+            raise BrokenCheckpointError(self.checkpoint, f"cannot be used: {said}") from error
 
     def before_fit(self) -> None:
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

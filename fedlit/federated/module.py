@@ -23,7 +23,14 @@ from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.probe import check_fit
 from fedlit.federated.records import Broadcast, ClientTask, Weights
-from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, settings_of, take_settings, trainable
+from fedlit.federated.resume import (
+    SERVER_OPTIMIZER,
+    GivenArguments,
+    check_record,
+    settings_of,
+    take_settings,
+    trainable,
+)
 from fedlit.federated.scores import Tally
 from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
@@ -274,7 +281,8 @@ class FederatedModule(LightningModule):
         if self.trainer.state.fn != "fit":
             return
         check_format(checkpoint)
-        then = checkpoint.get("fedlit", {})
+        check_record(checkpoint)
+        then = checkpoint["fedlit"]
         now = {**self.loop.identity(data_of(self.trainer)), MU_RULE: type(self.mu).__name__}
         for fact, value in now.items():
             if fact in then and then[fact] != value:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from traceback import walk_tb
 from typing import Any
 
 import torch
 from lightning import Callback
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,6 +23,9 @@ from fedlit.errors import InputError
 
 #: Under which an optimizer's settings stand in a checkpoint.
 SERVER_OPTIMIZER = "server optimizer"
+ANOTHER = "use --ckpt_path last, best or another file"
+#: Under which Lightning counts the server's steps.
+STEPS = "epoch_loop.manual_optimization.optim_step_progress"
 REMEDY = "use the model.server_optimizer of the run's config.yaml, or start anew without --ckpt_path"
 
 
@@ -30,6 +35,25 @@ def settings_of(optimizer: Optimizer) -> dict[str, Any]:
         {name: _plain(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
     ]
     return {"class": type(optimizer).__name__, "groups": groups}
+
+
+def check_record(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose parts contradict each other, or that does not say which federation it is of.
+
+    Raises:
+        InputError: Naming what is wrong.
+        LookupError: When a part of its loops is missing.
+    """
+    for part in ("optimizer_states", "lr_schedulers", "loops"):
+        if part not in checkpoint:
+            raise InputError(f"the checkpoint has no {part}, as one of weights alone has none; {ANOTHER}")
+    steps = checkpoint["loops"]["fit_loop"][STEPS]["total"]["completed"]
+    if steps != checkpoint["global_step"]:
+        raise InputError(
+            f"the checkpoint is of {checkpoint['global_step']} rounds and has made {steps} steps; {ANOTHER}"
+        )
+    if "federation seed" not in checkpoint["fedlit"]:
+        raise InputError(f"the checkpoint does not say which federation it is of; {ANOTHER}")
 
 
 def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: nn.Module) -> list[str]:
@@ -59,8 +83,7 @@ def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: n
         changed = {name: value for name, value in after.items() if _plain(before[name]) != value}
         stored.update(changed)
         said += [f"model.server_optimizer.{name}: {before[name]} -> {value}" for name, value in changed.items()]
-    if said:
-        _check_step(state, make, net, said)
+    _check_step(state, make, net, said)
     return said
 
 
@@ -83,10 +106,19 @@ def _check_step(state: dict[str, Any], make: OptimizerCallable, net: nn.Module, 
     try:
         optimizer.step()
     except Exception as error:
+        what = "; ".join(said) or "the checkpoint"
         raise InputError(
-            f"{'; '.join(said)}: {type(optimizer).__name__} has no state for it from the rounds before "
+            f"{what}: {type(optimizer).__name__} cannot go on from its state of the rounds before "
             f"({type(error).__name__}: {error}); {REMEDY}"
         ) from error
+
+
+def while_restoring(error: BaseException) -> bool:
+    """Whether an error came up while a Trainer took its state from a checkpoint."""
+    return any(
+        frame.f_globals.get("__name__") == _CheckpointConnector.__module__ and "restore" in frame.f_code.co_name
+        for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 class GivenArguments:

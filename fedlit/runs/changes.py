@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import yaml
+
 from fedlit.errors import InputError
+from fedlit.federated.resume import ANOTHER
 from fedlit.messages import one_line
 
 #: Settings of a command rather than of the run: which run, and where it is kept.
@@ -57,6 +60,29 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
+
+
+def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | None:
+    """The config that a checkpoint was trained with; None where an earlier fedlit or a Trainer in Python wrote none.
+
+    Args:
+        checkpoint: As it was read.
+        callback: The name of the callback that keeps it.
+
+    Raises:
+        InputError: When what is there is no config.
+    """
+    kept = checkpoint.get("callbacks")
+    state = kept.get(callback) if isinstance(kept, Mapping) else None
+    if state is None:
+        return None
+    try:
+        config = yaml.safe_load(str(state["config"]))
+    except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"the config in the checkpoint cannot be read: {one_line(str(error))}; {ANOTHER}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"the config in the checkpoint is none, but {one_line(str(config), WIDTH)}; {ANOTHER}")
+    return config
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

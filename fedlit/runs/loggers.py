@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fedlit.files import replacing, writing
+from fedlit.runs.clock import put_before
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -36,6 +38,11 @@ class Board(TensorBoardLogger):
     @rank_zero_only
     def save(self) -> None:
         """Put what was logged on disk."""
+        if not self._begun and (renamed := put_before(Path(self.log_dir), time.time())):
+            rank_zero_warn(
+                f"the clock is behind that of the run's earlier part: {renamed} event files were given earlier names, "
+                "so that TensorBoard shows the rounds in order"
+            )
         self._begun = True
         with writing(self.log_dir):
             self.experiment.flush()

@@ -85,7 +85,9 @@ def test_another_class_is_refused(recorded: bool, two_rounds: Callable[[Optimize
 
 def test_a_setting_that_needs_another_state_is_refused(two_rounds: Callable[[Optimizer], Path], tmp_path: Path) -> None:
     path = two_rounds(lambda p: Adam(p, lr=0.1))
-    with pytest.raises(InputError, match=r"amsgrad: False -> True: Adam has no state for it .*max_exp_avg_sq.*; use"):
+    with pytest.raises(
+        InputError, match=r"amsgrad: False -> True: Adam cannot go on from its state .*max_exp_avg_sq.*; use"
+    ):
         run(lambda p: Adam(p, lr=0.1, amsgrad=True), 3, tmp_path, path)
     run(lambda p: Adam(p, lr=0.1, betas=(0.8, 0.9)), 3, tmp_path, path)
 
