@@ -17,6 +17,7 @@ from fedlit.engines.members import of_lightning, overridden, reset
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
+from fedlit.federated.rehearsal import check_steps
 
 #: What of Lightning's a fit here calls; ``forward`` is called by nobody but the client itself.
 CALLED = frozenset({"configure_optimizers", "forward", "on_before_optimizer_step", "training_step"})
@@ -34,7 +35,8 @@ class LoopEngine(Engine):
         reason = needs_trainer(client)
         if reason:
             raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
-        single_optimizer(client)
+        # The client moves from where it is, and no fit starts there.
+        check_steps(f"{type(client).__name__}.configure_optimizers", single_optimizer(client))
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         precision = trainer.precision_plugin

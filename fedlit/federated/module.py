@@ -23,6 +23,7 @@ from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.probe import check_fit
 from fedlit.federated.records import Broadcast, ClientTask, Weights
+from fedlit.federated.rehearsal import check_loss, check_optimizer
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
     GivenArguments,
@@ -196,6 +197,11 @@ class FederatedModule(LightningModule):
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
         check_fit(self.net, data)
+        check_loss(self.loss, self.net, data)
+        if stage == "fit":
+            check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
+            # What Lightning steps, it gives a closure.
+            check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)
         self.tally = Tally(data.num_classes)
         self.mean_loss = MeanLoss()
 
