@@ -7,6 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.algorithm import Algorithm, check_single_mu, plain_sgd
 from fedlit.federated.client import ClientModule
@@ -31,12 +32,18 @@ class FedNova(Algorithm):
 
     def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
         check_single_mu(client, mu, "FedNova")
+        if client.clip_norm is not None and (mu.value > 0 or type(mu).update is not Mu.update):
+            raise InputError(
+                f"FedNova is defined for steps that are linear in the proximal gradient, which model.client_clip_norm "
+                f"{client.clip_norm} cuts; leave one of them out, or set model.mu to 0"
+            )
         settings = plain_sgd(client, "FedNova")
         self._sgd = float(settings["lr"]), float(settings["momentum"]), float(settings["dampening"])
         self._nesterov = bool(settings["nesterov"])
 
     def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return _Normalised(sent.weights, *self._sgd, self._nesterov, sent.mu[0])
+        rate, momentum, dampening = self._sgd
+        return _Normalised(sent.weights, rate * sent.rate, momentum, dampening, self._nesterov, sent.mu[0])
 
     def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
         assert isinstance(updates, _Normalised)

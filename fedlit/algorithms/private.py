@@ -35,7 +35,8 @@ class PrivateMean(Algorithm):
 
     Not covered: whoever sees single updates, as the server does; other metrics of the run and warnings of rejected
     clients, which have no noise; a run that ``federation.max_rejected`` stops; settings chosen by looking at the same
-    data; and attacks on the low bits of floating-point noise (Mironov 2012).
+    data; a schedule of one's own that follows metrics; and attacks on the low bits of floating-point noise (Mironov
+    2012).
 
     Args:
         clip: The greatest norm of an update over all its trainable parameters, more than 0; .inf does not clip.

@@ -26,7 +26,7 @@ class Scaffold(Algorithm):
     proximal term: set ``model.mu`` to 0, though nothing forbids one.
 
     Clients have to train with SGD without momentum or weight decay, as (x - y)/(K eta) is to be the mean of the
-    gradients that they met.
+    gradients that they met; eta is that of the round, and where gradients are clipped they are met as clipped.
     """
 
     keeps = True
@@ -55,10 +55,10 @@ class Scaffold(Algorithm):
 
     def end(self, client: ClientModule, task: ClientTask, kept: Tensor | None) -> Tensor:
         assert client.correction is not None  # c - c_k, since begin
-        return client.moved() / (-task.steps * self._rate) - client.correction
+        return client.moved() / (-task.steps * self._rate * client.rate) - client.correction
 
     def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return _WithGradients(sent.weights, self._rate)
+        return _WithGradients(sent.weights, self._rate * sent.rate)
 
     def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
         assert isinstance(updates, _WithGradients)

@@ -17,12 +17,13 @@ from torch.optim import Optimizer
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 from fedlit.federated.client import ClientModule
+from fedlit.federated.clipping import clip_each
 from fedlit.federated.proximal import proximal_term, squared_norms
 from fedlit.federated.records import ClientTask, ClientUpdate
 from fedlit.federated.state import write
 
 #: What of a ``ClientModule`` a block's fit calls.
-CALLED = frozenset({"receive", "measure", "_gamma"})
+CALLED = frozenset({"receive", "optimizer", "measure", "_gamma"})
 
 #: From a step, its state and a batch to a program for tensors of their shapes.
 Trace = Callable[[Step, Sequence[Tensor], Sequence[Tensor]], Program]
@@ -119,7 +120,7 @@ class Block:
             self._totals[:, :k] += self._count(torch.stack(outputs)[:, :k], y[:, :k], mask[:, :k])
 
     def _descend(self, gradients: Sequence[Tensor], is_at_anchor: bool) -> None:
-        """Step on the gradients of the task loss and of the proximal term, which is zero at the anchor."""
+        """Step on the gradients of the task loss and of the proximal term, which is zero at the anchor; clipped."""
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         for mu, chosen in self._pulls.items():
@@ -129,6 +130,10 @@ class Block:
                 pulled = torch._foreach_add([gradients[i] for i in chosen], moved, alpha=mu)
                 for parameter, gradient in zip(here, pulled, strict=True):
                     parameter.grad = gradient
+        if (limit := self._client.clip_norm) is not None:
+            whole = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            for parameter, gradient in zip(self._parameters, clip_each(whole, limit), strict=True):
+                parameter.grad = gradient
         self._optimizer.step()
 
     def _step(self, *tensors: Tensor) -> tuple[Tensor, ...]:

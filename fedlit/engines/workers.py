@@ -8,12 +8,12 @@ import signal
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Trainer
@@ -28,6 +28,8 @@ from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, Cli
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2
+#: What of a broadcast is in memory that workers share; the rest goes with each request.
+SHARED = ("weights", "message")
 #: Workers, and clients of a block; more are a slip.
 MOST = 1024
 
@@ -111,11 +113,11 @@ class _Reply(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """What a worker is asked: to fit a block with this round's mu, and put the weights into a slot."""
+    """What a worker is asked: to fit a block on this round's terms, and put the weights into a slot."""
 
     slot: int
     block: Sequence[ClientTask]
-    mu: tuple[float, ...]
+    terms: Mapping[str, Any]
 
 
 class _Pool:
@@ -132,6 +134,7 @@ class _Pool:
     def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientAnswer]:
         """Fit the blocks and yield their answers in order, holding back no more than a few blocks a worker."""
         sent = self.client.broadcast
+        terms = {name: value for name, value in sent._asdict().items() if name not in SHARED}
         _copy(sent.weights, self._shared.weights)
         self._shared.message.copy_(sent.message)
         todo = deque(enumerate(blocks))
@@ -140,7 +143,7 @@ class _Pool:
             while True:
                 for worker in self._workers * DEPTH:
                     if todo and worker.has_room and todo[0][0] < turn + 2 * DEPTH * len(self._workers):
-                        worker.hand_out(*todo.popleft(), sent.mu)
+                        worker.hand_out(*todo.popleft(), terms)
                 if turn in done:
                     break
                 busy = {worker.pipe: worker for worker in self._workers if worker.is_busy}
@@ -197,9 +200,9 @@ class _Worker:
     def is_busy(self) -> bool:
         return bool(self._held)
 
-    def hand_out(self, index: int, block: Sequence[ClientTask], mu: tuple[float, ...]) -> None:
-        """Give the worker a block to fit, with this round's mu."""
-        request = _Request(self._free.popleft(), list(block), mu)
+    def hand_out(self, index: int, block: Sequence[ClientTask], terms: Mapping[str, Any]) -> None:
+        """Give the worker a block to fit, on this round's terms."""
+        request = _Request(self._free.popleft(), list(block), terms)
         self._held.append((index, request))
         self._send(request)
 
@@ -276,12 +279,12 @@ def _work(
     torch.set_grad_enabled(True)
     while True:
         try:
-            slot, block, mu = pipe.recv()
+            slot, block, terms = pipe.recv()
         except EOFError:
             break
         reply = _Reply([], [])
         try:
-            client.receive(broadcast._replace(mu=mu, round=block[0].round))
+            client.receive(broadcast._replace(**terms))
             for answer in engine.run(client, block, trainer):
                 if isinstance(answer, ClientFailure):
                     reply.failures.append(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from lightning import LightningModule
@@ -15,10 +15,12 @@ from torch.optim import Optimizer
 
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
+from fedlit.errors import InputError
 from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.exact import exact_sum
 from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_moves
+from fedlit.federated.rates import scale
 from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, is_finite
 from fedlit.federated.state import Layout, read, write
 from fedlit.federated.store import ClientStore
@@ -53,7 +55,7 @@ class ClientModule(LightningModule):
         super().__init__()
         self.net = copy.deepcopy(net).train()
         self.layout = Layout.of(self.net)
-        self.optimizer = optimizer
+        self._make_optimizer = optimizer
         self.loss = loss
         self.algorithm = algorithm or Algorithm()
         self.store = store
@@ -63,10 +65,16 @@ class ClientModule(LightningModule):
         self.correction: Tensor | None = None
         #: Names of parameters without a proximal term.
         self.free: frozenset[str] = frozenset()
+        #: The greatest norm of a step's gradient, see ``FederatedModule``; none is no limit.
+        self.clip_norm: float | None = None
+        #: What the learning rate is multiplied by in this round.
+        self.rate = 1.0
+        self._follows_rate = False
 
     def receive(self, broadcast: Broadcast) -> None:
         """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
         self.broadcast = broadcast
+        self.rate = broadcast.rate
         views = self.layout.split(broadcast.weights.floats)
         names = self.layout.trainable
         self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
@@ -91,6 +99,7 @@ class ClientModule(LightningModule):
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._sizes: list[int] = []
+        self._follows_rate = False
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The task loss of one batch; the proximal term joins as a gradient, see ``on_before_optimizer_step``."""
@@ -103,22 +112,40 @@ class ClientModule(LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Add the gradient of the proximal term, in full precision and after any gradient scaler has unscaled."""
+        """Add the gradient of the proximal term, in full precision and after any gradient scaler has unscaled; clip."""
         self._add_pulls()
         if self.correction is not None:
             views = self.layout.split_trainable(self.correction)
             for parameter, view in zip(self.parameters_, views, strict=True):
                 if parameter.grad is not None:
                     parameter.grad.add_(view.view_as(parameter))
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters_, self.clip_norm)
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameters_)
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """The clients' optimizer at this round's learning rate."""
+        made = self._make_optimizer(parameters)
+        scale(made, self.rate)
+        self._follows_rate = True
+        return made
 
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's task loss and accuracy, and the proximal term at its end.
 
         Loss and accuracy are means over the examples that were met, each as often as it was and before the step on it.
+
+        Raises:
+            InputError: When the learning rate was to be another in this round, and the fit's optimizer was not made by
+                ``optimizer``, which sees to that.
         """
+        if self.rate != 1 and not self._follows_rate:
+            raise InputError(
+                f"model.client_schedule has no effect on what {type(self).__name__}.configure_optimizers makes; make "
+                "it by self.optimizer(self.parameters_), or leave the schedule out"
+            )
         kept = self.algorithm.end(self, task, self._kept) if self.store else None
         squares = squared_moves(self.parameters_, self._anchor)
         samples = sum(self._sizes)

@@ -148,6 +148,7 @@ class FederatedLoop(Callback):
         if self.algorithm.keeps:
             self.store = ClientStore(self._folder_of_clients(trainer))
         self.client = module.make_client().to(trainer.strategy.root_device)
+        self.client.clip_norm = module.client_clip_norm
         self.algorithm.check(self)
         self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
         check_single_examples(self.client, self.data)

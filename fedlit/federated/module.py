@@ -17,11 +17,13 @@ from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
+from fedlit.federated.clipping import check_limit
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.probe import check_fit
+from fedlit.federated.rates import Rates, scaled
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.rehearsal import check_loss, check_optimizer
 from fedlit.federated.resume import (
@@ -38,6 +40,7 @@ from fedlit.federated.state import Layout, read, write
 from fedlit.federated.trainer_settings import check_settings, tell_of_limit
 from fedlit.native import versions
 from fedlit.numbers import FLOAT32_MAX
+from fedlit.schedules import Schedule
 
 MU_RULE = "rule for mu"
 
@@ -56,6 +59,13 @@ class FederatedModule(LightningModule):
         client_optimizer: The clients' optimizer, made anew for every fit.
         server_optimizer: The server's optimizer, stepped once a round.
         loss: Mean loss of logits and targets; none is cross-entropy.
+        client_schedule: How the clients' learning rate changes from round to round: the class path of a ``Schedule``,
+            ``fedlit.schedules.Cosine`` for example. None is constant.
+        server_schedule: The same for the server's.
+        client_clip_norm: The greatest norm of the gradient that a client steps on, more than 0; a greater one is scaled
+            down to it. It is the norm over all trainable parameters of the gradient of the whole local objective (task
+            loss, proximal term, and what an algorithm adds), as where the proximal term is a part of the loss, and is
+            taken in full precision after any gradient scaler has unscaled. None is no limit.
     """
 
     #: What clients are made of; a subclass may name its own.
@@ -68,6 +78,9 @@ class FederatedModule(LightningModule):
         client_optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1),
         server_optimizer: OptimizerCallable = lambda p: SGD(p, lr=1.0),
         loss: nn.Module | None = None,
+        client_schedule: Schedule | None = None,
+        server_schedule: Schedule | None = None,
+        client_clip_norm: float | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,6 +90,8 @@ class FederatedModule(LightningModule):
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
         self.loss = loss or nn.CrossEntropyLoss()
+        self.rates = Rates(client=client_schedule, server=server_schedule)
+        self.client_clip_norm = check_limit("model.client_clip_norm", client_clip_norm)
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
             _check_optimizer(f"model.{role}_optimizer", optimizer, net)
         self.layout = Layout.of(net)
@@ -136,13 +151,16 @@ class FederatedModule(LightningModule):
         counted = {**loop.work, "round/rejected": float(len(screen.rejected))}
         of_algorithm = loop.algorithm.metrics(self.current_epoch + 1)
         self.round_metrics = {**summary, **measured, **counted, **of_algorithm, "federation/mu": self.mu.value}
+        self.round_metrics |= self.rates.metrics(self.current_epoch)
         self.mu.update(self.round_metrics)
+        self.rates.update(self.round_metrics)
 
     def broadcast(self, global_model: Weights) -> Broadcast:
         """What this round's clients are sent."""
         mu = tuple(self.mu.of(name) for name in self.layout.trainable)
         message = self.loop.algorithm.message(global_model, self.layout)
-        return Broadcast(global_model, mu, message, self.current_epoch)
+        rate = self.rates.factor("client", self.current_epoch)
+        return Broadcast(global_model, mu, message, self.current_epoch, rate)
 
     @torch.no_grad()
     def server_step(self, target: Weights | None) -> None:
@@ -162,7 +180,8 @@ class FederatedModule(LightningModule):
         parameters = dict(self.net.named_parameters())
         for name in self.layout.trainable:
             parameters[name].grad = parameters[name] - targets[name].view_as(parameters[name]).to(parameters[name])
-        optimizer.step()
+        with scaled(optimizer.optimizer, self.rates.factor("server", self.current_epoch)):
+            optimizer.step()
         optimizer.zero_grad()
         write(self.net, self.layout, target, trainable=False)
 
@@ -199,9 +218,10 @@ class FederatedModule(LightningModule):
         check_fit(self.net, data)
         check_loss(self.loss, self.net, data)
         if stage == "fit":
-            check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
+            client = check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
             # What Lightning steps, it gives a closure.
-            check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)
+            server = check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)
+            self.rates.begin({"client": client, "server": server}, self.trainer.max_epochs)
         self.tally = Tally(data.num_classes)
         self.mean_loss = MeanLoss()
 
@@ -265,7 +285,8 @@ class FederatedModule(LightningModule):
         rule = {MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
         settings = {SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
         kernels = {"kernels": versions.record(self.trainer.strategy.root_device)}
-        checkpoint["fedlit"] = {"format": 1, **identity, **rule, **settings, **kernels}
+        rates = {"rates": self.rates.state_dict()}
+        checkpoint["fedlit"] = {"format": 1, **identity, **rule, **rates, **settings, **kernels}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint, and on a resume another federation's.
@@ -299,6 +320,7 @@ class FederatedModule(LightningModule):
         if changed := versions.difference(then.get("kernels"), versions.record(self.trainer.strategy.root_device)):
             rank_zero_warn(changed)
         self.mu.load_state_dict(then.get("mu", {}))
+        self.rates.load_state_dict(then.get("rates", {}))
         for change in take_settings(checkpoint, self.server_optimizer, self.net):
             rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
         self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]

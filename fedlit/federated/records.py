@@ -57,12 +57,14 @@ class Broadcast(NamedTuple):
         mu: Strength of the proximal term for each trainable parameter, in the order of the layout.
         message: (E,) what the algorithm sends along, such as SCAFFOLD's control variate; empty for most.
         round: The round's number, from 0.
+        rate: What clients multiply their learning rate by in this round, more than 0.
     """
 
     weights: Weights
     mu: tuple[float, ...]
     message: Tensor
     round: int = 0
+    rate: float = 1.0
 
 
 class ClientUpdate(NamedTuple):

@@ -70,14 +70,19 @@ def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
     return logits.detach().requires_grad_(), data.test.targets[rows].to(device)
 
 
-def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **arguments: Any) -> None:
+def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **arguments: Any) -> Optimizer:
     """``check_steps`` of an optimizer of a network's trainable parameters, on copies of them.
+
+    Returns:
+        The optimizer of the copies.
 
     Raises:
         InputError: Naming the optimizer and what it said.
     """
     copies = [nn.Parameter(p.detach().clone()) for p in trainable(net)]
-    check_steps(where, optimizer(copies), **arguments)
+    made = optimizer(copies)
+    check_steps(where, made, **arguments)
+    return made
 
 
 def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:

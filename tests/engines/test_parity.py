@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, 
 from fedlit.errors import InputError
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule, PartialWork
 from fedlit.models import EmnistCNN, SoftmaxRegression
+from fedlit.schedules import Cosine, Exponential, Step
 
 SIZES = (9, 4, 17, 1, 12, 6)
 
@@ -59,6 +61,17 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Optimizer], float]
     "momentum, three epochs": (cnn, lambda p: SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01), 3),
     "adam, two epochs and a half": (cnn, lambda p: Adam(p, lr=0.01), 2.5),
     "adamw, half an epoch": (cnn, lambda p: AdamW(p, lr=0.01), 0.5),
+    "falling rate": (cnn, sgd, 1),
+    "falling rate of adam": (cnn, lambda p: Adam(p, lr=0.01), 2),
+    "clipped": (cnn, sgd, 2),
+    "clipped, with momentum and a falling rate": (cnn, lambda p: SGD(p, lr=0.05, momentum=0.9), 2),
+}
+#: Arguments of the server's module, where a case has some.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "falling rate": {"client_schedule": Exponential(0.5), "server_schedule": Step(1, 0.8)},
+    "falling rate of adam": {"client_schedule": Cosine(3)},
+    "clipped": {"client_clip_norm": 0.5},
+    "clipped, with momentum and a falling rate": {"client_clip_norm": 0.5, "client_schedule": Exponential(0.5)},
 }
 NOT_VECTORIZED = {
     "batch norm": "BatchNorm2d",
@@ -73,7 +86,8 @@ def run(case: str, engine: Engine, **trainer: object) -> tuple[torch.Tensor, dic
     updates: list[ClientUpdate] = []
     loop = FederatedLoop(5, epochs, seed=2, engine=engine)
     loop.on_update.append(updates.append)
-    module = fit(FederatedModule(make(), mu=0.1, client_optimizer=optimizer), loop, images(), rounds=2, **trainer)
+    server = FederatedModule(make(), mu=0.1, client_optimizer=optimizer, **OPTIONS.get(case, {}))
+    module = fit(server, loop, images(), rounds=2, **trainer)
     metrics = {k: v for k, v in module.round_metrics.items() if not k.endswith(("seconds", "per_second"))}
     return weights(module), metrics, updates
 
@@ -101,6 +115,25 @@ def test_the_bits_are_the_references_in_mixed_precision(engine: Engine):
     expected, *_ = run("plain", TrainerEngine(), precision="bf16-mixed")
     result, *_ = run("plain", engine, precision="bf16-mixed")
     assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+@pytest.mark.parametrize("engine", [LoopEngine(), WorkersEngine(workers=2), VectorizedEngine(2)])
+def test_rates_and_clipping_are_the_references_in_mixed_precision(engine: Engine, case: str):
+    expected, *_ = run(case, TrainerEngine(), precision="bf16-mixed")
+    result, *_ = run(case, engine, precision="bf16-mixed")
+    if isinstance(engine, VectorizedEngine):
+        torch.testing.assert_close(result, expected, rtol=0.02, atol=0.01)
+    else:
+        assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_rates_and_clipping_change_the_result(case: str, monkeypatch: pytest.MonkeyPatch):
+    with_options, *_ = run(case, LoopEngine())
+    monkeypatch.setitem(OPTIONS, case, {})
+    without, *_ = run(case, LoopEngine())
+    assert (with_options - without).abs().max() > 1e-3
 
 
 def test_workers_run_batched_programs():

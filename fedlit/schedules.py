@@ -1,0 +1,109 @@
+"""Learning rates over rounds, for ``model.client_schedule`` and ``model.server_schedule``.
+
+A schedule says by how much the optimizer's own learning rate is multiplied in a round. Within a round it is constant:
+every step of every client of a round is taken at the same rate, in whatever order they train.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from fedlit.errors import InputError
+
+
+class Schedule(ABC):
+    """A factor of the learning rate, round by round. Subclass it and name the class path in YAML.
+
+    A schedule that is a function of the round alone defines ``factor`` and nothing else, and is resumed exactly.
+    """
+
+    @abstractmethod
+    def factor(self, round: int) -> float:
+        """What the learning rate is multiplied by in a round, a finite number above 0; rounds count from 0.
+
+        Asked for the first round and the last one before training begins, and then for each in turn.
+        """
+
+    def update(self, metrics: Mapping[str, float]) -> None:  # noqa: B027
+        """Hear how the round went; the same on every rank."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know, in plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Go on from a checkpoint."""
+
+
+class Constant(Schedule):
+    """The optimizer's own rate in every round, as without a schedule."""
+
+    def factor(self, round: int) -> float:
+        return 1.0
+
+
+class Exponential(Schedule):
+    """gamma^t in round t, from 0: a decay by the same share every round (McMahan et al. 2017 have 0.99 on CIFAR).
+
+    Args:
+        gamma: Factor from one round to the next, more than 0 and at most 1, which is constant.
+    """
+
+    def __init__(self, gamma: float = 0.99) -> None:
+        self._gamma = _share("gamma", gamma, "0.99 is usual")
+
+    def factor(self, round: int) -> float:
+        return self._gamma**round
+
+
+class Step(Schedule):
+    """gamma^floor(t/every) in round t, from 0: the rate drops at once after every so many rounds.
+
+    Args:
+        every: Rounds between drops, at least 1.
+        gamma: Factor of each drop, more than 0 and at most 1.
+    """
+
+    def __init__(self, every: int, gamma: float = 0.1) -> None:
+        self._every = _rounds("every", every)
+        self._gamma = _share("gamma", gamma, "0.1 is usual")
+
+    def factor(self, round: int) -> float:
+        return self._gamma ** (round // self._every)
+
+
+class Cosine(Schedule):
+    """Half a cosine from 1 in round 0 to ``least`` in round ``rounds``, and ``least`` from then on.
+
+    least + (1 - least)(1 + cos(pi t/rounds))/2 in round t (Loshchilov and Hutter 2017, arXiv:1608.03983, Equation 5).
+
+    Args:
+        rounds: Rounds until it is down, at least 1; as a rule those of the run, ``trainer.max_epochs``.
+        least: The factor at the end, at least 0; with 0, ``rounds`` must not be less than the run's.
+    """
+
+    def __init__(self, rounds: int, least: float = 0.0) -> None:
+        self._rounds = _rounds("rounds", rounds)
+        if not 0 <= least <= 1:
+            raise InputError(f"least must be from 0 to 1, got {least}; it is the share of the learning rate at the end")
+        self._least = least
+
+    def factor(self, round: int) -> float:
+        if round >= self._rounds:
+            return self._least
+        return self._least + (1 - self._least) * (1 + math.cos(math.pi * round / self._rounds)) / 2
+
+
+def _share(name: str, value: float, usual: str) -> float:
+    if not 0 < value <= 1:
+        raise InputError(f"{name} must be more than 0 and at most 1, got {value}; {usual}")
+    return value
+
+
+def _rounds(name: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"{name} must be at least 1, got {value}; it is a number of rounds")
+    return value
