@@ -48,8 +48,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "val_check_interval": (0.5, r"trainer\.check_val_every_n_epoch"),
     "log_every_n_steps": (10, "leave it out"),
     "accumulate_grad_batches": (2, r"data\.batch_size"),
-    "gradient_clip_val": (1.0, r"federation\.algorithm"),
-    "gradient_clip_algorithm": ("norm", r"federation\.algorithm"),
+    "gradient_clip_val": (1.0, r"model\.client_clip_norm"),
+    "gradient_clip_algorithm": ("norm", r"model\.client_clip_norm"),
     "use_distributed_sampler": (False, "leave it out"),
     "barebones": (True, r"trainer\.enable_checkpointing"),
     "sync_batchnorm": (True, "leave it out"),
@@ -296,6 +296,9 @@ MODEL: dict[str, Any] = {
     "client_optimizer": lambda p: SGD(p, lr=0.2),
     "server_optimizer": lambda p: SGD(p, lr=0.5),
     "loss": nn.CrossEntropyLoss(label_smoothing=0.5),
+    "client_schedule": "test_schedules.py::test_clients_step_at_the_rate_of_the_round",
+    "server_schedule": "test_schedules.py::test_the_server_steps_at_the_rate_of_the_round",
+    "client_clip_norm": 0.01,
 }
 DATA: dict[str, Any] = {
     "partition": Uniform(),

@@ -66,12 +66,11 @@ class VectorizedEngine(Engine):
         self._programs: dict[Hashable, Program | None] = {}
 
     def check(self, client: ClientModule, trainer: Trainer) -> None:
-        for remedy, reason in (
-            ("TrainerEngine", needs_trainer(client)),
-            ("LoopEngine", cannot_vectorize(client, trainer)),
-        ):
-            if reason:
-                raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
+        reason, remedy = needs_trainer(client), "TrainerEngine"
+        if reason is None:
+            reason, remedy = cannot_vectorize(client, trainer), "LoopEngine"
+        if reason is not None:
+            raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
         def program(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:

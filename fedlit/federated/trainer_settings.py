@@ -109,8 +109,8 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
             yield (
                 argument,
                 getattr(value, "value", value),  # of an enumeration
-                "the server's step knows no clipping; leave it out, and bound clients' updates by "
-                "federation.algorithm fedlit.algorithms.ClippedMean",
+                "the server's step knows no clipping; leave it out, and clip the clients' gradients by "
+                "model.client_clip_norm, or their updates by federation.algorithm fedlit.algorithms.ClippedMean",
             )
     if trainer.reload_dataloaders_every_n_epochs:
         yield (
