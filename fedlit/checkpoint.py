@@ -67,7 +67,7 @@ class CheckpointFile(TorchCheckpointIO):
         if storage_options is not None or _is_remote(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        file = Path(path).absolute()
+        file = _place(path)
         write(checkpoint, file, file.with_name(PREVIOUS) if file.name == LAST and file in self._whole else None)
         self._whole.add(file)
 
@@ -78,7 +78,7 @@ class CheckpointFile(TorchCheckpointIO):
         if _is_remote(path):
             return super().load_checkpoint(path, map_location, weights_only=True)
         checkpoint = read(Path(path), map_location)
-        self._whole.add(Path(path).absolute())
+        self._whole.add(_place(path))
         return checkpoint
 
 
@@ -171,12 +171,23 @@ def _seal(archive: memoryview) -> bytes:
 
 
 def _keep(path: Path, previous: Path) -> None:
-    """Let a file be found by a second name, which outlives the replacement of the first."""
-    previous.unlink(missing_ok=True)
+    """Let a file be found by a second name, which outlives the replacement of the first.
+
+    The second name is moved in one step from the file that had it: there is no moment in which it names none.
+    """
+    part = previous.with_name(f"{previous.name}.part")
+    part.unlink(missing_ok=True)
     try:
-        previous.hardlink_to(path)
+        part.hardlink_to(path)
     except OSError:  # a file system without hard links
-        shutil.copyfile(path, previous)
+        shutil.copyfile(path, part)
+    part.replace(previous)
+    part.unlink(missing_ok=True)  # where both were names of one file already, the system moves nothing
+
+
+def _place(path: str | Path) -> Path:
+    """One form of a file's path, whatever the current folder was and by whichever link its folder was reached."""
+    return Path(path).parent.resolve() / Path(path).name
 
 
 def _is_remote(path: str | Path) -> bool:

@@ -36,14 +36,14 @@ from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.federated.resume import while_restoring
 from fedlit.federated.trainer_settings import check_arguments, check_settings
 from fedlit.files import quiet_threads, refuse_endless, replacing, unwritten
-from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory
+from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory, warn
 from fedlit.named import check_functions
-from fedlit.runs import Board, MetricsTable, Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints
+from fedlit.runs import Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints, loggers_of, own_loggers
 from fedlit.runs.changes import changes, config_in, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import (
+    CHECKPOINTS,
     CONFIG,
-    METRICS,
     UNTIL_ROUND,
     find_checkpoint,
     folder_name,
@@ -140,22 +140,30 @@ class KeepConfig(SaveConfigCallback):
 
     A checkpoint holds the config that it was trained with. Where a run goes on with another, what changed is said, and
     the one of the rounds before is kept as ``config_until_round_N.yaml``.
+
+    Args:
+        folder: The run's; None saves nothing, as on ranks other than the first.
+        arguments: Of ``SaveConfigCallback``.
     """
 
     _earlier: str | None = None
+
+    def __init__(self, *arguments: Any, folder: Path | None = None, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._folder = folder
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Too early."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        folder = trainer.log_dir  # collective: all ranks ask
+        folder = self._folder
         if folder is None or not trainer.is_global_zero:
             return
         found = changes(*map(yaml.safe_load, (self._earlier, self._text))) if self._earlier else []
         if found and self._earlier:
-            with replacing(Path(folder) / UNTIL_ROUND.format(trainer.current_epoch)) as file:
+            with replacing(folder / UNTIL_ROUND.format(trainer.current_epoch)) as file:
                 file.write(self._earlier)
-        with replacing(Path(folder) / CONFIG) as file:
+        with replacing(folder / CONFIG) as file:
             file.write(self._text)
         for change in found:
             sys.stdout.write(f"{change} from round {trainer.current_epoch + 1} on\n")
@@ -297,8 +305,8 @@ class FedlitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]
-        for line in self.parser.changes.left_out if isinstance(self.parser, Parser) and _first_rank() else []:
-            sys.stderr.write(f"fedlit: warning: {one_line(line)}\n")
+        for line in self.parser.changes.left_out if isinstance(self.parser, Parser) else []:
+            warn(line)
         self.checkpoint: Path | None = None
         if section.get("weights_only") is not None:
             raise InputError("--weights_only: checkpoints are always read as data, never as code; leave it out")
@@ -308,16 +316,17 @@ class FedlitCLI(LightningCLI):
             folder_name(section.version, "--version")
         plain_name(self.run_name)
         usable(Path(section.logs_dir) / self.run_name, "--logs_dir or --name")
+        self.logs = Path(section.logs_dir).resolve()  # from here on every path of a run has one form
         if section.ckpt_path in ("last", "best"):
-            self.checkpoint = find_checkpoint(section.logs_dir, self.run_name, section.ckpt_path, section.version)
+            self.checkpoint = find_checkpoint(self.logs, self.run_name, section.ckpt_path, section.version)
         elif section.ckpt_path:
-            self.checkpoint = Path(section.ckpt_path)
+            self.checkpoint = Path(section.ckpt_path).resolve()
             if not self.checkpoint.is_file():
                 raise InputError(f"no checkpoint file {section.ckpt_path!r}; use --ckpt_path last, best or a file")
         elif self.subcommand != "fit":
             raise InputError(f"fedlit {self.subcommand} needs a trained model: --ckpt_path best, last or a file")
         elif section.version and _first_rank():
-            _check_unused(Path(section.logs_dir) / self.run_name / section.version)
+            _check_unused(self.logs / self.run_name / section.version)
         if self.subcommand == "fit" and self.checkpoint and _first_rank():
             run = run_of(self.checkpoint)
             if run:
@@ -342,8 +351,7 @@ class FedlitCLI(LightningCLI):
                 raise InputError(f"{error.reason}, nor is another of its run; start anew without --ckpt_path") from None
             self.checkpoint, _ = other
             rounds = self._rounds_of(read(self.checkpoint))
-            if _first_rank():
-                sys.stderr.write(f"fedlit: warning: {error.reason}; going on after round {rounds} with {other[0]}\n")
+            warn(f"{error.reason}; going on after round {rounds} with {other[0]}")
             return rounds
 
     def _rounds_of(self, checkpoint: dict[str, Any]) -> int:
@@ -359,19 +367,19 @@ class FedlitCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         section = self.config_init[self.subcommand]
+        given = section.trainer
         if self.subcommand != "fit":
             self.save_config_callback = None
-        if section.trainer.logger not in (None, True):  # the user's own
-            return super().instantiate_trainer(**kwargs)
-        loggers: Any = False
-        if self.subcommand == "fit":
-            loggers = self._loggers(section.logs_dir)
-            log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
-            # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
-            bars = [RoundProgress()] if section.trainer.enable_progress_bar is not False else []
-            kept = checkpoints() if section.trainer.enable_checkpointing is not False else []
-            told = [*bars, Pictures(), Participation(), Outcome(), log]
-            self.trainer_defaults["callbacks"] = [RankWatch(), *told, *kept]
+            return super().instantiate_trainer(logger=own_loggers(given.logger) or False, **kwargs)
+        # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
+        bars = [RoundProgress()] if given.enable_progress_bar is not False else []
+        told: list[lightning.Callback] = [RankWatch(), *bars]
+        run = self._run_folder()
+        section.federation.folder = self.save_config_kwargs["folder"] = run
+        log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
+        kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
+        self.trainer_defaults["callbacks"] = [*told, Pictures(run), Participation(run), Outcome(run), log, *kept]
+        loggers = loggers_of(run, given.logger, self.finished_rounds if self._goes_on else 0)
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -394,19 +402,20 @@ class FedlitCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
 
-    def _loggers(self, logs: str) -> list[Any]:
-        """Loggers for a new run, or for the one that the checkpoint is of."""
-        run = run_of(self.checkpoint) if self.checkpoint else None
-        if run is None or self.checkpoint is None:
-            version = self.config[self.subcommand].version
-            if _first_rank():
-                self.claim = claim_new(Path(logs) / self.run_name, version)
-                _check_unused(self.claim.folder)  # again: another may have just ended there
-                version = self.claim.folder.name
-            board = Board(logs, self.run_name, version)
-            return [board, MetricsTable(Path(board.log_dir) / METRICS)]
-        board = Board(run.parent.parent, run.parent.name, run.name, purge_step=self.finished_rounds + 1)
-        return [board, MetricsTable(run / METRICS, resume_round=self.finished_rounds)]
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the run is one that is there already."""
+        return self.checkpoint is not None and run_of(self.checkpoint) is not None
+
+    def _run_folder(self) -> Path | None:
+        """The folder that this process has claimed, for a new run or the one that the checkpoint is of.
+
+        All that is written of a run is written there. None on ranks other than the first, which write nothing.
+        """
+        if not self._goes_on and _first_rank():
+            self.claim = claim_new(self.logs / self.run_name, self.config[self.subcommand].version)
+            _check_unused(self.claim.folder)  # again: another may have just ended there
+        return self.claim.folder.resolve() if self.claim else None
 
     def _hparams(self) -> dict[str, Any]:
         """The run's choices, flat: everything but how the Trainer is run."""

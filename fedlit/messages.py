@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only
 
 from fedlit.errors import InputError
 
@@ -33,6 +35,12 @@ def mistake(error: BaseException | None) -> InputError | None:
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error
+
+
+@rank_zero_only
+def warn(text: str) -> None:
+    """Say in one line on stderr what a user should know of a run that goes on; the first rank says it."""
+    sys.stderr.write(f"fedlit: warning: {one_line(text)}\n")
 
 
 def explain(message: str, error: BaseException | None = None, parser: ArgumentParser | None = None) -> InputError:

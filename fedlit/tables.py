@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fedlit.files import replacing
+
 #: What a spreadsheet takes for the beginning of a formula, after any quotes of ours.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -28,8 +30,8 @@ def name_of(cell: str) -> str:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file."""
-    with path.open("w", newline="") as file:
+    """Write a CSV file, in one move."""
+    with replacing(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in chain((header,), rows):

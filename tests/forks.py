@@ -19,7 +19,7 @@ SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(["fedlit.cli", "fedlit.plots", "pandas", "torch.utils.tensorboard.summary"])
 
 #: What is done to files, as Python's audit events call it.
-FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir")
+FILE_EVENTS = ("open", "os.rename", "os.remove", "os.link", "os.mkdir")
 
 
 class Strike(NamedTuple):
@@ -37,7 +37,7 @@ class Strike(NamedTuple):
 
 
 def start(words: list[str], logs: Path, strike: Strike | None = None) -> BaseProcess:
-    """Begin ``fedlit WORDS`` in a process of its own; what it says is added to ``LOGS.log``."""
+    """Begin ``fedlit WORDS`` in a process of its own, beside ``LOGS``; what it says is added to ``LOGS.log``."""
     process = SERVER.Process(target=_fedlit, args=(words, logs, strike))
     process.start()
     return process
@@ -65,10 +65,11 @@ def _fedlit(words: list[str], logs: Path, strike: Strike | None) -> None:
         if strike and (strike.moment, strike.at) == (moment, counts[moment]):
             os.kill(os.getpid(), strike.signal)
 
+    os.chdir(logs.parent)
     pid = os.getpid()
 
     def on_event(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in FILE_EVENTS and os.getpid() == pid and str(arguments[0]).startswith(str(logs)):
+        if event in FILE_EVENTS and os.getpid() == pid and Path(str(arguments[0])).absolute().is_relative_to(logs):
             count("file")
 
     if strike:

@@ -106,6 +106,7 @@ class FederatedLoop(Callback):
         self.max_rejected = max_rejected
         self.diagnostics = diagnostics
         self.store: ClientStore | None = None
+        self.folder: Path | None = None  # of the run; none is the Trainer's
         self.engine = engine
         self.tune_allocator = tune_allocator
         self.client: ClientModule
@@ -156,7 +157,10 @@ class FederatedLoop(Callback):
         self.running.check(self.client, trainer)
 
     def _folder_of_clients(self, trainer: Trainer) -> Path:
-        """Where clients keep their vectors: the run's folder if it has one."""
+        """Where clients keep their vectors: the run's folder if it has one, as the first rank knows it."""
+        folder = trainer.strategy.broadcast(self.folder)
+        if folder is not None:
+            return folder / CLIENTS
         if not trainer.loggers and not trainer.checkpoint_callbacks:
             self._temporary = TemporaryDirectory(prefix="fedlit_clients_")
             return Path(trainer.strategy.broadcast(self._temporary.name))
@@ -176,8 +180,8 @@ class FederatedLoop(Callback):
 
     def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
         """Finished rounds of the checkpoints in the folders that are written to, and of this moment."""
-        written = (getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
-        folders = {Path(path).parent for path in written if path}
+        written = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
+        folders = {Path(path).resolve() for path in written if path}
         files = [(path, path.stat()) for folder in folders for path in folder.glob("*.ckpt")]
         stamped = {(stat.st_ino, stat.st_mtime_ns): path for path, stat in files}
         self._rounds_of = {stamp: self._rounds_of.get(stamp) or _rounds_in(path) for stamp, path in stamped.items()}

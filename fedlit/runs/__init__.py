@@ -1,7 +1,7 @@
 """A run's folder, and what a person sees of it: scalars, pictures, progress, checkpoints."""
 
 from fedlit.runs.checkpoints import checkpoints
-from fedlit.runs.loggers import Board, MetricsTable
+from fedlit.runs.loggers import Board, MetricsTable, loggers_of, own_loggers
 from fedlit.runs.outcome import Outcome
 from fedlit.runs.participation import Participation
 from fedlit.runs.pictures import Pictures
@@ -18,5 +18,7 @@ __all__ = [
     "RoundProgress",
     "RunLog",
     "checkpoints",
+    "loggers_of",
+    "own_loggers",
     "read_runs",
 ]

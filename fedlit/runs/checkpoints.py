@@ -2,20 +2,100 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from fedlit.checkpoint import BrokenCheckpointError, read
+from fedlit.messages import warn
 
 BEST_BY = "global/accuracy"
 
 
-def checkpoints() -> list[ModelCheckpoint]:
-    """The two callbacks that keep a run's checkpoints; each file is replaced in one move."""
-    best = ModelCheckpoint(
-        monitor=BEST_BY,
-        mode="max",
-        filename="best",
-        save_top_k=1,
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
-    last = ModelCheckpoint(filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
-    return [best, last]
+class Kept(ModelCheckpoint):
+    """One checkpoint file of a run, replaced in one move.
+
+    Args:
+        folder: Where it is; none is where Lightning would have it, and on ranks other than the first where that one
+            has it.
+        filename: Without its ending.
+        monitor: The metric of which the highest is kept; none keeps the newest.
+    """
+
+    def __init__(self, folder: Path | None, filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=filename,
+            monitor=monitor,
+            mode="max" if monitor else "min",
+            save_top_k=1,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+
+    @property
+    def state_key(self) -> str:
+        """Of its own, so that the user's ``ModelCheckpoint`` of any arguments can stand beside it."""
+        return f"fedlit.{self.filename}"
+
+    @property
+    def former_state_key(self) -> str:
+        """What it was when fedlit kept its checkpoints by a plain ``ModelCheckpoint``."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+
+class Anchor(Callback):
+    """Keeps what ``ModelCheckpoint`` callbacks remember of their files true wherever a run is gone on with.
+
+    They remember paths, and compare them letter by letter: of a run that was moved, or started from another current
+    folder, all files would be strangers, the best score be forgotten, and files be deleted as if others had taken their
+    place. So, on a resume, the remembered paths become those of the same files where the callback writes now. Where the
+    best is not there, or is of a round that is made again, it is forgotten.
+    """
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        states, finished = checkpoint["callbacks"], checkpoint["global_step"]
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, Kept) and callback.state_key not in states:
+                states[callback.state_key] = states.pop(callback.former_state_key, None)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and (state := states.get(callback.state_key)) and callback.dirpath:
+                states[callback.state_key] = anchored(state, Path(callback.dirpath), finished)
+
+
+def anchored(state: dict[str, Any], folder: Path, finished: int) -> dict[str, Any] | None:
+    """The state of a ``ModelCheckpoint`` with its paths in a folder.
+
+    Args:
+        state: As its ``state_dict`` gives it.
+        folder: Where the callback writes now.
+        finished: Rounds of the checkpoint that is gone on from.
+
+    Returns:
+        None where a metric is monitored and its best file is not in the folder, or not of one of the finished rounds.
+    """
+
+    def here(path: str) -> str:
+        return str(folder / Path(path).name) if path else path
+
+    if state["best_k_models"] and not _stands(Path(here(state["best_model_path"])), finished):
+        return None
+    paths = {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+    models = {here(path): score for path, score in state["best_k_models"].items()}
+    models = {path: score for path, score in models.items() if Path(path).is_file()}
+    return {**state, **paths, "dirpath": str(folder), "best_k_models": models}
+
+
+def _stands(best: Path, finished: int) -> bool:
+    try:
+        return int(read(best)["global_step"]) <= finished
+    except BrokenCheckpointError as error:
+        warn(f"{error.reason}; the best of the rounds from {finished + 1} on takes its place")
+        return False
+
+
+def checkpoints(folder: Path | None = None) -> list[Callback]:
+    """What keeps a run's checkpoints in a folder; none is where Lightning would have them."""
+    return [Anchor(), Kept(folder, "best", BEST_BY), Kept(folder, "last")]

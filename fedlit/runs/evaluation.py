@@ -16,6 +16,7 @@ from rich.table import Table
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
+from fedlit.files import replacing
 from fedlit.tables import write_table
 from fedlit.terminal import Terminal
 
@@ -58,7 +59,8 @@ def write_test(trainer: Trainer, folder: Path, show: bool = True) -> None:
         "clients_accuracy_p10": float(np.percentile(known, 10)),
         "clients_accuracy_p90": float(np.percentile(known, 90)),
     }
-    (folder / "test.json").write_text(json.dumps(summary, indent=2) + "\n")
+    with replacing(folder / "test.json") as file:
+        file.write(json.dumps(summary, indent=2) + "\n")
     write_table(
         folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True)
     )

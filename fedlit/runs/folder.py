@@ -14,9 +14,12 @@ from fedlit.checkpoint import BEST, LAST, PREVIOUS, read
 from fedlit.errors import InputError
 
 CHECKPOINTS = "checkpoints"
+OWN_CHECKPOINTS = "own_checkpoints"  # of ModelCheckpoints that the user adds without a folder of their own
 CONFIG = "config.yaml"
 UNTIL_ROUND = "config_until_round_{}.yaml"  # of a run that went on with other settings
 METRICS = "metrics.csv"
+STATE = "run.json"
+LOCK = "run.lock"
 MAX_NAME = 200  # bytes of a run's name; file systems have 255
 STUDY = "study.json"  # in the folder of a study: what it is made of
 
@@ -86,13 +89,16 @@ def versions(logs: str | Path, name: str) -> list[Path]:
 def find_checkpoint(logs: str | Path, name: str, which: str, version: str | None = None) -> Path:
     """The ``last`` or ``best`` checkpoint of a run: of the version given, else of the newest numbered one that has it.
 
+    ``last`` is found where any checkpoint of a run is, for another may stand in for it, see `newest_whole`.
+
     Raises:
         InputError: When there is none.
     """
     folder = Path(logs) / name
     for run in [folder / version] if version else reversed(versions(logs, name)):
         checkpoint = run / CHECKPOINTS / f"{which}.ckpt"
-        if checkpoint.is_file():
+        stand_ins = (PREVIOUS, BEST) if checkpoint.name == LAST else ()
+        if any(checkpoint.with_name(file).is_file() for file in (checkpoint.name, *stand_ins)):
             return checkpoint
     named = sorted(path.parents[1].name for path in folder.glob(f"*/{CHECKPOINTS}/{which}.ckpt"))
     raise InputError(
@@ -112,7 +118,16 @@ def newest_whole(folder: Path) -> tuple[Path, int] | None:
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint lies in, or None for a file from elsewhere."""
+    """The folder of the run that a checkpoint is of, absolute; None for a file from elsewhere.
+
+    A folder is a run's where fedlit has left its record of it. Its name, or a ``config.yaml`` in it, say nothing: they
+    may be the user's, and files of theirs are not to be written over.
+    """
     run = checkpoint.resolve().parent.parent
-    ours = re.fullmatch(r"version_\d+", run.name) or (run / CONFIG).is_file()
-    return run if checkpoint.parent.name == CHECKPOINTS and ours else None
+    return run if any((run / record).is_file() for record in (STATE, LOCK)) else None
+
+
+def shown(path: Path) -> str:
+    """A path as a person would write it: from the current folder on where it is in there."""
+    here = Path.cwd().resolve()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

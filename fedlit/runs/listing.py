@@ -18,9 +18,9 @@ from fedlit.cli import Parser
 from fedlit.errors import InputError
 from fedlit.files import read_object, regular
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STUDY
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STATE, STUDY
 from fedlit.runs.read import rows_of
-from fedlit.runs.state import STATE, State, held, recorded
+from fedlit.runs.state import State, held, recorded
 from fedlit.terminal import Terminal
 
 COLOURS: dict[State, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}

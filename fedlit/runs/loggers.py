@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,38 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fedlit.files import replacing, writing
 from fedlit.runs.clock import put_before
+from fedlit.runs.folder import METRICS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+#: What the argument ``logger`` of a Trainer may be.
+Given = Logger | Sequence[Logger] | bool | None
+
+
+def own_loggers(given: Given) -> list[Logger]:
+    """The loggers that the user gave."""
+    if given is None or isinstance(given, bool):
+        return []
+    return [given] if isinstance(given, Logger) else list(given)
+
+
+def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Logger]:
+    """The loggers of a run: the user's, and fedlit's own.
+
+    The user's come first, so that ``trainer.logger`` is what it is under a plain Trainer.
+
+    Args:
+        run: The run's folder; None on ranks other than the first, which log nothing.
+        given: The Trainer's argument. False is no curves: ``metrics.csv``, the record of the run, is still written.
+        resume_round: Finished rounds of the checkpoint that the run is gone on with from; 0 for a new run.
+    """
+    table = MetricsTable(run / METRICS if run else None, resume_round)
+    if run is None or given is False:
+        return [*own_loggers(given), table]
+    purge_step = resume_round + 1 if resume_round else None
+    return [*own_loggers(given), Board(run.parent.parent, run.parent.name, run.name, purge_step=purge_step), table]
 
 
 class Board(TensorBoardLogger):
@@ -63,19 +92,24 @@ class MetricsTable(Logger):
     """Writes ``metrics.csv``: one row a round, a column for each scalar; the file is whole after every round.
 
     Args:
-        path: The file. Rows that it already has are kept up to ``resume_round``.
+        path: The file; None on ranks other than the first. Rows that it already has are kept up to ``resume_round``.
         resume_round: The number of rounds that the checkpoint holds; later rows are of a run that was killed, and
             will be made again. 0 starts the file anew.
     """
 
-    def __init__(self, path: str | Path, resume_round: int = 0) -> None:
+    def __init__(self, path: Path | None, resume_round: int = 0) -> None:
         super().__init__()
-        self._path = Path(path)
+        self._path = path
         self._rows: dict[int, dict[str, Any]] = {}
-        if resume_round and self._path.exists():
+        if resume_round and self._path and self._path.exists():
             with self._path.open(newline="") as file:
                 rows = {int(row["round"]): row for row in csv.DictReader(file)}
             self._rows = {round: row for round, row in rows.items() if round <= resume_round}
+
+    @property
+    def save_dir(self) -> str | None:
+        """The folder of the file."""
+        return str(self._path.parent) if self._path else None
 
     @property
     def name(self) -> str:
@@ -92,6 +126,8 @@ class MetricsTable(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add scalars to a round's row and replace the file in one move."""
+        if self._path is None:
+            return
         self._rows.setdefault(step or 0, {"round": step or 0}).update(metrics)
         names = dict.fromkeys(name for row in self._rows.values() for name in row)
         with replacing(self._path, newline="") as file:

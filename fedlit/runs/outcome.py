@@ -24,9 +24,13 @@ class Outcome(Callback):
     By class it is the accuracy on the held-out data, counted in the evaluation of the last round that was validated. By
     client it is the accuracy on the client's own training data, at the cost of one forward pass over all of it. Both
     name the round, as a run may be gone on with.
+
+    Args:
+        folder: The run's; None writes nothing, as on ranks other than the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
         self._counts: tuple[Tensor, Tensor] | None = None  # right predictions and samples of each class, (C,) each
         self._validated: int | None = None  # the round of those
 
@@ -35,7 +39,7 @@ class Outcome(Callback):
         self._validated = trainer.global_step
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = trainer.log_dir
+        folder = self._folder
         if folder is None or not trainer.is_global_zero or self._counts is None:
             return
         assert isinstance(pl_module, FederatedModule)
@@ -45,13 +49,13 @@ class Outcome(Callback):
         rows = (
             [self._validated or round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True)
         )
-        write_table(Path(folder) / CLASSES, ["round", "class", "samples", "accuracy"], rows)
+        write_table(folder / CLASSES, ["round", "class", "samples", "accuracy"], rows)
         with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
             accuracies = client_accuracy(pl_module, data).tolist()
         pl_module.cpu()
         sizes = data.partition.sizes.tolist()
         clients = ([round, *row] for row in zip(range(data.num_clients), sizes, accuracies, strict=True))
-        write_table(Path(folder) / CLIENTS, ["round", "client", "samples", "accuracy"], clients)
+        write_table(folder / CLIENTS, ["round", "client", "samples", "accuracy"], clients)
 
     def state_dict(self) -> dict[str, Any]:
         return {"counts": self._counts, "round": self._validated}

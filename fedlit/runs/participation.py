@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedlit.errors import InputError
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.files import read_object
+from fedlit.files import read_object, replacing
 from fedlit.tables import write_table
 
 PARTICIPATION = "participation.csv"
@@ -26,13 +26,18 @@ class Participation(Callback):
     """Writes into the run folder at the end: ``participation.csv``, a row for each client, and ``draws.json``.
 
     The latter has hashes of partition, participation and batch order, equal where two runs shared them.
+
+    Args:
+        folder: The run's; None writes nothing, as on ranks other than the first.
     """
 
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        log_dir = trainer.log_dir
-        if log_dir is None or not trainer.is_global_zero:
+        folder = self._folder
+        if folder is None or not trainer.is_global_zero:
             return
-        folder = Path(log_dir)
         assert isinstance(pl_module, FederatedModule)
         loop, rounds = pl_module.loop, trainer.global_step
         table = participation(loop, rounds)
@@ -43,7 +48,8 @@ class Participation(Callback):
             "participation": hashlib.blake2b((folder / PARTICIPATION).read_bytes(), digest_size=8).hexdigest(),
             "batch order": batch_order(loop, rounds),
         }
-        (folder / DRAWS).write_text(json.dumps(hashes, indent=2) + "\n")
+        with replacing(folder / DRAWS) as file:
+            file.write(json.dumps(hashes, indent=2) + "\n")
 
 
 def draws_of(run: Path) -> dict[str, str]:

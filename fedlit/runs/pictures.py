@@ -13,13 +13,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from fedlit import plots
 from fedlit.bins import bin_names, bin_width, num_bins
 from fedlit.data.module import data_of
 from fedlit.federated.gradients import evaluating
-from fedlit.files import writing
+from fedlit.files import replacing
 from fedlit.runs.checkpoints import BEST_BY
 
 if TYPE_CHECKING:
@@ -28,29 +29,34 @@ if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
 
+#: Key under which a picture names its round.
+ROUND = "round"
+
+
 class Pictures(Callback):
     """Logs the partition at the start, the confusion matrix of the best round, and maps of spatial gates.
 
     They are saved beside the run as ``partition.png``, ``confusion.png`` and ``attention.png``, and the partition's
     seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it is not done
-    in each.
+    in each. A picture names its round, so that what a kill has kept from being drawn at a run's end is drawn when the
+    run is gone on with, even where no round is left.
 
     Args:
+        folder: The run's; None draws nothing, as on ranks other than the first.
         every_n_rounds: How often gates are drawn, and the confusion matrix where it is of a new best round; it is also
             drawn at the end. 0 is only at the end.
         digits: Number of test images under the gates, always the same ones.
     """
 
-    def __init__(self, every_n_rounds: int = 10, digits: int = 8) -> None:
+    def __init__(self, folder: Path | None, every_n_rounds: int = 10, digits: int = 8) -> None:
+        self._folder = folder
         self.every_n_rounds = every_n_rounds
         self.digits = digits
-        self._best: dict[str, Any] = {"accuracy": float("-inf"), "round": 0, "confusion": None, "drawn": True}
-        self._folder: Path | None = None
+        self._best: dict[str, Any] = {"accuracy": float("-inf"), "round": 0, "confusion": None}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Asking for log_dir is collective: all ranks do, and only the first one draws.
-        folder = trainer.log_dir
-        self._folder = Path(folder) if folder is not None and trainer.is_global_zero else None
+        if not trainer.is_global_zero:
+            self._folder = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder is None:
@@ -66,9 +72,9 @@ class Pictures(Callback):
             "smallest": int(partition.sizes.min()),
             "largest": int(partition.sizes.max()),
         }
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "partition.json").write_text(json.dumps(facts, indent=2) + "\n")
-        if trainer.global_step > 0:  # resumed: the picture is there
+        with replacing(self._folder / "partition.json") as file:
+            file.write(json.dumps(facts, indent=2) + "\n")
+        if (self._folder / "partition.png").is_file():  # resumed
             return
         bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
         shown = range(min(data.num_clients, plots.MOST_CLIENTS))
@@ -80,29 +86,30 @@ class Pictures(Callback):
         accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
         if accuracy > self._best["accuracy"]:
             confusion = pl_module.scores.confusion.cpu()
-            self._best = {"accuracy": accuracy, "round": trainer.global_step, "confusion": confusion, "drawn": False}
+            self._best = {"accuracy": accuracy, "round": trainer.global_step, "confusion": confusion}
         if self._folder and self.every_n_rounds and trainer.global_step % self.every_n_rounds == 0:
             self._confusion(trainer)
             self._attention(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder:
             self._confusion(trainer)
-            if not self.every_n_rounds or trainer.global_step % self.every_n_rounds:
-                self._attention(trainer, pl_module)
+            self._attention(trainer, pl_module.to(trainer.strategy.root_device))  # the strategy has taken it off it
+            pl_module.cpu()
 
     def _confusion(self, trainer: Trainer) -> None:
-        if self._best["drawn"]:
+        if self._best["confusion"] is None or self._is_drawn("confusion", self._best["round"]):
             return
         title = "round {round}, accuracy {accuracy:.4f}".format(**self._best)
         confusion = self._best["confusion"].numpy()
         names = bin_names(data_of(trainer).class_names)
         if len(confusion) != len(names):  # kept by an earlier version, which had no bins
             return
-        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title))
-        self._best["drawn"] = True
+        self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title), self._best["round"])
 
     def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._is_drawn("attention", trainer.global_step):
+            return
         data = data_of(trainer)
         # Images from the whole test set, evenly spaced: as many classes as can be, and always the same.
         chosen = torch.linspace(0, len(data.test) - 1, self.digits).long()
@@ -119,19 +126,24 @@ class Pictures(Callback):
         return self._best
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = dict(state_dict)
+        self._best = {name: state_dict[name] for name in self._best}
 
-    def _show(self, trainer: Trainer, tag: str, figure: Figure) -> None:
+    def _is_drawn(self, tag: str, round: int) -> bool:
+        assert self._folder is not None
+        return round_of(self._folder / f"{tag}.png") == round
+
+    def _show(self, trainer: Trainer, tag: str, figure: Figure, round: int | None = None) -> None:
+        """Log a picture and save it; it names the round that it is of, by default the last finished one."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         assert self._folder is not None
         pixels = plots.pixels(figure)  # (H, W, 3)
         height, width, channels = pixels.shape
         file = BytesIO()
-        Image.fromarray(pixels).save(file, "png")
+        facts = PngInfo()
+        facts.add_text(ROUND, str(trainer.global_step if round is None else round))
+        Image.fromarray(pixels).save(file, "png", pnginfo=facts)
         png = file.getvalue()
-        with writing(path := self._folder / f"{tag}.png"):
-            path.write_bytes(png)
         # Not add_image: that goes by way of several float images, 60 MB for a picture of 1300 pixels.
         size = {"height": height, "width": width, "colorspace": channels}
         image = Summary.Image(**size, encoded_image_string=png)
@@ -139,6 +151,18 @@ class Pictures(Callback):
             if isinstance(logger, TensorBoardLogger):
                 summary = Summary(value=[Summary.Value(tag=tag, image=image)])
                 logger.experiment.file_writer.add_summary(summary, trainer.global_step)
+                logger.experiment.flush()
+        with replacing(self._folder / f"{tag}.png", "wb") as drawn:  # last: what it names is in TensorBoard as well
+            drawn.write(png)
+
+
+def round_of(picture: Path) -> int | None:
+    """The round that a picture of a run names; None where there is no such picture."""
+    try:
+        with Image.open(picture) as image:
+            return int(image.info[ROUND])
+    except (OSError, ValueError, LookupError, SyntaxError):
+        return None
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -16,6 +15,8 @@ from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
+from fedlit.runs.folder import shown
+from fedlit.runs.loggers import Board
 from fedlit.runs.state import Claim, State, record
 from fedlit.terminal import Terminal
 
@@ -31,7 +32,7 @@ class RunLog(Callback):
         logs: The folder of all runs, for TensorBoard.
         command: The words after ``fedlit`` that started the run.
         hparams: What to show in the HParams tab; values other than numbers, strings and booleans become strings.
-        claim: That on the folder of a run that is resumed.
+        claim: That on the run's folder; None on ranks other than the first.
     """
 
     def __init__(
@@ -47,18 +48,18 @@ class RunLog(Callback):
         self._began = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = trainer.log_dir  # collective: all ranks ask
         if self._claim is not None and not trainer.is_global_zero:  # it took itself for the first rank
             self._claim.release()
             self._claim = None
-        if folder is not None and trainer.is_global_zero and self._claim is None:
-            self._claim = Claim(Path(folder))
         self._began = True
         self._record(trainer, "running")
         for note in data_of(trainer).notes:
             self._say(trainer, note)
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self._hparams)
         if trainer.global_step > 0:
-            self._say(trainer, f"resuming after round {trainer.global_step} in {trainer.log_dir}")
+            self._say(trainer, f"resuming after round {trainer.global_step} in {self._place}")
             return
         from torch.utils.tensorboard.summary import hparams
 
@@ -77,11 +78,13 @@ class RunLog(Callback):
             logger.save()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        place = self._place
         self._record(trainer, "finished")
         if self._best_round:
             self._say(trainer, f"best round {self._best_round}: accuracy {self._best:.4f}")
-        self._say(trainer, f"run folder: {trainer.log_dir}")
-        self._say(trainer, f"look at it: tensorboard --logdir {shlex.quote(self._logs)}")
+        self._say(trainer, f"run folder: {place}")
+        if any(isinstance(logger, Board) for logger in trainer.loggers):
+            self._say(trainer, f"look at it: tensorboard --logdir {shlex.quote(self._logs)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
@@ -99,6 +102,10 @@ class RunLog(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best, self._best_round = state_dict["best"], state_dict["best_round"]
+
+    @property
+    def _place(self) -> str:
+        return shown(self._claim.folder) if self._claim else ""  # other ranks say nothing
 
     def _record(self, trainer: Trainer, state: State, error: str = "") -> None:
         """Nothing on other ranks; what failed before it trained has changed nothing, and so leaves the record too."""

@@ -13,13 +13,11 @@ from typing import Any, Literal, get_args
 
 from fedlit.errors import InputError
 from fedlit.files import read_object, regular, replacing
-from fedlit.runs.folder import versions
+from fedlit.runs.folder import LOCK, STATE, versions
 
 if sys.platform != "win32":
     import fcntl
 
-STATE = "run.json"
-LOCK = "run.lock"
 MOST_TRIES = 1000  # at a new folder: so many processes are not faster one after the other
 WAIT_SECONDS = 5.0  # for a process that is being killed
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from fedlit.errors import InputError
-from fedlit.runs.state import LOCK, Claim, claim_new
+from fedlit.runs.folder import LOCK
+from fedlit.runs.state import Claim, claim_new
 
 COMMAND = (
     "fit --trainer.max_epochs 1 --trainer.accelerator cpu --trainer.limit_val_batches 1 --model.net.widths [2] "

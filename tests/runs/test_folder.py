@@ -15,6 +15,7 @@ from fedlit.runs.folder import find_checkpoint, run_of, versions
 def make(logs: Path, name: str, version: int, *checkpoints: str) -> Path:
     run = logs / name / f"version_{version}"
     (run / "checkpoints").mkdir(parents=True)
+    (run / "run.json").touch()
     for checkpoint in checkpoints:
         (run / "checkpoints" / f"{checkpoint}.ckpt").touch()
     return run
@@ -36,9 +37,23 @@ def test_the_newest_run_with_such_a_checkpoint_is_found(tmp_path: Path) -> None:
 
 
 def test_no_checkpoint_is_an_error_with_the_name_and_the_remedy(tmp_path: Path) -> None:
-    make(tmp_path, "run", 0, "best")
-    with pytest.raises(InputError, match=r"no checkpoint 'last' of a run named 'run' .* start one without --ckpt_path"):
-        find_checkpoint(tmp_path, "run", "last")
+    make(tmp_path, "run", 0, "last")
+    with pytest.raises(InputError, match=r"no checkpoint 'best' of a run named 'run' .* start one without --ckpt_path"):
+        find_checkpoint(tmp_path, "run", "best")
+
+
+@pytest.mark.parametrize("there", ["previous", "best"])
+def test_a_run_whose_last_is_missing_is_found_by_another_of_its_checkpoints(there: str, tmp_path: Path) -> None:
+    make(tmp_path, "run", 0, "last")
+    run = make(tmp_path, "run", 1, there)
+    assert find_checkpoint(tmp_path, "run", "last") == run / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("foreign", ["config.yaml", "hparams.yaml", "metrics.csv"])
+def test_a_folder_that_fedlit_has_not_written_is_no_runs(foreign: str, tmp_path: Path) -> None:
+    run = make(tmp_path, "project", 0, "last")
+    (run / "run.json").rename(run / foreign)
+    assert run_of(run / "checkpoints" / "last.ckpt") is None
 
 
 def test_the_run_of_a_checkpoint_is_its_folder(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from federations import data, fit, net
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.runs import Outcome, Participation
@@ -21,12 +20,11 @@ FILES = ("classes.csv", "clients.csv", "participation.csv", "draws.json")
 
 def run(folder: Path, rounds: int, resume: Path | None = None) -> tuple[FederatedModule, Path]:
     module = FederatedModule(net())
-    logger = CSVLogger(folder, name="run", version=0)
     last = ModelCheckpoint(dirpath=folder / "ckpt", filename="last", enable_version_counter=False)
-    callbacks = [Participation(), Outcome(), last]
+    callbacks = [Participation(folder), Outcome(folder), last]
     loop = FederatedLoop(4, 2, seed=0)
-    fit(module, loop, rounds=rounds, logger=logger, callbacks=callbacks, enable_checkpointing=True, ckpt_path=resume)
-    return module, Path(logger.log_dir)
+    fit(module, loop, rounds=rounds, callbacks=callbacks, enable_checkpointing=True, ckpt_path=resume)
+    return module, folder
 
 
 def test_clients_and_classes_are_those_of_the_final_model(tmp_path: Path) -> None:
@@ -59,11 +57,10 @@ def test_a_resumed_run_leaves_the_same_bytes_even_where_only_the_end_was_missing
 
 
 def test_a_run_that_is_never_validated_leaves_neither(tmp_path: Path) -> None:
-    logger = CSVLogger(tmp_path, name="run", version=0)
-    callbacks = [Outcome()]
+    callbacks = [Outcome(tmp_path)]
     fit(
-        FederatedModule(net()), FederatedLoop(4, 2, seed=0), rounds=1, logger=logger, callbacks=callbacks,
+        FederatedModule(net()), FederatedLoop(4, 2, seed=0), rounds=1, callbacks=callbacks,
         limit_val_batches=0,
     )  # fmt: skip
-    assert not (Path(logger.log_dir) / "clients.csv").exists()
-    assert draws_of(Path(logger.log_dir)) == {}
+    assert not (tmp_path / "clients.csv").exists()
+    assert draws_of(tmp_path) == {}

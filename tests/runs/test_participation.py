@@ -60,15 +60,12 @@ def test_drawing_by_size_brings_work_in_line_with_size():
 
 
 def test_it_is_written_into_the_run_folder(tmp_path: Path):
-    from lightning.pytorch.loggers import CSVLogger
-
     loop = FederatedLoop(4, 2, seed=0)
-    logger = CSVLogger(tmp_path, name="run")
-    fit(FederatedModule(net()), loop, rounds=2, logger=logger, callbacks=[Participation()])
-    table = pd.read_csv(Path(logger.log_dir) / "participation.csv")
+    fit(FederatedModule(net()), loop, rounds=2, callbacks=[Participation(tmp_path)])
+    table = pd.read_csv(tmp_path / "participation.csv")
     assert table["drawn"].sum() == 8
     assert len(table) == len(SIZES)
-    assert set(draws_of(Path(logger.log_dir))) == {"partition", "participation", "batch order"}
+    assert set(draws_of(tmp_path)) == {"partition", "participation", "batch order"}
 
 
 @pytest.mark.parametrize("epochs", [2, 0.5])

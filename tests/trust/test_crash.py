@@ -9,10 +9,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import cycle
+from operator import attrgetter
 from pathlib import Path
 
 import forks
 import pytest
+from contents import contents
 
 from fedlit.runs.compare import compare
 from fedlit.runs.folder import CHECKPOINTS, versions
@@ -33,6 +36,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 #: Of a process that a signal stopped: by itself, or by the exits that we turn it into.
 STOPPED = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 130, 143}
 TIMEOUT_S = 120
+by_turns = cycle((str, attrgetter("name")))
 
 
 class Reference:
@@ -56,9 +60,13 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 def words(logs: Path) -> list[str]:
-    """What begins a run, or goes on after its last checkpoint where there is one."""
+    """What begins a run, or goes on after its last checkpoint where there is one.
+
+    The folder is named by turns from the current one, as by default, and absolutely: the name is not to matter.
+    """
     begun = any((run / CHECKPOINTS / "last.ckpt").is_file() for run in versions(logs, "run"))
-    return [*COMMAND, "--logs_dir", str(logs), *(["--ckpt_path", "last"] if begun else [])]
+    named = next(by_turns)(logs)
+    return [*COMMAND, "--logs_dir", named, *(["--ckpt_path", "last"] if begun else [])]
 
 
 def killed(logs: Path, draw: random.Random, moment: str, straight: Reference) -> bool:
@@ -93,7 +101,7 @@ def finished(logs: Path) -> Path:
 def assert_same(run: Path, straight: Path) -> None:
     assert {each.part: each.difference for each in compare(run, straight) if each.difference} == {}
     assert [row["round"] for row in rows_of(run)] == [str(round) for round in range(1, ROUNDS + 1)]
-    assert list(run.rglob("*.part")) == []
+    assert contents(run) == contents(straight)
 
 
 def kill_until(kills: int, seed: int, logs: Path, straight: Reference) -> int:
