@@ -149,7 +149,8 @@ def recorded(run: Path) -> dict[str, Any]:
         InputError: When the file holds something else.
     """
     said = read_object(run / STATE)
-    kinds = {"state": str, "rounds": int | None, "error": str}
-    if said and not (all(isinstance(said.get(key), kind) for key, kind in kinds.items()) and said["state"] in STATES):
+    kinds = {"rounds": int | None, "error": str}
+    odd = any(key in said and not isinstance(said[key], kind) for key, kind in kinds.items())
+    if odd or said.get("state", STATES[0]) not in STATES:
         raise InputError(f"{run / STATE} is not a record of a run that fedlit wrote; remove it")
     return said
