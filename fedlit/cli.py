@@ -294,6 +294,11 @@ class FedlitCLI(LightningCLI):
                     f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
                 )
 
+    def _dump_config(self) -> None:
+        """As Lightning's, which looks for the arguments of a net that takes none."""
+        super()._dump_config()
+        self.config_dump["model"]["net"].setdefault("init_args", {})
+
     # --- where the run lives -----------------------------------------------------------------------------------------
 
     @property
@@ -544,6 +549,8 @@ def main(args: ArgsType = None) -> int:
         0 when done, 1 when another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
         the input, 130 when stopped by Ctrl-C, 143 by SIGTERM.
     """
+    if not {"", here := str(Path.cwd())} & set(sys.path):
+        sys.path.append(here)  # classes of a config's own, as with python -m; last, it shadows no other module
     warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
     for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 from lightning import Trainer
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -111,6 +111,8 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
     data = data_of(trainer)
     if written := written_buffer(client.net, data.transform(data.train.inputs[:2])):
         return f"{type(client.net).__name__} writes its buffer {written} as it trains"
+    if shared := _shared_module(client.net):
+        return f"{shared} is a part of the net under another name"
     if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
         return f"the loss {type(client.loss).__name__} is not a plain mean over samples"
     if trainer.precision == "16-mixed":
@@ -118,4 +120,13 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
     optimizer = single_optimizer(client)
     if not isinstance(optimizer, ELEMENTWISE):
         return f"{type(optimizer).__name__} is not known to treat every scalar by itself"
+    return None
+
+
+def _shared_module(net: nn.Module) -> str | None:
+    """A second name of a module with parameters, which ``torch.func.functional_call`` does not put back as it was."""
+    once = {name for name, _ in net.named_modules()}
+    for name, module in net.named_modules(remove_duplicate=False):
+        if name not in once and any(True for _ in module.parameters()):
+            return str(name)
     return None

@@ -22,6 +22,7 @@ from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
+from fedlit.federated.nets import check_trainable
 from fedlit.federated.probe import check_fit
 from fedlit.federated.rates import Rates, scaled
 from fedlit.federated.records import Broadcast, ClientTask, Weights
@@ -84,6 +85,7 @@ class FederatedModule(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        check_trainable(net)
         # Convolutions are a third faster in this layout on CPUs; what a tensor holds does not change.
         self.net = net.to(memory_format=torch.channels_last)
         self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)

@@ -12,6 +12,7 @@ from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
+from fedlit.federated.nets import check_answer, check_answer_in_training, check_takes_a_batch, remedy
 from fedlit.messages import one_line
 
 #: Its layers refuse to train on a single value a channel.
@@ -27,6 +28,7 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     examples = _telling(data).to(next(net.parameters(), torch.empty(0)).device)
     inputs = data.transform(examples)
     shape, training = tuple(inputs.shape[1:]), net.training
+    check_takes_a_batch(net, inputs)
     net.eval()  # statistics and random state stay as they are
     try:
         with torch.no_grad():
@@ -34,15 +36,12 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"the net does not take the data's inputs of shape {shape}, {kind_of(examples)} "
-            f"({one_line(str(error), 150)}); {_remedy(examples)}"
+            f"({one_line(str(error), 150)}); {remedy(net, inputs)}"
         ) from error
     finally:
         net.train(training)
-    if tuple(logits.shape) != (len(inputs), data.num_classes):
-        raise InputError(
-            f"the net turns {tuple(inputs.shape)} into {tuple(logits.shape)}, but the data has {data.num_classes} "
-            f"classes; it must give logits of shape (B, {data.num_classes})"
-        )
+    check_answer(logits, len(inputs), data.num_classes)
+    check_answer_in_training(net, inputs, data.num_classes)
 
 
 def _telling(data: FederatedData) -> Tensor:
@@ -55,12 +54,6 @@ def _telling(data: FederatedData) -> Tensor:
         tokens = part.flatten(1)  # (N, T)
         found += [part[tokens.amin(1).argmin()], part[tokens.amax(1).argmax()]]
     return torch.stack(found)
-
-
-def _remedy(inputs: Tensor) -> str:
-    if inputs.dtype == torch.int64:
-        return "tokens need a net that embeds all of them, pixels must be saved as uint8"
-    return "give model.net the data's image_size, or another net"
 
 
 def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:

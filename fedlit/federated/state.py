@@ -32,12 +32,12 @@ class Layout:
 
     @classmethod
     def of(cls, net: nn.Module) -> Layout:
-        """Read the layout off a network.
+        """Read the layout off a network; a tensor of several names, as tied weights are, counts once, by the first.
 
         Raises:
             InputError: When it holds complex numbers, which have no place in the vector.
         """
-        state = net.state_dict(keep_vars=True)
+        state = _each_once(net.state_dict(keep_vars=True))
         floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
         trainable = tuple(name for name, tensor in floats.items() if tensor.requires_grad)
         fixed = tuple(name for name, tensor in floats.items() if not tensor.requires_grad)
@@ -63,6 +63,11 @@ class Layout:
     def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Views of a flat vector (T,) of the trainable scalars, in the order of ``trainable``."""
         return torch.split(vector, list(self.numels[: len(self.trainable)]))
+
+
+def _each_once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    names = {id(tensor): name for name, tensor in reversed(state.items())}
+    return {name: tensor for name, tensor in state.items() if names[id(tensor)] == name}
 
 
 def read(net: nn.Module, layout: Layout) -> Weights:

@@ -1,0 +1,105 @@
+"""What a network has to be to be trained by clients, and what to do where it is otherwise."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fedlit.errors import InputError
+
+
+def check_trainable(net: nn.Module) -> None:
+    """Refuse a net that has nothing to train, or whose parameters have no shape yet.
+
+    Raises:
+        InputError: Naming a parameter, where there is one.
+    """
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        if is_lazy(tensor):
+            raise InputError(
+                f"the net's {name} has no shape before a first batch (it is of a lazy module); give the layer its "
+                "sizes, or run one batch through the net at the end of its __init__"
+            )
+    if not any(parameter.requires_grad for parameter in net.parameters()):
+        has = "all parameters frozen" if any(True for _ in net.parameters()) else "no parameters"
+        raise InputError(f"the net has {has} and so nothing to train; let some have requires_grad=True")
+
+
+def check_takes_a_batch(net: nn.Module, inputs: Tensor) -> None:
+    """Refuse a net whose ``forward`` takes something else than one batch of inputs.
+
+    Raises:
+        InputError: Naming the arguments that it takes.
+    """
+    try:
+        arguments = inspect.signature(net.forward).parameters
+        inspect.signature(net.forward).bind(inputs)
+    except TypeError as error:
+        raise InputError(
+            f"forward({', '.join(arguments)}) of {type(net).__name__} does not take one batch of inputs and no more "
+            f"({error}); give the net a forward(self, inputs), the data has one tensor for each example"
+        ) from error
+    except ValueError:  # a forward of C++ has no signature
+        return
+
+
+def check_answer(answer: Any, num_inputs: int, num_classes: int, when: str = "") -> None:
+    """Refuse an answer that is no logits (B, classes).
+
+    Raises:
+        InputError: Naming what it is.
+    """
+    wanted = f"logits of shape (B, {num_classes})"
+    if not isinstance(answer, Tensor):
+        raise InputError(
+            f"the net returns a {type(answer).__name__}{when}; let its forward return {wanted}, or wrap it in a module "
+            "whose forward returns them"
+        )
+    if tuple(answer.shape) != (num_inputs, num_classes):
+        raise InputError(
+            f"the net turns {num_inputs} inputs into {tuple(answer.shape)}, but the data has {num_classes} classes; it "
+            f"must give {wanted}: an argument num_classes is taken from the data, others (in timm: "
+            "--model.net.dict_kwargs.num_classes) have to be given"
+        )
+    if not answer.is_floating_point():
+        raise InputError(f"the net returns {answer.dtype}; let its forward return {wanted}, of which losses are taken")
+
+
+def check_answer_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
+    """Refuse a net that answers otherwise in training, as some with auxiliary heads do.
+
+    Raises:
+        InputError: Naming what it answers then.
+    """
+    trial = copy.deepcopy(net).train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            answer = trial(inputs)
+    except ValueError:  # a norm that needs more values; of that the clients' batches decide
+        return
+    check_answer(answer, len(inputs), num_classes, " in training")
+
+
+def remedy(net: nn.Module, inputs: Tensor) -> str:
+    """What to do about a net that did not take inputs (B, ...): the first of the usual reasons that holds."""
+    for name, tensor in net.named_parameters():
+        if tensor.is_floating_point() and inputs.is_floating_point() and tensor.dtype != inputs.dtype:
+            kinds = f"{name} is {tensor.dtype} and the inputs are {inputs.dtype}"
+            return f"{kinds}: leave .double() or .half() out of the net, trainer.precision sets what it computes in"
+    if not inputs.is_floating_point():
+        return "tokens need a net that embeds all of them, pixels must be saved as uint8"
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d) and inputs.dim() == 4:
+            if layer.in_channels == inputs.shape[1]:
+                break
+            return (
+                f"{name} takes {layer.in_channels} channels and the data has {inputs.shape[1]}: an argument "
+                "in_channels is taken from the data, others (in timm: --model.net.dict_kwargs.in_chans) have to be "
+                f"given, and a net without one needs data of {layer.in_channels} channels"
+            )
+    return "give model.net the data's image_size, or another net"

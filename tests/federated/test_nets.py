@@ -1,0 +1,124 @@
+"""Networks of a user's own are trained, or refused in one line before there is a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import odd_nets
+import pytest
+import torch
+from federations import data, fit, weights
+from torch import nn
+from torch.optim import SGD
+
+from fedlit.cli import main
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.federated.nets import remedy
+from fedlit.federated.state import Layout, read
+
+TIED = [odd_nets.TiedWeights, odd_nets.TiedModules]
+ENGINES: list[Callable[[], Engine]] = [
+    LoopEngine,
+    TrainerEngine,
+    VectorizedEngine,
+    lambda: WorkersEngine(workers=2),
+]
+
+
+@pytest.mark.parametrize("net", TIED)
+def test_tied_weights_stand_once_in_the_vector(net: type[nn.Module]) -> None:
+    made = net()
+    layout = Layout.of(made)
+    assert layout.trainable == tuple(name for name, _ in made.named_parameters())
+    assert len(read(made, layout).floats) == sum(p.numel() for p in made.parameters())
+
+
+@pytest.mark.parametrize("net", TIED)
+def test_tied_weights_are_trained_alike_by_every_engine_and_stay_tied(net: type[nn.Module]) -> None:
+    found = []
+    for engine in ENGINES:
+        if net is odd_nets.TiedModules and engine is VectorizedEngine:
+            continue  # it refuses them
+        torch.manual_seed(0)
+        module = FederatedModule(net(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1))
+        start = weights(module.net).clone()
+        fit(module, FederatedLoop(clients_per_round=4, seed=0, engine=engine()))
+        assert not torch.equal(weights(module.net), start)
+        assert torch.equal(module.net.second.weight, module.net.third.weight)
+        found.append(weights(module.net))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-7)
+
+
+def test_a_module_of_two_names_is_not_vectorized() -> None:
+    with pytest.raises(ValueError, match=r"third is a part of the net under another name.*use federation\.engine"):
+        fit(
+            FederatedModule(odd_nets.TiedModules()),
+            FederatedLoop(clients_per_round=4, seed=0, engine=VectorizedEngine()),
+        )
+
+
+@pytest.mark.parametrize("case", odd_nets.REFUSED, ids=lambda case: case.net.__name__)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_a_net_that_cannot_be_trained_is_refused_for_what_it_is(case: odd_nets.Refused) -> None:
+    with pytest.raises(ValueError, match=case.said):
+        fit(FederatedModule(case.net()), datamodule=data())
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:::lightning")
+def test_on_the_command_line_it_is_one_line_and_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fedlit"])
+    for name in ("Lazy", "TwoInputs", "Auxiliary", "Empty", "Colours"):
+        assert main(["fit", "--trainer.accelerator=cpu", f"--model.net=odd_nets.{name}"]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert not list(Path().rglob("version_*"))
+
+
+def test_the_remedy_is_of_what_is_wrong() -> None:
+    picture = torch.zeros(2, 1, 8, 8)
+    assert "stem takes 3 channels and the data has 1" in remedy(odd_nets.Colours(), picture)
+    assert "image_size" in remedy(odd_nets.Head(), picture)
+    assert "float64" in remedy(odd_nets.Float64(), picture)
+    assert "tokens" in remedy(odd_nets.Head(), torch.zeros(2, 5, dtype=torch.int64))
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")
+def test_functions_that_make_nets_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fedlit"])
+    pictures = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 3), dtype=np.uint8)
+    np.savez("colours.npz", images=pictures, labels=np.arange(24) % 4)
+    common = (
+        "fit --trainer.accelerator=cpu --trainer.max_epochs=1 --federation.engine=LoopEngine "
+        "--federation.clients_per_round=2 --federation.local_epochs=1 --data=fedlit.data.Tensors "
+        "--data.path=colours.npz --data.num_clients=2 --data.partition=Uniform --data.batch_size=4"
+    ).split()
+    torchvision = ["--model.net=torchvision.models.resnet18", "--model.net.width_per_group=64"]
+    timm = [
+        "--model.net=timm.create_model",
+        "--model.net.model_name=test_resnet",
+        "--model.net.dict_kwargs.num_classes=4",
+    ]
+    for name, words in (("torchvision", torchvision), ("timm", timm)):
+        assert main([*common, *words, f"--name={name}"]) == 0
+        assert (tmp_path / "logs" / name / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_the_command_finds_nets_in_the_current_folder(tmp_path: Path) -> None:
+    """As installed: its own folder, not the current one, is where Python looks first."""
+    (tmp_path / "mynets.py").write_text((Path(odd_nets.__file__)).read_text())
+    code = "import sys; from fedlit.cli import main; sys.exit(main())"
+    words = ["fit", "--model.net=mynets.Head", "--print_config"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "class_path: mynets.Head" in done.stdout

@@ -1,0 +1,131 @@
+"""Networks that people bring: each works, or is refused for what it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Head(nn.Module):
+    """Two linear layers over 5 features; made of this, a net for three classes."""
+
+    def __init__(self, num_classes: int = 3, features: int = 5) -> None:
+        super().__init__()
+        self.features = features
+        self.first = nn.Linear(features, 4)
+        self.second = nn.Linear(4, num_classes)
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.second(self.first(inputs.flatten(1)[:, : self.features]))
+
+
+class TiedWeights(Head):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.third = nn.Linear(4, num_classes)
+        self.third.weight = self.second.weight
+
+    def forward(self, inputs: Tensor) -> Any:
+        hidden = self.first(inputs.flatten(1)[:, : self.features])
+        return self.second(hidden) + self.third(2 * hidden)
+
+
+class TiedModules(TiedWeights):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.third = self.second
+
+
+class Lazy(Head):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.first = nn.LazyLinear(4)
+
+
+class LazyNorm(Head):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.norm = nn.LazyBatchNorm1d(affine=False)
+
+
+class TwoInputs(Head):
+    def forward(self, inputs: Tensor, mask: Tensor) -> Any:  # type: ignore[override]
+        return super().forward(inputs * mask)
+
+
+class DictOutput(Head):
+    def forward(self, inputs: Tensor) -> Any:
+        return {"logits": super().forward(inputs)}
+
+
+class Auxiliary(Head):
+    """Answers with two heads in training, as GoogLeNet does."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        logits = super().forward(inputs)
+        return (logits, logits) if self.training else logits
+
+
+class Classes(Head):
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs).argmax(1)
+
+
+class WholeNumbers(Head):
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs).long()
+
+
+class Frozen(Head):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.requires_grad_(False)
+
+
+class Empty(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)[:, :3]
+
+
+class Float64(Head):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.double()
+
+
+class Colours(nn.Module):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 2, 3)
+        self.head = nn.Linear(2, num_classes)
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.head(self.stem(inputs).mean((2, 3)))
+
+
+class TenClasses(Head):
+    """Its number of classes has a name of its own."""
+
+    def __init__(self, outputs: int = 10) -> None:
+        super().__init__(outputs)
+
+
+class Refused(NamedTuple):
+    net: type[nn.Module]
+    said: str
+
+
+REFUSED = [
+    Refused(Lazy, r"first\.weight has no shape before a first batch.*run one batch through"),
+    Refused(LazyNorm, r"norm\.running_mean has no shape before a first batch"),
+    Refused(TwoInputs, r"forward\(inputs.*mask.*\) of TwoInputs does not take one batch"),
+    Refused(DictOutput, r"returns a dict; let its forward return logits"),
+    Refused(Auxiliary, r"returns a tuple in training; let its forward return logits"),
+    Refused(Classes, r"into \(\d+,\), but the data has \d+ classes"),
+    Refused(WholeNumbers, r"returns torch.int64; let its forward return logits"),
+    Refused(Frozen, r"all parameters frozen and so nothing to train"),
+    Refused(Empty, r"no parameters and so nothing to train"),
+    Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: leave \.double\(\)"),
+    Refused(TenClasses, r"into \(\d+, 10\), but the data has \d+ classes.*num_classes"),
+]
