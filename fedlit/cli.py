@@ -19,6 +19,7 @@ from typing import Any, Literal
 import lightning
 import torch
 import yaml
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
@@ -28,7 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
-from fedlit.configs import check_yaml, read_text, texts
+from fedlit.configs import check_yaml, plain_strings, read_text, texts
 from fedlit.data.module import FederatedData
 from fedlit.defaults import OwnDefaults
 from fedlit.errors import InputError
@@ -38,7 +39,17 @@ from fedlit.federated.trainer_settings import check_arguments, check_settings
 from fedlit.files import quiet_threads, refuse_endless, replacing, unwritten
 from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory, warn
 from fedlit.named import check_functions
-from fedlit.runs import Outcome, Participation, Pictures, RoundProgress, RunLog, checkpoints, loggers_of, own_loggers
+from fedlit.runs import (
+    Outcome,
+    Participation,
+    Pictures,
+    RoundProgress,
+    RunLog,
+    checkpoints,
+    loggers_of,
+    own_loggers,
+    place_own,
+)
 from fedlit.runs.changes import changes, config_in, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import (
@@ -238,6 +249,7 @@ class FedlitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         refuse_endless(self._command)
         super().parse_arguments(parser, args)
+        self.config = plain_strings(self.config)
         section = self.config[self.config.subcommand].as_dict()
         _refuse_null(section)
         seed = section["seed_everything"]
@@ -377,11 +389,14 @@ class FedlitCLI(LightningCLI):
             self.save_config_callback = None
             return super().instantiate_trainer(logger=own_loggers(given.logger) or False, **kwargs)
         # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
-        bars = [RoundProgress()] if given.enable_progress_bar is not False else []
+        callbacks = given.callbacks if isinstance(given.callbacks, list) else list(filter(None, [given.callbacks]))
+        own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        bars = [] if own_bar or given.enable_progress_bar is False else [RoundProgress()]
         told: list[lightning.Callback] = [RankWatch(), *bars]
         run = self._run_folder()
         section.federation.folder = self.save_config_kwargs["folder"] = run
         log = RunLog(section.logs_dir, self._command, self._hparams(), self.claim)
+        place_own(callbacks, run)
         kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
         self.trainer_defaults["callbacks"] = [*told, Pictures(run), Participation(run), Outcome(run), log, *kept]
         loggers = loggers_of(run, given.logger, self.finished_rounds if self._goes_on else 0)
@@ -404,7 +419,7 @@ class FedlitCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
         try:
             return super()._instantiate_trainer(config, callbacks)
-        except (ValueError, TypeError, MisconfigurationException) as error:
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
 
     @property

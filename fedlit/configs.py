@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 
 from fedlit.errors import InputError
 from fedlit.files import regular
@@ -15,6 +17,19 @@ from fedlit.messages import one_line
 
 #: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
 MAX_NODES = 200_000
+
+
+def plain_strings(tree: Any) -> Any:
+    """A parsed config in which members of enumerations of strings, which YAML has none of, are plain strings.
+
+    Lightning has such a member for a default (``Timer.interval``), and a config with it could not be written.
+    """
+    if isinstance(tree, list):
+        return [plain_strings(each) for each in tree]
+    if isinstance(tree, Namespace):
+        for name, value in vars(tree).items():
+            vars(tree)[name] = plain_strings(value)
+    return str(tree.value) if isinstance(tree, str) and isinstance(tree, Enum) else tree
 
 
 def read_text(path: Path) -> str:

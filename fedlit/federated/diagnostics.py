@@ -18,6 +18,7 @@ from fedlit.federated.exact import ExactSum, dot
 from fedlit.federated.gradients import full_gradient
 from fedlit.federated.meter import blocks_of
 from fedlit.federated.ranks import many_ranks
+from fedlit.federated.state import Layout
 
 BLOCKS = {"attention": r"\battention\b", "head": r"\b(head|classifier|fc|linear)\b"}
 
@@ -57,6 +58,14 @@ class Diagnostics:
     def due(self, round: int) -> bool:
         """Whether a round, counted from 0, is measured."""
         return round % self.every == 0
+
+    def names(self, layout: Layout) -> list[str]:
+        """Names of what ``before`` measures, of a network of this layout."""
+        if not self.dissimilarity:
+            return []
+        spread = GradientSpread(layout.num_trainable, layout.numels[: len(layout.trainable)])
+        spread.add(torch.zeros(layout.num_trainable), loss=0.0, mass=1.0)
+        return [f"diagnostics/{name}" for name in spread.summary(blocks_of(layout, self.blocks))]
 
     def before(self, client: ClientModule, data: FederatedData) -> dict[str, float]:
         """Measure the model that ``client`` has received, on the training data of all clients.

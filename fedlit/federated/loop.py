@@ -19,6 +19,7 @@ from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
 from fedlit.errors import InputError
 from fedlit.federated.algorithm import Algorithm
+from fedlit.federated.beside import check_monitored
 from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
@@ -153,6 +154,7 @@ class FederatedLoop(Callback):
         self.algorithm.check(self)
         self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
         check_single_examples(self.client, self.data)
+        check_monitored(trainer, module)
         self.running = self.engine or auto(self.client, trainer)
         self.running.check(self.client, trainer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from torch.optim import SGD, Optimizer
 from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
+from fedlit.federated.beside import check_callbacks
 from fedlit.federated.client import ClientModule
 from fedlit.federated.clipping import check_limit
 from fedlit.federated.loop import FederatedLoop
@@ -204,15 +206,24 @@ class FederatedModule(LightningModule):
         loop = self.loop
         return self.client_class(self.net, self.client_optimizer, self.loss, loop.algorithm, loop.store)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> FederatedModule:
+        """A copy, as callbacks that average models make; what makes optimizers holds a parser, and is shared."""
+        memo |= {id(maker): maker for maker in (self.client_optimizer, self.server_optimizer)}
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
     def configure_optimizers(self) -> Optimizer:
         return self.server_optimizer(trainable(self.net))
 
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[Callback]:
-        """None. It is the first hook of a fit, before Lightning looks at its arguments: ours are refused here."""
+        """None. It is the first hook of a fit, before Lightning looks at its arguments and any callback does anything:
+        those that mean nothing to a federation are refused here."""
         if self.trainer.state.fn == "fit":
             check_settings(self.trainer)
+            check_callbacks(self.trainer)
         return []
 
     def setup(self, stage: str) -> None:

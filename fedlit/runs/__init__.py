@@ -1,6 +1,6 @@
 """A run's folder, and what a person sees of it: scalars, pictures, progress, checkpoints."""
 
-from fedlit.runs.checkpoints import checkpoints
+from fedlit.runs.checkpoints import checkpoints, place_own
 from fedlit.runs.loggers import Board, MetricsTable, loggers_of, own_loggers
 from fedlit.runs.outcome import Outcome
 from fedlit.runs.participation import Participation
@@ -20,5 +20,6 @@ __all__ = [
     "checkpoints",
     "loggers_of",
     "own_loggers",
+    "place_own",
     "read_runs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fedlit.checkpoint import BrokenCheckpointError, read
 from fedlit.messages import warn
+from fedlit.runs.folder import OWN_CHECKPOINTS
 
 BEST_BY = "global/accuracy"
 
@@ -99,3 +101,15 @@ def _stands(best: Path, finished: int) -> bool:
 def checkpoints(folder: Path | None = None) -> list[Callback]:
     """What keeps a run's checkpoints in a folder; none is where Lightning would have them."""
     return [Anchor(), Kept(folder, "best", BEST_BY), Kept(folder, "last")]
+
+
+def place_own(callbacks: Iterable[Callback], run: Path | None) -> None:
+    """Give the user's ``ModelCheckpoint`` callbacks without a folder one in the run's, where none meets fedlit's files.
+
+    Args:
+        callbacks: The user's.
+        run: The run's folder; on other ranks than the first, None, a callback learns of it from that one.
+    """
+    for callback in callbacks:
+        if run and isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(run / OWN_CHECKPOINTS)

@@ -1,0 +1,99 @@
+"""Callbacks beside the federated loop: which of Lightning's mean nothing to it, and which metrics can be monitored."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    SpikeDetection,
+    StochasticWeightAveraging,
+)
+
+from fedlit.errors import InputError
+from fedlit.federated.meter import RoundMeter
+from fedlit.federated.records import ClientTask, ClientUpdate
+from fedlit.federated.state import read
+
+if TYPE_CHECKING:
+    from fedlit.federated.module import FederatedModule
+
+#: Callbacks that cannot be beside the loop: why, and what to do.
+REFUSED: dict[type[Callback], str] = {
+    BaseFinetuning: "freezes parameters while it trains, but what clients train is fixed at the start; freeze them in "
+    "the net by requires_grad_(False)",
+    BatchSizeFinder: "tries batch sizes on the server, which has no batches; give data.batch_size",
+    GradientAccumulationScheduler: "gathers batches into a step, but a round is one batch and one step; leave it out",
+    LearningRateFinder: "tries learning rates on the server; give model.client_optimizer.lr, or make a study of it",
+    ModelPruning: "renames the net's parameters while it trains; prune the net of the finished run",
+    SpikeDetection: "looks for spikes in a loss of the server, which has none; let EarlyStopping monitor "
+    "clients/train_loss",
+    StochasticWeightAveraging: "changes the server's learning rate, and trains another round for BatchNorm; use "
+    "EMAWeightAveraging, which averages the global model",
+}
+
+
+def check_callbacks(trainer: Trainer) -> None:
+    """Refuse callbacks that cannot be beside the loop, before any of them does anything.
+
+    Raises:
+        InputError: Naming the first, the reason and the remedy.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for refused, reason in REFUSED.items():
+            if isinstance(callback, refused):
+                raise InputError(f"trainer.callbacks: {type(callback).__name__} {reason}")
+
+
+def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
+    """Refuse a callback that waits for a metric that no round will have.
+
+    A module or callback that is not fedlit's or Lightning's may log metrics of its own, which cannot be known before it
+    has: then nothing is refused here.
+
+    Raises:
+        InputError: Naming the metric, and those that there are.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    known = ("fedlit.", "lightning.", "pytorch_lightning.")
+    if not all(type(each).__module__.startswith(known) for each in (module, *callbacks)):
+        return
+    names = metric_names(trainer, module)
+    for callback in callbacks:
+        monitored = getattr(callback, "monitor", None)
+        if monitored is not None and monitored not in (*names, "epoch", "step"):
+            raise InputError(
+                f"trainer.callbacks: {type(callback).__name__} monitors {monitored!r}, which no round has; there are "
+                f"{_listed(names)}"
+            )
+
+
+def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
+    """The metrics that a round can have, found by measuring one in which a client has not moved."""
+    loop, start = module.loop, read(module.net, module.layout)
+    task = ClientTask(client=0, round=0, seed=0, steps=1, epochs=1.0, num_examples=1, weight=1.0)
+    measured = dict.fromkeys(("loss", "proximal", "accuracy", "samples"), 0.0)
+    if loop.data.client_holdout:
+        measured["own_accuracy"] = 0.0
+    of_model = ["global/accuracy", "global/f1_macro", "global/loss", "global/generalisation_gap"]
+    names = of_model if trainer.limit_val_batches else []
+    if loop.diagnostics is not None:
+        measured |= {"gamma": 0.0} if loop.diagnostics.gamma else {}
+        names += loop.diagnostics.names(module.layout)
+    meter = RoundMeter(start, module.layout, loop.blocks())
+    meter.add(ClientUpdate(task, start, [0.0] * len(module.layout.trainable), measured))
+    names += [*meter.summary(start, seconds=1.0), *loop.work_metrics([]), *loop.algorithm.metrics(1)]
+    names += module.rates.metrics(0)
+    return sorted({*names, "round/rejected", "federation/mu"})
+
+
+def _listed(names: list[str]) -> str:
+    """Names of metrics with each of their groups once: ``global/accuracy, loss; round/seconds``."""
+    groups = groupby(names, lambda name: name.partition("/")[0])
+    return "; ".join(f"{group}/{', '.join(name.partition('/')[2] for name in of)}" for group, of in groups)
