@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedlit.errors import InputError
+from fedlit.renewable import Renewable
 
 
-class Schedule(ABC):
+class Schedule(Renewable, ABC):
     """A factor of the learning rate, round by round. Subclass it and name the class path in YAML.
 
-    A schedule that is a function of the round alone defines ``factor`` and nothing else, and is resumed exactly.
+    A schedule that is a function of the round alone defines ``factor`` and nothing else, and is resumed exactly. What
+    it changes of itself in a fit is undone before the next fit begins.
     """
 
     @abstractmethod
@@ -27,14 +29,14 @@ class Schedule(ABC):
         Asked for the first round and the last one before training begins, and then for each in turn.
         """
 
-    def update(self, metrics: Mapping[str, float]) -> None:  # noqa: B027
+    def update(self, metrics: Mapping[str, float]) -> None:
         """Hear how the round went; the same on every rank."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know, in plain values."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
 
 

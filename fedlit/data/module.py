@@ -107,7 +107,7 @@ class FederatedData(LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> tuple[Examples, Examples]:
-        """Read the training and the test set. Called once, on each rank, after ``prepare_data``; ``seed`` is set."""
+        """Read the training and the test set: called by ``setup``, on each rank, when ``seed`` is set."""
 
     @property
     @abstractmethod
@@ -125,10 +125,11 @@ class FederatedData(LightningDataModule, ABC):
         return 1
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split the data, once; later calls do nothing, whatever the stage."""
-        if self._is_set_up:
+        """Load and split the data, once; later calls do nothing but for a fit whose seed is another: it splits anew."""
+        seed = resolve_seed(self._requested_seed)
+        if self._is_set_up and (stage != "fit" or seed == self.seed):
             return
-        self.seed = resolve_seed(self._requested_seed)
+        self.seed, self.notes, self.validation, self._own = seed, [], None, None
         self.train, self.test = self.load()
         for part, examples in (("training", self.train), ("test", self.test)):
             if not len(examples):

@@ -13,18 +13,20 @@ from fedlit.federated.aggregate import WeightedMean
 from fedlit.federated.mu import Mu
 from fedlit.federated.records import Broadcast, ClientTask, Weights
 from fedlit.federated.state import Layout
+from fedlit.renewable import Renewable
 
 if TYPE_CHECKING:
     from fedlit.federated.client import ClientModule
     from fedlit.federated.loop import FederatedLoop
 
 
-class Algorithm:
+class Algorithm(Renewable):
     """FedProx, and with mu = 0 FedAvg: clients start from the broadcast, the server takes the weighted mean.
 
     Another algorithm is a subclass that overrides what it does otherwise. Per round, on the server ``message``, then
     for each client (in whatever process trains it) ``begin`` and ``end``, then on the server, the same on every rank,
-    ``aggregation`` filled with all updates and ``conclude``. Vectors are flat and in the layout's order; T is the
+    ``aggregation`` filled with all updates and ``conclude``. What it changes of itself in a fit is undone before the
+    next fit begins. Vectors are flat and in the layout's order; T is the
     number of trainable scalars.
     """
 

@@ -99,7 +99,8 @@ class FederatedLoop(Callback):
         self.averaging = averaging or ("uniform" if self.sampling.by_size else "size")
         self.clients_per_round = clients_per_round
         self.local_epochs = local_epochs
-        self.seed = seed
+        self._seed = seed
+        self._seed_of_fit: int | None = None
         self.stragglers = stragglers or NoStragglers()
         self.algorithm = algorithm or Algorithm()
         if not 0 <= max_rejected <= 1:
@@ -116,6 +117,12 @@ class FederatedLoop(Callback):
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # hear of failed fits too
         self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
         self._temporary: TemporaryDirectory[str] | None = None
+        self._is_resumed = False
+
+    @property
+    def seed(self) -> int:
+        """Seed of all draws: the one that was given, else that of ``seed_everything`` when the fit began."""
+        return resolve_seed(self._seed) if self._seed_of_fit is None else self._seed_of_fit
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -128,7 +135,8 @@ class FederatedLoop(Callback):
             )
         self.stragglers.check(data.num_clients)
         self.algorithm.check_cohort(self.clients_per_round)
-        self.seed = resolve_seed(self.seed)
+        self._seed_of_fit, self._is_resumed = resolve_seed(self._seed), False
+        self.algorithm.renew()
         versions.version()  # refuses what FEDLIT_KERNELS cannot name here
         if self.tune_allocator:
             keep_freed_memory()
@@ -140,6 +148,11 @@ class FederatedLoop(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
+        if trainer.current_epoch and not self._is_resumed:
+            raise InputError(
+                f"this Trainer has finished {trainer.current_epoch} rounds, and what the server's optimizer remembered "
+                "is gone; make a new Trainer, and to go on give its fit the ckpt_path"
+            )
         self.data = data_of(trainer)
         self.data.to(trainer.strategy.root_device)
         if trainer.strategy.root_device.type == "cpu" and not native.is_complete():
@@ -147,8 +160,7 @@ class FederatedLoop(Callback):
                 "fedlit was installed without a C compiler, so convolutions with max pools train at two thirds of the "
                 "speed that they could; install one, such as gcc, and install fedlit again"
             )
-        if self.algorithm.keeps:
-            self.store = ClientStore(self._folder_of_clients(trainer))
+        self.store = ClientStore(self._folder_of_clients(trainer)) if self.algorithm.keeps else None
         self.client = module.make_client().to(trainer.strategy.root_device)
         self.client.clip_norm = module.client_clip_norm
         self.algorithm.check(self)
@@ -192,32 +204,44 @@ class FederatedLoop(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":  # after all that is done at a fit's end, which may ask for cohorts
+            self._forget(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
+        self._forget(trainer)
 
     def _close(self) -> None:
         if hasattr(self, "running"):
             self.running.close()
         if self._temporary is not None:
             self._temporary.cleanup()
+            self._temporary = None
+
+    def _forget(self, trainer: Trainer) -> None:
+        """Let go of what is a fit's alone."""
+        self._seed_of_fit = None
+        if isinstance(data := getattr(trainer, "datamodule", None), FederatedData):
+            data.rounds = None
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.
 
         Clients that are dropped, or have no data, have a task of no steps.
         """
-        assert self.seed is not None
-        draw = self.sampling.draw(data.partition, self.clients_per_round, self.seed, round)
+        seed = self.seed
+        draw = self.sampling.draw(data.partition, self.clients_per_round, seed, round)
         offsets = data.partition.offsets
         sizes = offsets[draw.clients + 1] - offsets[draw.clients]  # of the cohort alone: (K,), whatever the population
-        work = self.stragglers.work(draw.clients, self.local_epochs, self.seed, round)
+        work = self.stragglers.work(draw.clients, self.local_epochs, seed, round)
         weights = draw.times * (sizes if self.averaging == "size" else 1)
         diagnose = self.diagnostics is not None and self.diagnostics.gamma and self.diagnostics.due(round)
         return [
             ClientTask(
                 client=int(client),
                 round=round,
-                seed=self.seed,
+                seed=seed,
                 steps=steps_for(int(size), data.batch_size, float(epochs)) if epochs > 0 and size > 0 else 0,
                 epochs=float(epochs),
                 num_examples=int(size),
@@ -250,6 +274,7 @@ class FederatedLoop(Callback):
         return {"algorithm": self.algorithm.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._is_resumed = True
         self.algorithm.load_state_dict(state_dict["algorithm"])
 
     def identity(self, data: FederatedData) -> dict[str, Any]:

@@ -230,7 +230,9 @@ class FederatedModule(LightningModule):
         data = data_of(self.trainer)
         check_fit(self.net, data)
         check_loss(self.loss, self.net, data)
-        if stage == "fit":
+        if stage == "fit":  # nothing of an earlier one is left but the weights
+            self.mu.renew()
+            self.round_metrics, self.logged, self.arguments_of_callbacks = {}, {}, GivenArguments([])
             client = check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
             # What Lightning steps, it gives a closure.
             server = check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)

@@ -10,10 +10,14 @@ from typing import Any
 
 from fedlit.errors import InputError
 from fedlit.numbers import FLOAT32_MAX
+from fedlit.renewable import Renewable
 
 
-class Mu(ABC):
-    """The strength mu of mu/2 ||w - w_t||^2, round by round. Subclass it and name the class path in YAML."""
+class Mu(Renewable, ABC):
+    """The strength mu of mu/2 ||w - w_t||^2, round by round. Subclass it and name the class path in YAML.
+
+    What it changes of itself in a fit is undone before the next fit begins.
+    """
 
     @property
     @abstractmethod
@@ -24,21 +28,21 @@ class Mu(ABC):
         """mu of one parameter, by its name in the network."""
         return self.value
 
-    def check(self, names: Sequence[str]) -> None:  # noqa: B027
+    def check(self, names: Sequence[str]) -> None:
         """Refuse, before training, what does not fit a network with trainable parameters of these names.
 
         Raises:
             InputError: Naming what does not fit.
         """
 
-    def update(self, metrics: Mapping[str, float]) -> None:  # noqa: B027
+    def update(self, metrics: Mapping[str, float]) -> None:
         """Hear how the round went; the same on every rank."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
 
 

@@ -26,7 +26,7 @@ class Rates:
         self._own: dict[str, float | None] = {}
 
     def begin(self, optimizers: Mapping[str, Optimizer], rounds: int | None) -> None:
-        """Look at the optimizers once before training.
+        """Look at the optimizers once before training, and forget an earlier one.
 
         Args:
             optimizers: One of each role.
@@ -35,6 +35,8 @@ class Rates:
         Raises:
             InputError: When a schedule has no rate to change, or gives no factor for the first round or the last.
         """
+        for schedule in self._schedules.values():
+            schedule.renew()
         for role, optimizer in optimizers.items():
             self._own[role] = rate_of(optimizer)
             if self._given[role] is not None and not all("lr" in group for group in optimizer.param_groups):

@@ -34,6 +34,10 @@ class Outcome(Callback):
         self._counts: tuple[Tensor, Tensor] | None = None  # right predictions and samples of each class, (C,) each
         self._validated: int | None = None  # the round of those
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._counts = self._validated = None
+
     def on_validation_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         self._counts = pl_module.scores.hits.cpu(), pl_module.scores.true.cpu()
         self._validated = trainer.global_step

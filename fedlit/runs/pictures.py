@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Key under which a picture names its round.
 ROUND = "round"
+#: The best round of a fit that has finished none.
+NOTHING_YET = {"accuracy": float("-inf"), "round": 0, "confusion": None}
 
 
 class Pictures(Callback):
@@ -52,9 +54,11 @@ class Pictures(Callback):
         self._folder = folder
         self.every_n_rounds = every_n_rounds
         self.digits = digits
-        self._best: dict[str, Any] = {"accuracy": float("-inf"), "round": 0, "confusion": None}
+        self._best: dict[str, Any] = dict(NOTHING_YET)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._best = dict(NOTHING_YET)
         if not trainer.is_global_zero:
             self._folder = None
 
@@ -74,6 +78,9 @@ class Pictures(Callback):
         }
         with replacing(self._folder / "partition.json") as file:
             file.write(json.dumps(facts, indent=2) + "\n")
+        if trainer.global_step == 0:  # what is there is of an earlier fit
+            for tag in ("partition", "confusion", "attention"):
+                (self._folder / f"{tag}.png").unlink(missing_ok=True)
         if (self._folder / "partition.png").is_file():  # resumed
             return
         bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)

@@ -48,6 +48,7 @@ class RoundProgress(ProgressBar):
         super().__init__()
         self._console = Terminal(file=sys.stdout, soft_wrap=False)
         self._enabled = True
+        self._loop: FederatedLoop | None = None  # that it listens to
         self._bars: Progress | None = None
         self._rounds: TaskID
         self._clients: TaskID
@@ -70,6 +71,7 @@ class RoundProgress(ProgressBar):
             self._bars.start()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, FederatedLoop):
+                self._loop = callback
                 callback.on_update.append(self._on_update)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -104,6 +106,9 @@ class RoundProgress(ProgressBar):
         self._stop()
 
     def _stop(self) -> None:
+        if self._loop is not None:
+            self._loop.on_update.remove(self._on_update)
+            self._loop = None
         if self._bars:
             self._bars.stop()
             self._bars = None

@@ -47,6 +47,10 @@ class RunLog(Callback):
         self._claim = claim
         self._began = False
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._best, self._best_round, self._began = float("-inf"), 0, False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._claim is not None and not trainer.is_global_zero:  # it took itself for the first rank
             self._claim.release()
