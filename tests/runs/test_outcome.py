@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from federations import data, fit, net
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -64,3 +65,10 @@ def test_a_run_that_is_never_validated_leaves_neither(tmp_path: Path) -> None:
     )  # fmt: skip
     assert not (tmp_path / "clients.csv").exists()
     assert draws_of(tmp_path) == {}
+
+
+def test_a_checkpoint_with_a_confusion_matrix_in_place_of_counts_is_still_read() -> None:
+    outcome = Outcome(Path())
+    outcome.load_state_dict({"confusion": torch.tensor([[3, 1], [2, 6]])})
+    assert [counts.tolist() for counts in outcome.state_dict()["counts"]] == [[3, 6], [4, 8]]
+    outcome.load_state_dict({"confusion": None})

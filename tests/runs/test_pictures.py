@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from fedlit.attention import CBAM, Channel, GlobalSpatial, Spatial
 from fedlit.cli import main
-from fedlit.data import MNIST5k
+from fedlit.data import MNIST5k, Tensors
 from fedlit.models import EmnistCNN
+from fedlit.runs import Pictures
 from fedlit.runs.pictures import gate_maps
 
 
@@ -72,3 +75,26 @@ def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
     assert (run / "confusion.png").is_file()
     board = EventAccumulator(str(run)).Reload()
     assert set(board.Tags()["images"]) == {"partition", "confusion", "attention"}
+
+
+class Foreign(nn.Module):
+    """Somebody's module with a ``gate`` that is no spatial one."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize("gate", [nn.Linear(5, 1), nn.GRU(8, 2), nn.Flatten()], ids=["fails", "no tensor", "no map"])
+def test_what_somebody_else_calls_a_gate_makes_no_map_and_stops_nothing(gate: nn.Module) -> None:
+    assert gate_maps(nn.Sequential(nn.Flatten(2), Foreign(gate)), torch.randn(3, 2, 2, 4)) == {}
+
+
+def test_tokens_of_four_dimensions_are_no_pictures(tmp_path: Path) -> None:
+    data = Tensors(train=(np.ones((20, 2, 3, 3), np.int64), np.arange(20) % 2), num_clients=2, seed=0)
+    data.setup()
+    Pictures(tmp_path)._attention(SimpleNamespace(datamodule=data, global_step=1), Spatial(2))  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
