@@ -66,6 +66,8 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
         return
     names = metric_names(trainer, module)
     for callback in callbacks:
+        if type(callback).__module__.startswith("fedlit."):
+            continue  # the best checkpoint waits for a round that is validated
         monitored = getattr(callback, "monitor", None)
         if monitored is not None and monitored not in (*names, "epoch", "step"):
             raise InputError(
