@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -450,6 +451,21 @@ class FedlitCLI(LightningCLI):
         # Checkpoints are data, not code.
         kwargs = {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": checkpoint, "weights_only": True}
         return {**kwargs, "verbose": False} if subcommand == "test" else kwargs  # we print a fuller table
+
+    def before_test(self) -> None:
+        self._check_results("test.json", "test_classes.csv", "test_clients.csv")
+
+    def before_predict(self) -> None:
+        self._check_results("predictions*.csv")
+
+    def _check_results(self, *patterns: str) -> None:
+        """Refuse to write results of a checkpoint from elsewhere over files of the user's, before they are made."""
+        assert self.checkpoint is not None
+        if run_of(self.checkpoint) is None and (there := next(chain(*map(Path.cwd().glob, patterns)), None)):
+            raise InputError(
+                f"{there} is there, and results of a checkpoint that lies in no run's folder go to the current folder; "
+                "move the file, or give the command in another folder"
+            )
 
     def after_test(self) -> None:
         write_test(self.trainer, self._results_folder(), show=self.config[self.subcommand].verbose)

@@ -183,7 +183,7 @@ class FederatedLoop(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.store is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:
-                self.store.rewind(trainer.current_epoch)
+                self.store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
             trainer.strategy.barrier()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -191,6 +191,11 @@ class FederatedLoop(Callback):
             return
         last_cohort = self.cohort(trainer.current_epoch - 1, self.data)
         self.store.prune((task.client for task in last_cohort), self._rounds_of_checkpoints(trainer))
+
+    def _trained(self, finished: int) -> dict[int, int]:
+        """Of each client that trained in the finished rounds the last in which it did."""
+        tasks = (task for round in range(finished) for task in self.cohort(round, self.data))
+        return {task.client: task.round for task in tasks if task.steps}
 
     def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
         """Finished rounds of the checkpoints in the folders that are written to, and of this moment."""

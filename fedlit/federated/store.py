@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedlit.errors import InputError
 from fedlit.files import replacing
+from fedlit.messages import warn
 
 #: In the store's folder: finished rounds of the checkpoints that everything was kept for when it was last pruned.
 CHECKPOINTS = "checkpoints.json"
@@ -56,15 +57,20 @@ class ClientStore:
                 if version not in needed and version < max(checkpoints):
                     path.unlink(missing_ok=True)
 
-    def rewind(self, finished: int) -> None:
-        """Go back to where ``finished`` rounds were done: drop what later rounds left.
+    def rewind(self, finished: int, trained: Mapping[int, int] | None = None) -> None:
+        """Go back to where ``finished`` rounds were done: drop what later rounds left, and say what is missing.
+
+        Args:
+            finished: Rounds of the checkpoint that is gone on from.
+            trained: Of each client that trained in these rounds the last in which it did, from 0; what is not there of
+                these is said. None is nobody.
 
         Raises:
             InputError: When a version that is needed there was pruned, or all are missing.
         """
         clients = [int(folder.name) for folder in self.folder.glob("[0-9]*")] if self.folder.exists() else []
         record = self.folder / CHECKPOINTS
-        pruned = json.loads(record.read_text()) if record.exists() else [0]
+        pruned = self._recorded(finished)
         if finished and not clients and not record.exists():
             raise InputError(
                 f"what the clients keep is not in {self.folder}; resume in the run's own folder, or start anew "
@@ -83,6 +89,24 @@ class ClientStore:
             self._record({finished, *(earlier for earlier in pruned if earlier < finished)})
         else:
             record.unlink(missing_ok=True)
+
+        missing = [client for client, round in (trained or {}).items() if round not in self._versions(client)]
+        if finished and missing:
+            warn(
+                f"of clients {', '.join(map(str, sorted(missing)))} what they kept in their last round is not in "
+                f"{self.folder}: their fits failed then, or files were removed; they go on from what is there"
+            )
+
+    def _recorded(self, finished: int) -> list[int]:
+        """Finished rounds of the checkpoints that everything was kept for, as far as that is known."""
+        record = self.folder / CHECKPOINTS
+        if not record.exists():
+            return [0]
+        try:
+            return [int(rounds) for rounds in json.loads(record.read_text())] or [0]
+        except (ValueError, TypeError):
+            warn(f"{record} is damaged: whether clients kept more after round {finished} than is there is not known")
+            return [finished]
 
     def _record(self, checkpoints: set[int]) -> None:
         with replacing(self.folder / CHECKPOINTS) as file:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from fedlit.files import replacing, writing
 from fedlit.runs.clock import put_before
 from fedlit.runs.folder import METRICS
+from fedlit.runs.salvage import salvaged
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -100,11 +101,7 @@ class MetricsTable(Logger):
     def __init__(self, path: Path | None, resume_round: int = 0) -> None:
         super().__init__()
         self._path = path
-        self._rows: dict[int, dict[str, Any]] = {}
-        if resume_round and self._path and self._path.exists():
-            with self._path.open(newline="") as file:
-                rows = {int(row["round"]): row for row in csv.DictReader(file)}
-            self._rows = {round: row for round, row in rows.items() if round <= resume_round}
+        self._rows = salvaged(path.parent, resume_round) if path and resume_round else {}
 
     @property
     def save_dir(self) -> str | None:

@@ -81,7 +81,7 @@ class StudyRun:
 
     def round_seconds(self) -> list[float]:
         """How long each of its rounds took."""
-        return [float(row.get(SECONDS) or "nan") for row in rows_of(self.folder)]
+        return [float(row.get(SECONDS) or "nan") for row in rows_of(self.folder) if int(row["round"]) > 0]
 
     def clear(self) -> None:
         """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.

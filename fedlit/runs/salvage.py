@@ -1,0 +1,101 @@
+"""The rows of ``metrics.csv`` for a run that goes on: those that are whole, and for others what TensorBoard has."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedlit.files import regular, writing
+from fedlit.messages import warn
+from fedlit.runs.folder import METRICS
+
+#: Where a damaged table is kept, beside the one that takes its place.
+DAMAGED = "metrics.damaged.csv"
+
+Rows = dict[int, dict[str, Any]]
+
+
+def salvaged(run: Path, finished: int) -> Rows:
+    """The rows of a run's finished rounds, by round.
+
+    Where the table is damaged or lacks rounds it is said which were taken from TensorBoard's files, whose numbers have
+    the seven digits of float32, and which are lost. A damaged table is kept as ``metrics.damaged.csv``.
+    """
+    rows, is_whole = whole_rows(run / METRICS)
+    rows = {round: row for round, row in rows.items() if round <= finished}
+    gone = [round for round in range(1, finished + 1) if round not in rows]
+    if is_whole and not gone:
+        return rows
+    copied = ""
+    if (run / METRICS).exists() and not is_whole:
+        with writing(run / DAMAGED):
+            shutil.copyfile(run / METRICS, run / DAMAGED)
+        copied = f"; the damaged file is kept as {DAMAGED}"
+    found = rows_of_curves(run, gone)
+    lost = [round for round in gone if round not in found]
+    said = [f"rounds {told} {what}" for what, told in (
+        ("were taken from TensorBoard's files", in_spans(found)), ("are lost", in_spans(lost))
+    ) if told]  # fmt: skip
+    warn(f"{run / METRICS} is damaged or lacks rounds: {' and '.join(said) or 'no round is lost'}{copied}")
+    return dict(sorted((rows | found).items()))
+
+
+def whole_rows(path: Path) -> tuple[Rows, bool]:
+    """The rows of a table that can be read, by round, and whether that is all of the file."""
+    try:
+        content = regular(path).read_bytes()
+    except FileNotFoundError:
+        return {}, False
+    header, *lines = content.decode(errors="replace").splitlines(keepends=True) or [""]
+    names = _cells(header)
+    rows = {}
+    for line in lines:
+        row = dict(zip(names, _cells(line), strict=False))
+        if line.endswith("\n") and len(row) == len(_cells(line)) == len(names) and _is_numbers(row):
+            rows[int(row["round"])] = row
+    return dict(rows), bool(rows) and len(rows) == len(lines)
+
+
+def rows_of_curves(run: Path, rounds: Iterable[int]) -> Rows:
+    """The scalars of rounds as TensorBoard has them, by round; none where it has no files of the run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rounds, rows = set(rounds), Rows()
+    if not rounds or not any(run.glob("events.out.tfevents.*")):
+        return rows
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    for name in events.Tags()["scalars"]:
+        for event in events.Scalars(name):
+            if event.step in rounds:
+                rows.setdefault(event.step, {"round": event.step})[name] = np.float32(event.value)
+    return rows
+
+
+def in_spans(rounds: Iterable[int]) -> str:
+    """Numbers as a person writes them: ``1 to 4, 7``."""
+    spans = []
+    for _, group in groupby(enumerate(sorted(rounds)), lambda pair: pair[1] - pair[0]):
+        numbers = [number for _, number in group]
+        spans.append(f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0]))
+    return ", ".join(spans)
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
+def _is_numbers(row: dict[str, str]) -> bool:
+    try:
+        return int(row["round"]) >= 0 and all(float(value or "nan") is not None for value in row.values())
+    except (ValueError, LookupError):
+        return False

@@ -1,0 +1,198 @@
+"""Damaged folders of runs: what can be recovered is, and what cannot is said."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from contents import contents
+
+from fedlit.cli import main
+from fedlit.runs.pictures import round_of
+from fedlit.runs.salvage import in_spans, whole_rows
+
+pytestmark = pytest.mark.trust
+
+ROUNDS = 4
+TINY = (
+    "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "
+    "--model.net.attention=fedlit.attention.Spatial --federation.clients_per_round=3 --federation.local_epochs=0.1 "
+    "--federation.engine=fedlit.engines.LoopEngine --federation.algorithm=fedlit.algorithms.Scaffold"
+).split()
+
+
+def fit(logs: Path, rounds: int = ROUNDS, *more: str) -> int:
+    return main(["fit", *TINY, f"--logs_dir={logs}", f"--trainer.max_epochs={rounds}", *more])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped."""
+    logs = tmp_path_factory.mktemp("straight")
+    assert fit(logs) == 0
+    return logs / "run" / "version_0"
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    logs = tmp_path_factory.mktemp("stopped")
+    assert fit(logs, ROUNDS - 1) == 0
+    return logs
+
+
+@pytest.fixture
+def run(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of a run that was stopped a round before its end."""
+    return Path(shutil.copytree(stopped, tmp_path / "logs")) / "run" / "version_0"
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def fill_with_noise(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 9)
+
+
+def spoil_a_number(path: Path) -> None:
+    path.write_text(path.read_text().replace("\n2,", "\n2,x", 1))
+
+
+DAMAGES = [remove, empty, halve, fill_with_noise, spoil_a_number]
+
+
+def rounded(run: Path) -> list[dict[str, float]]:
+    rows = csv.DictReader((run / "metrics.csv").read_text().splitlines())
+    return [{k: float(v or "nan") for k, v in row.items() if not k.endswith(("seconds", "per_second"))} for row in rows]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_rounds_that_a_damaged_table_lacks_are_taken_from_tensorboard_and_it_is_said(
+    damage: Callable[[Path], None], run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(run / "metrics.csv")
+    before = (run / "metrics.csv").read_bytes() if damage is not remove else None
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedlit: warning: {run / 'metrics.csv'} is damaged or lacks rounds: rounds ")
+    assert "were taken from TensorBoard's files" in line
+    assert "lost" not in line
+    assert ("the damaged file is kept as metrics.damaged.csv" in line) == (damage is not remove)
+    if damage is not remove:
+        assert (run / "metrics.damaged.csv").read_bytes() == before
+    ours, theirs = rounded(run), rounded(straight)
+    assert [row["round"] for row in ours] == [1, 2, 3, 4]
+    assert ours == [pytest.approx(row, rel=1e-6, nan_ok=True) for row in theirs]  # float32 has seven digits
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_without_curves_the_rounds_that_are_lost_are_named(
+    damage: Callable[[Path], None], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for events in run.glob("events.*"):
+        events.unlink()
+    damage(run / "metrics.csv")
+    kept = set(whole_rows(run / "metrics.csv")[0])
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    lost = in_spans({1, 2, 3} - kept)
+    assert f"rounds {lost} are lost" in capsys.readouterr().err
+    assert [row["round"] for row in rounded(run)] == sorted(kept | {4})
+
+
+def test_a_whole_table_is_kept_to_the_letter(straight: Path, tmp_path: Path) -> None:
+    rows, is_whole = whole_rows(straight / "metrics.csv")
+    assert is_whole
+    assert [list(row.values()) for row in rows.values()] == [
+        line.split(",") for line in (straight / "metrics.csv").read_text().splitlines()[1:]
+    ]
+
+
+def test_spans() -> None:
+    assert in_spans([7, 1, 2, 3]) == "1 to 3, 7"
+    assert in_spans([]) == ""
+
+
+# --- what clients keep -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [empty, fill_with_noise, halve])
+def test_a_damaged_record_of_what_clients_keep_is_said_and_the_run_ends_the_same(
+    damage: Callable[[Path], None], run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(run / "clients" / "checkpoints.json")
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedlit: warning: {run / 'clients' / 'checkpoints.json'} is damaged")
+    assert contents(run) == contents(straight)
+
+
+def test_clients_whose_folders_were_removed_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    removed = sorted((path for path in (run / "clients").iterdir() if path.is_dir()), key=lambda path: int(path.name))
+    for path in removed[:2]:
+        shutil.rmtree(path)
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedlit: warning: of clients {removed[0].name}, {removed[1].name} what they kept")
+
+
+# --- pictures and missing checkpoints --------------------------------------------------------------------------------
+
+
+def test_what_a_kill_kept_from_being_drawn_at_the_end_is_drawn_where_no_round_is_left(
+    straight: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(straight.parents[1], tmp_path / "logs")) / "run" / "version_0"
+    for name in ("confusion.png", "clients.csv", "classes.csv", "draws.json"):
+        (run / name).unlink()
+    shutil.copyfile(run / "partition.png", run / "attention.png")  # of an earlier round than the last
+    before = {path: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    assert round_of(run / "attention.png") == ROUNDS
+    assert contents(run) == contents(straight)
+    assert {path: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
+
+
+def test_a_missing_last_is_said_and_the_one_before_ends_with_the_same_files(
+    run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        f"{run / 'checkpoints' / 'last.ckpt'} cannot be read: No such file or directory; going on after round" in line
+    )
+    assert contents(run) == contents(straight)
+
+
+# --- results of a checkpoint that lies in no run's folder -------------------------------------------------------------
+
+
+def test_results_of_a_checkpoint_from_elsewhere_are_not_written_over_files_that_are_there(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = tmp_path / "project" / "checkpoints"
+    project.mkdir(parents=True)
+    checkpoint = shutil.copyfile(straight / "checkpoints" / "last.ckpt", project / "last.ckpt")
+    (project.parent / "config.yaml").write_text("mine")
+    for command, name in (("predict", "predictions.csv"), ("test", "test.json")):
+        assert main([command, *TINY, f"--ckpt_path={checkpoint}"]) == 0
+        Path(name).write_text("mine")
+        capsys.readouterr()
+        assert main([command, *TINY, f"--ckpt_path={checkpoint}"]) == 2
+        assert f"{tmp_path / name} is there" in capsys.readouterr().err
+        assert Path(name).read_text() == "mine"
+    assert fit(tmp_path / "logs", ROUNDS, f"--ckpt_path={checkpoint}", "--federation.algorithm=null") == 2
+    assert [path.name for path in project.parent.iterdir()] == ["checkpoints", "config.yaml"]
+    assert (project.parent / "config.yaml").read_text() == "mine"
