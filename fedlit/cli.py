@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import logging
-import math
 import os
-import pydoc
-import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
-from fedlit.configs import check_yaml, plain_strings, read_text, texts
+from fedlit.configs import check_config, plain_strings, read_text
 from fedlit.data.module import FederatedData
 from fedlit.defaults import OwnDefaults
 from fedlit.errors import InputError
@@ -38,7 +33,8 @@ from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.federated.resume import while_restoring
 from fedlit.federated.trainer_settings import check_arguments, check_settings
 from fedlit.files import quiet_threads, refuse_endless, replacing, unwritten
-from fedlit.messages import GO_ON, explain, lost_rank, mistake, one_line, out_of_memory, warn
+from fedlit.given import check_section, flat
+from fedlit.messages import GO_ON, explain, lost_rank, missing_package, mistake, one_line, out_of_memory, warn
 from fedlit.named import check_functions
 from fedlit.runs import (
     Outcome,
@@ -80,9 +76,6 @@ OURS = {
 
 #: Arguments of a net that are the data's.
 OF_DATA = ("num_classes", "in_channels")
-
-#: Devices of a machine, or machines, that are a slip.
-MAX_RANKS = 10_000
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have it
 
@@ -141,10 +134,10 @@ class Parser(OwnDefaults):
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """As jsonargparse's; an error names the file, and what it would pass over in silence is one."""
         try:
-            _check_config(read_text(Path(path)))
+            check_config(read_text(Path(path)), (*OWNERS, "data", "seed_everything"))
             return super().parse_path(path, *args, **kwargs)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise InputError(f"{path}: {mistake(error) or explain(str(error), error, self)}") from error
 
 
 class KeepConfig(SaveConfigCallback):
@@ -252,20 +245,7 @@ class FedlitCLI(LightningCLI):
         super().parse_arguments(parser, args)
         self.config = plain_strings(self.config)
         section = self.config[self.config.subcommand].as_dict()
-        _refuse_null(section)
-        seed = section["seed_everything"]
-        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
-            raise InputError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}; 0 is the default")
-        for name in ("devices", "num_nodes"):
-            number = str(section["trainer"][name])
-            if number.isdecimal() and float(number) > MAX_RANKS:
-                raise InputError(
-                    f"trainer.{name} must be at most {MAX_RANKS}, got {number}; leave it out for the default"
-                )
-        for key, value in _flat(section).items():
-            for number in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(number, float) and math.isnan(number):
-                    raise InputError(f"{key} must be a number, got nan; leave it out for the default")
+        check_section(section, OWNERS)
 
     def _add_instantiators(self) -> None:
         super()._add_instantiators()
@@ -293,6 +273,8 @@ class FedlitCLI(LightningCLI):
                 self.claim.release()
             if self._refused is not None and isinstance(error, ValueError):
                 raise self._refused from error
+            if absent := missing_package(error):
+                raise absent from error
             raise
 
     def _refuse_overridden(self) -> None:
@@ -420,7 +402,7 @@ class FedlitCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
         try:
             return super()._instantiate_trainer(config, callbacks)
-        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        except (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException) as error:
             raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
 
     @property
@@ -442,7 +424,7 @@ class FedlitCLI(LightningCLI):
         """The run's choices, flat: everything but how the Trainer is run."""
         self._dump_config()
         sections = {key: self.config_dump[key] for key in ("model", "data", "federation", "seed_everything")}
-        return {**_shortened(_flat(sections)), "rounds": self.config_dump["trainer"]["max_epochs"]}
+        return {**_shortened(flat(sections)), "rounds": self.config_dump["trainer"]["max_epochs"]}
 
     # --- what each command does --------------------------------------------------------------------------------------
 
@@ -498,72 +480,11 @@ def _check_place(run: Path, name: str | None, version: str | None) -> None:
             )
 
 
-def _refuse_null(tree: dict[str, Any], path: str = "", owner: Any = None) -> None:
-    """Refuse a null for an argument that takes none: jsonargparse takes it for nothing given.
-
-    Args:
-        tree: Arguments by name; those with a class path are looked into.
-        path: Where they stand in the config.
-        owner: The class or function that they are of, or None.
-    """
-    for name, value in tree.items():
-        where = f"{path}.{name}".strip(".")
-        if value is None and owner is not None and (usual := _usual(owner, name)) is not None:
-            raise InputError(f"{where} must not be null; leave it out for the default, {usual}")
-        if isinstance(value, dict):
-            path_of_class = value.get("class_path")
-            within = pydoc.locate(path_of_class) if isinstance(path_of_class, str) else OWNERS.get(where)
-            _refuse_null(value.get("init_args") or {} if "class_path" in value else value, where, within)
-
-
-def _usual(owner: Any, argument: str) -> Any:
-    """The default of an argument, of the owner's or of a base's, where it is no null and null is none of its types."""
-    makers = [vars(each).get("__init__") for each in inspect.getmro(owner)] if isinstance(owner, type) else [owner]
-    for maker in filter(inspect.isroutine, makers):
-        parameter = _parameters(maker).get(argument)
-        if parameter is not None and parameter.default is not parameter.empty:
-            return None if re.search("None|Optional", str(parameter.annotation)) else parameter.default
-    return None
-
-
-def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
-    """Those of a function; none where it has no signature, as some of C have none."""
-    try:
-        return inspect.signature(maker).parameters
-    except ValueError:
-        return {}
-
-
-def _check_config(text: str) -> None:
-    """Refuse what jsonargparse would pass over; what it refuses itself is left to it."""
-    try:
-        check_yaml(text)
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        return
-    refuse_endless(texts(tree))
-    if isinstance(tree, dict) and tree.get("config") is not None:
-        raise InputError(
-            f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"
-        )
-
-
 def _attribute(name: str) -> Any:
     def read(data: FederatedData) -> Any:
         return getattr(data, name)
 
     return read
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as one level of dotted keys; a class stands under its parent's key, by its name."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".strip(".")
-        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
-    return flat
 
 
 def _shortened(flat: dict[str, Any]) -> dict[str, Any]:

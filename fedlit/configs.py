@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import yaml
 from jsonargparse import Namespace
 
 from fedlit.errors import InputError
-from fedlit.files import regular
+from fedlit.files import refuse_endless, regular
 from fedlit.messages import one_line
 
 #: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
@@ -102,3 +104,57 @@ def _refuse_twice(node: yaml.MappingNode) -> None:
         if times > 1:
             line = node.start_mark.line + 1
             raise InputError(f"{key}: {times} times in the mapping at line {line}; give each another name")
+
+
+def check_config(text: str, sections: Collection[str]) -> None:
+    """Refuse what jsonargparse would pass over; what it refuses itself is left to it.
+
+    Args:
+        text: The config file's.
+        sections: Keys that must not be null.
+
+    Raises:
+        InputError: Naming the key.
+    """
+    try:
+        check_yaml(text)
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        return
+    refuse_endless(texts(tree))
+    if not isinstance(tree, dict):
+        return
+    if tree.get("config") is not None:
+        raise InputError(
+            f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"
+        )
+    for key in sections:
+        if key in tree and tree[key] is None:
+            raise InputError(f"{key} must not be null; leave it out for the default")
+    _refuse_two_ways(tree)
+
+
+def _refuse_two_ways(tree: Mapping[Any, Any]) -> None:
+    """Refuse a value that is there by nested keys and by a dotted one, of which the parser would keep the last."""
+    given = [(path, section) for section, value in tree.items() for path in _paths({section: value})]
+    for path, times in Counter(path for path, _ in given).items():
+        if times > 1:
+            raise InputError(f"{path}: {times} times, with dots and without; leave one of them out")
+    section_of = dict(given)
+    for path, section in given:
+        for outer in accumulate(path.split("."), "{}.{}".format):
+            # Within a section, dots may also be those of names that an argument maps.
+            if section_of.get(outer, section) != section:
+                raise InputError(f"{outer}: given as a whole, and in part by {path}; leave one of them out")
+
+
+def _paths(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted path of every value, without the levels that a class path puts in between."""
+    for key, value in tree.items():
+        path = re.sub(r"\.init_args\b", "", f"{prefix}.{key}").strip(".")
+        if isinstance(value, Mapping) and value:
+            yield from _paths(value, path)
+        else:
+            yield path

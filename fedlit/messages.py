@@ -58,7 +58,7 @@ def explain(message: str, error: BaseException | None = None, parser: ArgumentPa
     if cause is not None:
         return cause
     parser = getattr(error, "subcommand_parser", parser)
-    for say in (_no_such_command, _no_such_option, _not_given, _no_such_class, _no_such_file, _not_yaml):
+    for say in (_no_such_command, _no_such_option, _not_given, _no_such_class, _no_such_file, _not_yaml, _too_long):
         if line := say(message, key, parser):
             return KeyedError(one_line(line))
     return KeyedError(one_line(_wrong_value(message, key, parser)))
@@ -111,7 +111,7 @@ def _not_given(message: str, key: str, parser: ArgumentParser | None) -> str:
     if lacking is None:
         return ""
     names = (lacking[3] or f"{lacking[1] or ''}{lacking[2]}").removeprefix("fit.")
-    return f"{names} must be given, and not null: it has no default; --help explains it"
+    return f"{names} must be given, and not null; --help explains it"
 
 
 def _no_such_class(message: str, key: str, parser: ArgumentParser | None) -> str:
@@ -149,10 +149,17 @@ def _no_such_file(message: str, key: str, parser: ArgumentParser | None) -> str:
 
 def _not_yaml(message: str, key: str, parser: ArgumentParser | None) -> str:
     if message.startswith("Problems parsing config: "):
-        reason, place = re.findall(r"(?:: |\n)([^\n]+)\s+in \"[^\"]*\", (line \d+, column \d+)", message)[-1]
+        where = r"(?:: |\n)([^\n]+)\s+in \"[^\"]*\", (line \d+, column \d+|position \d+)"
+        reason, place = re.findall(where, message)[-1]
         return f"not valid YAML: {reason} in {place}; correct it there"
     if scalar := re.match(r"Unexpected config: (.*)", message):
         return f"not a config: {scalar[1] or 'an empty file'}; write lines of the form 'key: value'"
+    return ""
+
+
+def _too_long(message: str, key: str, parser: ArgumentParser | None) -> str:
+    if digits := re.search(r"limit \((\d+) digits\) for integer string conversion: value has (\d+)", message):
+        return f"{key}: a whole number of {digits[2]} digits; give one of at most {digits[1]}".removeprefix(": ")
     return ""
 
 
@@ -196,6 +203,15 @@ def _near(word: str, options: Iterable[str], prefix: str = "", many: str = "") -
     if many or len(options) > 12:
         return f"; {many or '--help lists what there is'}"
     return f"; there are {', '.join(options)}"
+
+
+def missing_package(error: BaseException | None) -> InputError | None:
+    """One line for a package that is not installed, which a class asked for as it was made; None for other errors."""
+    while error is not None and not isinstance(error, ModuleNotFoundError | InputError):
+        error = error.__cause__ or error.__context__
+    if error is None or isinstance(error, InputError):  # that one is said already
+        return None
+    return InputError(f"{one_line(str(error))}; install it, or leave out what needs it")
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedlit.errors import InputError
-from fedlit.messages import KeyedError, explain, mistake, one_line, out_of_memory
+from fedlit.messages import KeyedError, explain, missing_package, mistake, one_line, out_of_memory
 
 
 def parser(*options: str) -> ArgumentParser:
@@ -67,3 +67,17 @@ def test_no_memory_left_is_told_from_other_errors() -> None:
     assert out_of_memory(none_left.value)
     assert out_of_memory(MemoryError())
     assert not out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_a_package_that_is_missing_is_said_unless_the_mistake_is_said_already() -> None:
+    absent = ValueError("many lines")
+    absent.__cause__ = ModuleNotFoundError("No module named 'comet_ml'")
+    assert str(missing_package(absent)) == "No module named 'comet_ml'; install it, or leave out what needs it"
+    said = InputError("said")
+    said.__context__ = ModuleNotFoundError("another")
+    assert missing_package(said) is missing_package(ValueError("other")) is None
+
+
+def test_an_argument_that_is_missing_is_named_without_its_command() -> None:
+    said = str(explain("the following arguments are required: fit.model.net"))
+    assert said == "model.net must be given, and not null; --help explains it"

@@ -17,6 +17,8 @@ from fedlit.errors import InputError
 
 #: Strategies that split a model over ranks.
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+#: In all of them the weights are float32, and so is what is averaged.
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 LIGHTNINGS_LOG_EVERY_N_STEPS = 50
 
 
@@ -65,6 +67,12 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
     connector = trainer._accelerator_connector  # has no public face
     every, seconds = trainer.check_val_every_n_epoch, trainer._val_check_time_interval
     interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
+    if trainer.precision not in PRECISIONS:
+        yield (
+            "precision",
+            trainer.precision,
+            f"clients are trained in {', '.join(PRECISIONS)}; leave it out for the best",
+        )
     if trainer.overfit_batches:
         yield (
             "overfit_batches",

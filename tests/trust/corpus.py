@@ -242,6 +242,18 @@ CASES = [
     ),
     Case("config: a FIFO in it", ["fit", "--config", "c.yaml"], "FIFO", {"c.yaml": "data: pipe\n", "pipe": fifo}),
     Case("config: a FIFO in a list", ["fit", "--config", "c.yaml"], "FIFO", {"c.yaml": "a: [pipe]\n", "pipe": fifo}),
+    *(
+        fit(f"{option} that is no text", [f"--{option}", "a\udcffb"], "UTF-8|--version|utf-8|no checkpoint file")
+        for option in ("name", "logs_dir", "version", "config", "ckpt_path", "model.net")
+    ),
+    fit("logs folder elsewhere", "--logs_dir s3://bucket/runs", "folder of this machine, got s3://bucket/runs"),
+    *(
+        fit(f"precision {precision}", f"--trainer.precision {precision}", f"trainer.precision is {precision}.*32-true")
+        for precision in ("64-true", "bf16-true", "16-true")
+    ),
+    fit("precision of a package", "--trainer.precision transformer-engine", "transformer_engine.*not met"),
+    fit("logger of a package", "--trainer.logger lightning.pytorch.loggers.CometLogger", "comet-ml.*; install it"),
+    fit("number of 5,000 digits", f"--model.mu {'9' * 5000}", "model.mu: a whole number of 5000 digits"),
     # --- checkpoints
     fit("checkpoint that is none", "--ckpt_path tiny.npz", "tiny.npz is not a whole checkpoint"),
     fit("checkpoint that is missing", "--ckpt_path nope.ckpt", "nope.ckpt"),
@@ -287,6 +299,29 @@ CASES = [
     config("section that is text", "federation: fast\n", "federation"),
     config("nan", "model:\n  mu: .nan\n", "model.mu must be a number, got nan"),
     config("null", "federation:\n  clients_per_round: null\n", "clients_per_round must not be null; leave.* 10"),
+    config("zero byte", "model:\n  mu: 0.1\0\n", "file.yaml: not valid YAML: unacceptable character"),
+    config("a number of 5,000 digits", f"model:\n  mu: {'9' * 5000}\n", "file.yaml: .*5000 digits"),
+    config("half of a character", 'name: "a\\udcff"\n', "file.yaml: not valid YAML"),
+    *(
+        config(f"null for {section}", f"{section}: null\n", f"file.yaml: {section} must not be null; leave it out")
+        for section in ("trainer", "model", "data", "federation", "seed_everything")
+    ),
+    config("null for the net", "model:\n  net: null\n", "model.net must be given, and not null"),
+    config("key with dots", "model.mu: 0.2\n", None),
+    config("key with dots and without", "model: {mu: 0.1}\nmodel.mu: 0.2\n", "file.yaml: model.mu: 2 times, with dots"),
+    config(
+        "key with dots within a section", "model: {net.hidden: [1], net: {init_args: {hidden: [2]}}}", "hidden: 2 times"
+    ),
+    config(
+        "part of a value that is given as a whole",
+        "model: {net: {init_args: {hidden: [2]}}}\nmodel.net: fedlit.models.MLP\n",
+        "model.net: given as a whole, and in part by model.net.hidden",
+    ),
+    config(
+        "names with dots are no keys",
+        "model: {mu: {class_path: fedlit.federated.MuByName, init_args: {names: {layers: 1.0, layers.1: 0.5}}}}\n",
+        None,
+    ),
     config("date", "model:\n  mu: 2024-99-99\n", "model.mu"),
     Case("config: spaces", ["fit", *TINY, "--config", "a 'b' ü.yaml"], None, {"a 'b' ü.yaml": "name: null\n"}),
     Case("config: missing", ["fit", "--config", "none.yaml"], "none.yaml"),

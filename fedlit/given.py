@@ -1,0 +1,104 @@
+"""What the parser lets pass in the config of a command, and no class could make sense of: refused."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import pydoc
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fedlit.configs import texts
+from fedlit.errors import InputError
+
+#: Devices of a machine, or machines, that are a slip.
+MAX_RANKS = 10_000
+
+
+def check_section(section: Mapping[str, Any], owners: Mapping[str, Any]) -> None:
+    """Refuse nulls, numbers and texts that are none, and places that are no folder.
+
+    Args:
+        section: The whole config of a command, as nested mappings.
+        owners: The classes whose arguments its sections have, by the section's name.
+
+    Raises:
+        InputError: Naming the key, the value and what to give.
+    """
+    for name in (*owners, "seed_everything"):
+        if section[name] is None:
+            raise InputError(f"{name} must not be null; leave it out for the default")
+    _refuse_null(section, owners)
+    seed = section["seed_everything"]
+    if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+        raise InputError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}; 0 is the default")
+    for name in ("devices", "num_nodes"):
+        number = str(section["trainer"][name])
+        if number.isdecimal() and float(number) > MAX_RANKS:
+            raise InputError(f"trainer.{name} must be at most {MAX_RANKS}, got {number}; leave it out for the default")
+    if re.match(r"[A-Za-z][\w+.-]*://", section["logs_dir"]):
+        raise InputError(
+            f"--logs_dir must be a folder of this machine, got {section['logs_dir']}; copy the runs there afterwards"
+        )
+    for key, value in flat(section).items():
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(number, float) and math.isnan(number):
+                raise InputError(f"{key} must be a number, got nan; leave it out for the default")
+        for text in texts(value):
+            if not _is_unicode(text):
+                raise InputError(f"{key} must be UTF-8 text, got {text[:60]!r}; give it another")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a character, or bytes of a command line that are no text
+        return False
+    return True
+
+
+def _refuse_null(tree: Mapping[str, Any], owners: Mapping[str, Any], path: str = "", owner: Any = None) -> None:
+    """Refuse a null for an argument that takes none: jsonargparse takes it for nothing given.
+
+    Args:
+        tree: Arguments by name; those with a class path are looked into.
+        owners: Whose arguments a section has, by the section's name.
+        path: Where they stand in the config.
+        owner: The class or function that they are of, or None.
+    """
+    for name, value in tree.items():
+        where = f"{path}.{name}".strip(".")
+        if value is None and owner is not None and (usual := _usual(owner, name)) is not None:
+            raise InputError(f"{where} must not be null; leave it out for the default, {usual}")
+        if isinstance(value, dict):
+            path_of_class = value.get("class_path")
+            within = pydoc.locate(path_of_class) if isinstance(path_of_class, str) else owners.get(where)
+            _refuse_null(value.get("init_args") or {} if "class_path" in value else value, owners, where, within)
+
+
+def _usual(owner: Any, argument: str) -> Any:
+    """The default of an argument, of the owner's or of a base's, where it is no null and null is none of its types."""
+    makers = [vars(each).get("__init__") for each in inspect.getmro(owner)] if isinstance(owner, type) else [owner]
+    for maker in filter(inspect.isroutine, makers):
+        parameter = _parameters(maker).get(argument)
+        if parameter is not None and parameter.default is not parameter.empty:
+            return None if re.search("None|Optional", str(parameter.annotation)) else parameter.default
+    return None
+
+
+def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
+    """Those of a function; none where it has no signature, as some of C have none."""
+    try:
+        return inspect.signature(maker).parameters
+    except ValueError:
+        return {}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config as one level of dotted keys; a class stands under its parent's key, by its name."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".strip(".")
+        found |= flat(value, path) if isinstance(value, dict) else {path: value}
+    return found
