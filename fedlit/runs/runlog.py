@@ -11,11 +11,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from fedlit.checkpoint import LAST
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import shown
+from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.loggers import Board
 from fedlit.runs.state import Claim, State, record
 from fedlit.terminal import Terminal
@@ -92,12 +93,13 @@ class RunLog(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
+        has_checkpoint = self._claim is not None and (self._claim.folder / CHECKPOINTS / LAST).is_file()
         with suppress(InputError):  # of the disk that it failed of
             self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             return
-        if trainer.global_step == 0:
-            self._say(trainer, "stopped before the first round was finished: nothing to resume from")
+        if not has_checkpoint:
+            self._say(trainer, "stopped before the first round was finished and saved: nothing to resume from")
             return
         self._say(trainer, f"stopped after round {trainer.global_step}; go on with: {self._resume_command()}")
 
