@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from fedlit.algorithms import Facts
 from fedlit.data import ByGroup, Tensors
-from fedlit.federated import FederatedLoop, FederatedModule, Mu, Stragglers
+from fedlit.federated import FederatedLoop, FederatedModule, Mu, Stragglers, UniformSampling
+from fedlit.federated.mu import ConstantMu
+from fedlit.federated.state import Layout
 
 SIZES = (9, 4, 17, 1, 12, 6)
 
@@ -81,6 +84,23 @@ def table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def facts(net: nn.Module, **changed: Any) -> Facts:
+    """What an algorithm is told of a federation of ten clients, four a round."""
+    known: dict[str, Any] = {
+        "layout": Layout.of(net),
+        "net": net,
+        "optimizer": SGD(net.parameters(), lr=0.1),
+        "mu": ConstantMu(),
+        "clip_norm": None,
+        "num_clients": 10,
+        "clients_per_round": 4,
+        "sampling": UniformSampling(),
+        "averaging": "uniform",
+        "seed": 0,
+    }
+    return Facts(**(known | changed))
 
 
 def weights(module: nn.Module) -> Tensor:

@@ -3,24 +3,38 @@
 FedAvgM, FedAdam, FedYogi and FedAdagrad are optimizers of the server instead: see ``fedlit.optim``.
 """
 
+import fedlit.federated  # noqa: F401
+from fedlit.algorithms.algorithm import Algorithm, Average, Facts
 from fedlit.algorithms.attentive import AttentiveAggregation
+from fedlit.algorithms.chain import Chain, chain
+from fedlit.algorithms.clip import Clip
 from fedlit.algorithms.feddyn import FedDyn
 from fedlit.algorithms.fednova import FedNova
+from fedlit.algorithms.mean import Mean
+from fedlit.algorithms.noise import Noise
 from fedlit.algorithms.personal import BatchNormPolicy, KeepLocal
 from fedlit.algorithms.private import PrivateMean
 from fedlit.algorithms.robust import ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms.scaffold import Scaffold
 
 __all__ = [
+    "Algorithm",
     "AttentiveAggregation",
+    "Average",
     "BatchNormPolicy",
+    "Chain",
+    "Clip",
     "ClippedMean",
     "CoordinateMedian",
+    "Facts",
     "FedDyn",
     "FedNova",
     "KeepLocal",
     "Krum",
+    "Mean",
+    "Noise",
     "PrivateMean",
     "Scaffold",
     "TrimmedMean",
+    "chain",
 ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from fedlit.algorithms.algorithm import Algorithm
 from fedlit.algorithms.collected import Collected
 from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.ranks import gathered
-from fedlit.federated.records import Broadcast, ClientUpdate, Weights
-from fedlit.federated.state import Layout
+from fedlit.federated.records import Broadcast, Weights
+
+Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
 
 
 class AttentiveAggregation(Algorithm):
@@ -43,28 +45,43 @@ class AttentiveAggregation(Algorithm):
         self._score = {"distance": distances, "similarity": similarities}[by]
         self._temperature = temperature
 
-    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return Collected(sent.weights)
+    averages = True
 
-    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        assert isinstance(updates, Collected)
-        mean, size = updates.mean(), layout.num_trainable
-        start = sent.weights.floats[:size]
+    def reducer(self, sent: Broadcast) -> WeightedMean:
+        layout = self.facts.layout
+        return _Attentive(sent.weights, layout.numels[: len(layout.trainable)], self._score, self._temperature)
+
+
+class _Attentive(Collected):
+    """Averages with the weights of the clients' scores.
+
+    Args:
+        start: w_t.
+        numels: Scalars of each layer, L of them.
+        score: From an update (T,), the average update and ``numels`` to scores (L,).
+        temperature: What scores are divided by.
+    """
+
+    def __init__(self, start: Weights, numels: tuple[int, ...], score: Score, temperature: float) -> None:
+        super().__init__(start)
+        self._numels, self._score, self._temperature = numels, score, temperature
+
+    def mean(self) -> Weights:
+        mean, size = super().mean(), sum(self._numels)
+        start = self._like.floats[:size]
         average = mean.floats[:size] - start
-        numels = layout.numels[: len(layout.trainable)]
-        scores = {u.task.client: self._score(self._moved(u, start), average, numels) for u in updates.updates}
-        weights = {u.task.client: u.task.weight for u in updates.updates}
+        moved = {u.task.client: u.weights.floats[:size] - start for u in self.updates}
+        scores = {client: self._score(update, average, self._numels) for client, update in moved.items()}
+        weights = {u.task.client: u.task.weight for u in self.updates}
         shares = attention(gathered(scores), gathered(weights), self._temperature)
         change = WeightedMean(mean._replace(floats=torch.zeros_like(start, dtype=torch.float64)))
-        for update in updates.updates:
-            share = shares[update.task.client].to(start.device).repeat_interleave(torch.tensor(numels).to(start.device))
-            change.add_state(mean._replace(floats=self._moved(update, start).double() * share), 1.0)
+        lengths = torch.tensor(self._numels, device=start.device)
+        for client, update in moved.items():
+            share = shares[client].to(start.device).repeat_interleave(lengths)
+            change.add_state(mean._replace(floats=update.double() * share), 1.0)
         change.reduce()
-        moved = change.mean().floats * change.weight  # the sum over clients, (T,)
-        return mean._replace(floats=torch.cat([(start + moved).to(start), mean.floats[size:]]))
-
-    def _moved(self, update: ClientUpdate, start: Tensor) -> Tensor:
-        return update.weights.floats[: len(start)] - start
+        total = change.mean().floats * change.weight  # the sum over clients, (T,)
+        return mean._replace(floats=torch.cat([(start + total).to(start), mean.floats[size:]]))
 
 
 def attention(scores: dict[int, Tensor], weights: dict[int, float], temperature: float) -> dict[int, Tensor]:

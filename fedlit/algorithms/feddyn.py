@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 
+from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State
 from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm
-from fedlit.federated.client import ClientModule
-from fedlit.federated.mu import ConstantMu, Mu
-from fedlit.federated.records import Broadcast, ClientTask, Weights
-from fedlit.federated.state import Layout
+from fedlit.federated.mu import ConstantMu
+from fedlit.federated.records import Broadcast, Weights
 
 
 class FedDyn(Algorithm):
@@ -25,45 +19,41 @@ class FedDyn(Algorithm):
     says; the paper's is ``uniform``.
     """
 
-    keeps = True
     changes_fit = True
 
-    def __init__(self) -> None:
-        self._h: Tensor | None = None  # (T,)
-        self._resumed_alpha: float | None = None
-
-    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
-        if not isinstance(mu, ConstantMu) or mu.value == 0:
+    def prepare(self, facts: Facts) -> None:
+        super().prepare(facts)
+        if not isinstance(facts.mu, ConstantMu) or facts.mu.value == 0:
             raise InputError(
-                f"FedDyn's alpha is model.mu, one number above 0 that does not change, got {mu.value} of "
-                f"{type(mu).__name__}; set it to 0.01, for example"
+                f"FedDyn's alpha is model.mu, one number above 0 that does not change, got {facts.mu.value} of "
+                f"{type(facts.mu).__name__}; set it to 0.01, for example"
             )
-        if self._resumed_alpha not in (None, mu.value):
+        self._alpha = facts.mu.value
+
+    def resume(self, state: State) -> None:
+        """Refuse another alpha than that of the rounds before."""
+        if state.get("alpha", self._alpha) != self._alpha:
             raise InputError(
-                f"FedDyn's memory is of one alpha, model.mu, which was {self._resumed_alpha} and is {mu.value}; use "
+                f"FedDyn's memory is of one alpha, model.mu, which was {state['alpha']} and is {self._alpha}; use "
                 "the run's config.yaml, or start anew without --ckpt_path"
             )
-        self._alpha, self._num_clients = mu.value, num_clients
 
-    def begin(self, client: ClientModule, kept: Tensor | None) -> None:
-        client.correction = None if kept is None else -kept.to(client.broadcast.weights.floats)
+    @property
+    def kept_size(self) -> int:
+        return self.facts.layout.num_trainable
 
-    def end(self, client: ClientModule, task: ClientTask, kept: Tensor | None) -> Tensor:
-        change = client.moved() * -self._alpha
+    def begin(self, sent: Broadcast, kept: Tensor | None) -> Tensor | None:
+        return None if kept is None else -kept.to(sent.weights.floats)
+
+    def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
+        change = (ended.floats - sent.weights.floats)[: self.kept_size] * -self._alpha
         return change if kept is None else kept.to(change) + change
 
-    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        mean = updates.mean()
-        moved = (mean.floats - sent.weights.floats)[: layout.num_trainable]
-        change = moved * (-self._alpha * updates.count / self._num_clients)
-        self._h = change if self._h is None else self._h.to(change) + change
+    def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
+        size, mean = self.kept_size, average.weights
+        moved = (mean.floats - sent.weights.floats)[:size]
+        change = moved * (-self._alpha * len(average.tasks) / self.facts.num_clients)
+        h = state["h"].to(change) + change if "h" in state else change
         floats = mean.floats.clone()
-        floats[: layout.num_trainable] -= self._h / self._alpha
-        return mean._replace(floats=floats)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"alpha": self._alpha} | ({} if self._h is None else {"h": self._h.cpu()})
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._h = state.get("h")
-        self._resumed_alpha = state.get("alpha")
+        floats[:size] -= h / self._alpha
+        return {**state, "h": h, "alpha": self._alpha}, mean._replace(floats=floats)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import torch
-from torch import Tensor
 
+from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State, overrides
 from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm, check_single_mu, plain_sgd
-from fedlit.federated.client import ClientModule
 from fedlit.federated.exact import exact_sum
 from fedlit.federated.mu import Mu
-from fedlit.federated.ranks import listed
-from fedlit.federated.records import Broadcast, ClientUpdate, Weights
-from fedlit.federated.state import Layout
+from fedlit.federated.records import Broadcast, ClientTask, Weights
 
 
 class FedNova(Algorithm):
@@ -30,26 +26,39 @@ class FedNova(Algorithm):
     plainly.
     """
 
-    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
-        check_single_mu(client, mu, "FedNova")
-        if client.clip_norm is not None and (mu.value > 0 or type(mu).update is not Mu.update):
+    averages = True
+
+    def prepare(self, facts: Facts) -> None:
+        super().prepare(facts)
+        facts.single_mu("FedNova")
+        if changed := [part.name for part in facts.chain if overrides(part, "transform")]:
+            raise InputError(
+                f"FedNova averages what clients did as they did it, so {changed[0]} would have no effect; leave one out"
+            )
+        if facts.clip_norm is not None and (facts.mu.value > 0 or type(facts.mu).update is not Mu.update):
             raise InputError(
                 f"FedNova is defined for steps that are linear in the proximal gradient, which model.client_clip_norm "
-                f"{client.clip_norm} cuts; leave one of them out, or set model.mu to 0"
+                f"{facts.clip_norm} cuts; leave one of them out, or set model.mu to 0"
             )
-        settings = plain_sgd(client, "FedNova")
+        settings = facts.plain_sgd("FedNova")
         self._sgd = float(settings["lr"]), float(settings["momentum"]), float(settings["dampening"])
         self._nesterov = bool(settings["nesterov"])
 
-    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        rate, momentum, dampening = self._sgd
-        return _Normalised(sent.weights, rate * sent.rate, momentum, dampening, self._nesterov, sent.mu[0])
+    def extra_weights(self, sent: Broadcast, task: ClientTask) -> Mapping[str, float]:
+        return {"normalised": task.weight / self._length(sent, task)}
 
-    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        assert isinstance(updates, _Normalised)
-        mean, moved = updates.mean(), sent.weights.floats + updates.change(sent.weights)
-        floats = torch.cat([moved[: layout.num_trainable], mean.floats[layout.num_trainable :]])
-        return mean._replace(floats=floats)
+    def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
+        normalised, total = average.extra["normalised"]
+        # tau_eff
+        steps = exact_sum([task.weight * self._length(sent, task) for task in average.tasks]) / average.total
+        start, size = sent.weights.floats, self.facts.layout.num_trainable
+        moved = start + (normalised.floats - start) * (steps * total / average.total)
+        floats = torch.cat([moved[:size], average.weights.floats[size:]])
+        return state, average.weights._replace(floats=floats)
+
+    def _length(self, sent: Broadcast, task: ClientTask) -> float:
+        rate, momentum, dampening = self._sgd
+        return normaliser(task.steps, rate * sent.rate, momentum, dampening, self._nesterov, sent.mu[0])
 
 
 @cache
@@ -69,31 +78,3 @@ def normaliser(
             velocity = gradient
         moved += gradient + momentum * velocity if nesterov else velocity
     return moved
-
-
-class _Normalised(WeightedMean):
-    """Averages also (w_k - w_t)/||a_k||_1."""
-
-    def __init__(
-        self, start: Weights, rate: float, momentum: float, dampening: float, nesterov: bool, mu: float
-    ) -> None:
-        super().__init__(start)
-        self._divided = WeightedMean(start)  # with weights p_k / ||a_k||_1
-        self._lengths: list[float] = []  # p_k ||a_k||_1
-        self._length_of = lambda steps: normaliser(steps, rate, momentum, dampening, nesterov, mu)
-
-    def add(self, update: ClientUpdate) -> None:
-        super().add(update)
-        weight, length = update.task.weight, self._length_of(update.task.steps)
-        self._divided.add_state(update.weights, weight / length)
-        self._lengths.append(weight * length)
-
-    def reduce(self) -> None:
-        super().reduce()
-        self._divided.reduce()
-        self._lengths = listed(self._lengths)
-
-    def change(self, start: Weights) -> Tensor:
-        """tau_eff sum_k p_k (w_k - w_t) / ||a_k||_1, (P,)."""
-        steps = exact_sum(self._lengths) / self.weight  # tau_eff
-        return (self._divided.mean().floats - start.floats) * (steps * self._divided.weight / self.weight)

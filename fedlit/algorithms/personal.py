@@ -6,15 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.errors import InputError
-from fedlit.federated.algorithm import Algorithm
-from fedlit.federated.client import ClientModule
-from fedlit.federated.mu import Mu
-from fedlit.federated.records import ClientTask
+from fedlit.federated.records import Broadcast, Weights
 
 
 class KeepLocal(Algorithm):
@@ -30,7 +27,6 @@ class KeepLocal(Algorithm):
         names: Regular expressions, searched for in the names of the network's state (parameters and buffers).
     """
 
-    keeps = True
     changes_fit = True
 
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
@@ -43,29 +39,33 @@ class KeepLocal(Algorithm):
         """Which of the names of a network's floating-point state stay with the clients."""
         return [name for name in names if any(pattern.search(name) for pattern in self._patterns)]
 
-    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
-        self._names = self.chosen(client.net, client.layout.trainable + client.layout.fixed)
+    def prepare(self, facts: Facts) -> None:
+        super().prepare(facts)
+        self._names = self.chosen(facts.net, facts.layout.trainable + facts.layout.fixed)
         if not self._names:
             raise InputError(
                 f"{type(self).__name__} found nothing to keep in this network; its state is named "
-                f"{', '.join(client.layout.trainable[:4])}, ...: name a part of it, or leave federation.algorithm out"
+                f"{', '.join(facts.layout.trainable[:4])}, ...: name a part of it, or leave federation.algorithm out"
             )
-        client.free = frozenset(self._names)
 
-    @torch.no_grad()
-    def begin(self, client: ClientModule, kept: Tensor | None) -> None:
+    @property
+    def local(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+    @property
+    def kept_size(self) -> int:
+        return len(self.facts.layout.positions(self._names))
+
+    def start(self, floats: Tensor, kept: Tensor | None) -> Tensor:
         if kept is None:
-            return
-        mine = self._state(client)
-        for tensor, part in zip(mine, kept.split([tensor.numel() for tensor in mine]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+            return floats
+        return floats.index_copy(0, self._where(floats), kept.to(floats))
 
-    def end(self, client: ClientModule, task: ClientTask, kept: Tensor | None) -> Tensor:
-        return torch.cat([tensor.detach().reshape(-1).float() for tensor in self._state(client)])
+    def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
+        return ended.floats[self._where(ended.floats)].float()
 
-    def _state(self, client: ClientModule) -> list[Tensor]:
-        state = client.net.state_dict()
-        return [state[name] for name in self._names]
+    def _where(self, floats: Tensor) -> Tensor:
+        return self.facts.layout.positions(self._names).to(floats.device)
 
 
 class BatchNormPolicy(KeepLocal):

@@ -9,35 +9,44 @@ from __future__ import annotations
 
 import statistics
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
+from fedlit.algorithms.algorithm import Algorithm, Facts
+from fedlit.algorithms.clip import clipped, norm_of
 from fedlit.algorithms.collected import Collected
 from fedlit.errors import InputError
 from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.ranks import gathered
 from fedlit.federated.records import Broadcast, Weights
-from fedlit.federated.state import Layout
 
 
 class RobustAverage(Algorithm):
     """Puts another average in the place of the weighted mean, for the trainable parameters."""
 
+    averages = True
+
     @abstractmethod
     def average(self, updates: Collected, start: Tensor) -> Tensor:
         """The average of the clients' parameters, (T,), from all updates and w_t, (T,); the same on every rank."""
 
-    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return Collected(sent.weights)
+    def reducer(self, sent: Broadcast) -> WeightedMean:
+        return _Robust(sent.weights, self.facts.layout.num_trainable, self.average)
 
-    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        assert isinstance(updates, Collected)
-        mean, size = updates.mean(), layout.num_trainable
-        average = self.average(updates, sent.weights.floats[:size]).to(mean.floats)
-        return mean._replace(floats=torch.cat([average, mean.floats[size:]]))
+
+class _Robust(Collected):
+    """Averages the trainable scalars, the first ``size``, otherwise."""
+
+    def __init__(self, start: Weights, size: int, average: Callable[[Collected, Tensor], Tensor]) -> None:
+        super().__init__(start)
+        self._size, self._average = size, average
+
+    def mean(self) -> Weights:
+        mean = super().mean()
+        average = self._average(self, self._like.floats[: self._size]).to(mean.floats)
+        return mean._replace(floats=torch.cat([average, mean.floats[self._size :]]))
 
 
 class CoordinateMedian(RobustAverage):
@@ -119,8 +128,12 @@ class Krum(RobustAverage):
             raise InputError(f"multi must be at least 1, got {multi}; 1 is Krum, more is Multi-Krum")
         self._attackers, self._multi = attackers, multi
 
+    def prepare(self, facts: Facts) -> None:
+        super().prepare(facts)
+        self._check_cohort(facts.clients_per_round)
+
     def average(self, updates: Collected, start: Tensor) -> Tensor:
-        self.check_cohort(int(updates.count))
+        self._check_cohort(int(updates.count))
         clients = sorted(gathered({update.task.client: None for update in updates.updates}))
         scores = krum_scores(squared_distances(updates.columns(len(start))), self._attackers)
         chosen = {clients[k] for k in scores.argsort(stable=True)[: self._multi].tolist()}
@@ -132,7 +145,7 @@ class Krum(RobustAverage):
         total.reduce()
         return total.mean().floats
 
-    def check_cohort(self, clients: int) -> None:
+    def _check_cohort(self, clients: int) -> None:
         f = self._attackers
         if clients < 2 * f + 3:
             raise InputError(
@@ -154,19 +167,6 @@ def median(x: Tensor) -> Tensor:
 def trimmed(x: Tensor, cut: int) -> Tensor:
     """The mean over rows without the ``cut`` smallest and largest of each column, (K, C) to (C,) in float64."""
     return x.sort(0).values[cut : len(x) - cut].mean(0, dtype=torch.float64)
-
-
-def norm_of(state: Tensor, start: Tensor) -> float:
-    """||state - start||, of two (T,)."""
-    return float((state.double() - start.double()).norm())
-
-
-def clipped(state: Tensor, start: Tensor, limit: float) -> Tensor:
-    """The point nearest to ``state`` that is no farther than ``limit`` from ``start``, (T,) all."""
-    norm = norm_of(state, start)
-    if norm <= limit:
-        return state
-    return start.double().lerp(state.double(), limit / norm)
 
 
 def squared_distances(chunks: Iterable[Tensor]) -> Tensor:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State
 from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.algorithm import Algorithm, plain_sgd
-from fedlit.federated.client import ClientModule
-from fedlit.federated.mu import Mu
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
-from fedlit.federated.state import Layout
+from fedlit.federated.records import Broadcast, ClientTask, Weights
 
 
 class Scaffold(Algorithm):
@@ -26,70 +21,46 @@ class Scaffold(Algorithm):
     proximal term: set ``model.mu`` to 0, though nothing forbids one.
 
     Clients have to train with SGD without momentum or weight decay, as (x - y)/(K eta) is to be the mean of the
-    gradients that they met; eta is that of the round, and where gradients are clipped they are met as clipped.
+    gradients that they met; eta is that of the round, and where gradients are clipped they are met as clipped. Where
+    updates are clipped or averaged robustly, c follows what clients did all the same.
     """
 
-    keeps = True
     changes_fit = True
 
-    def __init__(self) -> None:
-        self._control: Tensor | None = None  # c, (T,)
-
-    def prepare(self, client: ClientModule, mu: Mu, num_clients: int) -> None:
-        settings = plain_sgd(client, "SCAFFOLD")
+    def prepare(self, facts: Facts) -> None:
+        super().prepare(facts)
+        settings = facts.plain_sgd("SCAFFOLD")
         if settings["momentum"] or settings["weight_decay"]:
             raise InputError(
                 f"SCAFFOLD takes a client's movement for the sum of its gradients, which momentum "
                 f"{settings['momentum']} and weight decay {settings['weight_decay']} are not; set both to 0"
             )
-        self._rate, self._num_clients = float(settings["lr"]), num_clients
+        self._rate = float(settings["lr"])
 
-    def message(self, global_model: Weights, layout: Layout) -> Tensor:
-        if self._control is None:
-            return torch.zeros_like(global_model.floats[: layout.num_trainable])
-        return self._control.to(global_model.floats)
+    @property
+    def kept_size(self) -> int:
+        return self.facts.layout.num_trainable
 
-    def begin(self, client: ClientModule, kept: Tensor | None) -> None:
-        control = client.broadcast.message
-        client.correction = control.clone() if kept is None else control - kept.to(control)
+    def message(self, state: State, model: Weights) -> Tensor:
+        control: Tensor | None = state.get("control")
+        start = model.floats[: self.facts.layout.num_trainable]
+        return torch.zeros_like(start) if control is None else control.to(start)
 
-    def end(self, client: ClientModule, task: ClientTask, kept: Tensor | None) -> Tensor:
-        assert client.correction is not None  # c - c_k, since begin
-        return client.moved() / (-task.steps * self._rate * client.rate) - client.correction
+    def begin(self, sent: Broadcast, kept: Tensor | None) -> Tensor:
+        control = sent.message
+        return control.clone() if kept is None else control - kept.to(control)
 
-    def aggregation(self, sent: Broadcast, layout: Layout) -> WeightedMean:
-        return _WithGradients(sent.weights, self._rate * sent.rate)
+    def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
+        moved = (ended.floats - sent.weights.floats)[: len(sent.message)]  # y - x
+        return moved / (-steps * self._rate * sent.rate) - self.begin(sent, kept)
 
-    def conclude(self, sent: Broadcast, layout: Layout, updates: WeightedMean) -> Weights:
-        assert isinstance(updates, _WithGradients)
-        gradient = updates.gradient(sent.weights)[: layout.num_trainable]
+    def extra_weights(self, sent: Broadcast, task: ClientTask) -> Mapping[str, float]:
+        return {"per step": task.weight / (task.steps * (self._rate * sent.rate))}
+
+    def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
+        per_step, total = average.extra["per step"]
+        # sum_k p_k (x - y_k)/(K_k eta) over sum_k p_k: the mean gradient that the clients met.
+        gradient = ((sent.weights.floats - per_step.floats) * (total / average.total))[: len(sent.message)]
         # Each c_k of the cohort moved by (x - y)/(K eta) - c.
-        self._control = sent.message + (gradient - sent.message) * (updates.count / self._num_clients)
-        return updates.mean()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self._control is None else {"control": self._control.cpu()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._control = state.get("control")
-
-
-class _WithGradients(WeightedMean):
-    """Averages also (x - y)/(K eta), the mean gradient that a client met."""
-
-    def __init__(self, start: Weights, rate: float) -> None:
-        super().__init__(start)
-        self._per_step = WeightedMean(start)  # with weights p/(K eta)
-        self._rate = rate
-
-    def add(self, update: ClientUpdate) -> None:
-        super().add(update)
-        self._per_step.add_state(update.weights, update.task.weight / (update.task.steps * self._rate))
-
-    def reduce(self) -> None:
-        super().reduce()
-        self._per_step.reduce()
-
-    def gradient(self, start: Weights) -> Tensor:
-        """sum_k p_k (x - y_k)/(K_k eta) over sum_k p_k, (P,)."""
-        return (start.floats - self._per_step.mean().floats) * (self._per_step.weight / self.weight)
+        control = sent.message + (gradient - sent.message) * (len(average.tasks) / self.facts.num_clients)
+        return {**state, "control": control}, average.weights

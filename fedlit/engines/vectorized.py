@@ -102,7 +102,7 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
     if own := overridden(client, of_client(), CALLED):
         return own
     if client.algorithm.changes_fit:
-        return f"{type(client.algorithm).__name__} changes how clients train"
+        return f"{client.algorithm.name} changes how clients train"
     for name, module in client.net.named_modules():
         if isinstance(module, _BatchNorm):
             return f"{name} is a {type(module).__name__}"

@@ -1,6 +1,6 @@
 """The round: cohort, broadcast, local fits, average, server step."""
 
-from fedlit.federated.algorithm import Algorithm
+from fedlit.algorithms.algorithm import Algorithm
 from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.loop import FederatedLoop

@@ -13,10 +13,10 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fedlit.algorithms.algorithm import Algorithm
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
 from fedlit.errors import InputError
-from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.exact import exact_sum
 from fedlit.federated.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.federated.proximal import add_proximal_gradient, proximal_term, squared_moves
@@ -63,8 +63,6 @@ class ClientModule(LightningModule):
         self.parameters_ = [named[name] for name in self.layout.trainable]
         #: A constant added to every gradient of a fit, (T,), see ``Algorithm.begin``.
         self.correction: Tensor | None = None
-        #: Names of parameters without a proximal term.
-        self.free: frozenset[str] = frozenset()
         #: The greatest norm of a step's gradient, see ``FederatedModule``; none is no limit.
         self.clip_norm: float | None = None
         #: What the learning rate is multiplied by in this round.
@@ -78,9 +76,8 @@ class ClientModule(LightningModule):
         views = self.layout.split(broadcast.weights.floats)
         names = self.layout.trainable
         self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
-        self._mu = [0.0 if name in self.free else mu for name, mu in zip(names, broadcast.mu, strict=True)]
         self._pulls: dict[float, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
-        for parameter, anchor, mu in zip(self.parameters_, self._anchor, self._mu, strict=True):
+        for parameter, anchor, mu in zip(self.parameters_, self._anchor, broadcast.mu, strict=True):
             moved, fixed = self._pulls[mu]
             moved.append(parameter)
             fixed.append(anchor)
@@ -91,11 +88,12 @@ class ClientModule(LightningModule):
 
     def start(self, task: ClientTask) -> None:
         """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
-        self.load()
+        sent = self.broadcast
         self._kept = self.store.read(task.client, task.round) if self.store else None
-        self.algorithm.begin(self, self._kept)
-        device = self.broadcast.weights.floats.device
-        reseed(device, address(task.seed, "fit", task.round, task.client))
+        floats = self.algorithm.start(sent.weights.floats, self._kept)
+        write(self.net, self.layout, sent.weights._replace(floats=floats))
+        self.correction = self.algorithm.begin(sent, self._kept)
+        reseed(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._sizes: list[int] = []
@@ -146,27 +144,21 @@ class ClientModule(LightningModule):
                 f"model.client_schedule has no effect on what {type(self).__name__}.configure_optimizers makes; make "
                 "it by self.optimizer(self.parameters_), or leave the schedule out"
             )
-        kept = self.algorithm.end(self, task, self._kept) if self.store else None
         squares = squared_moves(self.parameters_, self._anchor)
         samples = sum(self._sizes)
         losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
         metrics = {
             "loss": exact_sum([loss * size for loss, size in losses]) / samples,
             "accuracy": float(torch.stack(self._hits).sum()) / samples,
-            "proximal": proximal_term(squares, self._mu),
+            "proximal": proximal_term(squares, self.broadcast.mu),
             "samples": float(samples),
         }
-        update = ClientUpdate(task, read(self.net, self.layout), squares, metrics)
-        update = update._replace(metrics=metrics | self.measure(task, data))
+        ended = read(self.net, self.layout)
+        kept = self.algorithm.end(self.broadcast, ended, task.steps, self._kept) if self.store else None
+        update = ClientUpdate(task, ended, squares, metrics | self.measure(task, data))
         if self.store and kept is not None and kept.isfinite().all() and is_finite(update):
             self.store.write(task.client, task.round, kept)  # last: of a fit that counts for nothing nothing is kept
         return update
-
-    def moved(self) -> Tensor:
-        """w_k - w_t over the trainable scalars, (T,)."""
-        with torch.no_grad():
-            here = torch.cat([parameter.reshape(-1) for parameter in self.parameters_])
-            return here.to(self.broadcast.weights.floats) - self.broadcast.weights.floats[: len(here)]
 
     def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
         """What is asked for of the fitted model in ``self.net``; leaves another state behind.

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from fedlit import native
+from fedlit.algorithms.algorithm import Algorithm, Facts, State
+from fedlit.algorithms.chain import chain
 from fedlit.allocator import keep_freed_memory
 from fedlit.checkpoint import read
 from fedlit.data.module import FederatedData, data_of
 from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
 from fedlit.errors import InputError
-from fedlit.federated.algorithm import Algorithm
 from fedlit.federated.beside import check_monitored
 from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
@@ -57,7 +59,8 @@ class FederatedLoop(Callback):
         averaging: Weights of the clients' models in the average: their sizes n_k, or all alike. None is what the
             sampling calls for: sizes after uniform draws, uniform after draws by size.
         stragglers: How much of its work each client does; none is all of it.
-        algorithm: What is done otherwise than in FedAvg and FedProx, from ``fedlit.algorithms``; none is nothing.
+        algorithm: What is done otherwise than in FedAvg and FedProx, from ``fedlit.algorithms``; a list is a chain of
+            them, see ``fedlit.algorithms.chain``; none is nothing.
         diagnostics: What is measured beyond the usual, and how often; none is nothing.
         engine: How clients are trained; none picks one by hardware: on a CPU a worker process a core
             (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
@@ -77,7 +80,7 @@ class FederatedLoop(Callback):
         sampling: Sampling | None = None,
         averaging: Literal["size", "uniform"] | None = None,
         stragglers: Stragglers | None = None,
-        algorithm: Algorithm | None = None,
+        algorithm: Algorithm | list[Algorithm] | None = None,
         diagnostics: Diagnostics | None = None,
         engine: Engine | None = None,
         tune_allocator: bool = True,
@@ -102,7 +105,8 @@ class FederatedLoop(Callback):
         self._seed = seed
         self._seed_of_fit: int | None = None
         self.stragglers = stragglers or NoStragglers()
-        self.algorithm = algorithm or Algorithm()
+        self.algorithm = chain(*algorithm) if isinstance(algorithm, list) else algorithm or Algorithm()
+        self.algorithm_state: State = {}
         if not 0 <= max_rejected <= 1:
             raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 goes on whatever is rejected")
         self.max_rejected = max_rejected
@@ -134,10 +138,9 @@ class FederatedLoop(Callback):
                 "lower federation.clients_per_round or raise data.num_clients"
             )
         self.stragglers.check(data.num_clients)
-        self.algorithm.check_cohort(self.clients_per_round)
         self._seed_of_fit, self._is_resumed = resolve_seed(self._seed), False
-        self.algorithm.renew()
         versions.version()  # refuses what FEDLIT_KERNELS cannot name here
+        self.algorithm_state = {}
         if self.tune_allocator:
             keep_freed_memory()
         data.rounds = Rounds(self, trainer)
@@ -160,15 +163,32 @@ class FederatedLoop(Callback):
                 "fedlit was installed without a C compiler, so convolutions with max pools train at two thirds of the "
                 "speed that they could; install one, such as gcc, and install fedlit again"
             )
-        self.store = ClientStore(self._folder_of_clients(trainer)) if self.algorithm.keeps else None
+        self.algorithm.prepare(self.facts(module))
+        self.algorithm.resume(self.algorithm_state)
+        self.store = ClientStore(self._folder_of_clients(trainer)) if self.algorithm.kept_size else None
         self.client = module.make_client().to(trainer.strategy.root_device)
         self.client.clip_norm = module.client_clip_norm
-        self.algorithm.check(self)
-        self.algorithm.prepare(self.client, module.mu, self.data.num_clients)
         check_single_examples(self.client, self.data)
         check_monitored(trainer, module)
         self.running = self.engine or auto(self.client, trainer)
         self.running.check(self.client, trainer)
+
+    def facts(self, module: FederatedModule) -> Facts:
+        """What an algorithm may know of the federation."""
+        trainable = dict(module.net.named_parameters())
+        optimizer = module.client_optimizer([trainable[name] for name in module.layout.trainable])
+        return Facts(
+            layout=module.layout,
+            net=module.net,
+            optimizer=optimizer,
+            mu=module.mu,
+            clip_norm=module.client_clip_norm,
+            num_clients=self.data.num_clients,
+            clients_per_round=self.clients_per_round,
+            sampling=self.sampling,
+            averaging=self.averaging,
+            seed=self.seed,
+        )
 
     def _folder_of_clients(self, trainer: Trainer) -> Path:
         """Where clients keep their vectors: the run's folder if it has one, as the first rank knows it."""
@@ -276,11 +296,12 @@ class FederatedLoop(Callback):
         return self.diagnostics.blocks if self.diagnostics else ATTENTION
 
     def state_dict(self) -> dict[str, Any]:
-        return {"algorithm": self.algorithm.state_dict()}
+        state = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in self.algorithm_state.items()}
+        return {"algorithm": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._is_resumed = True
-        self.algorithm.load_state_dict(state_dict["algorithm"])
+        self.algorithm_state = state_dict["algorithm"]
 
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
@@ -289,7 +310,7 @@ class FederatedLoop(Callback):
             "number of training samples": len(data.train),
             "partition hash": data.partition.hash,
             "federation seed": self.seed,
-            "algorithm": type(self.algorithm).__name__,
+            "algorithm": self.algorithm.name,
         }
 
 

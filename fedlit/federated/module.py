@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from fedlit.algorithms.aggregation import Aggregation
 from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
 from fedlit.errors import InputError
@@ -132,7 +133,7 @@ class FederatedModule(LightningModule):
         loop = self.loop
         global_model = read(self.net, self.layout)
         sent = self.broadcast(global_model)
-        updates = loop.algorithm.aggregation(sent, self.layout)
+        updates = Aggregation(loop.algorithm, sent)
         meter = RoundMeter(global_model, self.layout, loop.blocks())
         screen = Screen(loop.max_rejected)
 
@@ -145,11 +146,14 @@ class FederatedModule(LightningModule):
                     meter.add(answer)
                 for listener in loop.on_update:
                     listener(answer)
-        for part in (updates, meter, screen):
+        average = updates.average()
+        for part in (meter, screen):
             part.reduce()
         screen.check(self.current_epoch)
 
-        target = loop.algorithm.conclude(sent, self.layout, updates) if updates.weight else None
+        target = None
+        if average is not None:
+            loop.algorithm_state, target = loop.algorithm.conclude(loop.algorithm_state, sent, average)
         self.server_step(target)
         summary = meter.summary(target or global_model, time.perf_counter() - started)
         counted = {**loop.work, "round/rejected": float(len(screen.rejected))}
@@ -161,8 +165,9 @@ class FederatedModule(LightningModule):
 
     def broadcast(self, global_model: Weights) -> Broadcast:
         """What this round's clients are sent."""
-        mu = tuple(self.mu.of(name) for name in self.layout.trainable)
-        message = self.loop.algorithm.message(global_model, self.layout)
+        loop = self.loop
+        mu = tuple(0.0 if name in loop.algorithm.local else self.mu.of(name) for name in self.layout.trainable)
+        message = loop.algorithm.message(loop.algorithm_state, global_model)
         rate = self.rates.factor("client", self.current_epoch)
         return Broadcast(global_model, mu, message, self.current_epoch, rate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -63,6 +64,11 @@ class Layout:
     def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Views of a flat vector (T,) of the trainable scalars, in the order of ``trainable``."""
         return torch.split(vector, list(self.numels[: len(self.trainable)]))
+
+    def positions(self, names: Iterable[str]) -> Tensor:
+        """Where the scalars of some of the floating-point tensors stand in a flat vector (P,), in the order given."""
+        spans = self.split(torch.arange(sum(self.numels)))
+        return torch.cat([spans[name] for name in names])
 
 
 def _each_once(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from federations import data, fit, net, weights
+from federations import data, facts, fit, net, weights
 from torch import Tensor
 from torch.optim import SGD
 
@@ -12,7 +12,7 @@ from fedlit.algorithms import BatchNormPolicy, KeepLocal
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine
 from fedlit.errors import InputError
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
-from fedlit.federated.mu import ConstantMu
+from fedlit.federated.state import Layout
 from fedlit.models import EmnistCNN
 
 HEAD = (r"^4\.",)
@@ -113,10 +113,11 @@ def test_a_clients_own_accuracy_is_measured_on_examples_it_never_trained_on():
 def test_attention_is_what_stays_by_default():
     from fedlit.attention import Spatial
 
-    client = ClientModule(EmnistCNN(Spatial), lambda p: SGD(p, lr=0.1), torch.nn.CrossEntropyLoss())
-    KeepLocal().prepare(client, ConstantMu(), 10)
-    assert client.free == {name for name in client.layout.trainable if ".attention." in name}
-    assert client.free
+    algorithm, net = KeepLocal(), EmnistCNN(Spatial)
+    layout = Layout.of(net)
+    algorithm.prepare(facts(net))
+    assert algorithm.local == {name for name in layout.trainable if ".attention." in name}
+    assert algorithm.local
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""What noise on the server's averages costs in privacy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fedlit.errors import InputError
+
+
+def accountant(noise_multiplier: float, clients: int, cohort: int, delta: float) -> Callable[[int], float]:
+    """From a number of rounds to their epsilon under replacement of one client.
+
+    Args:
+        noise_multiplier: Noise on the sum of a cohort's updates, in units of the greatest norm of one, more than 0.
+        clients: All clients.
+        cohort: Those of a round, drawn uniformly without replacement.
+        delta: The delta at which epsilon is given.
+
+    Raises:
+        InputError: Where dp-accounting is not installed.
+    """
+    try:
+        import dp_accounting as dp
+    except ImportError as error:
+        raise InputError(
+            "PrivateMean needs the dp-accounting package for epsilon; pip install dp-accounting"
+        ) from error
+    gaussian = dp.GaussianDpEvent(noise_multiplier / 2)  # replacing a client moves the sum by up to twice its norm
+    one_round = dp.rdp.RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
+    one_round.compose(dp.SampledWithoutReplacementDpEvent(clients, cohort, gaussian))
+
+    def epsilon(rounds: int) -> float:
+        return float(dp.rdp.compute_epsilon(one_round.orders, rounds * one_round.rdp, delta)[0])
+
+    return epsilon

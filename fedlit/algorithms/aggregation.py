@@ -1,0 +1,47 @@
+"""A round's updates on their way to one average."""
+
+from __future__ import annotations
+
+from fedlit.algorithms.algorithm import Algorithm, Average
+from fedlit.federated.aggregate import WeightedMean
+from fedlit.federated.ranks import gathered
+from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate
+
+
+class Aggregation:
+    """Takes updates one by one, as they come; in memory are as many models as the algorithm takes averages.
+
+    Args:
+        algorithm: Says how updates are changed and averaged.
+        sent: This round's broadcast.
+    """
+
+    def __init__(self, algorithm: Algorithm, sent: Broadcast) -> None:
+        self._algorithm, self._sent = algorithm, sent
+        self._mean = algorithm.reducer(sent) or WeightedMean(sent.weights)
+        self._extra: dict[str, WeightedMean] = {}
+        self._tasks: dict[int, ClientTask] = {}
+
+    def add(self, update: ClientUpdate) -> None:
+        """Add a client's update."""
+        self._mean.add(self._algorithm.transform(self._sent, update))
+        for name, weight in self._algorithm.extra_weights(self._sent, update.task).items():
+            self._extra.setdefault(name, WeightedMean(self._sent.weights)).add_state(update.weights, weight)
+        self._tasks[update.task.client] = update.task
+
+    def average(self) -> Average | None:
+        """What came of the updates of all ranks; None where there were none. To be called once, on every rank."""
+        self._mean.reduce()
+        self._tasks = gathered(self._tasks)
+        for name in sorted(self._names()):
+            self._extra.setdefault(name, WeightedMean(self._sent.weights)).reduce()
+        if not self._mean.weight:
+            return None
+        extra = {name: (mean.mean(), mean.weight) for name, mean in self._extra.items()}
+        # As one process trains them: sums over the tasks then do not depend on the ranks.
+        tasks = sorted(self._tasks.values(), key=lambda task: (-task.steps, task.client))
+        return Average(self._mean.mean(), self._mean.weight, tuple(tasks), extra)
+
+    def _names(self) -> set[str]:
+        """Of the extra averages on any rank: one that had no client has to take part in the sums."""
+        return {name for task in self._tasks.values() for name in self._algorithm.extra_weights(self._sent, task)}

@@ -1,0 +1,53 @@
+"""Updates that are scaled down to a norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fedlit.algorithms.algorithm import Algorithm, Facts
+from fedlit.errors import InputError
+from fedlit.federated.records import Broadcast, ClientUpdate
+
+
+class Clip(Algorithm):
+    """Updates w_k - w_t over the trainable parameters are scaled down to a norm where they are longer.
+
+    In a chain it stands before what averages: ``chain(Clip(0.5), Krum(2))``. What clients did is not touched, nor are
+    buffers.
+
+    Args:
+        norm: The greatest norm of an update, more than 0; .inf does not clip.
+    """
+
+    def __init__(self, norm: float) -> None:
+        if not norm > 0:
+            raise InputError(f"norm must be > 0, got {norm}; .inf does not clip")
+        self.norm = norm
+
+    def prepare(self, facts: Facts) -> None:
+        super().prepare(facts)
+        before = facts.before(self)
+        if average := next((part for part in before if part.averages), None):
+            raise InputError(
+                f"Clip changes single updates, and stands after {average.name}, which has averaged them; put it before"
+            )
+
+    def transform(self, sent: Broadcast, update: ClientUpdate) -> ClientUpdate:
+        size, floats = self.facts.layout.num_trainable, update.weights.floats
+        short = clipped(floats[:size], sent.weights.floats[:size], self.norm)
+        whole = torch.cat([short, floats[size:].to(short)])
+        return update._replace(weights=update.weights._replace(floats=whole))
+
+
+def norm_of(state: Tensor, start: Tensor) -> float:
+    """||state - start||, of two (T,)."""
+    return float((state.double() - start.double()).norm())
+
+
+def clipped(state: Tensor, start: Tensor, limit: float) -> Tensor:
+    """The point nearest to ``state`` that is no farther than ``limit`` from ``start``, (T,) all."""
+    norm = norm_of(state, start)
+    if norm <= limit:
+        return state
+    return start.double().lerp(state.double(), limit / norm)

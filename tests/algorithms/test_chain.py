@@ -1,0 +1,194 @@
+"""Algorithms together: what they come to, in every engine and after a resume, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from federations import data, facts, fit, net, quadratic_module, quadratics, weights
+from torch import Tensor
+from torch.optim import SGD
+
+from fedlit.algorithms import (
+    Algorithm,
+    AttentiveAggregation,
+    BatchNormPolicy,
+    Chain,
+    Clip,
+    ClippedMean,
+    CoordinateMedian,
+    FedDyn,
+    FedNova,
+    KeepLocal,
+    Krum,
+    Mean,
+    Noise,
+    PrivateMean,
+    Scaffold,
+    TrimmedMean,
+    chain,
+)
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.errors import InputError
+from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
+
+SIZES = (8, 4, 16, 4, 12, 6)  # no batch of one, which BatchNorm cannot take
+
+#: What changes the clients' fits or the server's step, and what averages: every pair of them is tried.
+RULES: dict[str, Callable[[], Algorithm]] = {
+    "scaffold": Scaffold,
+    "feddyn": FedDyn,
+    "local head": lambda: KeepLocal([r"^4\."]),
+    "fedbn": BatchNormPolicy,
+}
+AVERAGES: dict[str, Callable[[], tuple[Algorithm, ...]]] = {
+    "mean": lambda: (Mean(),),
+    "clip, mean": lambda: (Clip(0.1), Mean()),
+    "median": lambda: (CoordinateMedian(),),
+    "clip, trimmed": lambda: (Clip(0.2), TrimmedMean(0.3)),
+    "clip, krum": lambda: (Clip(0.2), Krum(0)),
+    "clipped to the median": lambda: (ClippedMean(),),
+    "attentive": lambda: (AttentiveAggregation("similarity", 0.5),),
+    "median, noise": lambda: (Clip(0.2), CoordinateMedian(), Noise(0.1, delta=None)),
+    "noise on updates": lambda: (Clip(0.2), Noise(0.1, delta=None), Mean()),
+    "fednova": lambda: (FedNova(),),
+}
+PAIRS = [(rule, average) for rule in RULES for average in AVERAGES if (rule, average) != ("scaffold", "fednova")]
+CHAINS: dict[str, Callable[[], Algorithm]] = {
+    **{f"{rule}, {average}": lambda r=rule, a=average: chain(RULES[r](), *AVERAGES[a]()) for rule, average in PAIRS},
+    "scaffold, fedbn": lambda: chain(Scaffold(), BatchNormPolicy()),
+    "feddyn, fedbn, clip, krum": lambda: chain(FedDyn(), BatchNormPolicy(), Clip(0.2), Krum(0)),
+    "local head, fedbn": lambda: chain(KeepLocal([r"^4\."]), BatchNormPolicy()),
+}
+
+
+def run(
+    algorithm: Algorithm | None,
+    rounds: int = 3,
+    engine: Engine | None = None,
+    root: Path | None = None,
+    ckpt: Path | None = None,
+    norm: bool = True,
+) -> Tensor:
+    module = FederatedModule(net(norm=norm), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.05))
+    loop = FederatedLoop(
+        4, 2, seed=0, averaging="uniform", algorithm=algorithm, engine=engine or LoopEngine(), max_rejected=0
+    )
+    return weights(fit(module, loop, data(SIZES), rounds=rounds, root=root, ckpt_path=ckpt).net)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_chain_resumes_to_the_bit_and_with_workers(name: str, tmp_path: Path):
+    whole = run(CHAINS[name]())
+    assert whole.isfinite().all()
+    run(CHAINS[name](), rounds=2, root=tmp_path, engine=WorkersEngine(workers=2))
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert torch.equal(run(CHAINS[name](), root=tmp_path, ckpt=checkpoint), whole)
+
+
+@pytest.mark.parametrize("name", ["scaffold, clip, mean", "feddyn, fedbn, clip, krum", "scaffold, fedbn"])
+def test_the_reference_engine_gives_a_chain_the_same_bits(name: str):
+    assert torch.equal(run(CHAINS[name](), engine=TrainerEngine()), run(CHAINS[name]()))
+
+
+def test_chains_that_leave_fits_alone_run_as_batched_programs():
+    def clipped(engine: Engine) -> Tensor:
+        return run(chain(Clip(0.2), TrimmedMean(0.3)), engine=engine, norm=False)
+
+    torch.testing.assert_close(clipped(VectorizedEngine(2)), clipped(LoopEngine()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "alone"),
+    [
+        (lambda: (Mean(),), lambda: None),
+        (lambda: (Clip(math.inf), Mean()), lambda: None),
+        (lambda: (Clip(0.1), Mean()), lambda: ClippedMean(0.1)),
+        (lambda: (Clip(math.inf), CoordinateMedian()), CoordinateMedian),
+        (lambda: (Scaffold(), Mean()), Scaffold),
+        (lambda: (Clip(math.inf), Scaffold()), Scaffold),
+        (lambda: (BatchNormPolicy(), Mean()), BatchNormPolicy),
+        (lambda: (chain(Scaffold(), Mean()), BatchNormPolicy()), lambda: chain(Scaffold(), BatchNormPolicy(), Mean())),
+    ],
+)
+def test_parts_that_do_nothing_change_no_bit(parts: Callable, alone: Callable):
+    assert torch.equal(run(chain(*parts())), run(alone()))
+
+
+def test_a_list_is_a_chain():
+    assert torch.equal(run([Scaffold(), Clip(0.1)]), run(chain(Scaffold(), Clip(0.1))))
+
+
+def server(points: list[list[float]], *parts: Algorithm) -> Tensor:
+    """w from 0, where client k answers with a_k after one step of rate 1 on 1/2 |w - a_k|^2."""
+    module = quadratic_module(lr=1.0)
+    loop = FederatedLoop(len(points), 1, seed=0, averaging="uniform", algorithm=list(parts))
+    fit(module, loop, quadratics(points), rounds=1)
+    return module.net.w.detach()
+
+
+def test_updates_are_clipped_before_they_are_averaged():
+    points = [[3.0, 4.0, 0.0], [0.0, 0.0, 1.0], [30.0, 40.0, 0.0]]  # of norms 5, 1 and 50
+    torch.testing.assert_close(server(points, Clip(2.5), Mean()), torch.tensor([3.0, 4.0, 1.0]) / 3)
+    torch.testing.assert_close(server(points, Clip(2.5), CoordinateMedian()), torch.tensor([1.5, 2.0, 0.0]))
+
+
+def test_a_private_mean_is_a_chain_of_its_parts():
+    pytest.importorskip("dp_accounting", reason="epsilon needs dp-accounting")
+    parts = run(chain(Clip(0.1), Mean(), Noise(1.0)), norm=False)
+    assert torch.equal(parts, run(PrivateMean(0.1, 1.0), norm=False))
+
+
+def test_noise_on_updates_has_the_deviation_of_the_clip():
+    points = [[0.0, 0.0, 0.0]] * 400
+    mean = server(points, Clip(0.5), Noise(2.0, delta=None), Mean())
+    # The mean of 400 updates of deviation 1 has the deviation 1/20.
+    assert (mean.abs() < 5 / 20).all()
+    assert (mean != 0).all()
+
+
+def test_scaffold_follows_what_clients_did_though_the_server_clips():
+    """Where no update is longer than the clip, and where all are: the clients' control variates are the same."""
+    kept: dict[float, list[Tensor]] = {}
+    for norm in (math.inf, 1e-3):
+        updates: list[ClientUpdate] = []
+        loop = FederatedLoop(4, 1, seed=0, algorithm=[Scaffold(), Clip(norm)], engine=LoopEngine())
+        loop.on_update.append(updates.append)
+        fit(FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.05)), loop, rounds=1)
+        kept[norm] = [update.weights.floats for update in updates]
+    assert all(torch.equal(a, b) for a, b in zip(*kept.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (lambda: (), "a chain needs at least one algorithm"),
+        (lambda: (CoordinateMedian(), Krum(0)), "CoordinateMedian and Krum each say how updates are averaged"),
+        (lambda: (FedNova(), Mean()), "FedNova and Mean each say how updates are averaged"),
+        (lambda: (Scaffold(), FedDyn()), "each of Scaffold and FedDyn adds to the clients' gradients"),
+        (lambda: (Mean(), Clip(1.0)), "Clip changes single updates, and stands after Mean"),
+        (lambda: (Clip(1.0), FedNova()), "FedNova averages what clients did as they did it, so Clip would have no eff"),
+        (lambda: (Mean(), Noise(1.0)), "units of the norm that updates are clipped to; put fedlit.algorithms.Clip"),
+        (lambda: (Clip(math.inf), Mean(), Noise(1.0)), "Clip with a finite norm"),
+        (lambda: (Clip(1.0), Noise(1.0), CoordinateMedian()), "epsilon is not known for noise on single updates"),
+        (lambda: (Clip(1.0), CoordinateMedian(), Noise(1.0)), "not for CoordinateMedian; use Mean"),
+        (lambda: (Clip(1.0), Mean("left out"), Noise(1.0)), "not for Mean; use Mean"),
+        (lambda: (Clip(1.0), Noise(1.0)), "put fedlit.algorithms.Mean between Clip and Noise"),
+        (lambda: (Scaffold(), Clip(1.0), Mean(), Noise(1.0)), "epsilon does not hold with Scaffold, which takes more"),
+        (lambda: (FedDyn(), Clip(1.0), Mean(), Noise(1.0)), "epsilon does not hold with FedDyn before Noise"),
+    ],
+)
+def test_what_means_nothing_together_is_refused(parts: Callable[[], tuple[Algorithm, ...]], message: str):
+    with pytest.raises(InputError, match=message):
+        Chain(*parts()).prepare(facts(net()))
+
+
+def test_what_a_chain_keeps_with_clients_is_as_long_as_it_says():
+    algorithm = chain(Scaffold(), BatchNormPolicy())
+    algorithm.prepare(facts(net(norm=True)))
+    trainable = sum(p.numel() for p in net(norm=True).parameters())
+    assert algorithm.kept_size == trainable + 4 * 8  # weight, bias, mean and variance of 8 channels
