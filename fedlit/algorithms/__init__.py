@@ -6,7 +6,7 @@ FedAvgM, FedAdam, FedYogi and FedAdagrad are optimizers of the server instead: s
 import fedlit.federated  # noqa: F401
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts
 from fedlit.algorithms.attentive import AttentiveAggregation
-from fedlit.algorithms.chain import Chain, chain
+from fedlit.algorithms.chained import Chain, chain
 from fedlit.algorithms.clip import Clip
 from fedlit.algorithms.feddyn import FedDyn
 from fedlit.algorithms.fednova import FedNova

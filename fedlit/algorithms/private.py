@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fedlit.algorithms.algorithm import Average, Facts, State
-from fedlit.algorithms.chain import Chain
+from fedlit.algorithms.chained import Chain
 from fedlit.algorithms.clip import Clip
 from fedlit.algorithms.mean import Mean
 from fedlit.algorithms.noise import Noise, check_private, check_settings

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedlit import native
 from fedlit.algorithms.algorithm import Algorithm, Facts, State
-from fedlit.algorithms.chain import chain
+from fedlit.algorithms.chained import chain
 from fedlit.allocator import keep_freed_memory
 from fedlit.checkpoint import read
 from fedlit.data.module import FederatedData, data_of

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from fedlit.algorithms import PrivateMean
-from fedlit.algorithms.private import accountant
+from fedlit.algorithms.accountant import accountant
 from fedlit.engines import Engine, LoopEngine, WorkersEngine
 from fedlit.errors import InputError
 from fedlit.federated import AdaptiveMu, Algorithm, FederatedLoop, FederatedModule, SizeSampling
