@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins import Precision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from fedlit.algorithms import Facts
 from fedlit.data import ByGroup, Tensors
+from fedlit.engines import Site
 from fedlit.federated import FederatedLoop, FederatedModule, Mu, Stragglers, UniformSampling
 from fedlit.federated.mu import ConstantMu
 from fedlit.federated.state import Layout
@@ -84,6 +86,13 @@ def table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def site(**kwargs: Any) -> Site:
+    """A CPU in full precision with the data of a small federation."""
+    federation = data(**kwargs)
+    federation.setup()
+    return Site(federation, torch.device("cpu"), Precision())
 
 
 def facts(net: nn.Module, **changed: Any) -> Facts:

@@ -3,8 +3,9 @@
 import fedlit.federated  # noqa: F401  # first, as the loop and its engines know each other
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
+from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 from fedlit.engines.vectorized import VectorizedEngine
 from fedlit.engines.workers import WorkersEngine
 
-__all__ = ["Engine", "LoopEngine", "TrainerEngine", "VectorizedEngine", "WorkersEngine"]
+__all__ = ["Engine", "LoopEngine", "Site", "TrainerEngine", "VectorizedEngine", "WorkersEngine"]

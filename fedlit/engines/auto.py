@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from lightning import Trainer
 from torch.optim import Optimizer
 
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine, needs_trainer
+from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 from fedlit.engines.workers import WorkersEngine, available_cores, can_fork
 from fedlit.federated.client import ClientModule
 
 
-def auto(client: ClientModule, trainer: Trainer) -> Engine:
+def auto(client: ClientModule, site: Site) -> Engine:
     """Choose an engine.
 
     - ``TrainerEngine`` where a client uses what only a Trainer runs: any hook or setting that ``LoopEngine`` does not
@@ -25,7 +25,7 @@ def auto(client: ClientModule, trainer: Trainer) -> Engine:
     """
     if needs_trainer(client) or not isinstance(client.configure_optimizers(), Optimizer):
         return TrainerEngine()
-    cores = available_cores() // max(1, trainer.num_devices)
-    if trainer.strategy.root_device.type == "cpu" and cores > 1 and can_fork():
+    cores = available_cores() // site.processes
+    if site.device.type == "cpu" and cores > 1 and can_fork():
         return WorkersEngine(workers=cores)
     return LoopEngine()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from lightning import Trainer
-
+from fedlit.engines.site import Site
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientAnswer, ClientTask
 
@@ -19,7 +18,7 @@ class Engine(ABC):
     """
 
     @abstractmethod
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         """Fit each task's client from the broadcast model and yield its update, in any order.
 
         Of a client whose fit raises, or runs out of memory, a ``ClientFailure`` is yielded (``attempt`` makes one), and
@@ -28,10 +27,10 @@ class Engine(ABC):
         Args:
             client: The local problem, which has received this round's broadcast.
             tasks: The clients to train; may be empty.
-            trainer: The server's Trainer: its datamodule has the data, its device and precision are the fits'.
+            site: Where they are trained: data, device and precision.
         """
 
-    def check(self, client: ClientModule, trainer: Trainer) -> None:  # noqa: B027
+    def check(self, client: ClientModule, site: Site) -> None:  # noqa: B027
         """Refuse, before training, a local problem that this engine would not get right.
 
         Raises:

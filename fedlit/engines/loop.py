@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from lightning import Trainer
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from fedlit.data.module import data_of
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
 from fedlit.engines.members import of_lightning, overridden, reset
+from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
@@ -31,23 +30,22 @@ class LoopEngine(Engine):
     its settings or returns learning-rate schedulers is refused: it needs ``TrainerEngine``.
     """
 
-    def check(self, client: ClientModule, trainer: Trainer) -> None:
+    def check(self, client: ClientModule, site: Site) -> None:
         reason = needs_trainer(client)
         if reason:
             raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
         # The client moves from where it is, and no fit starts there.
         check_steps(f"{type(client).__name__}.configure_optimizers", single_optimizer(client))
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
-        precision = trainer.precision_plugin
-        device = trainer.strategy.root_device
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
+        precision = site.precision
 
         def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
             (task,) = tasks
             client.start(task)
             optimizer = single_optimizer(client)
-            scaler = GradScaler(device.type, enabled=trainer.precision == "16-mixed")
-            batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
+            scaler = GradScaler(site.device.type, enabled=precision.precision == "16-mixed")
+            batches = site.data.client_batches(task.client, task.round, task.seed)
             for step, batch in enumerate(islice(passes(batches), task.steps)):
                 optimizer.zero_grad()
                 with precision.forward_context():
@@ -57,7 +55,7 @@ class LoopEngine(Engine):
                 client.on_before_optimizer_step(optimizer)
                 scaler.step(optimizer)
                 scaler.update()
-            return [client.finish(task, data_of(trainer))]
+            return [client.finish(task, site.data)]
 
         for task in tasks:
             yield from attempt(fit, [task])

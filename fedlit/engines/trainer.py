@@ -14,10 +14,10 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.amp.grad_scaler import GradScaler
 
-from fedlit.data.module import data_of
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
 from fedlit.engines.members import overridden
+from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
@@ -31,42 +31,42 @@ class TrainerEngine(Engine):
     scaling, callbacks of a ``ClientModule``. The other engines are measured against this one.
     """
 
-    def check(self, client: ClientModule, trainer: Trainer) -> None:
+    def check(self, client: ClientModule, site: Site) -> None:
         reason = overridden(client, frozenset({"train_dataloader"}), called=frozenset())
         if reason:
             raise InputError(f"{reason}, but clients train on the datamodule's data; give it the data")
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
             (task,) = tasks
             client.start(task)
             renew(inner, task.steps)
-            batches = data_of(trainer).client_batches(task.client, task.round, task.seed)
+            batches = site.data.client_batches(task.client, task.round, task.seed)
             try:
                 inner.fit(client, train_dataloaders=batches)
             except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
                 raise (stop.__context__ or KeyboardInterrupt()) from None
-            client.to(inner.strategy.root_device)  # a Trainer that has finished leaves its module on the CPU
-            return [client.finish(task, data_of(trainer))]
+            client.to(site.device)  # a Trainer that has finished leaves its module on the CPU
+            return [client.finish(task, site.data)]
 
         with _quiet():  # once a round: to change a level, logging goes through all loggers that there are
-            inner = inner_trainer(trainer)
+            inner = inner_trainer(site)
             for task in tasks:
                 (answer,) = attempt(fit, [task])
                 yield answer
                 if isinstance(answer, ClientFailure):
-                    inner = inner_trainer(trainer)  # no telling what the error left of the other
+                    inner = inner_trainer(site)  # no telling what the error left of the other
 
 
-def inner_trainer(outer: Trainer) -> Trainer:
-    """A Trainer on the outer one's device and in its precision, that keeps to itself; to be renewed before each fit."""
-    device = outer.strategy.root_device
+def inner_trainer(site: Site) -> Trainer:
+    """A Trainer on the site's device and in its precision, that keeps to itself; to be renewed before each fit."""
+    device = site.device
     return Trainer(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
         strategy=SingleDeviceStrategy(device),
         plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
-        precision=outer.precision,
+        precision=site.precision.precision,
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
-from lightning import Trainer
 from torch import Tensor, nn, optim
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from fedlit.data.module import data_of
 from fedlit.engines.attempt import attempt
 from fedlit.engines.block import CALLED, Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import needs_trainer, single_optimizer
 from fedlit.engines.members import of_client, overridden
+from fedlit.engines.site import Site
 from fedlit.engines.traced import Program, Step, plain, traced
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
@@ -65,14 +64,14 @@ class VectorizedEngine(Engine):
         self.trace = trace
         self._programs: dict[Hashable, Program | None] = {}
 
-    def check(self, client: ClientModule, trainer: Trainer) -> None:
+    def check(self, client: ClientModule, site: Site) -> None:
         reason, remedy = needs_trainer(client), "TrainerEngine"
         if reason is None:
-            reason, remedy = cannot_vectorize(client, trainer), "LoopEngine"
+            reason, remedy = cannot_vectorize(client, site), "LoopEngine"
         if reason is not None:
             raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         def program(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:
             shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
             key = client, client.loss, client.net.training, shapes
@@ -81,10 +80,10 @@ class VectorizedEngine(Engine):
             return self._programs[key] or plain(step)
 
         def fit(block: Sequence[ClientTask]) -> list[ClientUpdate]:
-            is_traced = self.trace and trainer.precision == "32-true" and block[0].steps >= TRACED_FROM
-            precision, trace = trainer.precision_plugin, program if is_traced else None
+            is_traced = self.trace and site.precision.precision == "32-true" and block[0].steps >= TRACED_FROM
+            trace = program if is_traced else None
             try:
-                return Block(client, block, data_of(trainer), precision, trace).fit()
+                return Block(client, block, site.data, site.precision, trace).fit()
             except Exception:
                 self._programs.clear()  # what could not be traced may be no more than what failed
                 raise
@@ -97,7 +96,7 @@ class VectorizedEngine(Engine):
         self._programs.clear()
 
 
-def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
+def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
     """Why a client cannot be one of a batched program, or None."""
     if own := overridden(client, of_client(), CALLED):
         return own
@@ -108,14 +107,14 @@ def cannot_vectorize(client: ClientModule, trainer: Trainer) -> str | None:
             return f"{name} is a {type(module).__name__}"
         if isinstance(module, _DropoutNd) and module.p > 0:
             return f"{name} drops out with p = {module.p}"
-    data = data_of(trainer)
+    data = site.data
     if written := written_buffer(client.net, data.transform(data.train.inputs[:2])):
         return f"{type(client.net).__name__} writes its buffer {written} as it trains"
     if shared := _shared_module(client.net):
         return f"{shared} is a part of the net under another name"
     if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
         return f"the loss {type(client.loss).__name__} is not a plain mean over samples"
-    if trainer.precision == "16-mixed":
+    if site.precision.precision == "16-mixed":
         return "precision 16-mixed scales gradients"
     optimizer = single_optimizer(client)
     if not isinstance(optimizer, ELEMENTWISE):

@@ -16,12 +16,12 @@ from multiprocessing.context import ForkProcess
 from typing import Any, NamedTuple
 
 import torch
-from lightning import Trainer
 from torch import Tensor
 
 from fedlit.engines.attempt import STOPS
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
+from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.client import ClientModule
 from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
@@ -64,20 +64,20 @@ class WorkersEngine(Engine):
         self.block_size = block_size
         self._pool: _Pool | None = None
 
-    def check(self, client: ClientModule, trainer: Trainer) -> None:
-        if trainer.strategy.root_device.type != "cpu":
+    def check(self, client: ClientModule, site: Site) -> None:
+        if site.device.type != "cpu":
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
         if not can_fork():
             raise InputError(
                 "WorkersEngine forks processes, which cannot train in a process that has used a GPU, nor on a system "
                 "without fork; use federation.engine LoopEngine, or a fresh process"
             )
-        self.engine.check(client, trainer)
+        self.engine.check(client, site)
 
-    def run(self, client: ClientModule, tasks: Sequence[ClientTask], trainer: Trainer) -> Iterator[ClientAnswer]:
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         if self._pool is None or self._pool.client is not client:
             self.close()
-            self._pool = _Pool(self.engine, self.workers, self.block_size, client, trainer)
+            self._pool = _Pool(self.engine, self.workers, self.block_size, client, site)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the parent averages meanwhile: threads of its own would take the workers' cores
         try:
@@ -123,13 +123,13 @@ class _Request(NamedTuple):
 class _Pool:
     """Workers for one client module, and the broadcast that they read."""
 
-    def __init__(self, engine: Engine, workers: int, block_size: int, client: ClientModule, trainer: Trainer) -> None:
+    def __init__(self, engine: Engine, workers: int, block_size: int, client: ClientModule, site: Site) -> None:
         self.client = client
         sent = client.broadcast
         self._shared = sent._replace(weights=_shared(sent.weights), message=_shared_tensor(sent.message))
         self._workers: list[_Worker] = []
         for _ in range(workers):
-            self._workers.append(_Worker(engine, block_size, client, trainer, self._shared, self._workers))
+            self._workers.append(_Worker(engine, block_size, client, site, self._shared, self._workers))
 
     def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientAnswer]:
         """Fit the blocks and yield their answers in order, holding back no more than a few blocks a worker."""
@@ -169,14 +169,14 @@ class _Worker:
         engine: Engine,
         block_size: int,
         client: ClientModule,
-        trainer: Trainer,
+        site: Site,
         broadcast: Broadcast,
         all_workers: list[_Worker],
     ) -> None:
         self._results = [[_shared(broadcast.weights) for _ in range(block_size)] for _ in range(DEPTH)]
         self._free = deque(range(DEPTH))
         self._held: deque[tuple[int, _Request]] = deque()  # with the block's index
-        self._arguments = (engine, client, trainer, broadcast, self._results)
+        self._arguments = (engine, client, site, broadcast, self._results)
         self._all_workers = all_workers
         self._start()
 
@@ -266,7 +266,7 @@ def _work(
     parents_ends: list[Connection],
     engine: Engine,
     client: ClientModule,
-    trainer: Trainer,
+    site: Site,
     broadcast: Broadcast,
     results: list[list[Weights]],
 ) -> None:
@@ -285,7 +285,7 @@ def _work(
         reply = _Reply([], [])
         try:
             client.receive(broadcast._replace(**terms))
-            for answer in engine.run(client, block, trainer):
+            for answer in engine.run(client, block, site):
                 if isinstance(answer, ClientFailure):
                     reply.failures.append(answer)
                 else:

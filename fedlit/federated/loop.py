@@ -20,6 +20,7 @@ from fedlit.checkpoint import read
 from fedlit.data.module import FederatedData, data_of
 from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
+from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.beside import check_monitored
 from fedlit.federated.client import ClientModule
@@ -170,8 +171,8 @@ class FederatedLoop(Callback):
         self.client.clip_norm = module.client_clip_norm
         check_single_examples(self.client, self.data)
         check_monitored(trainer, module)
-        self.running = self.engine or auto(self.client, trainer)
-        self.running.check(self.client, trainer)
+        self.running = self.engine or auto(self.client, Site.of(trainer))
+        self.running.check(self.client, Site.of(trainer))
 
     def facts(self, module: FederatedModule) -> Facts:
         """What an algorithm may know of the federation."""

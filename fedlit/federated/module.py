@@ -17,6 +17,7 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.aggregation import Aggregation
 from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
+from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.beside import check_callbacks
 from fedlit.federated.client import ClientModule
@@ -140,7 +141,7 @@ class FederatedModule(LightningModule):
         loop.client.receive(sent)
         with torch.enable_grad():
             measured = loop.measured(self.current_epoch)
-            for answer in loop.running.run(loop.client, cohort, self.trainer):
+            for answer in loop.running.run(loop.client, cohort, Site.of(self.trainer)):
                 if screen.passes(answer):
                     updates.add(answer)
                     meter.add(answer)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from federations import data, fit, net
-from lightning import Trainer
+from federations import data, fit, net, site
 from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from torch.optim import SGD
 
@@ -40,19 +39,15 @@ def overriding(name: str, member: object = None) -> type[ClientModule]:
     return type("Client", (ClientModule,), {name: member or (lambda self, *args, **kwargs: None)})
 
 
-def quiet_trainer() -> Trainer:
-    return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-
-
 ENGINES: list[Engine] = [LoopEngine(), WorkersEngine(workers=2), VectorizedEngine()]
 
 
 def assert_needs_trainer(client: ClientModule, said: str) -> None:
-    trainer = quiet_trainer()
+    here = site()
     for engine in ENGINES:
         with pytest.raises(InputError, match=rf"Client {said}, which \w+ does not run; use .*TrainerEngine$"):
-            engine.check(client, trainer)
-    assert isinstance(auto(client, trainer), TrainerEngine)
+            engine.check(client, here)
+    assert isinstance(auto(client, here), TrainerEngine)
 
 
 def test_lightnings_hooks_are_all_on_the_list():
@@ -91,7 +86,7 @@ def test_so_does_a_setting_of_lightnings_that_was_changed(setting: str, value: o
 def test_a_hook_that_a_later_lightning_adds_needs_a_trainer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ModelHooks, "on_full_moon", lambda self: None, raising=False)
     assert_needs_trainer(made(overriding("on_full_moon")), "overrides on_full_moon")
-    LoopEngine().check(made(), quiet_trainer())
+    LoopEngine().check(made(), site())
 
 
 def test_what_is_inherited_counts_as_the_classes_own():
@@ -102,11 +97,11 @@ def test_what_is_inherited_counts_as_the_classes_own():
 @pytest.mark.parametrize("name", sorted(CALLED | (of_client() - CALLED)))
 def test_what_a_plain_loop_calls_is_let_pass_and_what_a_block_does_not_call_goes_to_the_loop(name: str):
     inherited: Any = getattr(ClientModule, name)
-    client, trainer = made(overriding(name, lambda self, *args, **kwargs: inherited(self, *args, **kwargs))), None
-    LoopEngine().check(client, trainer)  # type: ignore[arg-type]
+    client = made(overriding(name, lambda self, *args, **kwargs: inherited(self, *args, **kwargs)))
+    LoopEngine().check(client, site())
     if name in of_client() - CALLED_BY_BLOCKS:
         with pytest.raises(InputError, match=rf"Client overrides {name}, which Vectorized.*LoopEngine$"):
-            VectorizedEngine().check(client, quiet_trainer())
+            VectorizedEngine().check(client, site())
 
 
 def test_the_loop_calls_what_it_says_it_calls():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from federations import data, fit, net, weights
+from federations import data, fit, net, site, weights
 from lightning import Callback
 
 from fedlit.engines import WorkersEngine
@@ -71,8 +71,8 @@ def test_a_mistake_of_the_config_in_a_worker_ends_the_run():
 @pytest.mark.trust
 def test_an_engine_that_fails_in_a_worker_ends_the_run_with_its_traceback():
     class Broken(LoopEngine):
-        def run(self, client, tasks, trainer):
-            yield from super().run(client, tasks, trainer)
+        def run(self, client, tasks, site):
+            yield from super().run(client, tasks, site)
             raise LookupError("a mistake in the engine")
 
     with pytest.raises(RuntimeError, match=r"a worker failed:\n[\s\S]*LookupError: a mistake in the engine"):
@@ -173,4 +173,4 @@ def test_no_engine_named_is_a_trainer_for_a_client_that_needs_one():
 
     loop = FederatedLoop(2, seed=0)
     fit(module(Hooked), loop, data(), rounds=1)
-    assert type(auto(loop.client, loop.client.trainer)) is TrainerEngine
+    assert type(auto(loop.client, site())) is TrainerEngine

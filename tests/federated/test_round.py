@@ -196,10 +196,10 @@ class Spy(TrainerEngine):
 
     dtypes: list[torch.dtype]
 
-    def run(self, client, tasks, trainer):
+    def run(self, client, tasks, site):
         self.dtypes = []
         hook = client.net[0].register_forward_hook(lambda m, i, o: self.dtypes.append(o.dtype))
-        yield from super().run(client, tasks, trainer)
+        yield from super().run(client, tasks, site)
         hook.remove()
 
 
@@ -279,7 +279,7 @@ def test_inner_trainers_keep_quiet(capfd: pytest.CaptureFixture[str]):
 
 
 class Broken(Engine):
-    def run(self, client, tasks, trainer):
+    def run(self, client, tasks, site):
         raise KeyboardInterrupt
         yield
 

@@ -60,13 +60,10 @@ class Rising(Mu):
 class Slowing(Algorithm):
     """An algorithm of one's own, whose steps get smaller with each round that it has seen."""
 
-    def __init__(self) -> None:
-        self.seen = {"rounds": 0}
-
-    def conclude(self, sent: Any, layout: Any, updates: Any) -> Any:
-        self.seen["rounds"] += 1
-        mean = updates.mean()
-        return mean._replace(floats=sent.weights.floats.lerp(mean.floats, 1 / self.seen["rounds"]))
+    def conclude(self, state: Any, sent: Any, average: Any) -> Any:
+        seen = state.get("rounds", 0) + 1
+        floats = sent.weights.floats.lerp(average.weights.floats, 1 / seen)
+        return {**state, "rounds": seen}, average.weights._replace(floats=floats)
 
 
 class Waning(Schedule):
