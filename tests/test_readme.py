@@ -39,7 +39,7 @@ def test_the_python_example_takes_fifteen_lines():
 def test_an_attention_and_a_partition_of_ones_own_are_found_by_class_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    module = "import torch\nimport fedlit.data\n" + block("class Half") + block("class OneClassEach")
+    module = "import torch\nimport fedlit.data\n" + block("class Half(") + block("class OneClassEach")
     (tmp_path / "ones_own.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
     words = (
@@ -52,6 +52,31 @@ def test_an_attention_and_a_partition_of_ones_own_are_found_by_class_path(
     assert "ones_own" in sys.modules
 
 
+def test_an_algorithm_of_ones_own_is_found_by_class_path_and_those_of_a_list_are_combined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "half_way.py").write_text("import fedlit\n" + block("class HalfWay"))
+    (combined,) = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "federation" in text]
+    (tmp_path / "combined.yaml").write_text(combined)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = (
+        f"--trainer.max_epochs=1 --trainer.accelerator=cpu --logs_dir={tmp_path}/logs --model.net.widths=[4,8] "
+        "--model.net.hidden=8 --federation.clients_per_round=2 --federation.local_epochs=0.1"
+    ).split()
+    assert main(["fit", "--federation.algorithm", "half_way.HalfWay", *small]) == 0
+    assert main(["fit", "--config", str(tmp_path / "combined.yaml"), *small]) == 0
+    run = yaml.safe_load((tmp_path / "logs/combined/version_0/config.yaml").read_text())
+    assert [part["class_path"] for part in run["federation"]["algorithm"]] == [
+        "fedlit.algorithms.Scaffold",
+        "fedlit.algorithms.Clip",
+    ]
+
+
+@pytest.mark.parametrize("of", ["class Half(", "class OneClassEach", "class HalfWay"])
+def test_ones_own_is_ten_lines_or_fewer(of: str):
+    assert len([line for line in block(of).splitlines() if line.strip()]) <= 10
+
+
 def test_every_config_and_picture_that_it_names_is_there():
     root = Path(__file__).parent.parent
     for name in re.findall(r"configs/[\w/]+\.yaml|notebooks/[\w/]+\.\w+", README):
@@ -60,7 +85,7 @@ def test_every_config_and_picture_that_it_names_is_there():
 
 
 def test_the_claims_that_it_shows_are_a_file_of_claims():
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "claims" in text]
     assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]
 
 
