@@ -127,7 +127,7 @@ def test_nothing_is_left_of_a_fit_that_failed_on_its_way(engine: str, client: ty
         module.client_class = client_class
         federation = FederatedLoop(CLIENTS, 1, seed=0, algorithm=algorithm, engine=ENGINES[engine](), **loop)
         fit(module, federation, data((8, 4, 16, 4, 12, 6)), rounds=3, root=root)
-        return torch.cat([weights(module.net), algorithm.state_dict()["control"].double()])
+        return torch.cat([weights(module.net), federation.algorithm_state["control"].double()])
 
     with pytest.warns(UserWarning, match="client 2: ValueError: a bad sample"):
         failed = scaffold(client, tmp_path / "failed")
