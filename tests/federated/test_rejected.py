@@ -118,7 +118,7 @@ def test_what_a_diverged_client_would_remember_is_not_kept():
     with pytest.warns(UserWarning, match="client 2"):
         module = run(poisoned(2), rounds=3, algorithm=algorithm)
     assert weights(module.net).isfinite().all()
-    assert algorithm.state_dict()["control"].isfinite().all()
+    assert module.loop.algorithm_state["control"].isfinite().all()
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
