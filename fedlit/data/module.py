@@ -19,12 +19,21 @@ from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
 from fedlit.data.share import Share
 from fedlit.errors import InputError
+from fedlit.federated.records import Cohort
 from fedlit.numbers import COUNT_MAX
 from fedlit.seeding import generator, resolve_seed, rng
 
 DEFAULT_NUM_CLIENTS = 100
 #: Held-out examples in a batch, where no other size is asked for: each batch costs the Trainer and the metrics a while.
 HELD_OUT_BATCH = 1024
+
+
+class RoundSource(ABC):
+    """A callback that knows which rounds there are to train."""
+
+    @abstractmethod
+    def rounds(self, trainer: Trainer) -> Iterable[Cohort]:
+        """One cohort for each epoch of the Trainer, as a "dataloader" of one batch."""
 
 
 class FederatedData(LightningDataModule, ABC):
@@ -96,7 +105,6 @@ class FederatedData(LightningDataModule, ABC):
         self._requested_seed = seed
         self._is_set_up = False
         self._own: tuple[Examples, Partition] | None = None
-        self.rounds: Iterable[Any] | None = None
         #: What the data were taken for, a sentence each; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
 
@@ -225,14 +233,19 @@ class FederatedData(LightningDataModule, ABC):
         return Batches(self.train, self.eval_batch_size, self.partition.client(client), transform=self.transform)
 
     def train_dataloader(self) -> Iterable[Any]:
-        """The rounds, which ``FederatedLoop`` puts here: a federation trains on cohorts, not on batches of examples."""
-        if self.rounds is None:
-            raise InputError("FederatedData needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
-        return self.rounds
+        """The rounds that the Trainer's callback has: a federation trains on cohorts, not on batches of examples.
+
+        Raises:
+            InputError: When the Trainer has no such callback.
+        """
+        for callback in getattr(self.trainer, "callbacks", ()):
+            if isinstance(callback, RoundSource):
+                return callback.rounds(self.trainer)  # type: ignore[arg-type]
+        raise InputError("FederatedData needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch of examples; a cohort's tasks (a list) have nothing to move, and to look at each costs time."""
-        return batch if isinstance(batch, list) else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        """Move a batch of examples; a cohort has nothing to move, and to look at each of its tasks costs time."""
+        return batch if isinstance(batch, Cohort) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def val_dataloader(self) -> Batches:
         """What each round is validated on, this rank's share: the validation clients, else the test set."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,18 +18,19 @@ from fedlit.algorithms.algorithm import Algorithm, Facts, State
 from fedlit.algorithms.chained import chain
 from fedlit.allocator import keep_freed_memory
 from fedlit.checkpoint import read
-from fedlit.data.module import FederatedData, data_of
+from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.beside import check_monitored
-from fedlit.federated.client import ClientModule
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
 from fedlit.federated.probe import check_single_examples
-from fedlit.federated.records import ClientAnswer, ClientTask
+from fedlit.federated.records import Broadcast, ClientAnswer, ClientTask, Cohort
+from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
+from fedlit.federated.session import Session
 from fedlit.federated.store import ClientStore
 from fedlit.federated.stragglers import NoStragglers, Stragglers
 from fedlit.native import versions
@@ -44,7 +46,7 @@ CLIENTS = "clients"
 MAX_EPOCHS = 1_000_000
 
 
-class FederatedLoop(Callback):
+class FederatedLoop(Callback, RoundSource):
     """Turns a Trainer's epochs into federated rounds.
 
     Each round it draws a cohort, says how many mini-batches each client trains, and deals the clients to the ranks.
@@ -112,22 +114,29 @@ class FederatedLoop(Callback):
             raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 goes on whatever is rejected")
         self.max_rejected = max_rejected
         self.diagnostics = diagnostics
-        self.store: ClientStore | None = None
         self.folder: Path | None = None  # of the run; none is the Trainer's
         self.engine = engine
         self.tune_allocator = tune_allocator
-        self.client: ClientModule
-        self.running: Engine
-        self.work: dict[str, float] = {}
+        self._session: Session | None = None
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # hear of failed fits too
         self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
-        self._temporary: TemporaryDirectory[str] | None = None
         self._is_resumed = False
 
     @property
     def seed(self) -> int:
         """Seed of all draws: the one that was given, else that of ``seed_everything`` when the fit began."""
         return resolve_seed(self._seed) if self._seed_of_fit is None else self._seed_of_fit
+
+    @property
+    def session(self) -> Session:
+        """Client, engine, site and store of the fit that is under way.
+
+        Raises:
+            RuntimeError: When none is.
+        """
+        if self._session is None:
+            raise RuntimeError("no fit is under way: a FederatedLoop has a session from a fit's start to its end")
+        return self._session
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -144,7 +153,6 @@ class FederatedLoop(Callback):
         self.algorithm_state = {}
         if self.tune_allocator:
             keep_freed_memory()
-        data.rounds = Rounds(self, trainer)
         trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # a step is a round
         if isinstance(trainer.precision_plugin, MixedPrecision):
             # The server steps on a pseudo-gradient in float32: no loss is scaled, so there is nothing to unscale.
@@ -157,24 +165,24 @@ class FederatedLoop(Callback):
                 f"this Trainer has finished {trainer.current_epoch} rounds, and what the server's optimizer remembered "
                 "is gone; make a new Trainer, and to go on give its fit the ckpt_path"
             )
-        self.data = data_of(trainer)
-        self.data.to(trainer.strategy.root_device)
-        if trainer.strategy.root_device.type == "cpu" and not native.is_complete():
+        site = Site.of(trainer)
+        site.data.to(site.device)
+        if site.device.type == "cpu" and not native.is_complete():
             rank_zero_warn(
                 "fedlit was installed without a C compiler, so convolutions with max pools train at two thirds of the "
                 "speed that they could; install one, such as gcc, and install fedlit again"
             )
-        self.algorithm.prepare(self.facts(module))
+        self.algorithm.prepare(self.facts(module, site.data))
         self.algorithm.resume(self.algorithm_state)
-        self.store = ClientStore(self._folder_of_clients(trainer)) if self.algorithm.kept_size else None
-        self.client = module.make_client().to(trainer.strategy.root_device)
-        self.client.clip_norm = module.client_clip_norm
-        check_single_examples(self.client, self.data)
+        folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)
+        store = ClientStore(folder) if folder else None
+        client = module.make_client(store).to(site.device)
+        check_single_examples(client, site.data)
         check_monitored(trainer, module)
-        self.running = self.engine or auto(self.client, Site.of(trainer))
-        self.running.check(self.client, Site.of(trainer))
+        self._session = Session(site, client, self.engine or auto(client, site), store, temporary)
+        self._session.engine.check(client, site)
 
-    def facts(self, module: FederatedModule) -> Facts:
+    def facts(self, module: FederatedModule, data: FederatedData) -> Facts:
         """What an algorithm may know of the federation."""
         trainable = dict(module.net.named_parameters())
         optimizer = module.client_optimizer([trainable[name] for name in module.layout.trainable])
@@ -184,38 +192,39 @@ class FederatedLoop(Callback):
             optimizer=optimizer,
             mu=module.mu,
             clip_norm=module.client_clip_norm,
-            num_clients=self.data.num_clients,
+            num_clients=data.num_clients,
             clients_per_round=self.clients_per_round,
             sampling=self.sampling,
             averaging=self.averaging,
             seed=self.seed,
         )
 
-    def _folder_of_clients(self, trainer: Trainer) -> Path:
-        """Where clients keep their vectors: the run's folder if it has one, as the first rank knows it."""
+    def _folder_of_clients(self, trainer: Trainer) -> tuple[Path, TemporaryDirectory[str] | None]:
+        """Where clients keep their vectors, the same on every rank: the run's folder if it has one, else a temporary."""
         folder = trainer.strategy.broadcast(self.folder)
         if folder is not None:
-            return folder / CLIENTS
+            return folder / CLIENTS, None
         if not trainer.loggers and not trainer.checkpoint_callbacks:
-            self._temporary = TemporaryDirectory(prefix="fedlit_clients_")
-            return Path(trainer.strategy.broadcast(self._temporary.name))
-        return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS
+            temporary = TemporaryDirectory(prefix="fedlit_clients_")
+            return Path(trainer.strategy.broadcast(temporary.name)), temporary
+        return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS, None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.store is not None:  # only now is it known how many rounds the checkpoint holds
+        if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:
-                self.store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
+                store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
             trainer.strategy.barrier()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.store is None or trainer.current_epoch == 0 or not trainer.is_global_zero:
+        store, data = self.session.store, self.session.site.data
+        if store is None or trainer.current_epoch == 0 or not trainer.is_global_zero:
             return
-        last_cohort = self.cohort(trainer.current_epoch - 1, self.data)
-        self.store.prune((task.client for task in last_cohort), self._rounds_of_checkpoints(trainer))
+        last_cohort = self.cohort(trainer.current_epoch - 1, data)
+        store.prune((task.client for task in last_cohort), self._rounds_of_checkpoints(trainer))
 
     def _trained(self, finished: int) -> dict[int, int]:
         """Of each client that trained in the finished rounds the last in which it did."""
-        tasks = (task for round in range(finished) for task in self.cohort(round, self.data))
+        tasks = (task for round in range(finished) for task in self.cohort(round, self.session.site.data))
         return {task.client: task.round for task in tasks if task.steps}
 
     def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
@@ -232,24 +241,42 @@ class FederatedLoop(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":  # after all that is done at a fit's end, which may ask for cohorts
-            self._forget(trainer)
+            self._seed_of_fit = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
-        self._forget(trainer)
+        self._seed_of_fit = None
 
     def _close(self) -> None:
-        if hasattr(self, "running"):
-            self.running.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
-    def _forget(self, trainer: Trainer) -> None:
-        """Let go of what is a fit's alone."""
-        self._seed_of_fit = None
-        if isinstance(data := getattr(trainer, "datamodule", None), FederatedData):
-            data.rounds = None
+    def rounds(self, trainer: Trainer) -> Iterable[Cohort]:
+        return Rounds(self, trainer)
+
+    def run(self, sent: Broadcast, tasks: Sequence[ClientTask]) -> tuple[RoundResult, dict[str, float]]:
+        """One round of the fit that is under way, see ``run_round``; and what the diagnostics measured before it."""
+        session, diagnostics = self.session, self.diagnostics
+        session.client.receive(sent)
+        measured = {}
+        if diagnostics is not None and diagnostics.due(sent.round):
+            with torch.enable_grad():
+                measured = diagnostics.before(session.client, session.site.data)
+        result = run_round(
+            sent,
+            tasks,
+            session.client,
+            session.engine,
+            self.algorithm,
+            session.site,
+            state=self.algorithm_state,
+            blocks=diagnostics.blocks if diagnostics else ATTENTION,
+            max_rejected=self.max_rejected,
+            heard_by=self.on_update,
+        )
+        self.algorithm_state = result.state
+        return result, measured
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.
@@ -286,16 +313,6 @@ class FederatedLoop(Callback):
             "round/epochs_done": float(sum(task.epochs for task in tasks)),
         }
 
-    def measured(self, round: int) -> dict[str, float]:
-        """What the diagnostics measure of the model that the round starts from."""
-        if self.diagnostics is None or not self.diagnostics.due(round):
-            return {}
-        return self.diagnostics.before(self.client, self.data)
-
-    def blocks(self) -> Mapping[str, str]:
-        """Blocks of parameters whose drift is measured apart."""
-        return self.diagnostics.blocks if self.diagnostics else ATTENTION
-
     def state_dict(self) -> dict[str, Any]:
         state = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in self.algorithm_state.items()}
         return {"algorithm": state}
@@ -324,7 +341,7 @@ def _rounds_in(checkpoint: Path) -> int:
 
 
 class Rounds:
-    """The training "dataloader" of a federation: an epoch is a round, and its one batch this rank's share of it.
+    """The training "dataloader" of a federation: an epoch is a round, and its one batch the round's cohort.
 
     A round is one batch, so nothing that stops a Trainer between batches can cut a cohort in two.
     """
@@ -336,8 +353,7 @@ class Rounds:
     def __len__(self) -> int:
         return 1
 
-    def __iter__(self) -> Iterator[list[ClientTask]]:
+    def __iter__(self) -> Iterator[Cohort]:
         tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
-        self._loop.work = self._loop.work_metrics(tasks)
-        training = [task for task in tasks if task.steps]
-        yield deal(training, self._trainer.world_size)[self._trainer.global_rank]
+        shares = deal([task for task in tasks if task.steps], self._trainer.world_size)
+        yield Cohort(tasks, shares[self._trainer.global_rank])

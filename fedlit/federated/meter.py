@@ -80,15 +80,10 @@ class RoundMeter:
         self._rows = listed(self._rows)
         self._directions.reduce()
 
-    def summary(self, mean: Weights, seconds: float) -> dict[str, float]:
-        """The round's scalars.
-
-        Args:
-            mean: The average of the clients' models.
-            seconds: Wall time of the round, evaluation excluded.
-        """
+    def summary(self, mean: Weights) -> dict[str, float]:
+        """The round's scalars; ``mean`` is the average of the clients' models."""
         if not self._rows:
-            return {"round/clients": 0.0, "round/samples": 0.0, "round/seconds": seconds}
+            return {"round/clients": 0.0, "round/samples": 0.0}
         # In the order of the clients, so that the sums do not depend on how they were dealt to ranks.
         rows = sorted(self._rows, key=lambda row: row["client"])
         column = {name: np.array([row[name] for row in rows if name in row]) for name in dict.fromkeys(chain(*rows))}
@@ -102,8 +97,6 @@ class RoundMeter:
             "drift/cosine_of_pairs": self._cosine_of_pairs(),
             "round/clients": len(rows),
             "round/samples": column["samples"].sum(),
-            "round/samples_per_second": column["samples"].sum() / seconds,
-            "round/seconds": seconds,
             "round/megabytes_down": len(rows) * self._megabytes,
             "round/megabytes_up": len(rows) * self._megabytes,
         }

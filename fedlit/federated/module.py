@@ -14,22 +14,19 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from fedlit.algorithms.aggregation import Aggregation
 from fedlit.checkpoint import check_format
 from fedlit.data.module import data_of
-from fedlit.engines.site import Site
 from fedlit.errors import InputError
 from fedlit.federated.beside import check_callbacks
 from fedlit.federated.client import ClientModule
 from fedlit.federated.clipping import check_limit
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
-from fedlit.federated.meter import RoundMeter
 from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.nets import check_trainable
 from fedlit.federated.probe import check_fit
 from fedlit.federated.rates import Rates, scaled
-from fedlit.federated.records import Broadcast, ClientTask, Weights
+from fedlit.federated.records import Broadcast, Cohort, Weights
 from fedlit.federated.rehearsal import check_loss, check_optimizer
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
@@ -39,9 +36,10 @@ from fedlit.federated.resume import (
     take_settings,
     trainable,
 )
+from fedlit.federated.round import RoundResult
 from fedlit.federated.scores import Tally
-from fedlit.federated.screen import Screen
 from fedlit.federated.state import Layout, read, write
+from fedlit.federated.store import ClientStore
 from fedlit.federated.trainer_settings import check_settings, tell_of_limit
 from fedlit.native import versions
 from fedlit.numbers import FLOAT32_MAX
@@ -124,53 +122,30 @@ class FederatedModule(LightningModule):
 
     # --- the round -------------------------------------------------------------------------------------------------
 
-    def training_step(self, cohort: list[ClientTask], batch_idx: int) -> None:
-        """One round: broadcast the global model, fit the cohort, average, step.
-
-        ``cohort`` is this rank's share of the clients drawn by ``FederatedLoop.cohort``.
-        """
+    def training_step(self, cohort: Cohort, batch_idx: int) -> None:
+        """One round: broadcast the global model, fit the cohort and average (``run_round``), step, measure."""
         started = time.perf_counter()
-        self.logged = {}
-        loop = self.loop
-        global_model = read(self.net, self.layout)
-        sent = self.broadcast(global_model)
-        updates = Aggregation(loop.algorithm, sent)
-        meter = RoundMeter(global_model, self.layout, loop.blocks())
-        screen = Screen(loop.max_rejected)
+        result, measured = self.loop.run(self.broadcast(), cohort.mine)
+        self.server_step(result.target)
+        self._measure(result, measured | self.loop.work_metrics(cohort.tasks), time.perf_counter() - started)
 
-        loop.client.receive(sent)
-        with torch.enable_grad():
-            measured = loop.measured(self.current_epoch)
-            for answer in loop.running.run(loop.client, cohort, Site.of(self.trainer)):
-                if screen.passes(answer):
-                    updates.add(answer)
-                    meter.add(answer)
-                for listener in loop.on_update:
-                    listener(answer)
-        average = updates.average()
-        for part in (meter, screen):
-            part.reduce()
-        screen.check(self.current_epoch)
-
-        target = None
-        if average is not None:
-            loop.algorithm_state, target = loop.algorithm.conclude(loop.algorithm_state, sent, average)
-        self.server_step(target)
-        summary = meter.summary(target or global_model, time.perf_counter() - started)
-        counted = {**loop.work, "round/rejected": float(len(screen.rejected))}
-        of_algorithm = loop.algorithm.metrics(self.current_epoch + 1)
-        self.round_metrics = {**summary, **measured, **counted, **of_algorithm, "federation/mu": self.mu.value}
-        self.round_metrics |= self.rates.metrics(self.current_epoch)
-        self.mu.update(self.round_metrics)
-        self.rates.update(self.round_metrics)
-
-    def broadcast(self, global_model: Weights) -> Broadcast:
+    def broadcast(self) -> Broadcast:
         """What this round's clients are sent."""
-        loop = self.loop
+        loop, model, round = self.loop, read(self.net, self.layout), self.current_epoch
         mu = tuple(0.0 if name in loop.algorithm.local else self.mu.of(name) for name in self.layout.trainable)
-        message = loop.algorithm.message(loop.algorithm_state, global_model)
-        rate = self.rates.factor("client", self.current_epoch)
-        return Broadcast(global_model, mu, message, self.current_epoch, rate)
+        message = loop.algorithm.message(loop.algorithm_state, model)
+        return Broadcast(model, mu, message, round, self.rates.factor("client", round))
+
+    def _measure(self, result: RoundResult, more: dict[str, float], seconds: float) -> None:
+        """Keep the round's metrics until it has been validated, and let what adapts hear of them."""
+        metrics = {**result.metrics, "round/seconds": seconds, **more, "round/rejected": float(len(result.rejected))}
+        if metrics["round/samples"]:
+            metrics["round/samples_per_second"] = metrics["round/samples"] / seconds
+        metrics |= self.loop.algorithm.metrics(self.current_epoch + 1)
+        metrics |= {"federation/mu": self.mu.value, **self.rates.metrics(self.current_epoch)}
+        self.round_metrics, self.logged = metrics, {}
+        self.mu.update(metrics)
+        self.rates.update(metrics)
 
     @torch.no_grad()
     def server_step(self, target: Weights | None) -> None:
@@ -207,10 +182,11 @@ class FederatedModule(LightningModule):
                 return callback
         raise InputError("FederatedModule needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
 
-    def make_client(self) -> ClientModule:
-        """The local problem that this server hands to its clients."""
-        loop = self.loop
-        return self.client_class(self.net, self.client_optimizer, self.loss, loop.algorithm, loop.store)
+    def make_client(self, store: ClientStore | None = None) -> ClientModule:
+        """The local problem that this server hands to its clients, who keep what they keep in ``store``."""
+        client = self.client_class(self.net, self.client_optimizer, self.loss, self.loop.algorithm, store)
+        client.clip_norm = self.client_clip_norm
+        return client
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FederatedModule:
         """A copy, as callbacks that average models make; what makes optimizers holds a parser, and is shared."""

@@ -35,6 +35,18 @@ class ClientTask(NamedTuple):
     diagnose: bool = False
 
 
+class Cohort(NamedTuple):
+    """The clients of a round.
+
+    Attributes:
+        tasks: What is asked of each, those that are dropped among them.
+        mine: The tasks that this rank trains.
+    """
+
+    tasks: list[ClientTask]
+    mine: list[ClientTask]
+
+
 class Weights(NamedTuple):
     """The state of a network, flat.
 

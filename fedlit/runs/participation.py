@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from fedlit.errors import InputError
+from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 from fedlit.files import read_object, replacing
@@ -39,14 +40,14 @@ class Participation(Callback):
         if folder is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, FederatedModule)
-        loop, rounds = pl_module.loop, trainer.global_step
-        table = participation(loop, rounds)
+        loop, data, rounds = pl_module.loop, data_of(trainer), trainer.global_step
+        table = participation(loop, data, rounds)
         columns = (column.tolist() for column in table.values())
         write_table(folder / PARTICIPATION, list(table), zip(*columns, strict=True))
         hashes = {
-            "partition": loop.data.partition.hash,
+            "partition": data.partition.hash,
             "participation": hashlib.blake2b((folder / PARTICIPATION).read_bytes(), digest_size=8).hexdigest(),
-            "batch order": batch_order(loop, rounds),
+            "batch order": batch_order(loop, data, rounds),
         }
         with replacing(folder / DRAWS) as file:
             file.write(json.dumps(hashes, indent=2) + "\n")
@@ -59,16 +60,16 @@ def draws_of(run: Path) -> dict[str, str]:
     return {}
 
 
-def batch_order(loop: FederatedLoop, rounds: int) -> str:
+def batch_order(loop: FederatedLoop, data: FederatedData, rounds: int) -> str:
     """16 hex digits that two runs share when all their clients met the same samples in the same batches and order.
 
     Orders are functions of (seed, round, client, epoch), so they are drawn again here rather than watched while
     clients train: about 30 us a client and round.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for task in (task for round in range(rounds) for task in loop.cohort(round, loop.data) if task.steps):
+    for task in (task for round in range(rounds) for task in loop.cohort(round, data) if task.steps):
         try:
-            batches = loop.data.client_batches(task.client, task.round, task.seed)
+            batches = data.client_batches(task.client, task.round, task.seed)
         except Exception:  # whatever its fit failed of: it met nothing, and was left out
             digest.update(f"{task.round}/{task.client}/unread/".encode())
             continue
@@ -81,7 +82,7 @@ def batch_order(loop: FederatedLoop, rounds: int) -> str:
     return digest.hexdigest()
 
 
-def participation(loop: FederatedLoop, rounds: int) -> dict[str, NDArray[Any]]:
+def participation(loop: FederatedLoop, data: FederatedData, rounds: int) -> dict[str, NDArray[Any]]:
     """What each client did in the first ``rounds`` rounds: cohorts and stragglers are functions of (seed, round).
 
     Returns:
@@ -91,8 +92,8 @@ def participation(loop: FederatedLoop, rounds: int) -> dict[str, NDArray[Any]]:
         samples that were processed, which equals p_k where nothing favours anybody. Work whose result was rejected
         counts here: see ``round/rejected`` for how much that was.
     """
-    sizes = loop.data.partition.sizes
-    tasks = [task for round in range(rounds) for task in loop.cohort(round, loop.data)]
+    sizes = data.partition.sizes
+    tasks = [task for round in range(rounds) for task in loop.cohort(round, data)]
     client = np.array([task.client for task in tasks], dtype=np.int64)
     epochs = np.array([task.epochs for task in tasks])
     dropped = np.array([task.steps == 0 for task in tasks], dtype=bool)

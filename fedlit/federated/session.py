@@ -1,0 +1,36 @@
+"""What a fit has beside its arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+from fedlit.engines.engine import Engine
+from fedlit.engines.site import Site
+from fedlit.federated.client import ClientModule
+from fedlit.federated.store import ClientStore
+
+
+@dataclass(frozen=True)
+class Session:
+    """Made when a fit begins and closed when it ends; a second fit of the same objects has another.
+
+    Attributes:
+        site: Where clients are trained.
+        client: The local problem.
+        engine: What trains them: the one that was named, or the one that suits.
+        store: What clients keep from round to round; None where the algorithm keeps nothing.
+        folder: Where they do, for a run without a folder.
+    """
+
+    site: Site
+    client: ClientModule
+    engine: Engine
+    store: ClientStore | None = None
+    folder: TemporaryDirectory[str] | None = None
+
+    def close(self) -> None:
+        """End the engine's processes and remove what was temporary."""
+        self.engine.close()
+        if self.folder is not None:
+            self.folder.cleanup()
