@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 
+from fedlit.data.module import data_of
 from fedlit.errors import InputError
 from fedlit.federated.meter import RoundMeter
 from fedlit.federated.records import ClientTask, ClientUpdate
@@ -37,6 +38,10 @@ REFUSED: dict[type[Callback], str] = {
     StochasticWeightAveraging: "changes the server's learning rate, and trains another round for BatchNorm; use "
     "EMAWeightAveraging, which averages the global model",
 }
+
+
+#: What a round is timed by.
+TIMES = ("round/seconds", "round/samples_per_second")
 
 
 def check_callbacks(trainer: Trainer) -> None:
@@ -81,16 +86,16 @@ def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
     loop, start = module.loop, read(module.net, module.layout)
     task = ClientTask(client=0, round=0, seed=0, steps=1, epochs=1.0, num_examples=1, weight=1.0)
     measured = dict.fromkeys(("loss", "proximal", "accuracy", "samples"), 0.0)
-    if loop.data.client_holdout:
+    if data_of(trainer).client_holdout:
         measured["own_accuracy"] = 0.0
     of_model = ["global/accuracy", "global/f1_macro", "global/loss", "global/generalisation_gap"]
     names = of_model if trainer.limit_val_batches else []
     if loop.diagnostics is not None:
         measured |= {"gamma": 0.0} if loop.diagnostics.gamma else {}
         names += loop.diagnostics.names(module.layout)
-    meter = RoundMeter(start, module.layout, loop.blocks())
+    meter = RoundMeter(start, module.layout, loop.blocks)
     meter.add(ClientUpdate(task, start, [0.0] * len(module.layout.trainable), measured))
-    names += [*meter.summary(start, seconds=1.0), *loop.work_metrics([]), *loop.algorithm.metrics(1)]
+    names += [*meter.summary(start), *TIMES, *loop.work_metrics([]), *loop.algorithm.metrics(1)]
     names += module.rates.metrics(0)
     return sorted({*names, "round/rejected", "federation/mu"})
 

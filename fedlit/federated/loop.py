@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -200,7 +200,7 @@ class FederatedLoop(Callback, RoundSource):
         )
 
     def _folder_of_clients(self, trainer: Trainer) -> tuple[Path, TemporaryDirectory[str] | None]:
-        """Where clients keep their vectors, the same on every rank: the run's folder if it has one, else a temporary."""
+        """Where clients keep their vectors, on every rank: the run's folder if it has one, else a temporary one."""
         folder = trainer.strategy.broadcast(self.folder)
         if folder is not None:
             return folder / CLIENTS, None
@@ -255,6 +255,11 @@ class FederatedLoop(Callback, RoundSource):
     def rounds(self, trainer: Trainer) -> Iterable[Cohort]:
         return Rounds(self, trainer)
 
+    @property
+    def blocks(self) -> Mapping[str, str]:
+        """Blocks of parameters whose drift is measured apart."""
+        return self.diagnostics.blocks if self.diagnostics else ATTENTION
+
     def run(self, sent: Broadcast, tasks: Sequence[ClientTask]) -> tuple[RoundResult, dict[str, float]]:
         """One round of the fit that is under way, see ``run_round``; and what the diagnostics measured before it."""
         session, diagnostics = self.session, self.diagnostics
@@ -271,7 +276,7 @@ class FederatedLoop(Callback, RoundSource):
             self.algorithm,
             session.site,
             state=self.algorithm_state,
-            blocks=diagnostics.blocks if diagnostics else ATTENTION,
+            blocks=self.blocks,
             max_rejected=self.max_rejected,
             heard_by=self.on_update,
         )

@@ -12,8 +12,8 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
-from fedlit.errors import InputError
 from fedlit.data.module import FederatedData, data_of
+from fedlit.errors import InputError
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 from fedlit.files import read_object, replacing
