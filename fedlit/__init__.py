@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedlit.algorithms import Algorithm, chain
+    from fedlit.core.errors import InputError
     from fedlit.data import (
         EMNIST,
         ByGroup,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         Uniform,
     )
     from fedlit.engines import Engine
-    from fedlit.errors import InputError
     from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
     from fedlit.models import MLP, EmnistCNN
 
@@ -49,7 +49,7 @@ _HOMES = {
         "Uniform",
     ),
     "fedlit.engines": ("Engine",),
-    "fedlit.errors": ("InputError",),
+    "fedlit.core.errors": ("InputError",),
     "fedlit.federated": ("ClientModule", "FederatedLoop", "FederatedModule"),
     "fedlit.models": ("EmnistCNN", "MLP"),
 }

@@ -24,17 +24,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
-from fedlit.checkpoint import BrokenCheckpointError, CheckpointFile, read
-from fedlit.configs import check_config, plain_strings, read_text
+from fedlit.core.checkpoint import BrokenCheckpointError, CheckpointFile, read
+from fedlit.core.configs import check_config, plain_strings, read_text
+from fedlit.core.errors import InputError
+from fedlit.core.files import quiet_threads, refuse_endless, replacing, unwritten
+from fedlit.core.messages import GO_ON, explain, lost_rank, missing_package, mistake, one_line, out_of_memory, warn
 from fedlit.data.module import FederatedData
 from fedlit.defaults import OwnDefaults
-from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, Mu
 from fedlit.federated.resume import while_restoring
 from fedlit.federated.trainer_settings import check_arguments, check_settings
-from fedlit.files import quiet_threads, refuse_endless, replacing, unwritten
 from fedlit.given import check_section, flat
-from fedlit.messages import GO_ON, explain, lost_rank, missing_package, mistake, one_line, out_of_memory, warn
 from fedlit.named import check_functions
 from fedlit.runs import (
     Outcome,
@@ -96,7 +96,7 @@ class Trainer(lightning.Trainer):
     Args:
         precision: Of the clients' fits and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on
             older ones and 32-true on a CPU.
-        plugins: As Lightning's. Without one for checkpoints there is ``fedlit.checkpoint.CheckpointFile``.
+        plugins: As Lightning's. Without one for checkpoints there is ``fedlit.core.checkpoint.CheckpointFile``.
 
     Raises:
         InputError: For an argument that has no effect on a federation.

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fedlit.configs import texts
-from fedlit.errors import InputError
+from fedlit.core.configs import texts
+from fedlit.core.errors import InputError
 
 #: Devices of a machine, or machines, that are a slip.
 MAX_RANKS = 10_000

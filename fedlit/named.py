@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
-from fedlit.messages import KeyedError
+from fedlit.core.messages import KeyedError
 
 
 def check_functions(key: str, value: Any, wanted: Any) -> None:

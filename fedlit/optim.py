@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fedlit.errors import InputError
-from fedlit.numbers import FLOAT32_MAX
+from fedlit.core.errors import InputError
+from fedlit.core.limits import FLOAT32_MAX
 
 
 class _Adaptive(Optimizer):

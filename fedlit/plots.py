@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlit.messages import visible
+from fedlit.core.messages import visible
 
 if TYPE_CHECKING:
     import pandas as pd

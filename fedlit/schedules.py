@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.renewable import Renewable
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from fedlit import plots
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedlit.core.seeding import generator
 from fedlit.data.module import FederatedData
 from fedlit.federated import ClientModule, ClientTask, ClientUpdate, FederatedModule
-from fedlit.seeding import generator
 
 
 def honest(x: Tensor, task: ClientTask) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fedlit.checkpoint import read
+from fedlit.core.checkpoint import read
 from fedlit.runs.compare import board, flat, is_time, sha256
 from fedlit.runs.read import rows_of
 

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import Precision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from fedlit.algorithms import Facts
+from fedlit.core.layout import Layout
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Site
 from fedlit.federated import FederatedLoop, FederatedModule, Mu, Stragglers, UniformSampling
-from fedlit.federated.mu import ConstantMu
-from fedlit.federated.state import Layout
+from fedlit.federated.session import Session
+from fedlit.mu import ConstantMu
 
 SIZES = (9, 4, 17, 1, 12, 6)
 
@@ -75,6 +76,16 @@ def fit(
     runner = Trainer(max_epochs=rounds, callbacks=[loop, *trainer.pop("callbacks", [])], **(settings | trainer))
     runner.fit(module, datamodule=datamodule or data(), ckpt_path=ckpt_path, weights_only=True)
     return module
+
+
+class Watch(Callback):
+    """Remembers the session of the last fit, which the loop itself forgets."""
+
+    session: Session
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FederatedModule)
+        self.session = pl_module.loop.session
 
 
 def two_ranks() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule, Stragglers
 from fedlit.optim import FedAdagrad, FedAdam, FedYogi
 

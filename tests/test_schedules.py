@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRSchedul
 
 from fedlit.algorithms import FedNova, Scaffold
 from fedlit.cli import main
+from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule, Stragglers
 from fedlit.optim import FedYogi
 from fedlit.schedules import Constant, Cosine, Exponential, Schedule, Step

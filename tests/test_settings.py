@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from federations import data, fit, net
+from federations import Watch, data, fit, net
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelSummary
 from lightning.pytorch.profilers import SimpleProfiler
@@ -21,9 +21,9 @@ from torch.optim import SGD
 import fedlit.federated.loop
 from fedlit.algorithms import CoordinateMedian
 from fedlit.cli import Trainer, main
+from fedlit.core.errors import InputError
 from fedlit.data import EMNIST, FederatedData, MNIST5k, Synthetic, Tensors, TorchDataset, Uniform
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import (
     ClientModule,
     Diagnostics,
@@ -423,9 +423,10 @@ def outcome(monkeypatch: pytest.MonkeyPatch, owner: type | None = None, **change
     module.register_forward_hook(lambda net, inputs, logits: batches.append(len(logits)))
     if partition:
         datamodule._requested_clients = 6
-    fit(module, loop, datamodule, rounds=1)
+    watch = Watch()
+    fit(module, loop, datamodule, rounds=1, callbacks=[watch])
     metrics = {name: value for name, value in module.logged.items() if not name.endswith(("seconds", "per_second"))}
-    return [metrics, tuned, batches, type(loop.running), [p.tolist() for p in module.net.parameters()]]
+    return [metrics, tuned, batches, type(watch.session.engine), [p.tolist() for p in module.net.parameters()]]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 
 def accountant(noise_multiplier: float, clients: int, cohort: int, delta: float) -> Callable[[int], float]:

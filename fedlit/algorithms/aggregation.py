@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fedlit.algorithms.algorithm import Algorithm, Average
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.ranks import gathered
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate
+from fedlit.core.average import WeightedMean
+from fedlit.core.ranks import gathered
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
 
 
 class Aggregation:

@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.mu import Mu
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
-from fedlit.federated.sampling import Sampling
-from fedlit.federated.state import Layout
+from fedlit.core.average import WeightedMean
+from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.mu import Mu
+from fedlit.sampling import Sampling
 
 #: What an algorithm's server side remembers from round to round: tensors and plain values, kept in checkpoints.
 State: TypeAlias = Mapping[str, Any]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State, overrides
-from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.core.average import WeightedMean
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 
 #: What only one part of a chain may do, and how a message says so.
 ONCE = {"begin": "adds to the clients' gradients", "message": "sends clients more than the model"}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
-from fedlit.errors import InputError
-from fedlit.federated.records import Broadcast, ClientUpdate
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, ClientUpdate
 
 
 class Clip(Algorithm):

@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.ranks import gathered, many_ranks
-from fedlit.federated.records import ClientUpdate, Weights
+from fedlit.core.average import WeightedMean
+from fedlit.core.ranks import gathered, many_ranks
+from fedlit.core.records import ClientUpdate, Weights
 
 #: Scalars of every client that are looked at together.
 CHUNK = 32_768

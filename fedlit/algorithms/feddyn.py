@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State
-from fedlit.errors import InputError
-from fedlit.federated.mu import ConstantMu
-from fedlit.federated.records import Broadcast, Weights
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, Weights
+from fedlit.mu import ConstantMu
 
 
 class FedDyn(Algorithm):

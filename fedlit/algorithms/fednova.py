@@ -8,10 +8,10 @@ from functools import cache
 import torch
 
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State, overrides
-from fedlit.errors import InputError
-from fedlit.federated.exact import exact_sum
-from fedlit.federated.mu import Mu
-from fedlit.federated.records import Broadcast, ClientTask, Weights
+from fedlit.core.errors import InputError
+from fedlit.core.exact import exact_sum
+from fedlit.core.records import Broadcast, ClientTask, Weights
+from fedlit.mu import Mu
 
 
 class FedNova(Algorithm):

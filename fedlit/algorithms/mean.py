@@ -6,8 +6,8 @@ from typing import Literal
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.noise import Noise
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.records import Broadcast, Weights
+from fedlit.core.average import WeightedMean
+from fedlit.core.records import Broadcast, Weights
 
 
 class Mean(Algorithm):

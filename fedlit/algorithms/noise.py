@@ -11,11 +11,11 @@ from torch import Tensor
 from fedlit.algorithms.accountant import accountant
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State, overrides
 from fedlit.algorithms.clip import Clip
-from fedlit.errors import InputError
-from fedlit.federated.mu import Mu
-from fedlit.federated.records import Broadcast, ClientUpdate, Weights
-from fedlit.federated.sampling import UniformSampling
-from fedlit.seeding import generator
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, ClientUpdate, Weights
+from fedlit.core.seeding import generator
+from fedlit.mu import Mu
+from fedlit.sampling import UniformSampling
 
 
 class Noise(Algorithm):

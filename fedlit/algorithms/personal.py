@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
-from fedlit.errors import InputError
-from fedlit.federated.records import Broadcast, Weights
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, Weights
 
 
 class KeepLocal(Algorithm):

@@ -9,8 +9,8 @@ from fedlit.algorithms.chained import Chain
 from fedlit.algorithms.clip import Clip
 from fedlit.algorithms.mean import Mean
 from fedlit.algorithms.noise import Noise, check_private, check_settings
-from fedlit.errors import InputError
-from fedlit.federated.records import Broadcast, Weights
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, Weights
 
 
 class PrivateMean(Chain):

@@ -17,10 +17,10 @@ from torch import Tensor
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.clip import clipped, norm_of
 from fedlit.algorithms.collected import Collected
-from fedlit.errors import InputError
-from fedlit.federated.aggregate import WeightedMean
-from fedlit.federated.ranks import gathered
-from fedlit.federated.records import Broadcast, Weights
+from fedlit.core.average import WeightedMean
+from fedlit.core.errors import InputError
+from fedlit.core.ranks import gathered
+from fedlit.core.records import Broadcast, Weights
 
 
 class RobustAverage(Algorithm):

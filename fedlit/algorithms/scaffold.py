@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State
-from fedlit.errors import InputError
-from fedlit.federated.records import Broadcast, ClientTask, Weights
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, ClientTask, Weights
 
 
 class Scaffold(Algorithm):

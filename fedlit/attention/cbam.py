@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlit.attention.gating import Gated, at_least, bottleneck, odd
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 GateNorm = Literal["none", "group", "batch"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 OPEN = 2.0
 """Logit of a gate that starts open: sigmoid(2) = 0.88. Higher is nearer to the identity, but a saturated sigmoid learns

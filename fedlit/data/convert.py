@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlit.core.errors import InputError
 from fedlit.data.examples import Examples
-from fedlit.errors import InputError
 
 #: Class numbers above are identifiers, not classes: a network has an output for each.
 MAX_CLASSES = 1_000_000

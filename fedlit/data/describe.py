@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fedlit.bins import bin_width
+from fedlit.core.bins import bin_width
 from fedlit.data.examples import Examples
 
 #: Classes without examples that are named one by one.

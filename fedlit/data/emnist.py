@@ -11,10 +11,10 @@ import torchvision
 from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from fedlit.core.errors import InputError
+from fedlit.core.files import regular
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
-from fedlit.errors import InputError
-from fedlit.files import regular
 
 Split = Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"]
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,16 +12,16 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from fedlit.core.errors import InputError
+from fedlit.core.limits import COUNT_MAX
+from fedlit.core.records import Cohort
+from fedlit.core.seeding import generator, resolve_seed, rng
 from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Uniform
 from fedlit.data.share import Share
-from fedlit.errors import InputError
-from fedlit.federated.records import Cohort
-from fedlit.numbers import COUNT_MAX
-from fedlit.seeding import generator, resolve_seed, rng
 
 DEFAULT_NUM_CLIENTS = 100
 #: Held-out examples in a batch, where no other size is asked for: each batch costs the Trainer and the metrics a while.

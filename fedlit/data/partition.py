@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 IntArray = NDArray[np.int64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlit.core.errors import InputError
 from fedlit.data.partition import IntArray, Partition, Partitioner, offsets_of
-from fedlit.errors import InputError
 
 #: Draws that `Dirichlet` makes before it repairs one.
 MAX_DRAWS = 10

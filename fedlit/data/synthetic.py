@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlit.core.errors import InputError
+from fedlit.core.seeding import rng
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partitioner
 from fedlit.data.partitioners import ByGroup
-from fedlit.errors import InputError
-from fedlit.seeding import rng
 
 Reading = Literal["std", "variance"]
 FloatArray = NDArray[np.floating[Any]]

@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from fedlit.core.errors import InputError
+from fedlit.core.files import regular
+from fedlit.core.messages import one_line
+from fedlit.core.seeding import rng
 from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
-from fedlit.errors import InputError
-from fedlit.files import regular
-from fedlit.messages import one_line
-from fedlit.seeding import rng
 
 DEFAULT_TEST_FRACTION = 0.2
 

@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fedlit.errors import InputError
-from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
+from fedlit.core.errors import InputError
+from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
 #: What is wrong with the run and not with a client: a mistake in the config, a device or a rank that is lost.
 STOPS = (InputError, MisconfigurationException, torch.AcceleratorError, dist.DistError)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
+from fedlit.clients.client import ClientModule
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine, needs_trainer
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 from fedlit.engines.workers import WorkersEngine, available_cores, can_fork
-from fedlit.federated.client import ClientModule
 
 
 def auto(client: ClientModule, site: Site) -> Engine:

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.optim import Optimizer
 
+from fedlit.clients.client import ClientModule
+from fedlit.clients.clipping import clip_each
+from fedlit.core.layout import write
+from fedlit.core.proximal import proximal_term, squared_norms
+from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
-from fedlit.federated.client import ClientModule
-from fedlit.federated.clipping import clip_each
-from fedlit.federated.proximal import proximal_term, squared_norms
-from fedlit.federated.records import ClientTask, ClientUpdate
-from fedlit.federated.state import write
 
 #: What of a ``ClientModule`` a block's fit calls.
 CALLED = frozenset({"receive", "optimizer", "measure", "_gamma"})

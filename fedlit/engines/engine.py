@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+from fedlit.clients.client import ClientModule
+from fedlit.core.records import ClientAnswer, ClientTask
 from fedlit.engines.site import Site
-from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientAnswer, ClientTask
 
 
 class Engine(ABC):

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from fedlit.clients.client import ClientModule
+from fedlit.clients.members import of_lightning, overridden, reset
+from fedlit.clients.rehearsal import check_steps
+from fedlit.core.errors import InputError
+from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
-from fedlit.engines.members import of_lightning, overridden, reset
 from fedlit.engines.site import Site
-from fedlit.errors import InputError
-from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
-from fedlit.federated.rehearsal import check_steps
 
 #: What of Lightning's a fit here calls; ``forward`` is called by nobody but the client itself.
 CALLED = frozenset({"configure_optimizers", "forward", "on_before_optimizer_step", "training_step"})

@@ -14,13 +14,13 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.amp.grad_scaler import GradScaler
 
+from fedlit.clients.client import ClientModule
+from fedlit.clients.members import overridden
+from fedlit.core.errors import InputError
+from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
-from fedlit.engines.members import overridden
 from fedlit.engines.site import Site
-from fedlit.errors import InputError
-from fedlit.federated.client import ClientModule
-from fedlit.federated.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
 
 class TrainerEngine(Engine):

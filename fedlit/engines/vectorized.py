@@ -8,17 +8,17 @@ from torch import Tensor, nn, optim
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from fedlit.clients.client import ClientModule
+from fedlit.clients.members import of_client, overridden
+from fedlit.clients.probe import written_buffer
+from fedlit.core.errors import InputError
+from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.block import CALLED, Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import needs_trainer, single_optimizer
-from fedlit.engines.members import of_client, overridden
 from fedlit.engines.site import Site
 from fedlit.engines.traced import Program, Step, plain, traced
-from fedlit.errors import InputError
-from fedlit.federated.client import ClientModule
-from fedlit.federated.probe import written_buffer
-from fedlit.federated.records import ClientAnswer, ClientTask, ClientUpdate
 
 #: Optimizers that treat every scalar by itself, so that a stack of clients is one parameter to them.
 ELEMENTWISE = (

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedlit.clients.client import ClientModule
+from fedlit.core.errors import InputError
+from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 from fedlit.engines.attempt import STOPS
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.site import Site
-from fedlit.errors import InputError
-from fedlit.federated.client import ClientModule
-from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2

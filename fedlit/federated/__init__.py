@@ -1,14 +1,14 @@
 """The round: cohort, broadcast, local fits, average, server step."""
 
 from fedlit.algorithms.algorithm import Algorithm
-from fedlit.federated.client import ClientModule
+from fedlit.clients.client import ClientModule
+from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.federated.mu import AdaptiveMu, ConstantMu, Mu, MuByName
-from fedlit.federated.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
-from fedlit.federated.sampling import Draw, Sampling, SizeSampling, UniformSampling
-from fedlit.federated.stragglers import FixedSlow, NoStragglers, PartialWork, Stragglers, Trace
+from fedlit.mu import AdaptiveMu, ConstantMu, Mu, MuByName
+from fedlit.sampling import Draw, Sampling, SizeSampling, UniformSampling
+from fedlit.stragglers import FixedSlow, NoStragglers, PartialWork, Stragglers, Trace
 
 __all__ = [
     "AdaptiveMu",

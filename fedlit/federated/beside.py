@@ -16,11 +16,11 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 
+from fedlit.core.errors import InputError
+from fedlit.core.layout import read
+from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import data_of
-from fedlit.errors import InputError
 from fedlit.federated.meter import RoundMeter
-from fedlit.federated.records import ClientTask, ClientUpdate
-from fedlit.federated.state import read
 
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule

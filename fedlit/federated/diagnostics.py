@@ -11,14 +11,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlit.clients.client import ClientModule
+from fedlit.clients.gradients import full_gradient
+from fedlit.core.errors import InputError
+from fedlit.core.exact import ExactSum, dot
+from fedlit.core.layout import Layout
+from fedlit.core.ranks import many_ranks
 from fedlit.data.module import FederatedData
-from fedlit.errors import InputError
-from fedlit.federated.client import ClientModule
-from fedlit.federated.exact import ExactSum, dot
-from fedlit.federated.gradients import full_gradient
 from fedlit.federated.meter import blocks_of
-from fedlit.federated.ranks import many_ranks
-from fedlit.federated.state import Layout
 
 BLOCKS = {"attention": r"\battention\b", "head": r"\b(head|classifier|fc|linear)\b"}
 

@@ -16,26 +16,26 @@ from torch import Tensor
 from fedlit import native
 from fedlit.algorithms.algorithm import Algorithm, Facts, State
 from fedlit.algorithms.chained import chain
-from fedlit.allocator import keep_freed_memory
-from fedlit.checkpoint import read
+from fedlit.clients.probe import check_single_examples
+from fedlit.clients.store import ClientStore
+from fedlit.core.allocator import keep_freed_memory
+from fedlit.core.checkpoint import read
+from fedlit.core.errors import InputError
+from fedlit.core.limits import COUNT_MAX
+from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
+from fedlit.core.seeding import resolve_seed
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.auto import auto
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
-from fedlit.errors import InputError
 from fedlit.federated.beside import check_monitored
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
-from fedlit.federated.probe import check_single_examples
-from fedlit.federated.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.federated.round import RoundResult, run_round
-from fedlit.federated.sampling import Sampling, UniformSampling, deal, steps_for
 from fedlit.federated.session import Session
-from fedlit.federated.store import ClientStore
-from fedlit.federated.stragglers import NoStragglers, Stragglers
 from fedlit.native import versions
-from fedlit.numbers import COUNT_MAX
-from fedlit.seeding import resolve_seed
+from fedlit.sampling import Sampling, UniformSampling, deal, steps_for
+from fedlit.stragglers import NoStragglers, Stragglers
 
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from fedlit.federated.exact import exact_sum
-from fedlit.federated.ranks import listed
+from fedlit.core.exact import exact_sum
+from fedlit.core.ranks import listed
 
 
 class MeanLoss:

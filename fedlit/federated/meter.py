@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlit.federated.exact import ExactSum, dot
-from fedlit.federated.ranks import listed
-from fedlit.federated.records import ClientUpdate, Weights
-from fedlit.federated.state import Layout
+from fedlit.core.exact import ExactSum, dot
+from fedlit.core.layout import Layout
+from fedlit.core.ranks import listed
+from fedlit.core.records import ClientUpdate, Weights
 
 ATTENTION = {"attention": r"\battention\b"}
 

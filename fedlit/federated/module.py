@@ -14,20 +14,21 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from fedlit.checkpoint import check_format
+from fedlit.clients.client import ClientModule
+from fedlit.clients.clipping import check_limit
+from fedlit.clients.probe import check_fit
+from fedlit.clients.rehearsal import check_loss, check_optimizer
+from fedlit.clients.store import ClientStore
+from fedlit.core.checkpoint import check_format
+from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout, read, write
+from fedlit.core.limits import FLOAT32_MAX
+from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
-from fedlit.errors import InputError
 from fedlit.federated.beside import check_callbacks
-from fedlit.federated.client import ClientModule
-from fedlit.federated.clipping import check_limit
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
-from fedlit.federated.mu import ConstantMu, Mu
 from fedlit.federated.nets import check_trainable
-from fedlit.federated.probe import check_fit
-from fedlit.federated.rates import Rates, scaled
-from fedlit.federated.records import Broadcast, Cohort, Weights
-from fedlit.federated.rehearsal import check_loss, check_optimizer
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
     GivenArguments,
@@ -38,11 +39,10 @@ from fedlit.federated.resume import (
 )
 from fedlit.federated.round import RoundResult
 from fedlit.federated.scores import Tally
-from fedlit.federated.state import Layout, read, write
-from fedlit.federated.store import ClientStore
 from fedlit.federated.trainer_settings import check_settings, tell_of_limit
+from fedlit.mu import ConstantMu, Mu
 from fedlit.native import versions
-from fedlit.numbers import FLOAT32_MAX
+from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
 
 MU_RULE = "rule for mu"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 
 def check_trainable(net: nn.Module) -> None:

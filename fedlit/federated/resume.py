@@ -19,7 +19,7 @@ from lightning.pytorch.trainer.connectors.checkpoint_connector import _Checkpoin
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 #: Under which an optimizer's settings stand in a checkpoint.
 SERVER_OPTIMIZER = "server optimizer"

@@ -9,11 +9,11 @@ import torch
 
 from fedlit.algorithms.aggregation import Aggregation
 from fedlit.algorithms.algorithm import Algorithm, State
+from fedlit.clients.client import ClientModule
+from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Weights
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
-from fedlit.federated.client import ClientModule
 from fedlit.federated.meter import ATTENTION, RoundMeter
-from fedlit.federated.records import Broadcast, ClientAnswer, ClientTask, Weights
 from fedlit.federated.screen import Screen
 
 

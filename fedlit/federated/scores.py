@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from fedlit.bins import bin_width, num_bins
+from fedlit.core.bins import bin_width, num_bins
 
 
 class Scores(NamedTuple):
@@ -18,8 +18,8 @@ class Scores(NamedTuple):
         hits: Right predictions of each class, (C,).
         predicted: Predictions of each class, (C,).
         true: Examples of each class, (C,).
-        confusion: Examples by their true class, a row each, and their predicted one, in the bins of ``fedlit.bins``,
-            (b, b); a bin is one class where there are at most ``fedlit.bins.MOST_BINS`` of them.
+        confusion: Examples by their true class, a row each, and their predicted one, in the bins of `fedlit.core.bins`,
+            (b, b); a bin is one class where there are at most ``fedlit.core.bins.MOST_BINS`` of them.
     """
 
     hits: Tensor

@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeGuard
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from fedlit.errors import InputError
-from fedlit.federated.ranks import gathered
-from fedlit.federated.records import ClientAnswer, ClientFailure, ClientUpdate, is_finite
+from fedlit.core.errors import InputError
+from fedlit.core.ranks import gathered
+from fedlit.core.records import ClientAnswer, ClientFailure, ClientUpdate, is_finite
 
 
 class _Verdict(NamedTuple):

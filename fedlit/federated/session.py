@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
+from fedlit.clients.client import ClientModule
+from fedlit.clients.store import ClientStore
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
-from fedlit.federated.client import ClientModule
-from fedlit.federated.store import ClientStore
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lightning import Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 #: Strategies that split a model over ranks.
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.models.conv_pool import conv_pool
 from fedlit.models.init import MAX_UNITS, he_
 

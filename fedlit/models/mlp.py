@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.models.init import MAX_UNITS, he_
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.models.init import MAX_UNITS
 
 

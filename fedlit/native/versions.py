@@ -11,7 +11,7 @@ from functools import cache
 
 import torch
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.native import library
 
 #: Environment variable that names a version instead.

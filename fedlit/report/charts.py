@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from fedlit import plots
-from fedlit.bins import bin_names, bin_width
+from fedlit.core.bins import bin_names, bin_width
 from fedlit.report.collect import Run, Study, read_outcome
 from fedlit.report.metrics import BY_KEY, LAST, Metric
 from fedlit.report.statistics import Comparison, t_interval

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fedlit.configs import read_yaml
-from fedlit.errors import InputError
+from fedlit.core.configs import read_yaml
+from fedlit.core.errors import InputError
 from fedlit.report.metrics import BY_KEY, Metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]

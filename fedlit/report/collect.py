@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from fedlit.errors import InputError
-from fedlit.files import read_object, regular
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object, regular
+from fedlit.core.tables import name_of
 from fedlit.report.claims import Claims, claims_of
 from fedlit.runs.folder import CONFIG, METRICS, STUDY
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
-from fedlit.tables import name_of
 
 #: The partition of runs whose names say nothing of one.
 ANY = "all"

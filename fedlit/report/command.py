@@ -15,7 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from fedlit import plots
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
+from fedlit.core.tables import cell
+from fedlit.core.terminal import Terminal
 from fedlit.report.charts import charts, together
 from fedlit.report.claims import Claims, read_claims
 from fedlit.report.collect import Study, collect
@@ -25,8 +27,6 @@ from fedlit.report.markdown import to_markdown
 from fedlit.report.page import to_html
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
 from fedlit.runs.folder import usable
-from fedlit.tables import cell
-from fedlit.terminal import Terminal
 
 
 def report(

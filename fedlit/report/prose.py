@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fedlit.messages import visible
+from fedlit.core.messages import visible
 
 #: A mark of ours: code, whose backticks hold no others.
 CODE = re.compile(r"`([^`\n]+)`")

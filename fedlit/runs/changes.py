@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
 from fedlit.federated.resume import ANOTHER
-from fedlit.messages import one_line
 
 #: Settings of a command rather than of the run: which run, and where it is kept.
 PLACE = ("config", "name", "logs_dir", "version", "ckpt_path", "weights_only")

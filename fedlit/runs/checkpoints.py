@@ -9,8 +9,8 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fedlit.checkpoint import BrokenCheckpointError, read
-from fedlit.messages import warn
+from fedlit.core.checkpoint import BrokenCheckpointError, read
+from fedlit.core.messages import warn
 from fedlit.runs.folder import OWN_CHECKPOINTS
 
 BEST_BY = "global/accuracy"

@@ -13,12 +13,12 @@ from lightning import Trainer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from fedlit.core.files import replacing
+from fedlit.core.tables import write_table
+from fedlit.core.terminal import Terminal
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.module import FederatedModule
-from fedlit.files import replacing
-from fedlit.tables import write_table
-from fedlit.terminal import Terminal
 
 
 def class_accuracy(hits: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -10,8 +10,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from fedlit.checkpoint import BEST, LAST, PREVIOUS, read
-from fedlit.errors import InputError
+from fedlit.core.checkpoint import BEST, LAST, PREVIOUS, read
+from fedlit.core.errors import InputError
 
 CHECKPOINTS = "checkpoints"
 OWN_CHECKPOINTS = "own_checkpoints"  # of ModelCheckpoints that the user adds without a folder of their own

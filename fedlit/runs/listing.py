@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlit.cli import Parser
-from fedlit.errors import InputError
-from fedlit.files import read_object, regular
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object, regular
+from fedlit.core.terminal import Terminal
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STATE, STUDY
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import State, held, recorded
-from fedlit.terminal import Terminal
 
 COLOURS: dict[State, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
 

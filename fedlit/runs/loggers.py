@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from fedlit.files import replacing, writing
+from fedlit.core.files import replacing, writing
 from fedlit.runs.clock import put_before
 from fedlit.runs.folder import METRICS
 from fedlit.runs.salvage import salvaged

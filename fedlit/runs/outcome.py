@@ -8,11 +8,11 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from fedlit.clients.gradients import evaluating
+from fedlit.core.tables import write_table
 from fedlit.data.module import data_of
-from fedlit.federated.gradients import evaluating
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.evaluation import class_accuracy, client_accuracy
-from fedlit.tables import write_table
 
 CLASSES = "classes.csv"
 CLIENTS = "clients.csv"

@@ -12,12 +12,12 @@ import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object, replacing
+from fedlit.core.tables import write_table
 from fedlit.data.module import FederatedData, data_of
-from fedlit.errors import InputError
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.files import read_object, replacing
-from fedlit.tables import write_table
 
 PARTICIPATION = "participation.csv"
 DRAWS = "draws.json"

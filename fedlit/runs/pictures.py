@@ -17,10 +17,10 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from fedlit import plots
-from fedlit.bins import bin_names, bin_width, num_bins
+from fedlit.clients.gradients import evaluating
+from fedlit.core.bins import bin_names, bin_width, num_bins
+from fedlit.core.files import replacing
 from fedlit.data.module import data_of
-from fedlit.federated.gradients import evaluating
-from fedlit.files import replacing
 from fedlit.runs.checkpoints import BEST_BY
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fedlit.core.records import ClientAnswer
+from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
-from fedlit.federated.records import ClientAnswer
-from fedlit.terminal import Terminal
 
 #: Seconds of work that the time left is reckoned from.
 SPEED_SECONDS = 30.0

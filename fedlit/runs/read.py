@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlit.errors import InputError
-from fedlit.files import regular
-from fedlit.messages import one_line
+from fedlit.core.errors import InputError
+from fedlit.core.files import regular
+from fedlit.core.messages import one_line
 from fedlit.runs.folder import METRICS, versions
 
 if TYPE_CHECKING:

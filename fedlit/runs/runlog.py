@@ -11,15 +11,15 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fedlit.checkpoint import LAST
+from fedlit.core.checkpoint import LAST
+from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
+from fedlit.core.terminal import Terminal
 from fedlit.data.module import data_of
-from fedlit.errors import InputError
-from fedlit.messages import one_line
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.loggers import Board
 from fedlit.runs.state import Claim, State, record
-from fedlit.terminal import Terminal
 
 
 class RunLog(Callback):

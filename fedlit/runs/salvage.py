@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fedlit.files import regular, writing
-from fedlit.messages import warn
+from fedlit.core.files import regular, writing
+from fedlit.core.messages import warn
 from fedlit.runs.folder import METRICS
 
 #: Where a damaged table is kept, beside the one that takes its place.

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fedlit.errors import InputError
-from fedlit.files import read_object, regular, replacing
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object, regular, replacing
 from fedlit.runs.folder import LOCK, STATE, versions
 
 if sys.platform != "win32":

@@ -18,7 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from fedlit.messages import GO_ON, lost_rank
+from fedlit.core.messages import GO_ON, lost_rank
 
 POLL_SECONDS = 0.2
 #: In the environment of ranks that Lightning starts: the process that starts them.

@@ -40,9 +40,11 @@ import torch
 from rich.table import Table
 
 from fedlit.cli import INTERRUPTED, Parser
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object, replacing
+from fedlit.core.tables import write_table
+from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
-from fedlit.errors import InputError
-from fedlit.files import read_object, replacing
 from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import Claim
@@ -50,8 +52,6 @@ from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
-from fedlit.tables import write_table
-from fedlit.terminal import Terminal
 
 
 def parser() -> Parser:

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from fedlit.cli import FedlitCLI
-from fedlit.configs import read_yaml
-from fedlit.errors import InputError
-from fedlit.messages import mistake, one_line
+from fedlit.core.configs import read_yaml
+from fedlit.core.errors import InputError
+from fedlit.core.messages import mistake, one_line
 from fedlit.report.claims import read_claims
 from fedlit.runs.folder import folder_name
 

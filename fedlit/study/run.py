@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import rows_of

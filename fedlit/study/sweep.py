@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from fedlit.core.terminal import Terminal
 from fedlit.runs.progress import bars
-from fedlit.terminal import Terminal
 
 FEDLIT = (sys.executable, "-m", "fedlit.study.child")
 SPEED_SECONDS = 300.0  # the last so many give the time left

@@ -23,13 +23,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlit.cli import INTERRUPTED
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
+from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
 from fedlit.runs.compare import Comparison, compare
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.progress import bars
 from fedlit.study import sweep
-from fedlit.terminal import Terminal
 
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none
 HASH_DIGITS = 16

@@ -10,9 +10,9 @@ from federations import data, fit, net, weights
 from torch.optim import SGD
 
 from fedlit.algorithms import AttentiveAggregation
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout, read
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
-from fedlit.federated.state import Layout, read
 
 
 def run(algorithm: AttentiveAggregation | None, averaging: str = "uniform", rounds: int = 1, **kwargs: object):

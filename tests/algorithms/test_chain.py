@@ -31,8 +31,8 @@ from fedlit.algorithms import (
     TrimmedMean,
     chain,
 )
+from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
 
 SIZES = (8, 4, 16, 4, 12, 6)  # no batch of one, which BatchNorm cannot take

@@ -8,9 +8,9 @@ from federations import fit, net, quadratic_module, quadratics, weights
 from torch import Tensor
 
 from fedlit.algorithms import FedDyn
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule, MuByName
-from fedlit.federated.sampling import uniform_cohort
+from fedlit.sampling import uniform_cohort
 
 POINTS = [[0.0, 0.0, 0.0], [1.0, -2.0, 3.0], [4.0, 0.0, -1.0]]
 ALPHA, RATE, EPOCHS = 0.5, 0.1, 3

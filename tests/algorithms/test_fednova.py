@@ -9,7 +9,7 @@ from torch.optim import SGD, Adam
 
 from fedlit.algorithms import FedNova
 from fedlit.algorithms.fednova import normaliser
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
 
 POINTS = [[1.0, 0.0, 0.0], [0.0, -2.0, 1.0]]

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.optim import SGD
 
 from fedlit.algorithms import BatchNormPolicy, KeepLocal
+from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
-from fedlit.federated.state import Layout
 from fedlit.models import EmnistCNN
 
 HEAD = (r"^4\.",)

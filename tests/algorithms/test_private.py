@@ -16,8 +16,8 @@ from torch.optim import SGD
 
 from fedlit.algorithms import PrivateMean
 from fedlit.algorithms.accountant import accountant
+from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import AdaptiveMu, Algorithm, FederatedLoop, FederatedModule, SizeSampling
 
 CLIENTS = 6

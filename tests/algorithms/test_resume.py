@@ -11,8 +11,8 @@ from federations import data, fit, net, weights
 from torch.optim import SGD
 
 from fedlit.algorithms import AttentiveAggregation, BatchNormPolicy, FedDyn, FedNova, KeepLocal, Scaffold
+from fedlit.core.errors import InputError
 from fedlit.engines import LoopEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
 from fedlit.optim import FedYogi
 

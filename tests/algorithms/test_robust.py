@@ -15,10 +15,10 @@ from torch.optim import SGD
 from fedlit.algorithms import ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms import collected as chunks
 from fedlit.algorithms.robust import clipped, krum_scores, median, squared_distances, trimmed
+from fedlit.core.errors import InputError
+from fedlit.core.layout import read
 from fedlit.data import ByGroup, Tensors
-from fedlit.errors import InputError
 from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
-from fedlit.federated.state import read
 
 RULES = {
     "median": CoordinateMedian,

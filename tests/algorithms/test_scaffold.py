@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam
 
 from fedlit.algorithms import Scaffold
+from fedlit.core.errors import InputError
 from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.federated.sampling import uniform_cohort
+from fedlit.sampling import uniform_cohort
 
 RATE = 0.1
 

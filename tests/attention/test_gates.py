@@ -9,7 +9,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 import fedlit.attention
 from fedlit.attention import CBAM, ECA, Channel, ChannelMLP, GlobalSpatial, Spatial, SqueezeExcite
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 CHANNEL = {
     "channel": lambda channels: Channel(channels),

@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD
 
-from fedlit.allocator import keep_freed_memory
+from fedlit.core.allocator import keep_freed_memory
+from fedlit.core.records import Weights
 from fedlit.federated import aggregate, exact
-from fedlit.federated.records import Weights
 from fedlit.models import EmnistCNN, conv_pool
 from fedlit.native.versions import PYTORCH, runnable
 

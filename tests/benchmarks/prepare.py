@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import fedlit.engines
-from fedlit.federated.sampling import uniform_cohort
+from fedlit.sampling import uniform_cohort
 from tests.benchmarks.workloads import CLASSES, SEED, WARMUP_ROUNDS, Plan, Workload
 
 

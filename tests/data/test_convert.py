@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from fedlit.core.errors import InputError
+from fedlit.core.seeding import rng
 from fedlit.data.convert import as_examples, as_inputs, channel_stats, held_out
-from fedlit.errors import InputError
-from fedlit.seeding import rng
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import torch
 import torchvision
 from lightning.pytorch import Trainer
 
+from fedlit.core.errors import InputError
 from fedlit.data import EMNIST, MNIST5k
 from fedlit.data.emnist import default_root
-from fedlit.errors import InputError
 
 #: The classes of each split as Cohen et al. 2017, section II, lists them.
 CLASSES = {

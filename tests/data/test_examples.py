@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from fedlit.core.errors import InputError
 from fedlit.data import Batches, Examples
-from fedlit.errors import InputError
 
 
 def counting_examples(n: int) -> Examples:

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from numpy.testing import assert_allclose
 
+from fedlit.core.errors import InputError
+from fedlit.core.seeding import generator, rng
 from fedlit.data import ByGroup, Dirichlet, Examples, FederatedData, Partition, Partitioner, Synthetic
 from fedlit.data.module import normalise
-from fedlit.errors import InputError
-from fedlit.seeding import generator, rng
+from fedlit.federated import FederatedLoop
+from fedlit.federated.loop import Rounds
 
 
 class Toy(FederatedData):
@@ -104,8 +107,9 @@ def test_the_training_batches_are_rounds_which_the_federated_loop_gives() -> Non
     data = ready()
     with pytest.raises(InputError, match="needs the FederatedLoop callback"):
         data.train_dataloader()
-    data.rounds = [1, 2]
-    assert data.train_dataloader() == [1, 2]
+    loop = FederatedLoop(1)
+    data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[loop])
+    assert isinstance(data.train_dataloader(), Rounds)
 
 
 def test_a_move_takes_both_sets_along() -> None:

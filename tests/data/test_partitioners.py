@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from fedlit.core.errors import InputError
+from fedlit.core.seeding import rng
 from fedlit.data import ByGroup, Dirichlet, Partition, Partitioner, QuantitySkew, Shards, Uniform
 from fedlit.data.partitioners import apportion, dirichlet_shares
-from fedlit.errors import InputError
-from fedlit.seeding import rng
 
 
 def balanced_labels(num_classes: int, per_class: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fedlit.cli import main
+from fedlit.core.errors import InputError
 from fedlit.data import Synthetic, Uniform
-from fedlit.errors import InputError
 
 
 def ready(alpha: float = 1.0, beta: float = 1.0, **kwargs) -> Synthetic:

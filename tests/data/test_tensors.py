@@ -14,8 +14,8 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 from torchvision.datasets import FakeData
 
+from fedlit.core.errors import InputError
 from fedlit.data import ByGroup, Dirichlet, FederatedData, Tensors, TorchDataset
-from fedlit.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
 LABELS = np.arange(60) % 3

@@ -24,9 +24,9 @@ from fedlit.algorithms import (
     Scaffold,
     TrimmedMean,
 )
+from fedlit.core.errors import InputError
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import Algorithm, Diagnostics, FederatedLoop, FederatedModule
 from fedlit.models import EmnistCNN
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from federations import fit, net, weights
+from federations import Watch, fit, net, weights
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 import fedlit.attention as attention
+from fedlit.core.errors import InputError
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule, PartialWork
 from fedlit.models import EmnistCNN, SoftmaxRegression
 from fedlit.schedules import Cosine, Exponential, Step
@@ -175,9 +175,9 @@ def test_a_client_with_a_hook_of_its_own_needs_the_trainer():
 
     with pytest.raises(InputError, match=r"Client overrides on_train_batch_start.*TrainerEngine"):
         fit(Module(net()), FederatedLoop(2, seed=0, engine=LoopEngine()))
-    loop = FederatedLoop(2, seed=0, engine=TrainerEngine())
-    fit(Module(net()), loop)
-    assert loop.client.batches > 0
+    watch = Watch()
+    fit(Module(net()), FederatedLoop(2, seed=0, engine=TrainerEngine()), callbacks=[watch])
+    assert watch.session.client.batches > 0
 
 
 def test_a_second_fit_of_a_client_trains_as_the_first():

@@ -15,9 +15,9 @@ from torch import nn
 from torch.optim import SGD
 
 from fedlit.cli import main
+from fedlit.core.errors import InputError
 from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
 
 KINDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, Any]]]] = {

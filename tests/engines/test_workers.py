@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from federations import data, fit, net, site, weights
+from federations import Watch, data, fit, net, site, weights
 from lightning import Callback
 
+from fedlit.core.errors import InputError
 from fedlit.engines import WorkersEngine
 from fedlit.engines.auto import auto
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.trainer import TrainerEngine
-from fedlit.errors import InputError
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 
 
@@ -149,19 +149,20 @@ def test_counts_below_one_are_refused(option: dict[str, int]):
 def test_no_engine_named_is_a_worker_a_core_or_the_bare_loop(monkeypatch: pytest.MonkeyPatch):
     for cores, expected in ((4, WorkersEngine), (1, LoopEngine)):
         monkeypatch.setattr("fedlit.engines.auto.available_cores", lambda cores=cores: cores)
-        loop = FederatedLoop(2, seed=0)
-        fit(loop=loop, rounds=1)
-        assert type(loop.running) is expected
-        if isinstance(loop.running, WorkersEngine):
-            assert loop.running.workers == cores
+        watch = Watch()
+        fit(loop=FederatedLoop(2, seed=0), rounds=1, callbacks=[watch])
+        running = watch.session.engine
+        assert type(running) is expected
+        if isinstance(running, WorkersEngine):
+            assert running.workers == cores
 
 
 def test_a_process_that_has_used_a_gpu_forks_no_workers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
     monkeypatch.setattr("fedlit.engines.auto.available_cores", lambda: 4)
-    loop = FederatedLoop(2, seed=0)
-    fit(loop=loop, rounds=1)
-    assert type(loop.running) is LoopEngine
+    watch = Watch()
+    fit(loop=FederatedLoop(2, seed=0), rounds=1, callbacks=[watch])
+    assert type(watch.session.engine) is LoopEngine
     with pytest.raises(InputError, match="a process that has used a GPU"):
         fit(loop=FederatedLoop(2, seed=0, engine=WorkersEngine()), rounds=1)
 
@@ -171,6 +172,6 @@ def test_no_engine_named_is_a_trainer_for_a_client_that_needs_one():
         def on_train_start(self):
             pass
 
-    loop = FederatedLoop(2, seed=0)
-    fit(module(Hooked), loop, data(), rounds=1)
-    assert type(auto(loop.client, site())) is TrainerEngine
+    watch = Watch()
+    fit(module(Hooked), FederatedLoop(2, seed=0), data(), rounds=1, callbacks=[watch])
+    assert type(auto(watch.session.client, site())) is TrainerEngine

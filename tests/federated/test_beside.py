@@ -13,7 +13,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from fedlit.cli import main
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
 from fedlit.federated.beside import metric_names
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
+from fedlit.core.errors import InputError
 from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
 
 POINTS = [[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.optim import SGD
 
 from fedlit.algorithms import Scaffold
+from fedlit.core.errors import InputError
 from fedlit.data import Tensors
 from fedlit.data.examples import Batches
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import (
     ClientAnswer,
     ClientFailure,

@@ -13,9 +13,9 @@ from federations import Absent, fit, net, quadratic_module, quadratics, weights
 from torch.optim import SGD
 
 from fedlit.algorithms import Scaffold
+from fedlit.core.errors import InputError
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import Algorithm, FederatedLoop, FederatedModule
 
 pytestmark = pytest.mark.trust

@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import SGD, Adam
 
 from fedlit.algorithms import FedDyn
-from fedlit.checkpoint import read, write
-from fedlit.errors import InputError
+from fedlit.core.checkpoint import read, write
+from fedlit.core.errors import InputError
 from fedlit.federated import FederatedLoop, FederatedModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")

@@ -14,11 +14,11 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam
 
+from fedlit.core.errors import InputError
+from fedlit.core.layout import read
 from fedlit.engines import Engine, TrainerEngine
-from fedlit.errors import InputError
 from fedlit.federated import Broadcast, ClientModule, ClientTask, ClientUpdate, FederatedLoop, FederatedModule
-from fedlit.federated.sampling import uniform_cohort
-from fedlit.federated.state import read
+from fedlit.sampling import uniform_cohort
 
 
 def fedavg_by_hand(model: nn.Module, rounds: int, clients_per_round: int, epochs: int, lr: float) -> nn.Module:

@@ -24,9 +24,9 @@ from fedlit.algorithms import (
     PrivateMean,
     Scaffold,
 )
+from fedlit.core.errors import InputError
 from fedlit.data import Dirichlet, FederatedData, Tensors
 from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.errors import InputError
 from fedlit.federated import (
     AdaptiveMu,
     Algorithm,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import fedlit.attention
 from fedlit.attention import CBAM, Spatial
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.models import EmnistCNN
 
 ATTENTIONS = [None, *(getattr(fedlit.attention, name) for name in fedlit.attention.__all__), EcaModule]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.models import MLP
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.models import SoftmaxRegression
 
 

@@ -14,7 +14,7 @@ import torch
 from federations import fit
 
 from fedlit import checkpoint
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.native import versions
 from fedlit.native.versions import MEASURED, PYTORCH, VARIABLE, choose, difference, record, runnable
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from studies import made_up, study_of
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.report.claims import Kind, claims_of, read_claims
 from fedlit.report.judge import Finding, Judgement, finding, rules, verdict
 from fedlit.report.judge import judge as judge_claims

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from studies import scalars, shapes, write_run, write_study
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.report.collect import Gap, collect
 
 TWO = {("plain", "dir01"): (0.8, 0.01), ("channel_mlp", "dir01"): (0.8, 0.01)}

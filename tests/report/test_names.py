@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from studies import scalars, write_outcome, write_run
 
+from fedlit.core.tables import name_of
 from fedlit.report.command import main
 from fedlit.report.prose import prose
-from fedlit.tables import name_of
 
 NAMES = [
     "<img src=x onerror=alert(1)>",

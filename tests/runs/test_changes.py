@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 
-from fedlit.checkpoint import read
 from fedlit.cli import main
-from fedlit.errors import InputError
+from fedlit.core.checkpoint import read
+from fedlit.core.errors import InputError
 from fedlit.runs.changes import PLACE, changes, refuse
 
 # --- every setting ---------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fedlit.checkpoint import CheckpointFile, read
 from fedlit.cli import Trainer, main
+from fedlit.core.checkpoint import CheckpointFile, read
 
 pytestmark = pytest.mark.trust
 

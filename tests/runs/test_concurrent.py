@@ -9,7 +9,7 @@ import forks
 import pytest
 import torch
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.runs.folder import LOCK
 from fedlit.runs.state import Claim, claim_new
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.runs import read_runs
 from fedlit.runs.folder import find_checkpoint, run_of, versions
 

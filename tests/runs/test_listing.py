@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedlit.cli import main
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 from fedlit.runs.listing import age, list_runs
 from fedlit.runs.state import State, record
 

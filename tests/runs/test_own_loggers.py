@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedlit.checkpoint import read
 from fedlit.cli import main
+from fedlit.core.checkpoint import read
 
 TINY = (
     "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "

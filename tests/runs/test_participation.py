@@ -24,8 +24,9 @@ def run(**kwargs: object) -> tuple[pd.DataFrame, list[ClientUpdate], FederatedLo
     updates: list[ClientUpdate] = []
     loop = FederatedLoop(4, 2, seed=0, **kwargs)
     loop.on_update.append(updates.append)
-    fit(FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1)), loop, data(), rounds=ROUNDS)
-    return pd.DataFrame(participation(loop, ROUNDS)), updates, loop
+    federation = data()
+    fit(FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1)), loop, federation, rounds=ROUNDS)
+    return pd.DataFrame(participation(loop, federation, ROUNDS)), updates, loop
 
 
 def test_it_counts_what_each_client_did():
@@ -52,9 +53,9 @@ def test_dropped_and_partial_work_is_told_apart():
 
 def test_drawing_by_size_brings_work_in_line_with_size():
     loop = FederatedLoop(4, 1, seed=0, sampling=SizeSampling())
-    loop.data = data()
-    loop.data.setup()
-    drawn = participation(loop, 2000)["drawn"]
+    federation = data()
+    federation.setup()
+    drawn = participation(loop, federation, 2000)["drawn"]
     chance = 1 - (1 - pd.Series(SIZES) / sum(SIZES)) ** 4  # of being in a cohort
     assert drawn / 2000 == pytest.approx(chance.to_numpy(), abs=0.05)
 
@@ -99,15 +100,15 @@ def test_the_batch_order_is_that_in_which_the_clients_trained(epochs: float, mon
     digest = hashlib.blake2b(digest_size=8)
     for task in (task for round in range(3) for task in loop.cohort(round, federation)):
         digest.update(f"{task.round}/{task.client}/{task.steps}/4/".encode() + met[task.round, task.client])
-    assert batch_order(loop, 3) == digest.hexdigest()
+    assert batch_order(loop, federation, 3) == digest.hexdigest()
 
 
 def test_the_batch_order_depends_on_seed_and_work_and_not_on_the_model() -> None:
     def hashed(**settings: object) -> str:
         loop = FederatedLoop(**({"clients_per_round": 4, "local_epochs": 2, "seed": 0} | settings))
-        loop.data = data()
-        loop.data.setup()
-        return batch_order(loop, 3)
+        federation = data()
+        federation.setup()
+        return batch_order(loop, federation, 3)
 
     assert hashed() == hashed()
     assert len({hashed(), hashed(seed=1), hashed(local_epochs=1), hashed(stragglers=PartialWork(0.5))}) == 4

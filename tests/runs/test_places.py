@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from contents import contents
 
-from fedlit.checkpoint import CheckpointFile, read
 from fedlit.cli import main
+from fedlit.core.checkpoint import CheckpointFile, read
 from fedlit.runs.checkpoints import anchored
 
 pytestmark = pytest.mark.trust

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fedlit.checkpoint import read
 from fedlit.cli import main
+from fedlit.core.checkpoint import read
 from fedlit.plots import curves
 from fedlit.report.statistics import measure
 from fedlit.runs import read_runs

@@ -14,7 +14,7 @@ from fedprox import COLUMNS, LINES, figure, main, read
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fedlit import plots
-from fedlit.errors import InputError
+from fedlit.core.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "fedprox"
 STUDIES = sorted(CONFIGS.glob("study_*.yaml"))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedlit.checkpoint import read, write
 from fedlit.cli import main
+from fedlit.core.checkpoint import read, write
 
 pytestmark = pytest.mark.trust
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trust.corpus import arrays, idx
 
-from fedlit.configs import read_yaml
+from fedlit.core.configs import read_yaml
+from fedlit.core.errors import InputError
 from fedlit.data import EMNIST, Tensors
-from fedlit.errors import InputError
 from fedlit.federated import Trace
 from fedlit.report.collect import collect
 from fedlit.runs.read import rows_of

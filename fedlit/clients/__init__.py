@@ -1,0 +1,1 @@
+"""One client: its local problem, one fit of it, what it keeps, and whether it fits the data."""

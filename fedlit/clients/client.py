@@ -1,0 +1,189 @@
+"""One client: a LightningModule that minimises its task loss plus the proximal term."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fedlit.algorithms.algorithm import Algorithm
+from fedlit.clients.gradients import accuracy, full_gradient, norm_of_gradient
+from fedlit.clients.store import ClientStore
+from fedlit.core.errors import InputError
+from fedlit.core.exact import exact_sum
+from fedlit.core.layout import Layout, read, write
+from fedlit.core.proximal import add_proximal_gradient, proximal_term, squared_moves
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, is_finite
+from fedlit.core.seeding import address, reseed
+from fedlit.data.examples import Batches
+from fedlit.data.module import FederatedData
+from fedlit.rates import scale
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class ClientModule(LightningModule):
+    """The local problem of FedProx, h_k(w; w_t) = F_k(w) + mu/2 ||w - w_t||^2 (Li et al. 2020, Section 3.2).
+
+    One module serves all clients of a process in turn: ``receive`` the broadcast once a round, then for each client
+    ``start``, train (any engine), ``finish``. To change what a client does, subclass it and name the subclass in
+    ``FederatedModule.client_class``.
+
+    Args:
+        net: The network; copied, so that the server's stays as it is. Maps a batch of inputs to logits (B, classes).
+        optimizer: From parameters to an optimizer, made anew for each fit.
+        loss: Mean loss of logits (B, classes) and targets (B,).
+        algorithm: What is done otherwise than in FedProx.
+        store: Where clients keep what an algorithm has them keep.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: OptimizerCallable,
+        loss: Loss,
+        algorithm: Algorithm | None = None,
+        store: ClientStore | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).train()
+        self.layout = Layout.of(self.net)
+        self._make_optimizer = optimizer
+        self.loss = loss
+        self.algorithm = algorithm or Algorithm()
+        self.store = store
+        named = dict(self.net.named_parameters())
+        self.parameters_ = [named[name] for name in self.layout.trainable]
+        #: A constant added to every gradient of a fit, (T,), see ``Algorithm.begin``.
+        self.correction: Tensor | None = None
+        #: The greatest norm of a step's gradient, see ``FederatedModule``; none is no limit.
+        self.clip_norm: float | None = None
+        #: What the learning rate is multiplied by in this round.
+        self.rate = 1.0
+        self._follows_rate = False
+
+    def receive(self, broadcast: Broadcast) -> None:
+        """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
+        self.broadcast = broadcast
+        self.rate = broadcast.rate
+        views = self.layout.split(broadcast.weights.floats)
+        names = self.layout.trainable
+        self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
+        self._pulls: dict[float, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for parameter, anchor, mu in zip(self.parameters_, self._anchor, broadcast.mu, strict=True):
+            moved, fixed = self._pulls[mu]
+            moved.append(parameter)
+            fixed.append(anchor)
+
+    def load(self) -> None:
+        """Put w_t into the network."""
+        write(self.net, self.layout, self.broadcast.weights)
+
+    def start(self, task: ClientTask) -> None:
+        """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
+        sent = self.broadcast
+        self._kept = self.store.read(task.client, task.round) if self.store else None
+        floats = self.algorithm.start(sent.weights.floats, self._kept)
+        write(self.net, self.layout, sent.weights._replace(floats=floats))
+        self.correction = self.algorithm.begin(sent, self._kept)
+        reseed(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
+        self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._follows_rate = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The task loss of one batch; the proximal term joins as a gradient, see ``on_before_optimizer_step``."""
+        inputs, targets = batch
+        logits = self.net(inputs)  # (B, classes)
+        loss = self.loss(logits, targets)
+        self._losses.append(loss.detach())
+        self._hits.append((logits.detach().argmax(-1) == targets).sum())
+        self._sizes.append(len(targets))
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Add the gradient of the proximal term, in full precision and after any gradient scaler has unscaled; clip."""
+        self._add_pulls()
+        if self.correction is not None:
+            views = self.layout.split_trainable(self.correction)
+            for parameter, view in zip(self.parameters_, views, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.add_(view.view_as(parameter))
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters_, self.clip_norm)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer(self.parameters_)
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """The clients' optimizer at this round's learning rate."""
+        made = self._make_optimizer(parameters)
+        scale(made, self.rate)
+        self._follows_rate = True
+        return made
+
+    def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
+        """The update to send back, with the fit's task loss and accuracy, and the proximal term at its end.
+
+        Loss and accuracy are means over the examples that were met, each as often as it was and before the step on it.
+
+        Raises:
+            InputError: When the learning rate was to be another in this round, and the fit's optimizer was not made by
+                ``optimizer``, which sees to that.
+        """
+        if self.rate != 1 and not self._follows_rate:
+            raise InputError(
+                f"model.client_schedule has no effect on what {type(self).__name__}.configure_optimizers makes; make "
+                "it by self.optimizer(self.parameters_), or leave the schedule out"
+            )
+        squares = squared_moves(self.parameters_, self._anchor)
+        samples = sum(self._sizes)
+        losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
+        metrics = {
+            "loss": exact_sum([loss * size for loss, size in losses]) / samples,
+            "accuracy": float(torch.stack(self._hits).sum()) / samples,
+            "proximal": proximal_term(squares, self.broadcast.mu),
+            "samples": float(samples),
+        }
+        ended = read(self.net, self.layout)
+        kept = self.algorithm.end(self.broadcast, ended, task.steps, self._kept) if self.store else None
+        update = ClientUpdate(task, ended, squares, metrics | self.measure(task, data))
+        if self.store and kept is not None and kept.isfinite().all() and is_finite(update):
+            self.store.write(task.client, task.round, kept)  # last: of a fit that counts for nothing nothing is kept
+        return update
+
+    def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
+        """What is asked for of the fitted model in ``self.net``; leaves another state behind.
+
+        - ``own_accuracy``: on the client's own examples that were held out (``data.client_holdout``);
+        - ``gamma``: ||grad h_k(w; w_t)|| / ||grad F_k(w_t)||, how inexactly the local problem was solved: 1 is no work,
+          0 an exact solution (Li et al. 2020, Definition 2). Two gradients over all of the client's examples.
+        """
+        measured = {}
+        own = data.client_holdout_batches(task.client)
+        if own is not None:
+            measured["own_accuracy"] = accuracy(self.net, own)
+        if task.diagnose:
+            measured["gamma"] = self._gamma(data.client_eval_batches(task.client))
+        return measured
+
+    def _add_pulls(self) -> None:
+        for mu, pull in self._pulls.items():
+            add_proximal_gradient(*pull, mu)
+
+    def _gamma(self, batches: Batches) -> float:
+        full_gradient(self.net, self.loss, batches)
+        self._add_pulls()
+        after = norm_of_gradient(self.parameters_)
+        self.load()
+        full_gradient(self.net, self.loss, batches)
+        before = norm_of_gradient(self.parameters_)
+        return after / before if before else math.nan

@@ -1,0 +1,87 @@
+"""Whether a network and the data fit each other, tried before the first round."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedlit.clients.client import ClientModule
+from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
+from fedlit.data.describe import kind_of
+from fedlit.data.module import FederatedData
+from fedlit.federated.nets import check_answer, check_answer_in_training, check_takes_a_batch, remedy
+
+#: Its layers refuse to train on a single value a channel.
+NORM = "more than 1 value per channel"
+
+
+def check_fit(net: nn.Module, data: FederatedData) -> None:
+    """Refuse a net that does not turn inputs (B, ...) into logits (B, classes), on two examples.
+
+    Raises:
+        InputError: Naming both shapes.
+    """
+    examples = _telling(data).to(next(net.parameters(), torch.empty(0)).device)
+    inputs = data.transform(examples)
+    shape, training = tuple(inputs.shape[1:]), net.training
+    check_takes_a_batch(net, inputs)
+    net.eval()  # statistics and random state stay as they are
+    try:
+        with torch.no_grad():
+            logits = net(inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"the net does not take the data's inputs of shape {shape}, {kind_of(examples)} "
+            f"({one_line(str(error), 150)}); {remedy(net, inputs)}"
+        ) from error
+    finally:
+        net.train(training)
+    check_answer(logits, len(inputs), data.num_classes)
+    check_answer_in_training(net, inputs, data.num_classes)
+
+
+def _telling(data: FederatedData) -> Tensor:
+    """A few inputs (B, ...); of tokens those with the least and the greatest, which a net's embedding may lack."""
+    inputs = data.test.inputs
+    if inputs.dtype != torch.int64 or not inputs.numel():
+        return inputs[:2]
+    found = []
+    for part in (data.train.inputs, inputs):
+        tokens = part.flatten(1)  # (N, T)
+        found += [part[tokens.amin(1).argmin()], part[tokens.amax(1).argmax()]]
+    return torch.stack(found)
+
+
+def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:
+    """The first buffer that a forward pass in training changes, by its name; None if there is none."""
+    trial = copy.deepcopy(net).train()
+    before = {name: buffer.clone() for name, buffer in trial.named_buffers()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trial(inputs)
+    after = dict(trial.named_buffers())
+    return next((name for name, buffer in before.items() if not torch.equal(buffer, after[name])), None)
+
+
+def check_single_examples(client: ClientModule, data: FederatedData) -> None:
+    """Refuse a net with BatchNorm where a client has a batch of one example that it cannot normalise.
+
+    Raises:
+        InputError: Naming the first such client.
+    """
+    alone = np.flatnonzero(data.partition.sizes % data.batch_size == 1) if data.batch_size > 1 else np.array([0])
+    if not len(alone) or not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in client.net.modules()):
+        return
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            client.net(data.transform(data.train.inputs[:1]))  # what it leaves in the statistics, no fit starts from
+    except ValueError as error:
+        if NORM not in str(error):
+            raise
+        raise InputError(
+            f"client {alone[0]} has a batch of a single example, which BatchNorm cannot normalise ({len(alone)} such "
+            "clients); change data.batch_size or the partition's min_samples, or use another norm"
+        ) from error

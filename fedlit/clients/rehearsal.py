@@ -1,0 +1,111 @@
+"""Parts of a training step, tried before the first round: whether the loss and the optimizers do what a step asks."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
+from fedlit.data.module import FederatedData
+from fedlit.federated.resume import trainable
+
+REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
+
+
+def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
+    """Refuse a loss that is not a mean over examples of logits (B, classes) and class numbers (B,), on a few examples.
+
+    Raises:
+        InputError: When it does not take them, gives other than one number, gives a sum, or has no gradient.
+    """
+    name = f"model.loss {type(loss).__name__}"
+    logits, targets = _examples(net, data)
+    given = f"logits {tuple(logits.shape)} and class numbers {tuple(targets.shape)}"
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            trial = copy.deepcopy(loss)  # it may have a state
+            value = trial(logits, targets)
+            twice = trial(logits.repeat(2, 1), targets.repeat(2))
+    except Exception as error:  # of whatever kind: it would be that of every step
+        raise InputError(f"{name} does not take {given} ({one_line(str(error), 150)}); {REMEDY}") from error
+    if not isinstance(value, Tensor) or value.shape != ():
+        gives = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise InputError(
+            f"{name} gives {gives} for {given}, but must give one number, their mean; set model.loss.reduction to "
+            "mean, or use another loss"
+        )
+    if not value.requires_grad:
+        raise InputError(f"{name} has no gradient with respect to the logits; {REMEDY}")
+    once, doubled = float(value.detach()), float(twice.detach())
+    if once and math.isclose(doubled, 2 * once, rel_tol=1e-3):
+        raise InputError(
+            f"{name} gives a sum over examples: {once:.6g}, and {doubled:.6g} when each is there twice; set "
+            "model.loss.reduction to mean, or use another loss"
+        )
+
+
+def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
+    """Logits (B, classes), a leaf of its own graph, and targets (B,), with B unlike the number of classes.
+
+    Two tensors of these shapes cannot be broadcast to each other then: a loss of two like tensors will say so.
+    """
+    size = 2 if data.num_classes != 2 else 3
+    device = next(net.parameters(), torch.empty(0)).device
+    rows = torch.arange(size, device=data.test.targets.device) % len(data.test)
+    training = net.training
+    net.eval()  # statistics and random state stay as they are
+    try:
+        with torch.no_grad():
+            logits = net(data.transform(data.test.inputs[rows].to(device)))
+    finally:
+        net.train(training)
+    return logits.detach().requires_grad_(), data.test.targets[rows].to(device)
+
+
+def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **arguments: Any) -> Optimizer:
+    """``check_steps`` of an optimizer of a network's trainable parameters, on copies of them.
+
+    Returns:
+        The optimizer of the copies.
+
+    Raises:
+        InputError: Naming the optimizer and what it said.
+    """
+    copies = [nn.Parameter(p.detach().clone()) for p in trainable(net)]
+    made = optimizer(copies)
+    check_steps(where, made, **arguments)
+    return made
+
+
+def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
+    """Refuse an optimizer that does not step on gradients that are there, as one that computes the loss again.
+
+    Args:
+        where: Its place in the config.
+        optimizer: One whose parameters may be moved.
+        arguments: What its ``step`` is to be called with.
+
+    Raises:
+        InputError: Naming the optimizer and what it said.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step(**arguments)
+    except Exception as error:  # of whatever kind: it would be that of every step
+        raise InputError(
+            f"{where} {type(optimizer).__name__} does not step on the dense gradient of one batch "
+            f"({one_line(str(error), 150)}); use one that does, such as torch.optim.SGD or Adam"
+        ) from error
+    finally:
+        for parameter in parameters:
+            parameter.grad = None

@@ -1,0 +1,160 @@
+"""YAML read with care: what YAML would pass over in silence, or never come to an end with, is refused."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from enum import Enum
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from fedlit.core.errors import InputError
+from fedlit.core.files import refuse_endless, regular
+from fedlit.core.messages import one_line
+
+#: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
+MAX_NODES = 200_000
+
+
+def plain_strings(tree: Any) -> Any:
+    """A parsed config in which members of enumerations of strings, which YAML has none of, are plain strings.
+
+    Lightning has such a member for a default (``Timer.interval``), and a config with it could not be written.
+    """
+    if isinstance(tree, list):
+        return [plain_strings(each) for each in tree]
+    if isinstance(tree, Namespace):
+        for name, value in vars(tree).items():
+            vars(tree)[name] = plain_strings(value)
+    return str(tree.value) if isinstance(tree, str) and isinstance(tree, Enum) else tree
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    try:
+        return regular(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:  # a ValueError is of a path with a zero byte
+        raise InputError(f"cannot be read: {one_line(str(error))}; give the path of a YAML file") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        InputError: When it cannot be read, is not YAML, or is what `check_yaml` refuses.
+    """
+    text = read_text(path)
+    try:
+        check_yaml(text)
+        return yaml.safe_load(text)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is of a date that is none
+        raise InputError(f"not valid YAML: {one_line(str(error))}; correct it there") from error
+
+
+def check_yaml(text: str) -> None:
+    """Refuse a key that is there twice, of which YAML would keep the last, and aliases that unfold without end.
+
+    Raises:
+        InputError: Naming the key and the line.
+        yaml.YAMLError: When it is not YAML.
+    """
+    root = yaml.compose(text, yaml.SafeLoader)
+    todo, count = [] if root is None else [root], 0
+    while todo:
+        node = todo.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise InputError(f"more than {MAX_NODES} values, or an alias inside of what it stands for; write it out")
+        if isinstance(node, yaml.MappingNode):
+            _refuse_twice(node)
+            todo += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
+
+
+def texts(tree: Any) -> Iterator[str]:
+    """Every text among the values of nested mappings and lists."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, str):
+            yield node
+        elif isinstance(node, Mapping):
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+
+
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    for key, times in Counter(keys).items():
+        if times > 1:
+            line = node.start_mark.line + 1
+            raise InputError(f"{key}: {times} times in the mapping at line {line}; give each another name")
+
+
+def check_config(text: str, sections: Collection[str]) -> None:
+    """Refuse what jsonargparse would pass over; what it refuses itself is left to it.
+
+    Args:
+        text: The config file's.
+        sections: Keys that must not be null.
+
+    Raises:
+        InputError: Naming the key.
+    """
+    try:
+        check_yaml(text)
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        return
+    refuse_endless(texts(tree))
+    if not isinstance(tree, dict):
+        return
+    if tree.get("config") is not None:
+        raise InputError(
+            f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"
+        )
+    for key in sections:
+        if key in tree and tree[key] is None:
+            raise InputError(f"{key} must not be null; leave it out for the default")
+    _refuse_two_ways(tree)
+
+
+def _refuse_two_ways(tree: Mapping[Any, Any]) -> None:
+    """Refuse a value that is there by nested keys and by a dotted one, of which the parser would keep the last."""
+    given = [(path, section) for section, value in tree.items() for path in _paths({section: value})]
+    for path, times in Counter(path for path, _ in given).items():
+        if times > 1:
+            raise InputError(f"{path}: {times} times, with dots and without; leave one of them out")
+    section_of = dict(given)
+    for path, section in given:
+        for outer in accumulate(path.split("."), "{}.{}".format):
+            # Within a section, dots may also be those of names that an argument maps.
+            if section_of.get(outer, section) != section:
+                raise InputError(f"{outer}: given as a whole, and in part by {path}; leave one of them out")
+
+
+def _paths(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted path of every value, without the levels that a class path puts in between."""
+    for key, value in tree.items():
+        path = re.sub(r"\.init_args\b", "", f"{prefix}.{key}").strip(".")
+        if isinstance(value, Mapping) and value:
+            yield from _paths(value, path)
+        else:
+            yield path

@@ -1,0 +1,83 @@
+"""Sums that do not depend on the order of their terms, nor on how the terms are dealt to ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fedlit.core.ranks import many_ranks, of_collectives
+from fedlit.native import call, library
+from fedlit.native.versions import PYTORCH, version
+
+#: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
+CHUNK = 16_384
+#: And on several threads, of which PyTorch uses a second one from 32,768 scalars on.
+CHUNK_OF_MANY = 65_536
+
+
+def exact_sum(terms: Sequence[float]) -> float:
+    """The sum rounded once (Shewchuk 1997, by ``math.fsum``); where it is no finite number, what adding up gives."""
+    try:
+        return math.fsum(terms)
+    except (OverflowError, ValueError):  # beyond float64, or infinities of both signs
+        return float(sum(terms))
+
+
+def dot(x: Tensor, y: Tensor) -> float:
+    """The scalar product of two vectors (n,) in float64, the same for every number of threads."""
+    pairs = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    return exact_sum(torch.stack([(a.double() * b.double()).sum() for a, b in pairs]).tolist())
+
+
+class ExactSum:
+    """A running sum of weighted vectors, kept as an unevaluated pair ``high + low`` of float64 vectors.
+
+    Knuth's error-free TwoSum (Ogita, Rump and Oishi 2005, Algorithm 3.1) makes it some 106 bits, so that the sum, once
+    rounded, does not depend on the order of its terms.
+
+    Args:
+        size: Length of the vectors.
+        device: Where the sum is kept; without float64 there (MPS), it is kept on the CPU.
+    """
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        where = torch.device("cpu") if device.type == "mps" else device
+        self.high = torch.zeros(size, dtype=torch.float64, device=where)
+        self.low = torch.zeros_like(self.high)
+
+    def add(self, x: Tensor, weight: float = 1.0) -> None:
+        """Add ``weight`` times a vector (size,) of any type and device; exact for float32 and weights below 2**29."""
+        x = x.to(self.high.device)
+        compiled = library("exact_sum")
+        plain = x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous()
+        if compiled and plain and version() != PYTORCH:
+            call(compiled.add_exactly, len(x), x, float(weight), self.high, self.low)
+            return
+        size = CHUNK if torch.get_num_threads() == 1 else CHUNK_OF_MANY
+        for part, high, low in zip(x.split(size), self.high.split(size), self.low.split(size), strict=True):
+            term = part.to(torch.float64, copy=True).mul_(weight)  # (size,)
+            total = high + term
+            rounded = total - high  # what of the term arrived in the total
+            term -= rounded
+            low += term.add_(high - (total - rounded))
+            high.copy_(total)
+
+    def reduce(self) -> None:
+        """Sum over all ranks, in the order of the ranks; nothing to do in a single process."""
+        if not many_ranks() or not self.high.numel():
+            return
+        mine = self.high, self.low
+        self.high, self.low = torch.zeros_like(self.high), torch.zeros_like(self.low)
+        for rank in range(dist.get_world_size()):
+            for part in mine:
+                theirs = of_collectives(part)
+                dist.broadcast(theirs, src=rank)
+                self.add(theirs)
+
+    def value(self) -> Tensor:
+        """The sum, rounded to float64, (size,)."""
+        return self.high + self.low

@@ -1,0 +1,161 @@
+"""Files of a run: replaced in one move, and one clear line where the disk is full or the folder read-only."""
+
+from __future__ import annotations
+
+import errno
+import json
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
+
+#: What the system says when it will not store, and the remedy.
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or raise the limit"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable or give another --logs_dir"),
+}
+
+
+ENDLESS = "it is no file but a FIFO, a socket or a device"
+
+
+class UnwritableError(InputError, OSError):
+    """A file that the system does not let be written: an ``OSError`` as before, which says what the user can do."""
+
+
+def is_endless(path: str | Path) -> bool:
+    """Whether there is what has no end or no content of its own: a FIFO, a socket, a device.
+
+    Raises:
+        OSError: When there is nothing.
+        ValueError: When nothing can be there: the path has a zero byte.
+    """
+    mode = Path(path).stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def regular(path: Path) -> Path:
+    """The path of a file or a folder, for who opens it: to open a FIFO is to wait for somebody who writes.
+
+    Raises:
+        OSError: When there is nothing, or what is endless.
+        ValueError: As `is_endless`.
+    """
+    if is_endless(path):
+        raise OSError(errno.EINVAL, ENDLESS, str(path))
+    return path
+
+
+def refuse_endless(words: Iterable[Any]) -> None:
+    """Refuse a word of a command line or a config that names, whole or after its ``=``, a FIFO, a socket or a device.
+
+    The parser opens files by their names in many places, and would wait for ever.
+
+    Raises:
+        InputError: Naming it.
+    """
+    for word in (word for word in words if isinstance(word, str)):
+        for name in (word, word.partition("=")[2]):
+            try:
+                found = is_endless(name)
+            except (OSError, ValueError):  # most words name nothing
+                continue
+            if found:
+                raise InputError(f"{name}: {ENDLESS}; give the path of one")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is no file.
+
+    Raises:
+        InputError: When something else is there.
+    """
+    try:
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        said = one_line(f"{type(error).__name__}: {error}", 200)
+        raise InputError(f"{path} is not a record that fedlit wrote ({said}); remove it") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} is not a record that fedlit wrote (a {type(content).__name__}, no object of JSON); remove it"
+        )
+    return content
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
+    """A new file that takes the place of ``path`` in one move once all of it is written; else ``path`` stays as it was.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        mode: ``w`` or ``wb``.
+        options: For ``open``.
+
+    Raises:
+        UnwritableError: When the system does not let it be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open(mode, **options) as file:
+                yield file
+            part.replace(path)
+        except OSError:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file where writing it fails.
+
+    Raises:
+        UnwritableError: In place of any ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Keep a thread that writes for another, as TensorBoard's does, from showing a traceback of a full disk.
+
+    Who it writes for is told by the same error at the next flush.
+    """
+    before = threading.excepthook
+
+    def show(failed: threading.ExceptHookArgs) -> None:
+        if unwritten(failed.exc_value) is None:
+            before(failed)
+
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def unwritten(error: BaseException | None) -> UnwritableError | None:
+    """What the user can do about the ``OSError`` among an error's causes; None where there is none of a full disk or of
+    permissions."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in REMEDIES):
+        error = error.__cause__ or error.__context__
+    return _unwritable(error.filename or "a file of the run", error) if error else None
+
+
+def _unwritable(path: str | Path, error: OSError) -> UnwritableError:
+    remedy = REMEDIES.get(error.errno or 0, "see that there is space and that it can be written")
+    return UnwritableError(
+        f"cannot write {path}: {error.strerror or error}; {remedy}, then go on with --ckpt_path last"
+    )

@@ -1,0 +1,102 @@
+"""A network's state as one flat vector, and back: the form in which it is sent, averaged and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from fedlit.core.errors import InputError
+from fedlit.core.records import Weights
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each tensor of a network's ``state_dict`` stands in the flat vector.
+
+    Attributes:
+        trainable: Names of the trainable parameters, first in ``Weights.floats``.
+        fixed: Names of frozen parameters and floating-point buffers, after them.
+        counts: Names of the integer buffers, in ``Weights.counts``.
+        flags: Names of the boolean buffers, in ``Weights.flags``.
+        numels: Number of elements of each name in ``trainable + fixed``.
+    """
+
+    trainable: tuple[str, ...]
+    fixed: tuple[str, ...]
+    counts: tuple[str, ...]
+    flags: tuple[str, ...]
+    numels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, net: nn.Module) -> Layout:
+        """Read the layout off a network; a tensor of several names, as tied weights are, counts once, by the first.
+
+        Raises:
+            InputError: When it holds complex numbers, which have no place in the vector.
+        """
+        state = _each_once(net.state_dict(keep_vars=True))
+        floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+        trainable = tuple(name for name, tensor in floats.items() if tensor.requires_grad)
+        fixed = tuple(name for name, tensor in floats.items() if not tensor.requires_grad)
+        for name, tensor in state.items():
+            if tensor.is_complex():
+                raise InputError(
+                    f"the net's {name} holds complex numbers, which are not averaged; keep them as pairs of real ones "
+                    "(torch.view_as_real), or in a buffer with persistent=False, which is not part of the state"
+                )
+        flags = tuple(name for name, tensor in state.items() if tensor.dtype == torch.bool)
+        counts = tuple(name for name in state if name not in floats and name not in flags)
+        return cls(trainable, fixed, counts, flags, tuple(floats[name].numel() for name in trainable + fixed))
+
+    @property
+    def num_trainable(self) -> int:
+        """Number of trainable scalars: ``Weights.floats[:num_trainable]`` are the parameters w of the objective."""
+        return sum(self.numels[: len(self.trainable)])
+
+    def split(self, floats: Tensor) -> dict[str, Tensor]:
+        """Views of a flat vector (P,), by name, each of one dimension."""
+        return dict(zip(self.trainable + self.fixed, floats.split(self.numels), strict=True))
+
+    def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
+        """Views of a flat vector (T,) of the trainable scalars, in the order of ``trainable``."""
+        return torch.split(vector, list(self.numels[: len(self.trainable)]))
+
+    def positions(self, names: Iterable[str]) -> Tensor:
+        """Where the scalars of some of the floating-point tensors stand in a flat vector (P,), in the order given."""
+        spans = self.split(torch.arange(sum(self.numels)))
+        return torch.cat([spans[name] for name in names])
+
+
+def _each_once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    names = {id(tensor): name for name, tensor in reversed(state.items())}
+    return {name: tensor for name, tensor in state.items() if names[id(tensor)] == name}
+
+
+def read(net: nn.Module, layout: Layout) -> Weights:
+    """Copy a network's state out, in the widest floating-point type it holds (float32 as a rule)."""
+    state = net.state_dict()
+    tensors = [state[name].reshape(-1) for name in layout.trainable + layout.fixed]
+    dtype = reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
+    floats = torch.cat([t.to(dtype) for t in tensors])
+    whole = (
+        torch.cat([torch.zeros(0, dtype=dtype, device=floats.device), *(state[n].reshape(-1).to(dtype) for n in names)])
+        for names, dtype in ((layout.counts, torch.int64), (layout.flags, torch.bool))
+    )
+    return Weights(floats, *whole)
+
+
+@torch.no_grad()
+def write(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool = True) -> None:
+    """Copy a state into a network; with ``trainable=False`` all of it but the trainable parameters."""
+    state = net.state_dict()
+    views = layout.split(weights.floats)
+    names = layout.trainable + layout.fixed if trainable else layout.fixed
+    for name in names:
+        state[name].copy_(views[name].view_as(state[name]))
+    for names, values in ((layout.counts, weights.counts), (layout.flags, weights.flags)):
+        for name, part in zip(names, values.split([state[name].numel() for name in names]), strict=True):
+            state[name].copy_(part.view_as(state[name]))

@@ -1,0 +1,167 @@
+"""The strength of the proximal term: constant, by parameter, or adapted as training goes."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedlit.core.errors import InputError
+from fedlit.core.limits import FLOAT32_MAX
+from fedlit.renewable import Renewable
+
+
+class Mu(Renewable, ABC):
+    """The strength mu of mu/2 ||w - w_t||^2, round by round. Subclass it and name the class path in YAML.
+
+    What it changes of itself in a fit is undone before the next fit begins.
+    """
+
+    @property
+    @abstractmethod
+    def value(self) -> float:
+        """mu of this round, at least 0; 0 is FedAvg. Logged as ``federation/mu``."""
+
+    def of(self, name: str) -> float:
+        """mu of one parameter, by its name in the network."""
+        return self.value
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse, before training, what does not fit a network with trainable parameters of these names.
+
+        Raises:
+            InputError: Naming what does not fit.
+        """
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Hear how the round went; the same on every rank."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+
+
+class ConstantMu(Mu):
+    """One mu for all parameters and rounds.
+
+    Args:
+        mu: The strength, at least 0.
+    """
+
+    def __init__(self, mu: float = 0.01) -> None:
+        self._mu = _strength("mu", mu)
+
+    @property
+    def value(self) -> float:
+        return self._mu
+
+
+class MuByName(Mu):
+    r"""A mu of their own for some parameters, for example a stronger pull on the attention alone.
+
+    Args:
+        names: From a regular expression, searched for in a parameter's name, to its mu; the first that matches counts.
+            ``{'\battention\b': 1.0}`` holds the gates near the server's.
+        mu: The strength for all other parameters.
+    """
+
+    def __init__(self, names: dict[str, float], mu: float = 0.01) -> None:
+        self._mu = _strength("mu", mu)
+        self._names = []
+        for pattern, strength in names.items():
+            try:
+                self._names.append((re.compile(pattern), _strength(f"mu of {pattern!r}", strength)))
+            except re.error as error:
+                raise InputError(f"{pattern!r} is no regular expression: {error}; a plain word is one") from error
+
+    @property
+    def value(self) -> float:
+        return self._mu
+
+    def of(self, name: str) -> float:
+        return next((mu for pattern, mu in self._names if pattern.search(name)), self._mu)
+
+    def check(self, names: Sequence[str]) -> None:
+        for pattern, _ in self._names:
+            if not any(pattern.search(name) for name in names):
+                raise InputError(
+                    f"no trainable parameter has {pattern.pattern!r} in its name; their names are "
+                    f"{', '.join(names[:4])}, ...: correct the pattern, or leave it out"
+                )
+
+
+class AdaptiveMu(Mu):
+    """The paper's rule: up when the training loss rises, down when it has fallen for a while.
+
+    Li et al. 2020, Section 5.3.2 and Appendix C.3.3: mu grows by 0.1 when the loss increases and shrinks by 0.1 when
+    the loss has decreased for 5 rounds in a row. The paper leaves open whether the count starts again after a decrease
+    of mu, and what happens at 0: both are options here.
+
+    Args:
+        start: mu of the first round. The paper starts, against what suits the data, from 1 on IID data and 0 otherwise.
+        step: What is added or taken away, more than 0.
+        patience: Rounds in a row that the loss has to fall, at least 1.
+        restart: Whether the count starts again when mu was lowered; if not, each further falling round lowers it.
+        least: mu never goes below, at least 0.
+        most: mu never goes above.
+        watch: The metric of a round that is the loss: ``clients/train_loss``, that of the cohort's fits, or
+            ``diagnostics/train_loss``, that of the global model on all clients' data, where diagnostics measure it.
+    """
+
+    def __init__(
+        self,
+        start: float = 0.0,
+        step: float = 0.1,
+        patience: int = 5,
+        restart: bool = True,
+        least: float = 0.0,
+        most: float = float("inf"),
+        watch: str = "clients/train_loss",
+    ) -> None:
+        if not 0 < step <= FLOAT32_MAX:
+            raise InputError(f"step must be a finite number > 0, got {step}; the paper's is 0.1")
+        if patience < 1:
+            raise InputError(f"patience must be at least 1, got {patience}; the paper's is 5")
+        if not 0 <= least <= _strength("start", start) <= most:
+            raise InputError(f"start must be between least {least} and most {most}, got {start}; widen the bounds")
+        self._mu, self._loss, self._falls = start, float("inf"), 0
+        self._step, self._patience, self._restart = step, patience, restart
+        self._least, self._most, self._watch = least, min(most, FLOAT32_MAX), watch
+
+    @property
+    def value(self) -> float:
+        return self._mu
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Compare the round's loss with the one before; a round without it (all dropped, not measured) is passed."""
+        if self._watch not in metrics:
+            return
+        loss, before = metrics[self._watch], self._loss
+        if math.isfinite(loss):
+            self._loss = loss
+        self._falls = self._falls + 1 if loss < before < math.inf else 0
+        if not loss <= before:  # risen, or no number
+            self._move(self._step)
+        elif self._falls >= self._patience:
+            self._move(-self._step)
+            self._falls = 0 if self._restart else self._falls
+
+    def _move(self, by: float) -> None:
+        self._mu = round(min(max(self._mu + by, self._least), self._most), 12)  # ten steps of 0.1 are 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mu": self._mu, "loss": self._loss, "falls": self._falls}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._mu, self._loss, self._falls = state["mu"], state["loss"], state["falls"]
+
+
+def _strength(name: str, mu: float) -> float:
+    if not 0 <= mu <= FLOAT32_MAX:
+        raise InputError(f"{name} must be a finite number >= 0, got {mu}; 0 is FedAvg")
+    return mu

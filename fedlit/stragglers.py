@@ -1,0 +1,162 @@
+"""System heterogeneity: clients that do less work than they were asked for, or none."""
+
+from __future__ import annotations
+
+import csv
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlit.core.errors import InputError
+from fedlit.core.files import regular
+from fedlit.core.messages import one_line
+from fedlit.core.seeding import address, rng
+
+
+class Stragglers(ABC):
+    """Says how much of its work each client of a cohort does. Subclass it and name the class path in YAML.
+
+    Draws are addressed by (seed, round), so methods compared at one seed meet the same stragglers (Li et al. 2020,
+    Section 5.1). Work is counted in passes over a client's data; a fraction of a pass is a number of mini-batches.
+    """
+
+    @abstractmethod
+    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
+        """Passes that each client makes, (K,): at most ``epochs``, and 0 for a client that is dropped.
+
+        Args:
+            clients: The cohort, (K,).
+            epochs: Passes E that were asked for, more than 0.
+            seed: The federation's seed.
+            round: The round's number, from 0.
+        """
+
+    def check(self, num_clients: int) -> None:  # noqa: B027
+        """Refuse, before training, a model that does not fit the federation.
+
+        Raises:
+            InputError: Naming what does not fit.
+        """
+
+
+class NoStragglers(Stragglers):
+    """Every client does all of its work."""
+
+    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
+        return np.full(len(clients), float(epochs))
+
+
+class PartialWork(Stragglers):
+    """A share of each round's cohort does fewer epochs: Li et al. 2020, Section 5.2 and Appendix C.2.
+
+    A straggler makes a number of passes drawn uniformly from 1..E, as the paper says (its published code draws from
+    1..E-1). For E up to 1 that is a fraction of the work drawn uniformly from (0, E]. FedAvg drops stragglers, FedProx
+    aggregates what they did.
+
+    Args:
+        fraction: Share of the cohort that straggles, in [0, 1], rounded to whole clients; the paper has 0, 0.5, 0.9.
+        drop: Whether stragglers are dropped rather than aggregated.
+    """
+
+    def __init__(self, fraction: float = 0.5, drop: bool = False) -> None:
+        self.fraction = _share("fraction", fraction)
+        self.drop = drop
+
+    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
+        draw = rng(seed, "stragglers", round)
+        slow = draw.choice(len(clients), math.floor(self.fraction * len(clients) + 0.5), replace=False)
+        if epochs > 1:
+            done = draw.integers(1, math.floor(epochs), len(slow), endpoint=True).astype(float)
+        else:
+            done = epochs * (1 - draw.random(len(slow)))
+        result = np.full(len(clients), float(epochs))
+        result[slow] = 0.0 if self.drop else done
+        return result
+
+
+class FixedSlow(Stragglers):
+    """The same clients are slow in every round, as weak devices are.
+
+    Args:
+        fraction: Probability of a client to be slow, in [0, 1].
+        share: What a slow client does of its work, in [0, 1]; 0 drops it.
+    """
+
+    def __init__(self, fraction: float = 0.5, share: float = 0.5) -> None:
+        self.fraction = _share("fraction", fraction)
+        self.share = _share("share", share)
+
+    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
+        slow = np.array([address(seed, "slow", int(client)) < self.fraction * 2**63 for client in clients])
+        return np.where(slow, self.share * epochs, epochs)
+
+
+class Trace(Stragglers):
+    """Work as recorded: a CSV file with the columns ``client``, ``round`` (from 1) and ``epochs``.
+
+    What the file does not name is done in full; more than was asked for is cut to that; 0 drops the client.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: When it cannot be read, naming the line.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._epochs = _read_trace(Path(path))
+
+    def check(self, num_clients: int) -> None:
+        unknown = sorted({client for client, _ in self._epochs if client >= num_clients})
+        if unknown:
+            raise InputError(
+                f"{self.path} names client {unknown[0]} but there are {num_clients} clients, 0 to {num_clients - 1}; "
+                "correct the file or raise data.num_clients"
+            )
+
+    def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
+        recorded = [self._epochs.get((int(client), round + 1), epochs) for client in clients]
+        return np.minimum(recorded, float(epochs))
+
+
+def _read_trace(path: Path) -> dict[tuple[int, int], float]:
+    """Epochs by (client, round)."""
+    try:
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
+        rows = csv.DictReader(lines)
+        table = [(rows.line_num, row) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a zero byte in the path
+        raise InputError(
+            f"cannot read the trace {path}: {one_line(str(error), 200)}; give a CSV of client, round, epochs"
+        ) from error
+    if sorted(rows.fieldnames or ()) != ["client", "epochs", "round"]:
+        columns = one_line(", ".join(rows.fieldnames or ("none",)), 200)
+        raise InputError(f"{path} has the columns {columns}; a trace has client, round, epochs")
+    trace: dict[tuple[int, int], float] = {}
+    for line, row in table:
+        if None in row or None in row.values():
+            raise InputError(f"{path}, line {line}: not three values; a trace has client, round, epochs")
+        try:
+            client, number, epochs = int(row["client"]), int(row["round"]), float(row["epochs"])
+        except (TypeError, ValueError) as error:
+            said = one_line(str(error), 200)
+            raise InputError(f"{path}, line {line}: {said}; client and round are whole numbers") from error
+        if client < 0 or number < 1 or not 0 <= epochs < math.inf:
+            raise InputError(
+                f"{path}, line {line}: client {client}, round {number}, epochs {epochs}; "
+                "clients count from 0, rounds from 1, and epochs are 0 or more"
+            )
+        if (client, number) in trace:
+            raise InputError(f"{path}, line {line}: client {client} has a line for round {number} already; leave one")
+        trace[client, number] = epochs
+    return trace
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} must be in [0, 1], got {value}; 0.5 is half")
+    return value

@@ -1,0 +1,152 @@
+"""A client that needs a Trainer around its fit is refused by every engine without one, whatever it is that it needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from federations import Watch, data, fit, net, site
+from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
+from torch.optim import SGD
+
+from fedlit.clients.members import of_client, of_lightning
+from fedlit.core.errors import InputError
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.engines.auto import auto
+from fedlit.engines.block import CALLED as CALLED_BY_BLOCKS
+from fedlit.engines.loop import CALLED
+from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
+
+#: What Lightning's documentation calls hooks, as its classes have them.
+HOOKS = {name for base in (ModelHooks, DataHooks, CheckpointHooks) for name in vars(base) if not name.startswith("_")}
+#: Those that it defines on the LightningModule itself, and that change what a fit does.
+STEPS = {
+    "backward",
+    "configure_callbacks",
+    "configure_gradient_clipping",
+    "lr_scheduler_step",
+    "optimizer_step",
+    "optimizer_zero_grad",
+}
+
+
+def made(client_class: type[ClientModule] = ClientModule) -> ClientModule:
+    return client_class(net(), lambda p: SGD(p, lr=0.1), torch.nn.CrossEntropyLoss())
+
+
+def overriding(name: str, member: object = None) -> type[ClientModule]:
+    return type("Client", (ClientModule,), {name: member or (lambda self, *args, **kwargs: None)})
+
+
+ENGINES: list[Engine] = [LoopEngine(), WorkersEngine(workers=2), VectorizedEngine()]
+
+
+def assert_needs_trainer(client: ClientModule, said: str) -> None:
+    here = site()
+    for engine in ENGINES:
+        with pytest.raises(InputError, match=rf"Client {said}, which \w+ does not run; use .*TrainerEngine$"):
+            engine.check(client, here)
+    assert isinstance(auto(client, here), TrainerEngine)
+
+
+def test_lightnings_hooks_are_all_on_the_list():
+    assert of_lightning() >= HOOKS | STEPS | {"log", "automatic_optimization"}
+    assert of_lightning() >= CALLED
+
+
+@pytest.mark.parametrize("name", sorted(of_lightning() - CALLED))
+def test_whatever_else_of_lightnings_a_class_overrides_needs_a_trainer(name: str):
+    assert_needs_trainer(made(overriding(name)), f"overrides {name}")
+
+
+@pytest.mark.parametrize("name", ["on_train_start", "backward", "lr_scheduler_step", "transfer_batch_to_device"])
+def test_so_does_a_function_put_on_the_client_itself(name: str):
+    client = made(overriding("unrelated"))
+    setattr(client, name, lambda *args, **kwargs: None)
+    assert_needs_trainer(client, f"overrides {name}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("automatic_optimization", False),
+        ("strict_loading", False),
+        ("example_input_array", torch.zeros(1)),
+        ("prepare_data_per_node", False),
+        ("allow_zero_length_dataloader_with_multiple_devices", True),
+    ],
+)
+def test_so_does_a_setting_of_lightnings_that_was_changed(setting: str, value: object):
+    client = made(overriding("unrelated"))
+    setattr(client, setting, value)
+    assert_needs_trainer(client, rf"sets {setting} to .*")
+
+
+def test_a_hook_that_a_later_lightning_adds_needs_a_trainer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ModelHooks, "on_full_moon", lambda self: None, raising=False)
+    assert_needs_trainer(made(overriding("on_full_moon")), "overrides on_full_moon")
+    LoopEngine().check(made(), site())
+
+
+def test_what_is_inherited_counts_as_the_classes_own():
+    between = overriding("setup")
+    assert_needs_trainer(made(type("Client", (between,), {})), "overrides setup")
+
+
+@pytest.mark.parametrize("name", sorted(CALLED | (of_client() - CALLED)))
+def test_what_a_plain_loop_calls_is_let_pass_and_what_a_block_does_not_call_goes_to_the_loop(name: str):
+    inherited: Any = getattr(ClientModule, name)
+    client = made(overriding(name, lambda self, *args, **kwargs: inherited(self, *args, **kwargs)))
+    LoopEngine().check(client, site())
+    if name in of_client() - CALLED_BY_BLOCKS:
+        with pytest.raises(InputError, match=rf"Client overrides {name}, which Vectorized.*LoopEngine$"):
+            VectorizedEngine().check(client, site())
+
+
+def test_the_loop_calls_what_it_says_it_calls():
+    called: set[str] = set()
+
+    def noted(name: str) -> Any:
+        def hook(self: ClientModule, *args: Any) -> Any:
+            called.add(name)
+            return getattr(ClientModule, name)(self, *args)
+
+        return hook
+
+    names = CALLED - {"forward"}
+    client_class = type("Client", (ClientModule,), {name: noted(name) for name in names})
+    module = type("Module", (FederatedModule,), {"client_class": client_class})(net())
+    fit(module, FederatedLoop(2, seed=0, engine=LoopEngine()), rounds=1)
+    assert called == names
+
+
+def test_a_client_that_optimizes_by_hand_is_trained_by_a_trainer_without_being_asked():
+    class Client(ClientModule):
+        def setup(self, stage: str) -> None:
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    class Module(FederatedModule):
+        client_class = Client
+
+    watch, module = Watch(), Module(net(), mu=0.1)
+    fit(module, FederatedLoop(2, seed=0), rounds=1, callbacks=[watch])
+    assert isinstance(watch.session.engine, TrainerEngine)
+    usual = FederatedModule(net(), mu=0.1)
+    fit(usual, FederatedLoop(2, seed=0, engine=LoopEngine()), rounds=1)
+    for mine, theirs in zip(module.net.parameters(), usual.net.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_data_of_the_clients_own_are_refused():
+    class Module(FederatedModule):
+        client_class = overriding("train_dataloader")
+
+    with pytest.raises(InputError, match="Client overrides train_dataloader, but clients train on the datamodule's"):
+        fit(Module(net()), FederatedLoop(2, seed=0), data())

@@ -1,0 +1,188 @@
+"""Every loss and optimizer of PyTorch trains, or is refused before there is a run folder, in one line."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from federations import fit, net
+from torch import Tensor, nn, optim
+from torch.nn.modules import loss as losses
+from torch.optim import SGD, Optimizer
+
+from fedlit.cli import main
+from fedlit.core.errors import InputError
+from fedlit.data import Tensors
+from fedlit.engines import LoopEngine, TrainerEngine
+from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
+
+#: Losses of class numbers; every other one of PyTorch's compares tensors of one shape, or needs more than two.
+OF_CLASSES = {"CrossEntropyLoss", "MultiMarginLoss", "NLLLoss", "NLLLoss2d"}
+#: Optimizers that compute the loss again, or are for sparse gradients or matrices alone.
+NOT_FOR_US = {"LBFGS": "does not step", "SparseAdam": "dense", "Muon": "2D"}
+
+LOSSES = [name for name in losses.__all__ if name != "LinearCrossEntropyLoss"]  # a layer of its own
+OPTIMIZERS = [name for name in optim.__all__ if inspect.isclass(kind := getattr(optim, name)) and kind is not Optimizer]
+
+
+def make(name: str, **arguments: str) -> nn.Module:
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # NLLLoss2d has another name now
+        return getattr(losses, name)(**arguments)
+
+
+def train(loop: FederatedLoop | None = None, **module: Any) -> FederatedModule:
+    return fit(FederatedModule(net(), **module), loop or FederatedLoop(2, seed=0, engine=LoopEngine()), rounds=1)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_class_numbers_trains_and_another_is_refused(name: str):
+    if name in OF_CLASSES:
+        assert train(loss=make(name)).round_metrics["round/clients"] == 2
+        return
+    said = rf"model.loss {name} does not take logits \(2, 3\) and class numbers \(2,\) .*; use torch.nn.CrossEntropy"
+    with pytest.raises(InputError, match=said):
+        train(loss=make(name))
+
+
+@pytest.mark.parametrize("name", sorted(OF_CLASSES))
+@pytest.mark.parametrize(("reduction", "said"), [("none", r"gives shape \(2,\)"), ("sum", "gives a sum over examples")])
+def test_of_a_loss_only_the_mean_is_taken(name: str, reduction: str, said: str):
+    with pytest.raises(InputError, match=rf"model.loss {name} {said}.*; set model.loss.reduction to mean"):
+        train(loss=make(name, reduction=reduction))
+
+
+class OwnLoss(nn.Module):
+    """What ``of`` makes of logits (B, 3) and targets (B,)."""
+
+    def __init__(self, of: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Any:
+        return self.of(logits, targets)
+
+
+def hits(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits.argmax(1) == targets).float().mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (OwnLoss(lambda logits, targets: 1.0), "gives a float for"),
+        (OwnLoss(hits), "has no gradient"),
+        (nn.CrossEntropyLoss(weight=torch.ones(7)), r"does not take logits .*weight"),
+        (OwnLoss(lambda logits, targets: nn.functional.cross_entropy(logits, targets) * len(targets)), "gives a sum"),
+    ],
+)
+def test_a_loss_of_ones_own_that_is_no_mean_is_refused(loss: nn.Module, said: str):
+    with pytest.raises(InputError, match=said):
+        train(loss=loss)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.CrossEntropyLoss(ignore_index=2),
+        OwnLoss(lambda logits, targets: logits.logsumexp(1).mean() + logits.square().mean()),
+        OwnLoss(lambda logits, targets: nn.functional.mse_loss(logits, nn.functional.one_hot(targets, 3).float())),
+    ],
+)
+def test_other_means_train(loss: nn.Module):
+    assert train(loss=loss).round_metrics["round/clients"] == 2
+
+
+def test_the_probe_leaves_a_losses_state_and_the_random_state_as_they_are():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            self.calls += 1
+            return nn.functional.cross_entropy(logits + torch.rand(1), targets)
+
+    module = FederatedModule(net(), loss=Counting())
+    before = torch.get_rng_state()
+    fit(module, FederatedLoop(1, seed=0), rounds=0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert module.loss.calls == 0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_as_many_examples_as_classes_do_not_hide_a_loss_of_two_like_tensors(classes: int):
+    # Tensors (2, 2) and (2,) can be broadcast to each other, and (3, 3) and (3,).
+    rows = Tensors(
+        train=(torch.rand(6, 5), torch.arange(6) % classes),
+        test=(torch.rand(1, 5), torch.zeros(1, dtype=torch.int64)),
+        class_names=["a", "b", "c"][:classes],
+        num_clients=2,
+    )
+    with pytest.raises(InputError, match=r"model.loss MSELoss does not take logits \((2, 3|3, 2)\)"):
+        fit(FederatedModule(nn.Linear(5, classes), loss=nn.MSELoss()), FederatedLoop(2, seed=0), rows)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_trains_or_is_refused(name: str, role: str):
+    arguments = {f"{role}_optimizer": lambda p: getattr(optim, name)(p, lr=0.01)}
+    if name not in NOT_FOR_US:
+        assert train(**arguments).round_metrics["round/clients"] == 2
+        return
+    with pytest.raises(InputError, match=rf"model.{role}_optimizer.*{name}.*{NOT_FOR_US[name]}"):
+        train(**arguments)
+
+
+class NeedsLoss(SGD):
+    """Takes no closure for granted, as sharpness-aware minimisation does."""
+
+    def step(self, closure=None):
+        return closure().backward()
+
+
+@pytest.mark.parametrize("engine", [LoopEngine(), TrainerEngine()])
+def test_an_optimizer_of_ones_own_that_computes_the_loss_again_is_refused(engine):
+    for role in ("client", "server"):
+        with pytest.raises(InputError, match=rf"model.{role}_optimizer NeedsLoss does not step on the dense gradient"):
+            train(FederatedLoop(2, seed=0, engine=engine), **{f"{role}_optimizer": lambda p: NeedsLoss(p, lr=0.1)})
+
+
+def test_so_is_one_of_a_clients_own():
+    class Client(ClientModule):
+        def configure_optimizers(self) -> Optimizer:
+            return optim.LBFGS(self.parameters_)
+
+    class Module(FederatedModule):
+        client_class = Client
+
+    with pytest.raises(InputError, match=r"Client.configure_optimizers LBFGS does not step"):
+        fit(Module(net()), FederatedLoop(2, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--model.client_optimizer LBFGS", "model.client_optimizer LBFGS does not step"),
+        ("--model.server_optimizer LBFGS", "model.server_optimizer LBFGS does not step"),
+        ("--model.loss torch.nn.BCEWithLogitsLoss", "model.loss BCEWithLogitsLoss does not take logits (2, 10)"),
+        (
+            "--model.loss torch.nn.CrossEntropyLoss --model.loss.reduction sum",
+            "model.loss CrossEntropyLoss gives a sum",
+        ),
+    ],
+)
+def test_the_command_refuses_before_there_is_a_folder(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    net_of_data = "--model.net fedlit.models.SoftmaxRegression --trainer.accelerator cpu --trainer.max_epochs 1"
+    assert main(["fit", *net_of_data.split(), *words.split()]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

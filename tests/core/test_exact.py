@@ -1,0 +1,87 @@
+"""Sums that do not depend on the order of their terms."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import permutations
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedlit.core.exact import ExactSum, dot, exact_sum
+from fedlit.federated import exact
+from fedlit.native import library
+from fedlit.native.versions import PYTORCH
+
+
+@pytest.mark.parametrize(
+    ("terms", "total"),
+    [
+        ([], 0.0),
+        ([1e16, 1.0, -1e16], 1.0),
+        ([0.1] * 10, 1.0),
+        ([1.0, math.inf], math.inf),
+        ([math.inf, -math.inf], math.nan),
+        ([1.0, math.nan], math.nan),
+        ([1e308, 1e308], math.inf),
+    ],
+)
+def test_a_sum_is_rounded_once_and_what_is_no_number_stays_none(terms: list[float], total: float):
+    for order in permutations(terms[:4]):
+        assert exact_sum([*order, *terms[4:]]) == pytest.approx(total, rel=0, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_product_does_not_depend_on_the_number_of_threads(threads: int):
+    x, y = torch.randn(2, 300_001, generator=torch.Generator().manual_seed(0))
+    expected = float(sum(Fraction(a) * Fraction(b) for a, b in zip(x.tolist(), y.tolist(), strict=True)))
+    one = dot(x, y)
+    torch.set_num_threads(threads)
+    try:
+        assert dot(x, y) == one == pytest.approx(expected, rel=1e-12)
+    finally:
+        torch.set_num_threads(1)
+    assert dot(x[:0], y[:0]) == 0.0
+
+
+def test_a_running_sum_does_not_depend_on_the_order_of_vectors():
+    # Shares of unit vectors, as the meter adds them: plain float32 keeps an order's rounding.
+    vectors = torch.randn(5, 100, generator=torch.Generator().manual_seed(0))
+    results = set()
+    for order in permutations(vectors):
+        total = ExactSum(100, torch.device("cpu"))
+        for vector in order:
+            total.add(vector, 1 / float(vector.norm()))
+        results.add(total.value().numpy().tobytes())
+    assert len(results) == 1
+    expected = sum(v.double().numpy() / float(v.norm()) for v in vectors)
+    np.testing.assert_allclose(np.frombuffer(results.pop()), expected, rtol=1e-12)
+
+
+@pytest.mark.skipif(not library("exact_sum"), reason="fedlit was installed without a C compiler")
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.lists(st.floats(1e-3, 2**40), min_size=1, max_size=8))
+def test_the_compiled_sum_is_pytorchs_to_the_bit(seed: int, weights: list[float]):
+    """Whatever the sizes of terms and weights, of numbers and of what is none."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def vector() -> torch.Tensor:
+        floats = torch.randn(70_001, generator=generator) * 10 ** (20 * torch.rand(70_001, generator=generator) - 10)
+        floats[seed % 1000] = (float("nan"), float("inf"), -float("inf"), 0.0)[seed % 4]
+        return floats
+
+    vectors = [vector() for _ in weights]
+    sums = []
+    for name in ("any", PYTORCH):
+        with patch.object(exact, "version", lambda name=name: name):
+            total = ExactSum(70_001, torch.device("cpu"))
+            for one, weight in zip(vectors, weights, strict=True):
+                total.add(one, weight)
+            sums.append((total.high, total.low))
+    for compiled, of_pytorch in zip(*sums, strict=True):
+        torch.testing.assert_close(compiled, of_pytorch, rtol=0, atol=0, equal_nan=True)

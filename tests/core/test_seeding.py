@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning import seed_everything
+
+from fedlit.core.seeding import address, generator, reseed, resolve_seed, rng
+
+ADDRESS = st.tuples(st.integers(0, 2**31), st.sampled_from(["cohort", "batches"]), st.integers(0, 10**6))
+
+
+@given(ADDRESS, ADDRESS)
+def test_addresses_are_equal_only_when_all_their_parts_are(one, other):
+    assert (address(*one) == address(*other)) == (one == other)
+
+
+def test_the_parts_of_an_address_do_not_run_together():
+    assert address(1, "x", 12) != address(1, "x", 1, 2) != address(11, "x", 2)
+
+
+@given(ADDRESS)
+def test_a_seed_fits_every_generator(where):
+    assert 0 <= address(*where) < 2**63
+    generator(*where)
+    rng(*where)
+
+
+def test_a_draw_depends_on_its_address_alone():
+    first = torch.rand(3, generator=generator(0, "batches", 4))
+    torch.rand(1000)
+    np.random.default_rng().random()
+    assert torch.equal(first, torch.rand(3, generator=generator(0, "batches", 4)))
+
+
+def test_addresses_are_the_same_on_every_machine():
+    # BLAKE2b of "7/cohort/3" to 8 bytes, little endian, shifted right by one: computed with coreutils' b2sum -l 64.
+    assert address(7, "cohort", 3) == int.from_bytes(bytes.fromhex("f5d790f32dae7185"), "little") >> 1
+
+
+def test_no_seed_is_that_of_seed_everything(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    assert resolve_seed(None) == 0
+    seed_everything(5, verbose=False)
+    assert resolve_seed(None) == 5
+    assert resolve_seed(2) == 2
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+
+
+def test_reseeding_a_device_is_seeding_torch():
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    reseed(torch.device("cpu"), 11)
+    assert torch.equal(torch.rand(3), expected)
