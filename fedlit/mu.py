@@ -10,7 +10,7 @@ from typing import Any
 
 from fedlit.core.errors import InputError
 from fedlit.core.limits import FLOAT32_MAX
-from fedlit.renewable import Renewable
+from fedlit.core.renewable import Renewable
 
 
 class Mu(Renewable, ABC):

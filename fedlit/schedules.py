@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedlit.core.errors import InputError
-from fedlit.renewable import Renewable
+from fedlit.core.renewable import Renewable
 
 
 class Schedule(Renewable, ABC):

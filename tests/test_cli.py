@@ -19,7 +19,9 @@ import fedlit.attention
 import fedlit.data
 import fedlit.engines
 import fedlit.models
-from fedlit.cli import FedlitCLI, best_precision, main
+from fedlit.cli import main
+from fedlit.command.fit import FedlitCLI
+from fedlit.command.trainer import best_precision
 from fedlit.data import EMNIST, Dirichlet, MNIST5k
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.models import EmnistCNN

@@ -20,7 +20,8 @@ from torch.optim import SGD
 
 import fedlit.federated.loop
 from fedlit.algorithms import CoordinateMedian
-from fedlit.cli import Trainer, main
+from fedlit.cli import main
+from fedlit.command.trainer import Trainer
 from fedlit.core.errors import InputError
 from fedlit.data import EMNIST, FederatedData, MNIST5k, Synthetic, Tensors, TorchDataset, Uniform
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine

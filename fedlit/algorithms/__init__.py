@@ -3,7 +3,6 @@
 FedAvgM, FedAdam, FedYogi and FedAdagrad are optimizers of the server instead: see ``fedlit.optim``.
 """
 
-import fedlit.federated  # noqa: F401
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts
 from fedlit.algorithms.attentive import AttentiveAggregation
 from fedlit.algorithms.chained import Chain, chain

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from fedlit.clients.client import ClientModule
+from fedlit.clients.nets import check_answer, check_answer_in_training, check_takes_a_batch, remedy
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
-from fedlit.federated.nets import check_answer, check_answer_in_training, check_takes_a_batch, remedy
 
 #: Its layers refuse to train on a single value a channel.
 NORM = "more than 1 value per channel"

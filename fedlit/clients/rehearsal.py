@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fedlit.core.errors import InputError
+from fedlit.core.layout import trainable
 from fedlit.core.messages import one_line
 from fedlit.data.module import FederatedData
-from fedlit.federated.resume import trainable
 
 REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
 

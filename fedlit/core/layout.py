@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -100,3 +100,8 @@ def write(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool =
     for names, values in ((layout.counts, weights.counts), (layout.flags, weights.flags)):
         for name, part in zip(names, values.split([state[name].numel() for name in names]), strict=True):
             state[name].copy_(part.view_as(state[name]))
+
+
+def trainable(net: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters that are trained, in the network's order."""
+    return (parameter for parameter in net.parameters() if parameter.requires_grad)

@@ -1,6 +1,5 @@
 """How a cohort is trained: engines differ in speed, never in what they compute."""
 
-import fedlit.federated  # noqa: F401  # first, as the loop and its engines know each other
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.site import Site

@@ -16,6 +16,7 @@ from torch.optim import SGD, Optimizer
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
+from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
 from fedlit.clients.store import ClientStore
@@ -28,7 +29,6 @@ from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
-from fedlit.federated.nets import check_trainable
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
     GivenArguments,

@@ -7,7 +7,7 @@ state. Restored as they are they would silently undo a changed setting.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from traceback import walk_tb
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fedlit.core.errors import InputError
+from fedlit.core.layout import trainable
 
 #: Under which an optimizer's settings stand in a checkpoint.
 SERVER_OPTIMIZER = "server optimizer"
@@ -85,11 +86,6 @@ def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: n
         said += [f"model.server_optimizer.{name}: {before[name]} -> {value}" for name, value in changed.items()]
     _check_step(state, make, net, said)
     return said
-
-
-def trainable(net: nn.Module) -> Iterator[nn.Parameter]:
-    """What the server's optimizer trains."""
-    return (parameter for parameter in net.parameters() if parameter.requires_grad)
 
 
 def _names(settings: Mapping[str, Any]) -> list[set[str]]:

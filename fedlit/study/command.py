@@ -39,7 +39,8 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from fedlit.cli import INTERRUPTED, Parser
+from fedlit.command.exits import INTERRUPTED
+from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, replacing
 from fedlit.core.tables import write_table

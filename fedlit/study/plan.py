@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from fedlit.cli import FedlitCLI
+from fedlit.command.fit import FedlitCLI
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line

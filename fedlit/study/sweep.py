@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from fedlit.core.terminal import Terminal
 from fedlit.runs.progress import bars
 
-FEDLIT = (sys.executable, "-m", "fedlit.study.child")
+FEDLIT = (sys.executable, "-m", "fedlit.child")
 SPEED_SECONDS = 300.0  # the last so many give the time left
 
 

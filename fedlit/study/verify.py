@@ -22,7 +22,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.table import Table
 from rich.text import Text
 
-from fedlit.cli import INTERRUPTED
+from fedlit.command.exits import INTERRUPTED
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop

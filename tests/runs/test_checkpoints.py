@@ -16,7 +16,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fedlit.cli import Trainer, main
+from fedlit.cli import main
+from fedlit.command.trainer import Trainer
 from fedlit.core.checkpoint import CheckpointFile, read
 
 pytestmark = pytest.mark.trust

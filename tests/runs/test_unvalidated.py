@@ -17,7 +17,7 @@ from fedlit.core.checkpoint import read
 from fedlit.plots import curves
 from fedlit.report.statistics import measure
 from fedlit.runs import read_runs
-from fedlit.runs.listing import list_runs
+from fedlit.study.listing import list_runs
 
 ROUNDS = 5
 TINY = (

@@ -16,10 +16,10 @@ from torch import nn
 from torch.optim import SGD
 
 from fedlit.cli import main
+from fedlit.clients.nets import remedy
 from fedlit.core.layout import Layout, read
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.federated.nets import remedy
 
 TIED = [odd_nets.TiedWeights, odd_nets.TiedModules]
 ENGINES: list[Callable[[], Engine]] = [

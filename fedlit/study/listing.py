@@ -14,7 +14,7 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from fedlit.cli import Parser
+from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, regular
 from fedlit.core.terminal import Terminal

@@ -15,8 +15,9 @@ import yaml
 from jsonargparse import Namespace
 from torch import nn
 
-from fedlit.cli import FedlitCLI, main
-from fedlit.defaults import beneath
+from fedlit.cli import main
+from fedlit.command.defaults import beneath
+from fedlit.command.fit import FedlitCLI
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
 

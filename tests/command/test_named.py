@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from fedlit.cli import main
+from fedlit.command.named import check_functions, types_in
 from fedlit.federated import Mu
-from fedlit.named import check_functions, types_in
 
 
 def gate(channels: int) -> nn.Module:

@@ -13,8 +13,8 @@ import pytest
 
 from fedlit.cli import main
 from fedlit.core.errors import InputError
-from fedlit.runs.listing import age, list_runs
 from fedlit.runs.state import State, record
+from fedlit.study.listing import age, list_runs
 
 HOLD = "import sys, time; from pathlib import Path; from fedlit.runs.state import Claim; c = Claim(Path(sys.argv[1])); "
 HOLD += "print('held', flush=True); time.sleep(60)"

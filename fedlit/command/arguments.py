@@ -1,0 +1,146 @@
+"""What can be said to the command, and how it becomes data, net and federation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+import fedlit.algorithms
+import fedlit.optim  # noqa: F401  # their classes can be named without the package
+from fedlit.command.given import check_section
+from fedlit.command.keep_config import KeepConfig
+from fedlit.command.parser import Parser
+from fedlit.command.sections import OWNERS
+from fedlit.command.trainer import Trainer
+from fedlit.core.configs import plain_strings
+from fedlit.core.errors import InputError
+from fedlit.core.files import refuse_endless
+from fedlit.core.messages import missing_package
+from fedlit.data.module import FederatedData
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.mu import Mu
+
+DESCRIPTION = "The command line: fit, validate, test, predict a run; study, report, runs for many."
+
+#: Arguments of a net that are the data's.
+OF_DATA = ("num_classes", "in_channels")
+
+
+class FederationArguments(LightningCLI):
+    """LightningCLI with the federation's defaults, a section ``federation`` for ``FederatedLoop``, and its checks.
+
+    Args:
+        args: Words after ``fedlit``; None are the process's.
+        others: Commands beside Lightning's, by name, and what they do: for ``--help``, and for a mistyped one.
+        kwargs: For ``LightningCLI``.
+    """
+
+    def __init__(self, args: ArgsType = None, others: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        self._others = others or {}
+        self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
+        self._refused: InputError | None = None
+        super().__init__(
+            FederatedModule,
+            FederatedData,
+            subclass_mode_data=True,
+            trainer_class=Trainer,
+            trainer_defaults={"max_epochs": 20, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            save_config_callback=KeepConfig,
+            save_config_kwargs={"overwrite": True},  # a resumed run writes its config again
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={"prog": "fedlit", "description": DESCRIPTION},
+            args=args,
+            **kwargs,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--name", type=str | None, default=None, help="Name of the run; by default that of the last config file."
+        )
+        parser.add_argument("--logs_dir", type=str, default="logs", help="Folder of all runs: LOGS_DIR/NAME/version_N.")
+        parser.add_argument(
+            "--version",
+            type=str | None,
+            default=None,
+            help="Folder in place of version_N: LOGS_DIR/NAME/VERSION; with --ckpt_path last, which run to go on with.",
+        )
+        parser.add_lightning_class_args(FederatedLoop, "federation")
+        default_classes = {"model.net": "fedlit.models.EmnistCNN", "data": "fedlit.data.MNIST5k"}
+        parser.set_defaults({key: {"class_path": path} for key, path in default_classes.items()})
+        for of_data in OF_DATA:
+            parser.link_arguments(
+                "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
+            )
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Lightning's, and the others by name."""
+        super()._add_subcommands(parser, **kwargs)
+        actions = parser._subcommands_action
+        assert actions is not None
+        for name, does in self._others.items():
+            actions.add_subcommand(name, Parser(description=does), help=does)
+
+    # --- what the parser lets pass -----------------------------------------------------------------------------------
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        refuse_endless(self._command)
+        super().parse_arguments(parser, args)
+        self.config = plain_strings(self.config)
+        check_section(self.config[self.config.subcommand].as_dict(), OWNERS)
+
+    def _add_instantiators(self) -> None:
+        super()._add_instantiators()
+        self.parser.add_instantiator(self._make_mu, Mu)
+
+    def _make_mu(self, class_type: type[Mu], *args: Any, **kwargs: Any) -> Mu:
+        """Keep what a rule for mu says: of several types that a value may have, jsonargparse chains one's error."""
+        try:
+            return class_type(*args, **kwargs)
+        except InputError as error:
+            self._refused = error
+            raise
+
+    def instantiate_classes(self) -> None:
+        """Make data, net and federation.
+
+        Raises:
+            InputError: Also when the net was given another number of classes or channels than the data has.
+        """
+        try:
+            super().instantiate_classes()
+            self._refuse_overridden()
+        except BaseException as error:
+            if self._refused is not None and isinstance(error, ValueError):
+                raise self._refused from error
+            if absent := missing_package(error):
+                raise absent from error
+            raise
+
+    def _refuse_overridden(self) -> None:
+        """Refuse a number of classes or channels that was given and is not the data's."""
+        parser = self._parser(self.subcommand)
+        assert isinstance(parser, Parser)
+        assert parser.written is not None  # it has parsed
+        for of_data in OF_DATA:
+            given, has = parser.written.get(f"model.net.init_args.{of_data}"), getattr(self.datamodule, of_data)
+            if given not in (None, has):
+                raise InputError(
+                    f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
+                )
+
+    def _dump_config(self) -> None:
+        """As Lightning's, which looks for the arguments of a net that takes none."""
+        super()._dump_config()
+        self.config_dump["model"]["net"].setdefault("init_args", {})
+
+
+def _attribute(name: str) -> Any:
+    def read(data: FederatedData) -> Any:
+        return getattr(data, name)
+
+    return read

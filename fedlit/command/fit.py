@@ -1,0 +1,160 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: LightningCLI for a federation."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import lightning
+import yaml
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from fedlit.command.arguments import FederationArguments
+from fedlit.command.given import flat
+from fedlit.command.keep_config import KeepConfig
+from fedlit.command.parser import Parser
+from fedlit.command.place import Place
+from fedlit.command.sections import shortened
+from fedlit.core.checkpoint import BrokenCheckpointError
+from fedlit.core.errors import InputError
+from fedlit.core.messages import mistake, one_line, warn
+from fedlit.federated.resume import while_restoring
+from fedlit.runs import (
+    Outcome,
+    Participation,
+    Pictures,
+    RoundProgress,
+    RunLog,
+    checkpoints,
+    loggers_of,
+    own_loggers,
+    place_own,
+)
+from fedlit.runs.changes import changes, config_in, refuse
+from fedlit.runs.evaluation import write_predictions, write_test
+from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.stop import RankWatch
+
+
+class FedlitCLI(FederationArguments):
+    """Runs a command: finds the run's place, makes its Trainer with what fedlit adds, and writes the results."""
+
+    place: Place | None = None
+
+    def instantiate_classes(self) -> None:
+        """As ``FederationArguments``; where that fails, the run's folder is given back."""
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            if self.place is not None:
+                self.place.release()
+            raise
+
+    @property
+    def run_name(self) -> str:
+        """The run's name: as given, else the last config file's, else ``default``."""
+        section = self.config[self.subcommand]
+        configs = section.get("config") or []
+        return section.name or (Path(str(configs[-1])).stem if configs else "default")
+
+    def before_instantiate_classes(self) -> None:
+        section = self.config[self.subcommand]
+        for line in self.parser.changes.left_out if isinstance(self.parser, Parser) else []:
+            warn(line)
+        if section.get("weights_only") is not None:
+            raise InputError("--weights_only: checkpoints are always read as data, never as code; leave it out")
+        if section.get("return_predictions") is False:
+            raise InputError("--return_predictions is false, but fedlit predict writes them to a file; leave it out")
+        self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
+
+    def _accept(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse settings with which a checkpoint cannot be gone on with."""
+        before = config_in(checkpoint, KeepConfig.__name__) if self.subcommand == "fit" else None
+        if before is not None:
+            section = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            refuse(changes(before, yaml.safe_load(section)))
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: our checkpoints hold no hyper-parameters to be read before the config is known."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        section = self.config_init[self.subcommand]
+        given = section.trainer
+        if self.subcommand != "fit":
+            self.save_config_callback = None
+            return super().instantiate_trainer(logger=own_loggers(given.logger) or False, **kwargs)
+        # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
+        callbacks = given.callbacks if isinstance(given.callbacks, list) else list(filter(None, [given.callbacks]))
+        own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        bars = [] if own_bar or given.enable_progress_bar is False else [RoundProgress()]
+        told: list[lightning.Callback] = [RankWatch(), *bars]
+        assert self.place is not None
+        run = self.place.claimed()
+        section.federation.folder = self.save_config_kwargs["folder"] = run
+        log = RunLog(section.logs_dir, self._command, self._hparams(), self.place.claim)
+        place_own(callbacks, run)
+        kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
+        self.trainer_defaults["callbacks"] = [*told, Pictures(run), Participation(run), Outcome(run), log, *kept]
+        loggers = loggers_of(run, given.logger, self.place.finished_rounds if self.place.goes_on else 0)
+        return super().instantiate_trainer(logger=loggers, **kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception as error:
+            checkpoint = self.place.checkpoint if self.place else None
+            if checkpoint is None or mistake(error) or not while_restoring(error):
+                raise
+            said = one_line(f"{type(error).__name__}: {error}", 200)
+            raise BrokenCheckpointError(checkpoint, f"cannot be used: {said}") from error
+
+    def before_fit(self) -> None:
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RankWatch):
+                callback.start(self.trainer)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException) as error:
+            raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
+
+    def _hparams(self) -> dict[str, Any]:
+        """The run's choices, flat: everything but how the Trainer is run."""
+        self._dump_config()
+        sections = {key: self.config_dump[key] for key in ("model", "data", "federation", "seed_everything")}
+        return {**shortened(flat(sections)), "rounds": self.config_dump["trainer"]["max_epochs"]}
+
+    # --- what each command does --------------------------------------------------------------------------------------
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        assert self.place is not None
+        checkpoint = str(self.place.checkpoint) if self.place.checkpoint else None
+        # Checkpoints are data, not code.
+        kwargs = {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": checkpoint, "weights_only": True}
+        return {**kwargs, "verbose": False} if subcommand == "test" else kwargs  # we print a fuller table
+
+    def before_test(self) -> None:
+        self._check_results("test.json", "test_classes.csv", "test_clients.csv")
+
+    def before_predict(self) -> None:
+        self._check_results("predictions*.csv")
+
+    def _check_results(self, *patterns: str) -> None:
+        """Refuse to write results of a checkpoint from elsewhere over files of the user's, before they are made."""
+        assert self.place is not None
+        if not self.place.goes_on and (there := next(chain(*map(Path.cwd().glob, patterns)), None)):
+            raise InputError(
+                f"{there} is there, and results of a checkpoint that lies in no run's folder go to the current folder; "
+                "move the file, or give the command in another folder"
+            )
+
+    def after_test(self) -> None:
+        assert self.place is not None
+        write_test(self.trainer, self.place.results, show=self.config[self.subcommand].verbose)
+
+    def after_predict(self) -> None:
+        assert self.place is not None
+        write_predictions(self.trainer, self.place.results)

@@ -1,0 +1,52 @@
+"""The server's Trainer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
+
+from fedlit.core.checkpoint import CheckpointFile
+from fedlit.federated.trainer_settings import check_arguments, check_settings
+
+Precision = _PRECISION_INPUT | Literal["auto"]
+
+
+def best_precision(accelerator: str) -> _PRECISION_INPUT:
+    """The precision that suits the hardware: bf16-mixed on GPUs that have it, 16-mixed on older ones, else 32-true.
+
+    A CPU without matrix instructions for bf16 trains several times slower in it, so there it is never chosen.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "32-true"
+
+
+class Trainer(lightning.Trainer):
+    """The server's Trainer: an epoch is a round.
+
+    Args:
+        precision: Of the clients' fits and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on
+            older ones and 32-true on a CPU.
+        plugins: As Lightning's. Without one for checkpoints there is ``fedlit.core.checkpoint.CheckpointFile``.
+
+    Raises:
+        InputError: For an argument that has no effect on a federation.
+    """
+
+    def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
+        accelerator = kwargs.get("accelerator", "auto")
+        chosen = (
+            best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
+        )
+        given = kwargs.pop("plugins", None) or []
+        plugins = list(given) if isinstance(given, list | tuple) else [given]
+        has_own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
+        if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(CheckpointFile())
+        check_arguments(kwargs)
+        super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
+        check_settings(self)
