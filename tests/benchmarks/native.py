@@ -26,7 +26,7 @@ from torch.optim import SGD
 
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.records import Weights
-from fedlit.federated import aggregate, exact
+from fedlit.core import average, exact
 from fedlit.models import EmnistCNN, conv_pool
 from fedlit.native.versions import PYTORCH, runnable
 
@@ -69,7 +69,7 @@ def evaluation() -> Callable[[], Tensor]:
 def adding_a_client() -> Callable[[], None]:
     """One more model of the default network's size in an average."""
     model = Weights(torch.randn(426_415), torch.zeros(0, dtype=torch.int64))
-    mean = aggregate.WeightedMean(model)
+    mean = average.WeightedMean(model)
     return lambda: mean.add_state(model, 300.0)
 
 

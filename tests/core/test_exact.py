@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlit.core.exact import ExactSum, dot, exact_sum
-from fedlit.federated import exact
+from fedlit.core import exact
 from fedlit.native import library
 from fedlit.native.versions import PYTORCH
 

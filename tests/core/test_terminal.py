@@ -72,4 +72,4 @@ def test_nothing_else_prints() -> None:
         for path in package.rglob("*.py")
         if re.search(r"rich\.console|\bprint\(", path.read_text().replace(".print(", ""))
     ]
-    assert printing == ["terminal.py"]
+    assert printing == ["core/terminal.py"]
