@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD
 
+from fedlit.core import average, exact
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.records import Weights
-from fedlit.core import average, exact
 from fedlit.models import EmnistCNN, conv_pool
 from fedlit.native.versions import PYTORCH, runnable
 

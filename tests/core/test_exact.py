@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlit.core.exact import ExactSum, dot, exact_sum
 from fedlit.core import exact
+from fedlit.core.exact import ExactSum, dot, exact_sum
 from fedlit.native import library
 from fedlit.native.versions import PYTORCH
 
