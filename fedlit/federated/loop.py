@@ -263,9 +263,9 @@ class FederatedLoop(Callback, RoundSource):
     def run(self, sent: Broadcast, tasks: Sequence[ClientTask]) -> tuple[RoundResult, dict[str, float]]:
         """One round of the fit that is under way, see ``run_round``; and what the diagnostics measured before it."""
         session, diagnostics = self.session, self.diagnostics
-        session.client.receive(sent)
         measured = {}
         if diagnostics is not None and diagnostics.due(sent.round):
+            session.client.receive(sent)
             with torch.enable_grad():
                 measured = diagnostics.before(session.client, session.site.data)
         result = run_round(
