@@ -202,13 +202,12 @@ def test_a_users_own_schedule_hears_of_the_rounds():
 
 
 def test_scaffolds_control_variates_are_of_the_rate_of_the_round():
-    algorithm = Scaffold()
     rates = (0.5, 0.25)
-    loop = FederatedLoop(1, 1, seed=0, algorithm=algorithm, engine=LoopEngine())
+    loop = FederatedLoop(1, 1, seed=0, algorithm=Scaffold(), engine=LoopEngine())
     fit(server(lr=0.5, client_schedule=Step(1, 0.5)), loop, quadratics([[4, 0, 0]]), rounds=2)
     # One client: g - c_k + c = g, so w moves by -rate (w - 4), and c is the gradient met in the last round.
     first = 0 - rates[0] * (0 - 4)
-    torch.testing.assert_close(algorithm.state_dict()["control"], torch.tensor([first - 4.0, 0, 0]))
+    torch.testing.assert_close(loop.algorithm_state["control"], torch.tensor([first - 4.0, 0, 0]))
 
 
 class Less(Stragglers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from fedlit.command.sections import shortened
 from fedlit.core.checkpoint import BrokenCheckpointError
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line, warn
-from fedlit.federated.resume import while_restoring
+from fedlit.federated.resume import check_record, while_restoring
 from fedlit.runs import (
     Outcome,
     Participation,
@@ -70,8 +71,12 @@ class FedlitCLI(FederationArguments):
         self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
 
     def _accept(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse settings with which a checkpoint cannot be gone on with."""
-        before = config_in(checkpoint, KeepConfig.__name__) if self.subcommand == "fit" else None
+        """Refuse a checkpoint that cannot be gone on from, and settings with which it cannot."""
+        if self.subcommand != "fit":
+            return
+        with suppress(LookupError, TypeError):  # of a part that is missing or none: restoring it tells more
+            check_record(checkpoint)
+        before = config_in(checkpoint, KeepConfig.__name__)
         if before is not None:
             section = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             refuse(changes(before, yaml.safe_load(section)))

@@ -109,7 +109,7 @@ def test_examples_move_and_are_taken_with_their_groups() -> None:
     [
         (lambda: Examples(torch.zeros(3, 1), torch.zeros(2, dtype=torch.int64)), "3 inputs but 2 targets"),
         (lambda: Examples(torch.zeros(2, 1), torch.zeros(2)), "targets must be int64"),
-        (lambda: Examples(torch.zeros(2, 1).long(), torch.zeros(2).long()), "inputs must be uint8 or float32"),
+        (lambda: Examples(torch.zeros(2, 1).half(), torch.zeros(2).long()), "inputs must be uint8, int64 or float32"),
         (lambda: Examples(torch.zeros(2, 1), torch.zeros(2).long(), np.zeros(3)), "2 targets but 3 groups"),
         (lambda: Batches(counting_examples(2), 0), "batch_size must be at least 1, got 0"),
     ],

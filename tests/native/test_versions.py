@@ -13,7 +13,7 @@ import pytest
 import torch
 from federations import fit
 
-from fedlit import checkpoint
+from fedlit.core import checkpoint
 from fedlit.core.errors import InputError
 from fedlit.native import versions
 from fedlit.native.versions import MEASURED, PYTORCH, VARIABLE, choose, difference, record, runnable
