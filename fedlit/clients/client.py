@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from lightning import LightningModule
@@ -15,18 +15,21 @@ from torch.optim import Optimizer
 
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.gradients import accuracy, full_gradient, norm_of_gradient
+from fedlit.clients.met import Met
 from fedlit.clients.store import ClientStore
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout, read, write
-from fedlit.core.proximal import add_proximal_gradient, proximal_term, squared_moves
-from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, is_finite
+from fedlit.core.proximal import add_proximal_gradient, squared_moves
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights, is_finite
 from fedlit.core.seeding import address, reseed
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
 from fedlit.rates import scale
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+#: Scales gradients down to a norm where theirs is greater.
+Clip = Callable[[Sequence[Tensor], float], object]
 
 
 class ClientModule(LightningModule):
@@ -76,11 +79,9 @@ class ClientModule(LightningModule):
         views = self.layout.split(broadcast.weights.floats)
         names = self.layout.trainable
         self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
-        self._pulls: dict[float, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
-        for parameter, anchor, mu in zip(self.parameters_, self._anchor, broadcast.mu, strict=True):
-            moved, fixed = self._pulls[mu]
-            moved.append(parameter)
-            fixed.append(anchor)
+        self._pulled: dict[float, list[int]] = defaultdict(list)  # which parameters have which mu
+        for i, mu in enumerate(broadcast.mu):
+            self._pulled[mu].append(i)
 
     def load(self) -> None:
         """Put w_t into the network."""
@@ -110,15 +111,31 @@ class ClientModule(LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Add the gradient of the proximal term, in full precision and after any gradient scaler has unscaled; clip."""
-        self._add_pulls()
+        """Complete the gradient, in full precision and after any gradient scaler has unscaled it."""
+        self.complete(self.parameters_)
+
+    @torch.no_grad()
+    def complete(
+        self, parameters: Sequence[Tensor], clip: Clip = nn.utils.clip_grad_norm_, is_at_anchor: bool = False
+    ) -> None:
+        """Make of the gradient of the task loss, in ``.grad``, the one that is stepped on.
+
+        Added are the gradient of the proximal term and the algorithm's correction; the sum is clipped.
+
+        Args:
+            parameters: The network's, or stacks of those of K clients, (K, ...).
+            clip: What clips; of stacks each client's apart.
+            is_at_anchor: Whether w = w_t still, where the proximal term has no gradient.
+        """
+        if not is_at_anchor:
+            self._pull(parameters)
         if self.correction is not None:
             views = self.layout.split_trainable(self.correction)
-            for parameter, view in zip(self.parameters_, views, strict=True):
+            for parameter, view, anchor in zip(parameters, views, self._anchor, strict=True):
                 if parameter.grad is not None:
-                    parameter.grad.add_(view.view_as(parameter))
+                    parameter.grad = parameter.grad + view.view_as(anchor)
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters_, self.clip_norm)
+            clip(parameters, self.clip_norm)
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameters_)
@@ -144,21 +161,37 @@ class ClientModule(LightningModule):
                 f"model.client_schedule has no effect on what {type(self).__name__}.configure_optimizers makes; make "
                 "it by self.optimizer(self.parameters_), or leave the schedule out"
             )
-        squares = squared_moves(self.parameters_, self._anchor)
-        samples = sum(self._sizes)
         losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
-        metrics = {
-            "loss": exact_sum([loss * size for loss, size in losses]) / samples,
-            "accuracy": float(torch.stack(self._hits).sum()) / samples,
-            "proximal": proximal_term(squares, self.broadcast.mu),
-            "samples": float(samples),
-        }
-        ended = read(self.net, self.layout)
+        met = Met(
+            loss=exact_sum([loss * size for loss, size in losses]),
+            hits=float(torch.stack(self._hits).sum()),
+            samples=float(sum(self._sizes)),
+        )
+        squares, ended = squared_moves(self.parameters_, self._anchor), read(self.net, self.layout)
         kept = self.algorithm.end(self.broadcast, ended, task.steps, self._kept) if self.store else None
-        update = ClientUpdate(task, ended, squares, metrics | self.measure(task, data))
+        update = self.end(task, data, ended, squares, met)
         if self.store and kept is not None and kept.isfinite().all() and is_finite(update):
             self.store.write(task.client, task.round, kept)  # last: of a fit that counts for nothing nothing is kept
         return update
+
+    def end(
+        self, task: ClientTask, data: FederatedData, weights: Weights, squares: Sequence[float], met: Met
+    ) -> ClientUpdate:
+        """The update of a fit, whatever trained it.
+
+        Args:
+            task: What was asked.
+            data: The clients' data.
+            weights: The fit's result; also in ``self.net`` if ``measures`` says so.
+            squares: ||w_k - w_t||^2 of each trainable tensor.
+            met: What the fit met.
+        """
+        metrics = met.metrics(squares, self.broadcast.mu)
+        return ClientUpdate(task, weights, squares, metrics | self.measure(task, data))
+
+    def measures(self, task: ClientTask, data: FederatedData) -> bool:
+        """Whether ``measure`` looks at the network."""
+        return task.diagnose or bool(data.client_holdout) or type(self).measure is not ClientModule.measure
 
     def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
         """What is asked for of the fitted model in ``self.net``; leaves another state behind.
@@ -175,13 +208,13 @@ class ClientModule(LightningModule):
             measured["gamma"] = self._gamma(data.client_eval_batches(task.client))
         return measured
 
-    def _add_pulls(self) -> None:
-        for mu, pull in self._pulls.items():
-            add_proximal_gradient(*pull, mu)
+    def _pull(self, parameters: Sequence[Tensor]) -> None:
+        for mu, chosen in self._pulled.items():
+            add_proximal_gradient([parameters[i] for i in chosen], [self._anchor[i] for i in chosen], mu)
 
     def _gamma(self, batches: Batches) -> float:
         full_gradient(self.net, self.loss, batches)
-        self._add_pulls()
+        self._pull(self.parameters_)
         after = norm_of_gradient(self.parameters_)
         self.load()
         full_gradient(self.net, self.loss, batches)

@@ -24,13 +24,17 @@ def check_limit(where: str, limit: float | None) -> float | None:
     return limit
 
 
-def clip_each(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
-    """The gradients of K clients, each client's scaled down to a norm of ``limit`` over all of its tensors.
+def clip_each(parameters: Sequence[Tensor], limit: float) -> None:
+    """Scale the gradients of K clients down, each client's to a norm of ``limit`` over all of its tensors.
+
+    As ``torch.nn.utils.clip_grad_norm_`` has it for one client.
 
     Args:
-        gradients: Those of each parameter, (K, ...).
+        parameters: Stacks (K, ...), whose ``.grad`` is replaced.
         limit: The greatest norm, more than 0.
     """
-    norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)  # (K,)
-    factors = (limit / (norms + EPSILON)).clamp(max=1.0)
-    return [gradient * factors.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
+    gradients = {p: p.grad for p in parameters if p.grad is not None}
+    norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients.values()])
+    factors = (limit / (norms.norm(dim=0) + EPSILON)).clamp(max=1.0)  # (K,)
+    for parameter, gradient in gradients.items():
+        parameter.grad = gradient * factors.view(-1, *[1] * (gradient.dim() - 1))

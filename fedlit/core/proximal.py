@@ -34,7 +34,13 @@ def add_proximal_gradient(parameters: Sequence[Tensor], anchor: Sequence[Tensor]
     """Add ``mu (w - w_t)``, the gradient of the proximal term, to ``.grad``.
 
     Called after gradients are unscaled and before the optimizer steps, so that it is exact in the parameters' own
-    precision whatever the precision of the backward pass. For mu = 0 nothing is touched: FedAvg, to the bit.
+    precision whatever the precision of the backward pass. For mu = 0 nothing is touched: FedAvg, to the bit. Gradients
+    are replaced, not written to: two parameters may have the same tensor for theirs.
+
+    Args:
+        parameters: Those of one client, or stacks of those of K clients, (K, ...).
+        anchor: w_t, in the shapes that the tensors have in the network.
+        mu: Strength of the term.
     """
     if mu == 0:
         return
@@ -42,4 +48,6 @@ def add_proximal_gradient(parameters: Sequence[Tensor], anchor: Sequence[Tensor]
     if not with_grad:
         return
     gradients, moved, fixed = map(list, zip(*with_grad, strict=True))
-    torch._foreach_add_(gradients, torch._foreach_sub(moved, fixed), alpha=mu)
+    pulled = torch._foreach_add(gradients, torch._foreach_sub(moved, fixed), alpha=mu)
+    for parameter, gradient in zip(moved, pulled, strict=True):
+        parameter.grad = gradient

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -16,14 +15,15 @@ from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import clip_each
+from fedlit.clients.met import Met
 from fedlit.core.layout import write
-from fedlit.core.proximal import proximal_term, squared_norms
+from fedlit.core.proximal import squared_norms
 from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, Step, plain
 
 #: What of a ``ClientModule`` a block's fit calls.
-CALLED = frozenset({"receive", "optimizer", "measure", "_gamma"})
+CALLED = frozenset({"_gamma", "_pull", "complete", "end", "measure", "measures", "optimizer", "receive"})
 
 #: From a step, its state and a batch to a program for tensors of their shapes.
 Trace = Callable[[Step, Sequence[Tensor], Sequence[Tensor]], Program]
@@ -53,13 +53,9 @@ class Block:
     ) -> None:
         self._client, self._tasks, self._data, self._precision, self._trace = client, tasks, data, precision, trace
         floats, layout = client.broadcast.weights.floats, client.layout
-        anchor = _shaped(client, floats)
-        self._anchor = [anchor[n] for n in layout.trainable]
-        self._fixed = [anchor[n] for n in layout.fixed]
+        sent = _shaped(client, floats)
+        self._fixed = [sent[n] for n in layout.fixed]
         self._rows = floats.repeat(len(tasks), 1)  # (K, P), a client each
-        self._pulls: dict[float, list[int]] = defaultdict(list)  # which parameters have which mu
-        for i, mu in enumerate(client.broadcast.mu):
-            self._pulls[mu].append(i)
         shaped = _shaped(client, self._rows)
         self._parameters = [shaped[n].requires_grad_() for n in layout.trainable]  # views: a step moves the rows
         self._optimizer = client.optimizer(self._parameters)
@@ -120,20 +116,10 @@ class Block:
             self._totals[:, :k] += self._count(torch.stack(outputs)[:, :k], y[:, :k], mask[:, :k])
 
     def _descend(self, gradients: Sequence[Tensor], is_at_anchor: bool) -> None:
-        """Step on the gradients of the task loss and of the proximal term, which is zero at the anchor; clipped."""
+        """Step, given the gradients of the task loss."""
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        for mu, chosen in self._pulls.items():
-            if mu and not is_at_anchor:
-                here = [self._parameters[i] for i in chosen]
-                moved = torch._foreach_sub(here, [self._anchor[i] for i in chosen])
-                pulled = torch._foreach_add([gradients[i] for i in chosen], moved, alpha=mu)
-                for parameter, gradient in zip(here, pulled, strict=True):
-                    parameter.grad = gradient
-        if (limit := self._client.clip_norm) is not None:
-            whole = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-            for parameter, gradient in zip(self._parameters, clip_each(whole, limit), strict=True):
-                parameter.grad = gradient
+        self._client.complete(self._parameters, clip_each, is_at_anchor)
         self._optimizer.step()
 
     def _step(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -174,15 +160,12 @@ class Block:
         client, start = self._client, self._client.broadcast.weights
         anchor = start.floats[: client.layout.num_trainable]
         updates = []
-        for task, floats, (loss, hits, samples) in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
-            squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
-            proximal = proximal_term(squares, client.broadcast.mu)
-            metrics = {"loss": loss / samples, "accuracy": hits / samples, "proximal": proximal, "samples": samples}
+        for task, floats, totals in zip(self._tasks, finals, self._totals.T.tolist(), strict=True):
             weights = start._replace(floats=floats)
-            if task.diagnose or self._data.client_holdout:
+            squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
+            if client.measures(task, self._data):
                 write(client.net, client.layout, weights)
-                metrics |= client.measure(task, self._data)
-            updates.append(ClientUpdate(task, weights, squares, metrics))
+            updates.append(client.end(task, self._data, weights, squares, Met(*totals)))
         return updates
 
 

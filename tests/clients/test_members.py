@@ -12,6 +12,9 @@ from torch.optim import SGD
 
 from fedlit.clients.members import of_client, of_lightning
 from fedlit.core.errors import InputError
+from fedlit.core.layout import read
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
+from fedlit.data import FederatedData
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.engines.auto import auto
 from fedlit.engines.block import CALLED as CALLED_BY_BLOCKS
@@ -119,6 +122,45 @@ def test_the_loop_calls_what_it_says_it_calls():
     module = type("Module", (FederatedModule,), {"client_class": client_class})(net())
     fit(module, FederatedLoop(2, seed=0, engine=LoopEngine()), rounds=1)
     assert called == names
+
+
+def run_block(client: ClientModule, diagnose: bool) -> list[ClientUpdate]:
+    """The updates of a block of two clients, one of three steps and one of one."""
+    here, start = site(), read(client.net, client.layout)
+    client.receive(Broadcast(start, (0.1,) * len(client.layout.trainable), start.floats[:0]))
+    tasks = [ClientTask(k, 0, 0, steps, 1.0, 4, 4.0, diagnose) for k, steps in ((1, 3), (3, 1))]
+    answers = list(VectorizedEngine().run(client, tasks, here))
+    assert all(isinstance(answer, ClientUpdate) for answer in answers)
+    return answers  # type: ignore[return-value]
+
+
+def test_a_block_calls_what_it_says_it_calls():
+    called: set[str] = set()
+
+    def noted(name: str) -> Any:
+        def method(self: ClientModule, *args: Any, **kwargs: Any) -> Any:
+            called.add(name)
+            return getattr(ClientModule, name)(self, *args, **kwargs)
+
+        return method
+
+    client = made(type("Client", (ClientModule,), {name: noted(name) for name in of_client()}))
+    run_block(client, diagnose=True)
+    assert called - {"load"} == CALLED_BY_BLOCKS  # it is _gamma that loads
+
+
+def test_what_a_client_measures_besides_is_measured_of_the_fitted_network_in_every_engine():
+    class Client(ClientModule):
+        def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
+            return super().measure(task, data) | {"sum": float(read(self.net, self.layout).floats.sum())}
+
+    client = made(Client)
+    for update in run_block(client, diagnose=False):
+        assert update.metrics["sum"] == float(update.weights.floats.sum())
+        (same,) = LoopEngine().run(client, [update.task], site())
+        assert isinstance(same, ClientUpdate)
+        assert same.metrics["sum"] == float(same.weights.floats.sum())
+        assert same.metrics == pytest.approx(dict(update.metrics), rel=1e-4)
 
 
 def test_a_client_that_optimizes_by_hand_is_trained_by_a_trainer_without_being_asked():
