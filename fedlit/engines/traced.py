@@ -1,9 +1,10 @@
 """A function of tensors as a list of kernels: what PyTorch's transforms cost in Python is paid once, not every call.
 
 That Python is most of a step of small clients, so traced rounds of 100 steps or more are faster than plain ones: 2.9
-times for softmax regression on 784 pixels (20 clients, batches of 4), 2.5 times for a CNN of 4 and 8 channels on 64, 1.5
-times for an MLP of 64 units, 1.3 times for a CNN of 8 and 16 channels on 784, 1.2 times for 100 clients of the MLP (later
-rounds on one core of an AMD EPYC, torch 2.14; a first round, which makes the trace, takes 0.6 to 1.1 times as long).
+times for softmax regression on 784 pixels (20 clients, batches of 4), 2.5 times for a CNN of 4 and 8 channels on 64,
+1.5 times for an MLP of 64 units, 1.3 times for a CNN of 8 and 16 channels on 784, 1.2 times for 100 clients of the
+MLP (later rounds on one core of an AMD EPYC, torch 2.14; a first round, which makes the trace, takes 0.6 to 1.1 times
+as long).
 """
 
 from __future__ import annotations
