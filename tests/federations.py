@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Site
 from fedlit.federated import FederatedLoop, FederatedModule, Mu, Stragglers, UniformSampling
 from fedlit.federated.session import Session
+from fedlit.models import EmnistCNN
 from fedlit.mu import ConstantMu
 
 SIZES = (9, 4, 17, 1, 12, 6)
@@ -50,6 +52,24 @@ def net(seed: int = 0, features: int = 5, dropout: float = 0.0, norm: bool = Fal
     if norm:
         layers.append(nn.BatchNorm1d(8))
     return nn.Sequential(*layers, nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3))
+
+
+def images(sizes: tuple[int, ...] = SIZES) -> Tensors:
+    """One client for each size, three classes, images of 8 x 8."""
+    generator = torch.Generator().manual_seed(5)
+    n = sum(sizes)
+    inputs = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(n) % 3
+    groups = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    return Tensors(
+        train=(inputs, labels, groups), test=(inputs[:8], labels[:8]), partition=ByGroup(), batch_size=4, seed=0
+    )
+
+
+def cnn(gate: Callable[[int], nn.Module] | None = None, **options: Any) -> EmnistCNN:
+    """A small network for ``images``."""
+    torch.manual_seed(0)
+    return EmnistCNN(gate, num_classes=3, image_size=8, widths=(4, 8), hidden=16, **options)
 
 
 def fit(

@@ -35,10 +35,7 @@ class Noise(Algorithm):
     """
 
     def __init__(self, multiplier: float, delta: float | None = 1e-5) -> None:
-        if not 0 <= multiplier < math.inf:
-            raise InputError(f"multiplier must be a finite number >= 0, got {multiplier}; 1 is usual")
-        if delta is not None and not 0 < delta < 1:
-            raise InputError(f"delta must be more than 0 and less than 1, got {delta}; 1e-5 is usual")
+        check_noise("multiplier", multiplier, delta)
         self._multiplier, self._delta = multiplier, delta
         self._epsilon: Callable[[int], float] | None = None
 
@@ -130,6 +127,18 @@ def _added(floats: Tensor, noise: Tensor) -> Tensor:
     floats = floats.clone()
     floats[: len(noise)] += noise.to(floats)
     return floats
+
+
+def check_noise(name: str, multiplier: float, delta: float | None) -> None:
+    """Refuse a multiplier, an argument of this name, or a delta that is out of range.
+
+    Raises:
+        InputError: Naming the argument.
+    """
+    if not 0 <= multiplier < math.inf:
+        raise InputError(f"{name} must be a finite number >= 0, got {multiplier}; 1 is usual")
+    if delta is not None and not 0 < delta < 1:
+        raise InputError(f"delta must be more than 0 and less than 1, got {delta}; 1e-5 is usual")
 
 
 def check_private(facts: Facts) -> None:

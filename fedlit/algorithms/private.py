@@ -8,7 +8,7 @@ from fedlit.algorithms.algorithm import Average, Facts, State
 from fedlit.algorithms.chained import Chain
 from fedlit.algorithms.clip import Clip
 from fedlit.algorithms.mean import Mean
-from fedlit.algorithms.noise import Noise, check_private, check_settings
+from fedlit.algorithms.noise import Noise, check_noise, check_private, check_settings
 from fedlit.core.errors import InputError
 from fedlit.core.records import Broadcast, Weights
 
@@ -39,15 +39,12 @@ class PrivateMean(Chain):
     def __init__(self, clip: float, noise_multiplier: float, delta: float = 1e-5) -> None:
         if not clip > 0:
             raise InputError(f"clip must be > 0, got {clip}; .inf with noise_multiplier 0 does not clip")
-        if not 0 <= noise_multiplier < math.inf:
-            raise InputError(f"noise_multiplier must be a finite number >= 0, got {noise_multiplier}; 1 is usual")
+        check_noise("noise_multiplier", noise_multiplier, delta)
         if noise_multiplier and math.isinf(clip):
             raise InputError(
                 f"noise_multiplier {noise_multiplier} is in units of clip, which is infinite; set clip, to the median "
                 "norm of updates for example (drift/mean of a run without noise), or noise_multiplier to 0"
             )
-        if not 0 < delta < 1:
-            raise InputError(f"delta must be more than 0 and less than 1, got {delta}; 1e-5 is usual")
         mean = Mean("left out" if math.isinf(clip) else "zero")
         super().__init__(Clip(clip), mean, *([Noise(noise_multiplier, delta)] if noise_multiplier else []))
         self._settings = {"clip": clip, "noise_multiplier": noise_multiplier}

@@ -21,6 +21,7 @@ from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
+from fedlit.core.layout import trainable
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import resolve_seed
@@ -184,12 +185,10 @@ class FederatedLoop(Callback, RoundSource):
 
     def facts(self, module: FederatedModule, data: FederatedData) -> Facts:
         """What an algorithm may know of the federation."""
-        trainable = dict(module.net.named_parameters())
-        optimizer = module.client_optimizer([trainable[name] for name in module.layout.trainable])
         return Facts(
             layout=module.layout,
             net=module.net,
-            optimizer=optimizer,
+            optimizer=module.client_optimizer(trainable(module.net)),
             mu=module.mu,
             clip_norm=module.client_clip_norm,
             num_clients=data.num_clients,

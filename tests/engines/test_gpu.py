@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from federations import data, fit, net, weights
+from federations import cnn, data, fit, images, net, weights
 from torch import nn
 from torch.optim import SGD, Adam
 
@@ -25,10 +25,8 @@ from fedlit.algorithms import (
     TrimmedMean,
 )
 from fedlit.core.errors import InputError
-from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import Algorithm, Diagnostics, FederatedLoop, FederatedModule
-from fedlit.models import EmnistCNN
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
@@ -46,23 +44,6 @@ def _deterministic() -> Iterator[None]:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     yield
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = before
-
-
-def images() -> Tensors:
-    """Six clients of 2 to 17 images of 8 x 8."""
-    generator = torch.Generator().manual_seed(5)
-    n = sum(SIZES)
-    inputs = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(n) % 3
-    groups = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
-    return Tensors(
-        train=(inputs, labels, groups), test=(inputs[:8], labels[:8]), partition=ByGroup(), batch_size=4, seed=0
-    )
-
-
-def cnn(gate: Callable[[int], nn.Module] | None = None, **options: object) -> EmnistCNN:
-    torch.manual_seed(0)
-    return EmnistCNN(gate, num_classes=3, image_size=8, widths=(4, 8), hidden=16, **options)
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -92,7 +73,7 @@ def train(make: Callable[[], nn.Module], engine: Engine | None, accelerator: str
     """State and metrics after two rounds."""
     module = FederatedModule(make(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1, momentum=0.5))
     loop = FederatedLoop(5, 2, seed=2, engine=engine)
-    fit(module, loop, images(), rounds=2, accelerator=accelerator, devices=1, **trainer)
+    fit(module, loop, images(SIZES), rounds=2, accelerator=accelerator, devices=1, **trainer)
     return weights(module), {k: v for k, v in module.round_metrics.items() if not k.startswith("round/")}
 
 

@@ -7,36 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from federations import Watch, fit, net, weights
+from federations import Watch, cnn, fit, images, net, weights
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 import fedlit.attention as attention
 from fedlit.core.errors import InputError
-from fedlit.data import ByGroup, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule, PartialWork
-from fedlit.models import EmnistCNN, SoftmaxRegression
+from fedlit.models import SoftmaxRegression
 from fedlit.schedules import Cosine, Exponential, Step
-
-SIZES = (9, 4, 17, 1, 12, 6)
-
-
-def images() -> Tensors:
-    """Six clients of 1 to 17 images of 8 x 8."""
-    generator = torch.Generator().manual_seed(5)
-    n = sum(SIZES)
-    inputs = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(n) % 3
-    groups = torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
-    return Tensors(
-        train=(inputs, labels, groups), test=(inputs[:8], labels[:8]), partition=ByGroup(), batch_size=4, seed=0
-    )
-
-
-def cnn(gate: Callable[[int], nn.Module] | None = None, **options: object) -> EmnistCNN:
-    torch.manual_seed(0)
-    return EmnistCNN(gate, num_classes=3, image_size=8, widths=(4, 8), hidden=16, **options)
 
 
 def sgd(parameters: object) -> Optimizer:
