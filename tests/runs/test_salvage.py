@@ -9,38 +9,13 @@ from pathlib import Path
 
 import pytest
 from contents import contents
+from tiny import ROUNDS, TINY, fit
 
 from fedlit.cli import main
 from fedlit.runs.pictures import round_of
 from fedlit.runs.salvage import in_spans, whole_rows
 
 pytestmark = pytest.mark.trust
-
-ROUNDS = 4
-TINY = (
-    "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "
-    "--model.net.attention=fedlit.attention.Spatial --federation.clients_per_round=3 --federation.local_epochs=0.1 "
-    "--federation.engine=fedlit.engines.LoopEngine --federation.algorithm=fedlit.algorithms.Scaffold"
-).split()
-
-
-def fit(logs: Path, rounds: int = ROUNDS, *more: str) -> int:
-    return main(["fit", *TINY, f"--logs_dir={logs}", f"--trainer.max_epochs={rounds}", *more])
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was never stopped."""
-    logs = tmp_path_factory.mktemp("straight")
-    assert fit(logs) == 0
-    return logs / "run" / "version_0"
-
-
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    logs = tmp_path_factory.mktemp("stopped")
-    assert fit(logs, ROUNDS - 1) == 0
-    return logs
 
 
 @pytest.fixture
