@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from federations import data, facts, fit, net, quadratic_module, quadratics, weights
+from federations import data, facts, fit, net, quadratic_module, quadratics, two_ranks, weights
 from torch import Tensor
 from torch.optim import SGD
 
@@ -72,12 +73,13 @@ def run(
     root: Path | None = None,
     ckpt: Path | None = None,
     norm: bool = True,
+    **trainer: Any,
 ) -> Tensor:
     module = FederatedModule(net(norm=norm), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.05))
     loop = FederatedLoop(
         4, 2, seed=0, averaging="uniform", algorithm=algorithm, engine=engine or LoopEngine(), max_rejected=0
     )
-    return weights(fit(module, loop, data(SIZES), rounds=rounds, root=root, ckpt_path=ckpt).net)
+    return weights(fit(module, loop, data(SIZES), rounds=rounds, root=root, ckpt_path=ckpt, **trainer).net)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -88,6 +90,44 @@ def test_a_chain_resumes_to_the_bit_and_with_workers(name: str, tmp_path: Path):
     run(CHAINS[name](), rounds=2, root=tmp_path, engine=WorkersEngine(workers=2))
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     assert torch.equal(run(CHAINS[name](), root=tmp_path, ckpt=checkpoint), whole)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scaffold, clip, mean",
+        "scaffold, noise on updates",
+        "scaffold, fedbn",
+        "feddyn, fedbn, clip, krum",
+        "feddyn, median, noise",
+        "local head, attentive",
+        "fedbn, clip, trimmed",
+        "fedbn, clipped to the median",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")  # all ranks log the same
+def test_two_ranks_give_a_chain_the_bits_of_one(name: str, tmp_path: Path):
+    assert torch.equal(of_two_ranks(CHAINS[name], tmp_path), run(CHAINS[name]()))
+
+
+@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")
+def test_two_ranks_give_private_means_the_bits_of_one(tmp_path: Path):
+    pytest.importorskip("dp_accounting", reason="epsilon needs dp-accounting")
+
+    def private() -> Algorithm:
+        return chain(Clip(0.1), Mean(), Noise(1.0))
+
+    assert torch.equal(of_two_ranks(private, tmp_path, norm=False), run(private(), norm=False))
+
+
+def of_two_ranks(make: Callable[[], Algorithm], root: Path, norm: bool = True) -> Tensor:
+    """The final state of two ranks, read from their checkpoint: they are processes of their own."""
+    run(make(), root=root, norm=norm, **two_ranks())
+    (checkpoint,) = root.rglob("*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    network = net(norm=norm)
+    network.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.items()})
+    return weights(network)
 
 
 @pytest.mark.parametrize("name", ["scaffold, clip, mean", "feddyn, fedbn, clip, krum", "scaffold, fedbn"])
