@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class KeepConfig(SaveConfigCallback):
         for change in found:
             sys.stdout.write(f"{change} from round {trainer.current_epoch + 1} on\n")
 
-    @property
+    @cached_property
     def _text(self) -> str:
         return str(self.parser.dump(self.config, skip_none=False))
 

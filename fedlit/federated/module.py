@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from lightning import Callback, LightningModule
@@ -29,6 +30,7 @@ from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
+from fedlit.federated.pieces import each_piece
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
     GivenArguments,
@@ -45,6 +47,7 @@ from fedlit.native import versions
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
 
+T = TypeVar("T")
 MU_RULE = "rule for mu"
 
 
@@ -110,15 +113,21 @@ class FederatedModule(LightningModule):
 
     def evaluate(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes) of any number of inputs, of which the network meets ``eval_batch_size`` at once."""
-        return torch.cat(self._pieces(inputs))
+        return self._joined(self._each_piece(_logits, inputs), inputs.device)
 
-    def _pieces(self, inputs: Tensor) -> list[Tensor]:
-        """Logits of one piece of the inputs after the other; of no inputs, which end a rank's share, none."""
-        data = data_of(self.trainer)
-        if not len(inputs):
-            return [torch.zeros(0, data.num_classes, device=inputs.device)]
-        # Copies: the bits of a product may depend on where in memory its operands begin.
-        return [self(part.clone()) for part in inputs.split(data.eval_batch_size)]
+    def _each_piece(self, meet: Callable[..., T], *batch: Tensor) -> list[T]:
+        """What ``meet`` finds of the network, the loss and one piece of a batch after the other.
+
+        Of no examples, which end a rank's share, there is no piece.
+        """
+        size = data_of(self.trainer).eval_batch_size
+        pieces = list(zip(*(part.split(size) for part in batch), strict=True)) if len(batch[0]) else []
+        if type(self).forward is FederatedModule.forward and not (self._forward_hooks or self._forward_pre_hooks):
+            return each_piece(meet, nn.ModuleList([self.net, self.loss]), pieces)
+        return [meet(self, self.loss, *piece) for piece in pieces]
+
+    def _joined(self, logits: list[Tensor], device: torch.device) -> Tensor:
+        return torch.cat(logits) if logits else torch.zeros(0, data_of(self.trainer).num_classes, device=device)
 
     # --- the round -------------------------------------------------------------------------------------------------
 
@@ -225,11 +234,10 @@ class FederatedModule(LightningModule):
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Meet one batch of held-out data."""
         inputs, targets = batch
-        pieces, size = self._pieces(inputs), data_of(self.trainer).eval_batch_size
-        self.tally.update(torch.cat(pieces), targets)
-        for piece, expected in zip(pieces, targets.split(size), strict=True):
-            if len(expected):
-                self.mean_loss.update(self.loss(piece, expected), len(expected))
+        met = self._each_piece(_logits_and_loss, inputs, targets)
+        self.tally.update(self._joined([logits for logits, _ in met], inputs.device), targets)
+        for logits, loss in met:
+            self.mean_loss.update(loss, len(logits))
 
     def evaluation_summary(self) -> dict[str, float]:
         """Accuracy, loss and macro F1 of all data met since the last summary."""
@@ -337,6 +345,17 @@ class FederatedModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
         return self.evaluate(batch[0]).softmax(-1)
+
+
+def _logits(net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor) -> Tensor:
+    return net(inputs.clone())  # a copy: the bits of a product may depend on where in memory its operands begin
+
+
+def _logits_and_loss(
+    net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    logits = _logits(net, loss, inputs)
+    return logits, loss(logits, targets)
 
 
 def _check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
