@@ -17,6 +17,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, regular
 from fedlit.core.tables import name_of
 from fedlit.report.claims import Claims, claims_of
+from fedlit.report.sequential import Looks
 from fedlit.runs.folder import CONFIG, METRICS, STUDY
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
@@ -105,6 +106,7 @@ class Study:
         validated: Whether ``global/*`` is measured on validation clients, not on the test set.
         select: The metric that the study chooses a combination by; empty where it chooses none.
         claims: What the study was made to be held against; None where it names no claims.
+        looks: When claims are looked at while seeds are added; None where all seeds were fixed before.
     """
 
     folder: Path
@@ -119,6 +121,7 @@ class Study:
     validated: bool = False
     select: str = ""
     claims: Claims | None = None
+    looks: Looks | None = None
 
     @property
     def held_out(self) -> str:
@@ -189,6 +192,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         validated,
         select=str(record.get("select") or ""),
         claims=_claims(record, folder / STUDY),
+        looks=_looks(record, folder / STUDY),
     )
 
 
@@ -239,6 +243,14 @@ def _claims(record: Mapping[str, Any], path: Path) -> Claims | None:
         return claims_of(record["claims"]) if record.get("claims") else None
     except InputError as error:
         raise InputError(f"{path}: claims: {error}") from error
+
+
+def _looks(record: Mapping[str, Any], path: Path) -> Looks | None:
+    if not (found := record.get("looks")):
+        return None
+    if not isinstance(found, list) or any(type(n) is not int for n in found) or [1, *found] != sorted({1, *found}):
+        raise _no_record(path, ValueError(f"looks must be ascending numbers of seeds from 2 up, got {found}"))
+    return Looks(tuple(found))
 
 
 def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str]]) -> list[tuple[str, str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -33,6 +33,10 @@ class Evidence:
     study: Study
     groups: Mapping[str, Group]
     baseline: str
+
+    def at_seeds(self, seeds: Iterable[int]) -> Evidence:
+        """What the runs of these seeds say."""
+        return replace(self, measured=self.measured[self.measured["seed"].isin(list(seeds))])
 
     # --- variants -----------------------------------------------------------------------------------------------------
 

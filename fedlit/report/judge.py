@@ -17,6 +17,11 @@ The parts are of three kinds:
 In every other case a part is open, and so it is with less than two seeds. A claim is **supported** where all its parts
 are for it, **contradicted** where any is against it, and else **undecided** at this budget of seeds and rounds.
 
+In a study that adds seeds until its claims are decided, a part is looked at each time a batch of seeds is there, and
+what the first look finds that settles it stands: later seeds, made for other parts, don't change it. The intervals and
+the p are then those of repeated looks, which spend 5 % of errors over all of them (`fedlit.report.sequential`), and the
+p is corrected by Bonferroni for the parts of the claim.
+
 Partitions are left out at which less than two seeds have all the variants that a claim compares. A margin that is a
 share is one of a variant's mean at the partition compared, or over all partitions of the claim where several are. A
 claim that presumes another one is undecided where that one is contradicted, unless a part that stands alone is against
@@ -27,45 +32,93 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
-from fedlit.report.claims import Claim, Claims, Kind
+from fedlit.report.claims import Claim, Claims, Expectation, Kind
 from fedlit.report.collect import Study
 from fedlit.report.evidence import Evidence, LeftOutError, in_words, product_of, signed
 from fedlit.report.metrics import Metric
-from fedlit.report.statistics import LEVEL, Difference, contrast, difference, holm, smallest_p
+from fedlit.report.sequential import Looks
+from fedlit.report.statistics import LEVEL, Cell, Difference, contrast, difference, holm, smallest_p
 
 Finding = Literal["for", "against", "open"]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a claim: what it says of a contrast, and what came out.
+class Contrast:
+    """What a part of a claim compares, found among the runs.
 
     Args:
+        expectation: The part, as its file states it.
         text: The contrast in words.
-        metric: What it is of.
-        kind: What the claim says of it.
+        cells: The weight of each variant at each partition.
+        partitions: Those that a margin is a share at.
+    """
+
+    expectation: Expectation
+    text: str
+    cells: Mapping[Cell, float]
+    partitions: Sequence[str]
+
+    @classmethod
+    def of(cls, part: Expectation, evidence: Evidence, partitions: Sequence[str]) -> Contrast:
+        """A part at the partitions at which its claim can be judged."""
+        at = evidence.places(part.at, partitions)
+        text = in_words(evidence.spoken(part), part.at, at)
+        return cls(part, text, product_of(evidence.weights(part), at), list(at) if len(at) == 1 else partitions)
+
+    def pairs(self, evidence: Evidence) -> pd.Series[float]:
+        """Its value at each seed."""
+        return contrast(evidence.measured, self.expectation.metric.key, self.cells)
+
+    def margin(self, evidence: Evidence) -> float:
+        """In the metric's unit."""
+        return evidence.margin(self.expectation.margin, self.expectation.metric, self.partitions)
+
+    def part(self, effect: Difference, p: float, margin: float) -> Part:
+        """What an effect says of it."""
+        said = finding(self.expectation.kind, effect, p, margin)
+        return Part(self, margin, effect, p, said)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What came out of a part of a claim.
+
+    Args:
+        contrast: What is compared.
         margin: An effect smaller than this is none; NaN where the variant that it is a share of was not run.
         difference: What the seeds say.
         corrected_p: Of the paired t-test, corrected for the parts of the claim.
         finding: For or against the claim, or open.
-        stands_alone: See `fedlit.report.claims.Expectation`.
     """
 
-    text: str
-    metric: Metric
-    kind: Kind
+    contrast: Contrast
     margin: float
     difference: Difference
     corrected_p: float
     finding: Finding
-    stands_alone: bool
+
+    @property
+    def text(self) -> str:
+        return self.contrast.text
+
+    @property
+    def metric(self) -> Metric:
+        return self.contrast.expectation.metric
+
+    @property
+    def kind(self) -> Kind:
+        return self.contrast.expectation.kind
+
+    @property
+    def stands_alone(self) -> bool:
+        return self.contrast.expectation.stands_alone
 
 
 @dataclass(frozen=True)
@@ -139,18 +192,47 @@ def _judged(
 
 def _parts(evidence: Evidence, claim: Claim, partitions: Sequence[str]) -> tuple[Part, ...]:
     """All parts, their p values corrected for how many there are."""
-    places = [evidence.places(part.at, partitions) for part in claim.parts]
-    cells = [product_of(evidence.weights(part), at) for part, at in zip(claim.parts, places, strict=True)]
-    keys = [part.metric.key for part in claim.parts]
-    found = [difference(contrast(evidence.measured, key, each)) for key, each in zip(keys, cells, strict=True)]
+    contrasts = [Contrast.of(part, evidence, partitions) for part in claim.parts]
+    if looks := evidence.study.looks:
+        return tuple(_as_seeds_came(each, evidence, looks, len(contrasts)) for each in contrasts)
+    found = [difference(each.pairs(evidence)) for each in contrasts]
     corrected = holm([effect.p for effect in found])
-    parts = []
-    for part, at, effect, p in zip(claim.parts, places, found, corrected, strict=True):
-        margin = evidence.margin(part.margin, part.metric, list(at) if len(at) == 1 else partitions)
-        text = in_words(evidence.spoken(part), part.at, at)
-        said = finding(part.kind, effect, p, margin)
-        parts.append(Part(text, part.metric, part.kind, margin, effect, p, said, part.stands_alone))
-    return tuple(parts)
+    return tuple(
+        each.part(effect, p, each.margin(evidence)) for each, effect, p in zip(contrasts, found, corrected, strict=True)
+    )
+
+
+def _as_seeds_came(contrast: Contrast, evidence: Evidence, looks: Looks, parts: int) -> Part:
+    def margin(seeds: Iterable[int]) -> float:
+        return contrast.margin(evidence.at_seeds(seeds))
+
+    return look_by_look(contrast, contrast.pairs(evidence), margin, looks, parts)
+
+
+def look_by_look(
+    contrast: Contrast, pairs: pd.Series[float], margin: Callable[[Iterable[int]], float], looks: Looks, parts: int
+) -> Part:
+    """A part as the first look found it that settled it, else as the last look did.
+
+    Before the first look there is a difference, but no p, and nothing is settled.
+
+    Args:
+        contrast: What is compared.
+        pairs: Its value at each seed, in the order in which seeds are added.
+        margin: Of the runs of some seeds.
+        looks: When it is looked at.
+        parts: Of its claim, which share the level.
+    """
+    levels = looks.levels(1 - LEVEL)
+    found = contrast.part(difference(pairs, 1 - levels[0]), math.nan, math.nan)
+    for n, level, strict in zip(looks.at, levels, looks.levels((1 - LEVEL) / parts), strict=True):
+        if n > len(pairs):
+            break
+        effect = difference(pairs[:n], 1 - level)
+        found = contrast.part(effect, min(1.0, effect.p * (1 - LEVEL) / strict), margin(pairs.index[:n]))
+        if found.finding != "open":
+            break
+    return found
 
 
 def _details(evidence: Evidence, claim: Claim, partitions: Sequence[str], beside: Sequence[Metric]) -> Iterator[Detail]:
