@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from fedlit.runs.folder import CONFIG, METRICS, STUDY
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
 
+#: The variant that others are compared with, where none is named.
+BASELINE_VARIANT = "plain"
 #: The partition of runs whose names say nothing of one.
 ANY = "all"
 
@@ -29,6 +31,8 @@ ANY = "all"
 DIVISION = ("partition", "num_clients", "batch_size", "eval_batch_size", "seed", "client_holdout", "root", "download")
 
 Key = tuple[str, int]
+#: Variant and partition.
+Cell = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class Study:
         select: The metric that the study chooses a combination by; empty where it chooses none.
         claims: What the study was made to be held against; None where it names no claims.
         looks: When claims are looked at while seeds are added; None where all seeds were fixed before.
+        baseline: The variant that others are compared with, as the study says.
+        record: What ``fedlit study`` wrote of it; empty where there is nothing.
     """
 
     folder: Path
@@ -122,6 +128,8 @@ class Study:
     select: str = ""
     claims: Claims | None = None
     looks: Looks | None = None
+    baseline: str = BASELINE_VARIANT
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def held_out(self) -> str:
@@ -193,6 +201,8 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         select=str(record.get("select") or ""),
         claims=_claims(record, folder / STUDY),
         looks=_looks(record, folder / STUDY),
+        baseline=str(record.get("baseline") or BASELINE_VARIANT),
+        record=record,
     )
 
 
@@ -259,27 +269,33 @@ def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str
 
 
 def _plan(record: Mapping[str, Any], path: Path) -> dict[Key, tuple[str, str]]:
-    """From name and seed to variant and partition, in the study's order; empty without a record.
-
-    Axes other than the partition that take several values make up the variant.
-    """
+    """From name and seed to variant and partition, in the study's order; empty without a record."""
     if not record:
         return {}
     try:
-        runs = record["runs"]
-        varied = [axis for axis, values in record["axes"].items() if axis != "partition" and len(values) > 1]
-        kept = varied or [axis for axis in record["axes"] if axis != "partition"]
+        kept = _axes_of_variant(record["axes"])
         cells = {
-            (str(run["name"]), int(run["seed"])): (
-                " ".join(str(run["axes"][axis]) for axis in kept) or str(run["name"]),
-                str(run["axes"].get("partition", ANY)),
-            )
-            for run in runs
+            (str(run["name"]), int(run["seed"])): cell_of(str(run["name"]), run["axes"], record["axes"])
+            for run in record["runs"]
         }
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _no_record(path, error) from error
     orders = [[str(value) for value in record["axes"].get(axis, [])] for axis in (*kept[:1], "partition")]
     return dict(sorted(cells.items(), key=lambda item: [_index(o, v) for o, v in zip(orders, item[1], strict=False)]))
+
+
+def cell_of(name: str, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Cell:
+    """Variant and partition of a study's runs of this name, with these values of the study's axes.
+
+    Axes other than the partition that take several values make up the variant.
+    """
+    variant = " ".join(str(values[axis]) for axis in _axes_of_variant(axes))
+    return variant or name, str(values.get("partition", ANY))
+
+
+def _axes_of_variant(axes: Mapping[str, Sequence[Any]]) -> list[str]:
+    others = [axis for axis in axes if axis != "partition"]
+    return [axis for axis in others if len(axes[axis]) > 1] or others
 
 
 def _index(order: list[str], value: str) -> int:

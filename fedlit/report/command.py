@@ -25,15 +25,19 @@ from fedlit.report.content import Analysis, document
 from fedlit.report.judge import Judgement, judge
 from fedlit.report.markdown import to_markdown
 from fedlit.report.page import to_html
+from fedlit.report.proposal import propose
 from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
 from fedlit.runs.folder import usable
+
+#: Seeds that ``--plan`` allows where it is given none.
+MOST_SEEDS = 60
 
 
 def report(
     folder: Path,
     out: Path | None = None,
     target: float | None = None,
-    baseline: str = "plain",
+    baseline: str | None = None,
     rounds: int | None = None,
     claims: Path | None = None,
 ) -> Analysis:
@@ -43,7 +47,7 @@ def report(
         folder: The study's folder.
         out: Where the report goes, FOLDER/report by default.
         target: The accuracy whose round is looked for; None is 0.9 of the baseline's best final one at each partition.
-        baseline: The variant that others are compared with.
+        baseline: The variant that others are compared with; None is the study's own, which is plain if it names none.
         rounds: Compare at this round; None is where the study ends.
         claims: A file of claims that the runs are held against; None is those of the study's record, if it has any.
 
@@ -59,9 +63,10 @@ def report(
 
 
 def analyse(
-    study: Study, target: float | None = None, baseline: str = "plain", claims: Claims | None = None
+    study: Study, target: float | None = None, baseline: str | None = None, claims: Claims | None = None
 ) -> Analysis:
     """All numbers of a report."""
+    baseline = baseline or study.baseline
     aims = targets(study, baseline, target)
     measured = measure_all(study, aims)
     comparisons = compare(measured, study, baseline)
@@ -155,12 +160,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or options.folder / "report"
     try:
         found = report(options.folder, out, options.target, options.baseline, options.rounds, options.claims)
+        planned = list(propose(found, out, options.plan)) if options.plan else []
     except InputError as error:
         sys.stderr.write(f"fedlit: error: {error}\n")
         return 2
     console = Terminal()
     for claim in found.judged:
         console.print(f"claim {claim.number} {claim.verdict}: {claim.text}")
+    for line in planned:
+        console.print(line)
     if found.study.gaps:
         console.print(f"missing: {len(found.study.gaps)} of the runs have not come to round {found.study.horizon}")
     console.print(f"report: {out / 'report.html'}")
@@ -179,15 +187,30 @@ def _parser() -> argparse.ArgumentParser:
         help="accuracy, in (0, 1], whose first round is looked for (default: 0.9 of the baseline's best final one)",
     )
     parser.add_argument(
-        "--baseline", default="plain", help="the variant that others are compared with (default: plain)"
+        "--baseline", help="the variant that others are compared with (default: the study's own, else plain)"
     )
     parser.add_argument(
         "--claims",
         type=Path,
         help="YAML file of claims that get verdicts, as configs/claims.yaml (default: those that the study file names)",
     )
+    parser.add_argument(
+        "--plan",
+        type=_seeds,
+        nargs="?",
+        const=MOST_SEEDS,
+        metavar="SEEDS",
+        help="say how many seeds would decide each open claim, and write the study file that adds seeds until they do: "
+        f"at most this many (default: {MOST_SEEDS})",
+    )
     parser.add_argument("--rounds", type=_count, help="compare at this round (default: where the study ends)")
     return parser
+
+
+def _seeds(word: str) -> int:
+    if _count(word) < 2:
+        raise argparse.ArgumentTypeError(f"must be at least 2, got {word}")
+    return int(word)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -39,11 +39,11 @@ from typing import Literal
 import pandas as pd
 
 from fedlit.report.claims import Claim, Claims, Expectation, Kind
-from fedlit.report.collect import Study
+from fedlit.report.collect import Cell, Study
 from fedlit.report.evidence import Evidence, LeftOutError, in_words, product_of, signed
 from fedlit.report.metrics import Metric
 from fedlit.report.sequential import Looks
-from fedlit.report.statistics import LEVEL, Cell, Difference, contrast, difference, holm, smallest_p
+from fedlit.report.statistics import LEVEL, Difference, contrast, difference, holm, smallest_p
 
 Finding = Literal["for", "against", "open"]
 Verdict = Literal["supported", "contradicted", "undecided"]

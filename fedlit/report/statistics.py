@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import stdtr, stdtrit
 
-from fedlit.report.collect import Run, Study
+from fedlit.report.collect import Cell, Run, Study
 from fedlit.report.metrics import BY_KEY, LAST, METRICS, TESTED, Metric
 from fedlit.runs.outcome import CLIENTS
 
@@ -174,11 +174,13 @@ class Difference:
         interval: Mean and t interval.
         p: Of the paired t-test, two-sided. It takes the differences for normal.
         detectable: The true difference that these many seeds, scattering as they do, would find 4 times in 5.
+        spread: Standard deviation of the differences.
     """
 
     interval: Interval
     p: float
     detectable: float
+    spread: float = math.nan
 
     @property
     def mean(self) -> float:
@@ -207,7 +209,7 @@ def expected(mean: float, spread: float, pairs: int, level: float = LEVEL) -> Di
     half = float(stdtrit(df, (1 + level) / 2)) * error
     p = 2 * float(stdtr(df, -abs(mean) / error)) if error else float(mean == 0)
     reach = float(stdtrit(df, (1 + LEVEL) / 2) + stdtrit(df, 0.8))
-    return Difference(Interval(mean, mean - half, mean + half, pairs), p, reach * error)
+    return Difference(Interval(mean, mean - half, mean + half, pairs), p, reach * error, spread)
 
 
 def smallest_p(pairs: int) -> float:
@@ -233,8 +235,6 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 # --- contrasts --------------------------------------------------------------------------------------------------------
-
-Cell = tuple[str, str]
 
 
 def contrast(measured: pd.DataFrame, metric: str, weights: Mapping[Cell, float]) -> pd.Series[float]:

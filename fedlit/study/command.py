@@ -21,6 +21,15 @@ To choose settings, for example a learning rate and mu, without a look at the te
 To hold the runs against claims, with verdicts in fedlit report:
 
   claims: claims.yaml                   a file as configs/claims.yaml; it is kept in study.json, with the runs
+  baseline: plain                       the variant that claims and the report compare the others with
+
+To run as many seeds as the claims need, and no more:
+
+  seeds: {at_least: 5, at_most: 60, until: decided}     and, if they are not to be 5 and 0, batch: 5, first: 0
+
+After the first seeds, and after each batch, all parts of the claims are tested, by a rule that holds its error rate
+however often it looks. A part that is settled asks for no more runs; one that is not, for the next batch of seeds, of
+the variants and partitions that it compares.
 
 Given again, the same command leaves finished runs alone, resumes stopped ones from their last checkpoint, however
 they were stopped, and tries failed ones again.
@@ -53,6 +62,7 @@ from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
+from fedlit.study.until import asked_for, likely, status, table
 
 
 def parser() -> Parser:
@@ -87,20 +97,27 @@ def main(words: Sequence[str]) -> int:
     usable(folder, "--logs_dir or --name")
     plan = read_plan(file)
     jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
-    # Seed by seed: a study that is stopped half-way has the same seeds of all combinations.
-    runs = [StudyRun(plan.base, each, seed, folder, jobs > 1) for seed in plan.seeds for each in plan.combinations]
+    runs = _runs(plan, folder, jobs)
     _same_settings(plan, runs, folder)
     console = Terminal()
     if options.dry_run:
         _show(runs, jobs, console)
+        _outlook(plan, folder, jobs, console)
         return 0
     claim = Claim(folder)
+    failed: list[StudyRun] = []
     try:
-        for run in runs:
-            run.clear()
-        _write(plan, runs, folder, words)
-        console.print(f"{len(runs)} runs in {folder}: {_estimate(runs, jobs)}")
-        failed = run_all(runs, jobs, console)
+        while True:
+            for run in runs:
+                run.clear()
+            _write(plan, runs, folder, words)
+            console.print(f"{len(runs)} runs in {folder}: {_estimate(runs, jobs)}")
+            failed += run_all([run for run in runs if run not in failed], jobs, console)
+            _write(plan, runs, folder, words)
+            _outlook(plan, folder, jobs, console)
+            runs = _runs(plan, folder, jobs)
+            if all(run.finished or run in failed for run in runs):
+                break
     except KeyboardInterrupt:
         console.print(f"stopped; go on with: {shlex.join(['fedlit', 'study', *words])}")
         return INTERRUPTED
@@ -113,6 +130,28 @@ def main(words: Sequence[str]) -> int:
         _select(plan, runs, folder, console)
     console.print(f"look at it: tensorboard --logdir {shlex.quote(str(folder))}")
     return 1 if failed else 0
+
+
+def _runs(plan: Plan, folder: Path, jobs: int) -> list[StudyRun]:
+    """The runs that have to be there now, seed by seed: a study that is stopped half-way has the same seeds of all."""
+    asked = (
+        asked_for(plan, status(plan, folder))
+        if plan.looks
+        else [(each, seed) for seed in plan.seeds for each in plan.combinations]
+    )
+    return [StudyRun(plan.base, each, seed, folder, jobs > 1) for each, seed in asked]
+
+
+def _outlook(plan: Plan, folder: Path, jobs: int, console: Terminal) -> None:
+    """How the claims of a study stand that adds seeds until they are decided, and what that is likely to take."""
+    if not plan.looks or not (now := status(plan, folder)).judged:
+        return
+    console.print(table(plan, now))
+    for judged in now.judged:
+        console.print(f"claim {judged.number} {judged.verdict}: {judged.text}")
+    ended = [StudyRun(plan.base, each, seed, folder, jobs > 1) for each, seed in likely(plan, now)]
+    if now.undecided and not all(run.finished for run in ended):
+        console.print(f"likely {len(ended)} runs in all, if differences go on as they are: {_estimate(ended, jobs)}")
 
 
 def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Terminal) -> None:
@@ -142,7 +181,9 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
 
 def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
     """Refuse to resume runs that were started with other settings."""
-    before = read_object(folder / STUDY).get("combinations", {})
+    record = read_object(folder / STUDY)
+    _same_looks(plan, record.get("looks"), [run for run in runs if run.begun], folder)
+    before = record.get("combinations", {})
     if not isinstance(before, dict) or not all(isinstance(_config_of(each), dict) for each in before.values()):
         raise InputError(f"{folder / STUDY} is not a study's record; remove it, or give this study another --name")
     for run in runs:
@@ -155,6 +196,17 @@ def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
             )
 
 
+def _same_looks(plan: Plan, before: Any, begun: Sequence[StudyRun], folder: Path) -> None:
+    """Refuse to change when claims are looked at once there are runs: their error rate is of the looks planned."""
+    now = list(plan.looks.at) if plan.looks else None
+    if begun and now != before:
+        was, given = (f"looks at {looks} seeds" if looks else "a list of seeds" for looks in (before, now))
+        raise InputError(
+            f"seeds: {folder} was begun with {was}, and this is {given}; what was found there would not hold its error "
+            "rate: give this study another --name, and seeds of its own by first:"
+        )
+
+
 def _config_of(combination: Any) -> Any:
     return combination.get("config") if isinstance(combination, dict) else None
 
@@ -163,15 +215,15 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
     """Keep what the study is in ``study.json``, replaced in one move."""
     facts = {
         "command": ["fedlit", "study", *words],
+        "file": plan.tree,
         "base": str(plan.base),
-        "seeds": plan.seeds,
+        "seeds": list(dict.fromkeys(run.seed for run in runs)),
         "rounds": max(each.rounds for each in plan.combinations),
         "select": plan.select,
         "claims": plan.claims,
-        "axes": {
-            axis: list(dict.fromkeys(each.values[axis] for each in plan.combinations))
-            for axis in plan.combinations[0].values
-        },
+        "baseline": plan.baseline,
+        "looks": plan.looks.at if plan.looks else None,
+        "axes": plan.axes,
         "runs": [{"name": run.combination.name, "seed": run.seed, "axes": run.combination.values} for run in runs],
         "combinations": {
             each.name: {"rounds": each.rounds, "words": each.words, "config": each.config} for each in plan.combinations

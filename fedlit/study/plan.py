@@ -17,10 +17,15 @@ from fedlit.command.fit import FedlitCLI
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line
-from fedlit.report.claims import read_claims
+from fedlit.report.claims import claims_of, read_claims
+from fedlit.report.collect import BASELINE_VARIANT
+from fedlit.report.sequential import Looks
 from fedlit.runs.folder import folder_name
+from fedlit.study.seeds import read_seeds
 
-KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims")
+KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline")
+#: The metric that depends on other runs: the accuracy to reach is a share of the baseline's.
+TO_TARGET = "to_target"
 #: Keys of a config that a study sets itself, and what to use in their place.
 OURS = {
     "seed_everything": "seeds:",
@@ -57,11 +62,14 @@ class Plan:
 
     Args:
         base: The config.
-        seeds: The seeds.
+        seeds: All that may be run.
         combinations: What is changed.
         common: What is changed in all of them, as words for ``fedlit fit``; it is in their words too.
         select: The metric that the best combination is chosen by, or None.
         claims: What the runs are to be held against, as its file holds it, or None.
+        looks: When claims are looked at while seeds are added; None where all seeds are run.
+        baseline: The variant that claims mean by it.
+        tree: The file as it was read, of plain values.
     """
 
     base: Path
@@ -70,6 +78,15 @@ class Plan:
     common: tuple[str, ...] = ()
     select: str | None = None
     claims: dict[str, Any] | None = None
+    looks: Looks | None = None
+    baseline: str = BASELINE_VARIANT
+    tree: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> dict[str, list[str]]:
+        """The values of each axis, by their names."""
+        axes = self.combinations[0].values
+        return {axis: list(dict.fromkeys(each.values[axis] for each in self.combinations)) for axis in axes}
 
 
 def read_plan(path: Path) -> Plan:
@@ -95,7 +112,7 @@ def _plan(path: Path) -> Plan:
     base = path.parent / tree["base"]
     if not base.is_file():
         raise InputError(f"base: no config file {base}; give its path, from the study file's folder")
-    seeds, rounds = _seeds(tree.get("seeds", [0])), tree.get("rounds")
+    seeds, rounds = read_seeds(tree.get("seeds", [0])), tree.get("rounds")
     if rounds is not None and not _count(rounds, 1):
         raise InputError(f"rounds must be a whole number from 1 up, got {rounds}; leave it out to take the base's")
     axes = _axes(tree.get("axes"))
@@ -103,6 +120,13 @@ def _plan(path: Path) -> Plan:
     if select is not None and not isinstance(select, str):
         raise InputError(f"select must be a metric of the rounds, got {select}; for example global/accuracy")
     claims = _claims(tree["claims"], path.parent) if "claims" in tree else None
+    baseline = tree.get("baseline", BASELINE_VARIANT)
+    if not isinstance(baseline, str):
+        raise InputError(f"baseline must be the name of a variant, got {baseline}; for example {BASELINE_VARIANT}")
+    if seeds.looks and (claims is None or select is not None):
+        raise InputError("seeds.until: decided needs claims: FILE, and no select:, which looks at all seeds at once")
+    if seeds.looks and claims and TO_TARGET in {p.metric.key for c in claims_of(claims).claims for p in c.parts}:
+        raise InputError(f"seeds.until: decided cannot look at {TO_TARGET}, whose target changes as seeds are added")
     common = _common(tree.get("set"), axes)
     first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
     if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
@@ -112,14 +136,16 @@ def _plan(path: Path) -> Plan:
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
         values = dict(zip(tree["axes"], names, strict=True))
         words = [word for change in changes for key, value in change.items() for word in _words(key, value)]
-        combinations.append(_combination("_".join(names), values, base, (*first, *common, *words), seeds[0]))
+        combinations.append(_combination("_".join(names), values, base, (*first, *common, *words), seeds.all[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
             raise InputError(f"{name}: {times} combinations have this name; name the values of an axis otherwise")
     if select is not None:
         for each in combinations:
             _unseen_test_set(select, each)
-    return Plan(base, seeds, tuple(combinations), common, select, claims)
+    if seeds.looks and len(rounds_of := sorted({each.rounds for each in combinations})) > 1:
+        raise InputError(f"seeds.until: decided needs runs of equally many rounds, got {rounds_of}; give rounds:")
+    return Plan(base, seeds.all, tuple(combinations), common, select, claims, seeds.looks, baseline, tree)
 
 
 def _claims(given: Any, folder: Path) -> dict[str, Any]:
@@ -162,15 +188,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise InputError("not a study; write base:, axes: and seeds:")
     return tree
-
-
-def _seeds(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, list) or not given or not all(_count(seed, 0) for seed in given):
-        raise InputError(f"seeds must be a list of whole numbers from 0 up, got {given}; write for example [0, 1, 2]")
-    for seed, times in Counter(given).items():
-        if times > 1:
-            raise InputError(f"seeds: {seed} is there {times} times; a seed gives the same run each time, leave one")
-    return tuple(given)
 
 
 def _count(value: Any, least: int) -> bool:

@@ -1,0 +1,65 @@
+"""What would settle the parts of claims that are still open: how many seeds, of which runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fedlit.report.judge import Judgement, Part
+from fedlit.report.sequential import Looks
+from fedlit.report.statistics import LEVEL, expected
+
+
+@dataclass(frozen=True)
+class Open:
+    """A part of a claim that is not settled.
+
+    Args:
+        claim: Its claim's number.
+        part: What is known of it.
+        seeds: How many settle it if its mean and its scatter stay as they are; None where the most allowed don't.
+    """
+
+    claim: int
+    part: Part
+    seeds: int | None
+
+
+def open_parts(judged: Sequence[Judgement], looks: Looks, anew: bool = False) -> Iterator[Open]:
+    """All parts that are not settled, of claims that could be judged.
+
+    Args:
+        judged: The claims.
+        looks: When they are looked at.
+        anew: Whether these are the looks of another study, and none of them has been yet.
+    """
+    for claim in judged:
+        for part in claim.parts:
+            if part.finding == "open":
+                done = 0 if anew else part.difference.n
+                yield Open(claim.number, part, seeds_needed(part, looks, len(claim.parts), done))
+
+
+def seeds_needed(part: Part, looks: Looks, parts: int, done: int) -> int | None:
+    """Seeds of the look that would settle a part if the mean and the scatter of its differences stayed as they are.
+
+    An estimate, and a rough one after few seeds: both are known to chance only.
+
+    Args:
+        part: The part.
+        looks: When it is looked at.
+        parts: Of its claim, which share the level.
+        done: Seeds of the last look that there has been; looks up to it settle nothing.
+
+    Returns:
+        None where no look would settle it, or where there are less than two seeds to estimate from.
+    """
+    now = part.difference
+    if now.n < 2:
+        return None
+    for n, level, strict in zip(looks.at, looks.levels(1 - LEVEL), looks.levels((1 - LEVEL) / parts), strict=True):
+        then = expected(now.mean, now.spread, n, 1 - level)
+        said = part.contrast.part(then, min(1.0, then.p * (1 - LEVEL) / strict), part.margin)
+        if n > done and said.finding != "open":
+            return n
+    return None

@@ -1,0 +1,91 @@
+"""The study that would decide what a finished one has left open, as a study file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedlit.core.errors import InputError
+from fedlit.report.collect import Study, cell_of
+from fedlit.report.content import Analysis
+from fedlit.report.outlook import Open, open_parts
+from fedlit.report.sequential import Looks
+
+#: Seeds that a proposed study begins with, and that it adds at a time.
+AT_LEAST, BATCH = 5, 5
+CLAIMS = "claims.yaml"
+
+
+def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
+    """Write a study file for what is open, and say what it would take.
+
+    The seeds are new ones: those that raised the question cannot answer it. Values of axes that no open part compares
+    are left out.
+
+    Args:
+        found: What the finished study says.
+        out: The folder to write to: ``NAME_decide.yaml`` and the claims.
+        at_most: Seeds allowed.
+
+    Raises:
+        InputError: Where there are no claims, or the study's file is not known.
+    """
+    study = found.study
+    if found.claims is None:
+        raise InputError("--plan is for claims, and there are none; name their file by --claims")
+    looks = Looks.every(BATCH, min(AT_LEAST, at_most), at_most)
+    undecided = list(open_parts(found.judged, looks, anew=True))
+    if not undecided:
+        yield "no part of a claim is open: nothing to plan"
+        return
+    for each in undecided:
+        needed = f"about {each.seeds}" if each.seeds else f"more than {at_most}"
+        yield f"claim {each.claim}, {each.part.metric.title} {each.part.kind}, {each.part.text}: {needed} seeds"
+    tree = _file_of(study)
+    path = out / f"{study.folder.resolve().name}_decide.yaml"
+    seeds = {"first": max(study.seeds) + 1, "at_least": looks.at[0], "at_most": at_most, "until": "decided"}
+    kept = {
+        "base": os.path.relpath(_base_of(study), out),
+        **{key: tree[key] for key in ("rounds", "set") if key in tree},
+        "seeds": seeds,
+        "claims": CLAIMS,
+        "baseline": found.baseline,
+        "axes": _needed(study, tree["axes"], undecided),
+    }
+    (out / CLAIMS).write_text(yaml.safe_dump(found.claims.tree, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    path.write_text(f"# What {study.folder} has left open, at seeds of its own.\n{text}")
+    yield f"to decide them: fedlit study --config {path}"
+
+
+def _file_of(study: Study) -> Mapping[str, Any]:
+    tree = study.record.get("file")
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("axes"), Mapping):
+        raise InputError(
+            f"{study.folder} does not say what its study file held, as those of earlier versions; give the command "
+            "fedlit study ... once more, which runs nothing that is finished and writes it"
+        )
+    return tree
+
+
+def _base_of(study: Study) -> Path:
+    base = Path(str(study.record["base"]))
+    if not base.is_file():
+        raise InputError(f"the base config {base} is not there; plan from the folder that the study was run from")
+    return base.resolve()
+
+
+def _needed(study: Study, axes: Mapping[str, Mapping[str, Any]], undecided: Iterable[Open]) -> dict[str, Any]:
+    """The axes, with the values that the open parts compare."""
+    cells = {cell for each in undecided for cell in each.part.contrast.cells}
+    runs = [
+        run["axes"] for run in study.record["runs"] if cell_of(run["name"], run["axes"], study.record["axes"]) in cells
+    ]
+    return {
+        axis: {name: change for name, change in values.items() if str(name) in {str(run[axis]) for run in runs}}
+        for axis, values in axes.items()
+    }

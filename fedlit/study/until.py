@@ -1,0 +1,96 @@
+"""A study that adds seeds until its claims are decided: which runs it asks for next, and what it is likely to need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from fedlit.core.errors import InputError
+from fedlit.report.claims import claims_of
+from fedlit.report.collect import Cell, cell_of, collect
+from fedlit.report.judge import Judgement, Part, judge
+from fedlit.report.outlook import Open, open_parts
+from fedlit.report.statistics import measure_all, targets
+from fedlit.study.plan import Combination, Plan
+
+#: A combination at a seed.
+Asked = tuple[Combination, int]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far the claims of a study are decided.
+
+    Args:
+        judged: The claims with their verdicts; none before there are runs.
+        undecided: Their parts that are not settled.
+        cells: The combination of each variant and partition.
+    """
+
+    judged: Sequence[Judgement]
+    undecided: Sequence[Open]
+    cells: dict[Cell, Combination]
+
+
+def status(plan: Plan, folder: Path) -> Status:
+    """What the runs that are there say of the claims, whatever order they were made in: a function of the runs."""
+    assert plan.claims is not None
+    assert plan.looks is not None
+    cells = {cell_of(each.name, each.values, plan.axes): each for each in plan.combinations}
+    if plan.baseline not in {variant for variant, _ in cells}:
+        variants = ", ".join(dict.fromkeys(variant for variant, _ in cells))
+        raise InputError(f"baseline: no variant {plan.baseline}; there are {variants}: name one of them by baseline:")
+    try:
+        study = collect(folder, plan.combinations[0].rounds)
+    except InputError:  # no run is finished yet
+        return Status((), (), cells)
+    measured = measure_all(study, targets(study, plan.baseline))
+    judged = judge(measured, study, claims_of(plan.claims), plan.baseline)
+    return Status(judged, tuple(open_parts(judged, plan.looks)), cells)
+
+
+def asked_for(plan: Plan, now: Status) -> list[Asked]:
+    """The runs that have to be there at this point, seed by seed: the finished ones among them, too.
+
+    The first seeds are of all combinations. After them a part of a claim that is not settled asks for the seeds of its
+    next look, of the combinations that it compares; a part that is settled for no more than it had then.
+    """
+    looks = plan.looks
+    assert looks is not None
+    return _runs(plan, now, lambda part: looks.after(part.difference.n) if part.finding == "open" else None)
+
+
+def likely(plan: Plan, now: Status) -> list[Asked]:
+    """The runs that will be there at the end if the means and the scatter of the differences stay as they are."""
+    settles = {id(each.part): each.seeds or len(plan.seeds) for each in now.undecided}
+    return _runs(plan, now, lambda part: settles.get(id(part)))
+
+
+def _runs(plan: Plan, now: Status, wanted: Callable[[Part], int | None]) -> list[Asked]:
+    """All runs up to the seeds that parts have been judged by, or to those that they want."""
+    assert plan.looks is not None
+    seeds = dict.fromkeys(plan.combinations, plan.looks.at[0])
+    for part in (part for claim in now.judged for part in claim.parts):
+        for each in (now.cells[cell] for cell in part.contrast.cells):
+            seeds[each] = max(seeds[each], wanted(part) or part.difference.n)
+    return [(each, seed) for k, seed in enumerate(plan.seeds) for each in plan.combinations if k < seeds[each]]
+
+
+def table(plan: Plan, now: Status) -> Table:
+    """The parts of the claims: how each stands, after how many seeds, and how many are likely to settle it."""
+    shown = Table("claim", "part", "seeds", "found", "mean", "interval", "likely seeds", box=None)
+    expected = {id(each.part): each.seeds for each in now.undecided}
+    for claim in now.judged:
+        for part in claim.parts:
+            interval, digits = part.difference.interval, max(part.metric.digits, 4)
+            ends = "" if math.isnan(interval.low) else f"{interval.low:+.{digits}f} … {interval.high:+.{digits}f}"
+            seeds = expected.get(id(part), 0)
+            left = "" if seeds == 0 else f"more than {len(plan.seeds)}" if seeds is None else str(seeds)
+            what = f"{part.metric.title} {part.kind}: {part.text}"
+            mean = f"{interval.mean:+.{digits}f}"
+            shown.add_row(str(claim.number), what, str(part.difference.n), part.finding, mean, ends, left)
+    return shown
