@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
+from fedlit.clients.store import ClientStore
 from fedlit.core.checkpoint import read
+from fedlit.core.limits import COUNT_MAX
+from fedlit.core.packs import read_pack
 from fedlit.runs.compare import board, flat, is_time, sha256
 from fedlit.runs.read import rows_of
 
@@ -24,8 +27,18 @@ def contents(run: Path) -> dict[str, Any]:
     """
     files = sorted(path for path in run.rglob("*") if path.is_file() and not path.name.startswith(LEFT_OUT))
     found = {str(path.relative_to(run)): _reader(path)(path) for path in files if "clients" not in path.parts}
-    kept = {path.parent.name: _digest(path) for path in files if path.suffix == ".npy"}  # in the order of rounds
-    return {**found, "clients": kept, "TensorBoard": board(run)}
+    return {**found, "clients": kept(run / "clients"), "TensorBoard": board(run)}
+
+
+def kept(folder: Path) -> dict[int, str]:
+    """A hash of the newest vector that each client keeps there."""
+    store = ClientStore(folder)
+    store.begin()
+    clients = sorted(
+        {client for path in folder.glob("*.pack") for client in read_pack(path).entries["client"].tolist()}
+    )
+    rows = store.find(clients, COUNT_MAX)
+    return {client: hashlib.sha256(row.content()).hexdigest() for client, row in zip(clients, rows, strict=True) if row}
 
 
 def _reader(path: Path) -> Callable[[Path], Any]:

@@ -16,12 +16,11 @@ from torch.optim import Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.clients.met import Met
-from fedlit.clients.store import ClientStore
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout, read, write
 from fedlit.core.proximal import add_proximal_gradient, squared_moves
-from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights, is_finite
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.core.seeding import address, reseed
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
@@ -44,7 +43,6 @@ class ClientModule(LightningModule):
         optimizer: From parameters to an optimizer, made anew for each fit.
         loss: Mean loss of logits (B, classes) and targets (B,).
         algorithm: What is done otherwise than in FedProx.
-        store: Where clients keep what an algorithm has them keep.
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class ClientModule(LightningModule):
         optimizer: OptimizerCallable,
         loss: Loss,
         algorithm: Algorithm | None = None,
-        store: ClientStore | None = None,
     ) -> None:
         super().__init__()
         self.net = copy.deepcopy(net).train()
@@ -61,7 +58,6 @@ class ClientModule(LightningModule):
         self._make_optimizer = optimizer
         self.loss = loss
         self.algorithm = algorithm or Algorithm()
-        self.store = store
         named = dict(self.net.named_parameters())
         self.parameters_ = [named[name] for name in self.layout.trainable]
         #: A constant added to every gradient of a fit, (T,), see ``Algorithm.begin``.
@@ -90,7 +86,7 @@ class ClientModule(LightningModule):
     def start(self, task: ClientTask) -> None:
         """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
         sent = self.broadcast
-        self._kept = self.store.read(task.client, task.round) if self.store else None
+        self._kept = task.kept.read() if task.kept else None
         floats = self.algorithm.start(sent.weights.floats, self._kept)
         write(self.net, self.layout, sent.weights._replace(floats=floats))
         self.correction = self.algorithm.begin(sent, self._kept)
@@ -168,11 +164,8 @@ class ClientModule(LightningModule):
             samples=float(sum(self._sizes)),
         )
         squares, ended = squared_moves(self.parameters_, self._anchor), read(self.net, self.layout)
-        kept = self.algorithm.end(self.broadcast, ended, task.steps, self._kept) if self.store else None
-        update = self.end(task, data, ended, squares, met)
-        if self.store and kept is not None and kept.isfinite().all() and is_finite(update):
-            self.store.write(task.client, task.round, kept)  # last: of a fit that counts for nothing nothing is kept
-        return update
+        kept = self._to_keep(ended, task)
+        return self.end(task, data, ended, squares, met)._replace(kept=kept)
 
     def end(
         self, task: ClientTask, data: FederatedData, weights: Weights, squares: Sequence[float], met: Met
@@ -207,6 +200,22 @@ class ClientModule(LightningModule):
         if task.diagnose:
             measured["gamma"] = self._gamma(data.client_eval_batches(task.client))
         return measured
+
+    def _to_keep(self, ended: Weights, task: ClientTask) -> Tensor | None:
+        """What the client keeps after a fit; None is nothing, as where it is not finite.
+
+        Raises:
+            InputError: When the algorithm gives something else than it says.
+        """
+        if not (size := self.algorithm.kept_size):
+            return None
+        kept = self.algorithm.end(self.broadcast, ended, task.steps, self._kept)
+        if kept is not None and (kept.shape != (size,) or kept.dtype != torch.float32):
+            raise InputError(
+                f"{self.algorithm.name}.end gave {kept.dtype} of shape {tuple(kept.shape)}, and its kept_size is "
+                f"{size}; give a vector of so many float32"
+            )
+        return kept if kept is not None and kept.isfinite().all() else None
 
     def _pull(self, parameters: Sequence[Tensor]) -> None:
         for mu, chosen in self._pulled.items():

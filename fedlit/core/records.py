@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from fedlit.core.packs import Row
+
 
 class ClientTask(NamedTuple):
     """What the server asks of one client in one round.
@@ -23,6 +25,7 @@ class ClientTask(NamedTuple):
         num_examples: The size n_k of the client's data.
         weight: The client's weight in the average, before normalisation.
         diagnose: Whether the client is to measure how well it solved its local problem.
+        kept: Where what the client kept in its last round lies; None before its first.
     """
 
     client: int
@@ -33,6 +36,7 @@ class ClientTask(NamedTuple):
     num_examples: int
     weight: float
     diagnose: bool = False
+    kept: Row | None = None
 
 
 class Cohort(NamedTuple):
@@ -88,12 +92,14 @@ class ClientUpdate(NamedTuple):
         squares: ||w_k - w_t||^2 of each trainable tensor, in the order of the layout, (L,).
         metrics: Scalars of the fit: ``loss`` and ``accuracy``, means over the ``samples`` that it met, ``proximal``;
             where measured also ``gamma`` and ``own_accuracy``.
+        kept: What the client is to keep until its next round, (kept_size,), float32; None is nothing.
     """
 
     task: ClientTask
     weights: Weights
     squares: Sequence[float]
     metrics: Mapping[str, float]
+    kept: Tensor | None = None
 
 
 def is_finite(update: ClientUpdate) -> bool:

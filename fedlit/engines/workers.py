@@ -105,11 +105,18 @@ def can_fork() -> bool:
 
 
 class _Reply(NamedTuple):
-    """What a worker says of a block; the weights are in shared memory, in the order of the fits."""
+    """What a worker says of a block; the vectors are in shared memory, in the order of the fits."""
 
-    fits: list[tuple[ClientTask, list[float], dict[str, float]]]
+    fits: list[tuple[ClientTask, list[float], dict[str, float], bool]]  # and whether the client keeps anything
     failures: list[ClientFailure]
     stop: Exception | None = None
+
+
+class _Result(NamedTuple):
+    """Memory that is shared, for one client's weights and for what it keeps."""
+
+    weights: Weights
+    kept: Tensor
 
 
 class _Request(NamedTuple):
@@ -173,7 +180,10 @@ class _Worker:
         broadcast: Broadcast,
         all_workers: list[_Worker],
     ) -> None:
-        self._results = [[_shared(broadcast.weights) for _ in range(block_size)] for _ in range(DEPTH)]
+        kept = torch.empty(client.algorithm.kept_size)
+        self._results = [
+            [_Result(_shared(broadcast.weights), _shared_tensor(kept)) for _ in range(block_size)] for _ in range(DEPTH)
+        ]
         self._free = deque(range(DEPTH))
         self._held: deque[tuple[int, _Request]] = deque()  # with the block's index
         self._arguments = (engine, client, site, broadcast, self._results)
@@ -240,8 +250,14 @@ class _Worker:
             raise reply.stop
         results = self._results[request.slot]
         updates = [
-            ClientUpdate(task, Weights(*(tensor.clone() for tensor in result)), squares, metrics)
-            for (task, squares, metrics), result in zip(reply.fits, results, strict=False)
+            ClientUpdate(
+                task,
+                Weights(*(tensor.clone() for tensor in result.weights)),
+                squares,
+                metrics,
+                result.kept.clone() if keeps else None,
+            )
+            for (task, squares, metrics, keeps), result in zip(reply.fits, results, strict=False)
         ]
         return [*updates, *reply.failures]
 
@@ -268,7 +284,7 @@ def _work(
     client: ClientModule,
     site: Site,
     broadcast: Broadcast,
-    results: list[list[Weights]],
+    results: list[list[_Result]],
 ) -> None:
     """A worker's life: fit what the pipe brings until the parent closes it or dies."""
     for end in parents_ends:
@@ -289,8 +305,11 @@ def _work(
                 if isinstance(answer, ClientFailure):
                     reply.failures.append(answer)
                 else:
-                    _copy(answer.weights, results[slot][len(reply.fits)])
-                    reply.fits.append((answer.task, list(answer.squares), dict(answer.metrics)))
+                    result, keeps = results[slot][len(reply.fits)], answer.kept is not None
+                    _copy(answer.weights, result.weights)
+                    if answer.kept is not None:
+                        result.kept.copy_(answer.kept)
+                    reply.fits.append((answer.task, list(answer.squares), dict(answer.metrics), keeps))
         except STOPS as error:
             reply = _Reply([], [], type(error)(*error.args))
         except Exception:

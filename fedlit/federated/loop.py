@@ -176,8 +176,8 @@ class FederatedLoop(Callback, RoundSource):
         self.algorithm.prepare(self.facts(module, site.data))
         self.algorithm.resume(self.algorithm_state)
         folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)
-        store = ClientStore(folder) if folder else None
-        client = module.make_client(store).to(site.device)
+        store = ClientStore(folder, trainer.global_rank) if folder else None
+        client = module.make_client().to(site.device)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         self._session = Session(site, client, self.engine or auto(client, site), store, temporary)
@@ -215,11 +215,9 @@ class FederatedLoop(Callback, RoundSource):
             trainer.strategy.barrier()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        store, data = self.session.store, self.session.site.data
-        if store is None or trainer.current_epoch == 0 or not trainer.is_global_zero:
-            return
-        last_cohort = self.cohort(trainer.current_epoch - 1, data)
-        store.prune((task.client for task in last_cohort), self._rounds_of_checkpoints(trainer))
+        if (store := self.session.store) is not None:
+            prunes = trainer.is_global_zero and trainer.current_epoch > 0
+            store.begin(self._rounds_of_checkpoints(trainer) if prunes else ())
 
     def _trained(self, finished: int) -> dict[int, int]:
         """Of each client that trained in the finished rounds the last in which it did."""
@@ -278,6 +276,7 @@ class FederatedLoop(Callback, RoundSource):
             blocks=self.blocks,
             max_rejected=self.max_rejected,
             heard_by=self.on_update,
+            store=session.store,
         )
         self.algorithm_state = result.state
         return result, measured

@@ -20,7 +20,6 @@ from fedlit.clients.clipping import check_limit
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
-from fedlit.clients.store import ClientStore
 from fedlit.core.checkpoint import check_format
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read, write
@@ -191,9 +190,9 @@ class FederatedModule(LightningModule):
                 return callback
         raise InputError("FederatedModule needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
 
-    def make_client(self, store: ClientStore | None = None) -> ClientModule:
-        """The local problem that this server hands to its clients, who keep what they keep in ``store``."""
-        client = self.client_class(self.net, self.client_optimizer, self.loss, self.loop.algorithm, store)
+    def make_client(self) -> ClientModule:
+        """The local problem that this server hands to its clients."""
+        client = self.client_class(self.net, self.client_optimizer, self.loss, self.loop.algorithm)
         client.clip_norm = self.client_clip_norm
         return client
 

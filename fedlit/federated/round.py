@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from fedlit.algorithms.aggregation import Aggregation
 from fedlit.algorithms.algorithm import Algorithm, State
 from fedlit.clients.client import ClientModule
+from fedlit.clients.store import ClientStore
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Weights
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
@@ -45,6 +47,7 @@ def run_round(
     blocks: Mapping[str, str] = ATTENTION,
     max_rejected: float = 0.5,
     heard_by: Iterable[Callable[[ClientAnswer], None]] = (),
+    store: ClientStore | None = None,
 ) -> RoundResult:
     """Fit the cohort from the broadcast model and average what comes back.
 
@@ -59,6 +62,7 @@ def run_round(
         blocks: From the name of a block of parameters, whose drift is measured apart, to a regular expression.
         max_rejected: Share of the clients, 0 to 1, that may be left out.
         heard_by: Functions that are called with each answer as it comes, failures among them.
+        store: Where clients have what they kept, and keep what they are to keep; None is nowhere.
 
     Raises:
         InputError: When more clients than that gave updates that are not finite.
@@ -67,10 +71,12 @@ def run_round(
     updates = Aggregation(algorithm, sent)
     meter, screen = RoundMeter(sent.weights, client.layout, blocks), Screen(max_rejected)
     client.receive(sent)
-    with torch.enable_grad():
-        for answer in engine.run(client, tasks, site):
+    with torch.enable_grad(), store.keeping(sent.round) if store else nullcontext() as keep:
+        for answer in engine.run(client, store.located(tasks) if store else tasks, site):
             if screen.passes(answer):
-                updates.add(answer)
+                if keep and answer.kept is not None:
+                    keep(answer.task.client, answer.kept)
+                updates.add(answer._replace(kept=None))  # an average that collects them is not to hold what is on disk
                 meter.add(answer)
             for listener in heard_by:
                 listener(answer)

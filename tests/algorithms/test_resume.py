@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from federations import data, fit, net, weights
@@ -12,6 +13,7 @@ from torch.optim import SGD
 
 from fedlit.algorithms import AttentiveAggregation, BatchNormPolicy, FedDyn, FedNova, KeepLocal, Scaffold
 from fedlit.core.errors import InputError
+from fedlit.core.packs import read_pack
 from fedlit.engines import LoopEngine, WorkersEngine
 from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
 from fedlit.optim import FedYogi
@@ -90,5 +92,8 @@ def test_without_what_the_clients_kept_there_is_no_going_on(tmp_path: Path):
 
 def test_versions_that_no_checkpoint_needs_are_dropped(tmp_path: Path):
     run(tmp_path, Scaffold(), rounds=30)
-    for client in (tmp_path / "clients").glob("[0-9]*"):
-        assert len(list(client.iterdir())) <= 3  # for the last checkpoint, for the round after it, and one to come
+    entries = [read_pack(path).entries for path in (tmp_path / "clients").glob("*.pack")]
+    clients = np.concatenate([each["client"] for each in entries])
+    assert len(set(clients)) == len(SIZES)
+    # Two for each that the last checkpoint needs, the last round's, and those that it took the place of.
+    assert len(clients) <= 2 * len(SIZES) + 2 * 3

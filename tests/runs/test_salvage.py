@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from contents import contents
 from tiny import ROUNDS, TINY, fit
 
 from fedlit.cli import main
+from fedlit.core.packs import read_pack
 from fedlit.runs.pictures import round_of
 from fedlit.runs.salvage import in_spans, whole_rows
 
@@ -112,13 +114,44 @@ def test_a_damaged_record_of_what_clients_keep_is_said_and_the_run_ends_the_same
     assert contents(run) == contents(straight)
 
 
-def test_clients_whose_folders_were_removed_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    removed = sorted((path for path in (run / "clients").iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    for path in removed[:2]:
-        shutil.rmtree(path)
+def last_file(run: Path) -> Path:
+    """What the clients of the last finished round left."""
+    return run / "clients" / f"{ROUNDS - 2:06}-0.pack"
+
+
+def test_clients_whose_file_was_removed_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clients = sorted(read_pack(last_file(run)).entries["client"].tolist())
+    last_file(run).unlink()
     assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"fedlit: warning: of clients {removed[0].name}, {removed[1].name} what they kept")
+    assert line.startswith(f"fedlit: warning: of clients {', '.join(map(str, clients))} what they kept")
+
+
+@pytest.mark.parametrize("damage", [empty, fill_with_noise, halve])
+def test_a_damaged_file_of_what_clients_keep_is_named_and_a_copy_mends_it(
+    damage: Callable[[Path], None], run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = last_file(run).read_bytes()
+    damage(last_file(run))
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{last_file(run)} is not a whole file of what clients keep" in line
+    last_file(run).write_bytes(whole)
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    assert contents(run) == contents(straight)
+
+
+def test_a_run_whose_clients_have_a_file_for_each_round_ends_the_same(run: Path, straight: Path) -> None:
+    """As an earlier version left them."""
+    for path in (run / "clients").glob("*.pack"):
+        pack = read_pack(path)
+        for index, (client, round, _) in enumerate(pack.entries.tolist()):
+            (run / "clients" / str(client)).mkdir(exist_ok=True)
+            np.save(run / "clients" / str(client) / f"{round:06}.npy", pack.row(index).read().numpy())
+        path.unlink()
+    assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
+    assert contents(run) == contents(straight)
+    assert not [path for path in (run / "clients").iterdir() if path.is_dir()]
 
 
 # --- pictures and missing checkpoints --------------------------------------------------------------------------------
