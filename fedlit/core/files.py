@@ -108,7 +108,7 @@ def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
             with part.open(mode, **options) as file:
                 yield file
             part.replace(path)
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
             raise

@@ -11,6 +11,7 @@ from torch.optim import SGD
 
 import fedlit.data
 import fedlit.engines
+from fedlit.algorithms import Algorithm
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.models import MLP, EmnistCNN
 from tests.benchmarks.clock import RoundClock
@@ -18,9 +19,18 @@ from tests.benchmarks.workloads import CLASSES, LEARNING_RATE, MU, SEED, Plan
 
 
 def run(
-    plan: Plan, folder: Path, engine: fedlit.engines.Engine | None, callback: Callback, **settings: Any
+    plan: Plan,
+    folder: Path,
+    engine: fedlit.engines.Engine | None,
+    callback: Callback,
+    algorithm: Algorithm | None = None,
+    keeps_in: Path | None = None,
+    **settings: Any,
 ) -> FederatedModule:
-    """Fit the plan on a CPU, or as ``settings`` of the Trainer say; no engine is fedlit's choice."""
+    """Fit the plan on a CPU, or as ``settings`` of the Trainer say; no engine is fedlit's choice.
+
+    What clients keep goes below ``keeps_in``.
+    """
     workload = plan.workload
     seed_everything(SEED, verbose=False)
     net = {"cnn": EmnistCNN, "mlp": MLP}[workload.net](num_classes=CLASSES, image_size=workload.side)
@@ -31,10 +41,12 @@ def run(
         num_clients=workload.clients,
         batch_size=workload.batch,
     )
+    loop = FederatedLoop(workload.cohort, local_epochs=1, engine=engine, algorithm=algorithm)
+    loop.folder = keeps_in
     trainer = Trainer(
         **{"accelerator": "cpu", "devices": 1} | settings,
         max_epochs=len(plan.cohorts),
-        callbacks=[FederatedLoop(workload.cohort, local_epochs=1, engine=engine), callback],
+        callbacks=[loop, callback],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -40,11 +40,15 @@ class Finished(NamedTuple):
     @property
     def result(self) -> dict[str, Any]:
         """The last line of JSON that it printed."""
-        for line in reversed(self.stdout.splitlines()):
-            if line.startswith("{"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        raise BenchmarkError(f"no result in its output: {self.stdout[-1000:]}")
+        return self.results[-1]
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The lines of JSON that it printed, at least one."""
+        found = [json.loads(line) for line in self.stdout.splitlines() if line.startswith("{")]
+        if not found:
+            raise BenchmarkError(f"no result in its output: {self.stdout[-1000:]}")
+        return found
 
 
 def pin(cores: int) -> None:

@@ -128,7 +128,8 @@ def test_a_round_that_was_cut_off_left_nothing(tmp_path: Path):
     with suppress(KeyboardInterrupt), store.keeping(3) as keep:
         keep(0, vector(0, 3))
         raise KeyboardInterrupt
-    (tmp_path / "000004-0.pack.part").write_bytes(b"half a fi")
+    assert [path.name for path in tmp_path.iterdir()] == ["000000-0.pack"]
+    (tmp_path / "000004-0.pack.part").write_bytes(b"what a kill leaves")
     store.begin([9])
     assert read(store, 0, 9) == vector(0, 0).tolist()
     store.rewind(9)
