@@ -99,9 +99,9 @@ def hold(folder: Path) -> None:
     """Hold the claim until killed."""
     import time
 
-    from fedlit.runs.state import Claim
+    from fedlit.runs.state import FolderLock
 
-    claim = Claim(folder)
+    lock = FolderLock(folder)
     (folder / "held").touch()
     time.sleep(60)
-    claim.release()
+    lock.release()

@@ -13,7 +13,7 @@ from fedlit.core.ranks import gathered, many_ranks
 from fedlit.core.records import ClientUpdate, Weights
 
 #: Scalars of every client that are looked at together.
-CHUNK = 32_768
+CHUNK_OF_COLUMNS = 32_768
 
 
 class Collected(WeightedMean):
@@ -28,7 +28,7 @@ class Collected(WeightedMean):
         self.updates.append(update)
 
     def columns(self, size: int) -> Iterator[Tensor]:
-        """The first ``size`` scalars of all clients of all ranks in the order of the clients, (K, up to CHUNK) each.
+        """The first ``size`` scalars of the clients of all ranks, ordered by client, in chunks (K, CHUNK_OF_COLUMNS).
 
         Only a chunk of the other ranks' updates is held at a time. Every rank has to take all of them.
         """
@@ -36,8 +36,8 @@ class Collected(WeightedMean):
         held = gathered({dist.get_rank() if many_ranks() else 0: clients})
         order = torch.tensor([client for rank in sorted(held) for client in held[rank]]).argsort()
         most = max(len(clients) for clients in held.values())
-        for start in range(0, size, CHUNK):
-            stop = min(start + CHUNK, size)
+        for start in range(0, size, CHUNK_OF_COLUMNS):
+            stop = min(start + CHUNK_OF_COLUMNS, size)
             mine = torch.zeros(most, stop - start, dtype=self._like.floats.dtype, device=self.device)
             for row, update in zip(mine, self.updates, strict=False):
                 row.copy_(update.weights.floats[start:stop])

@@ -90,7 +90,7 @@ class Noise(Algorithm):
     def resume(self, state: State) -> None:
         """Refuse other settings: epsilon adds up over rounds of the same ones."""
         if self._epsilon is not None:
-            check_settings(state, self._settings())
+            check_same_settings(state, self._settings())
 
     def transform(self, sent: Broadcast, update: ClientUpdate) -> ClientUpdate:
         if not self._on_updates:
@@ -168,7 +168,7 @@ def check_private(facts: Facts) -> None:
         )
 
 
-def check_settings(then: State, now: State) -> None:
+def check_same_settings(then: State, now: State) -> None:
     """Refuse to go on with other settings, over which epsilon would not add up.
 
     Raises:

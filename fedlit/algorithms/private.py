@@ -8,7 +8,7 @@ from fedlit.algorithms.algorithm import Average, Facts, State
 from fedlit.algorithms.chained import Chain
 from fedlit.algorithms.clip import Clip
 from fedlit.algorithms.mean import Mean
-from fedlit.algorithms.noise import Noise, check_noise, check_private, check_settings
+from fedlit.algorithms.noise import Noise, check_noise, check_private, check_same_settings
 from fedlit.core.errors import InputError
 from fedlit.core.records import Broadcast, Weights
 
@@ -59,7 +59,7 @@ class PrivateMean(Chain):
         super().prepare(facts)
 
     def resume(self, state: State) -> None:
-        check_settings(state, self._settings)
+        check_same_settings(state, self._settings)
 
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
         state, weights = super().conclude(state, sent, average)

@@ -96,9 +96,9 @@ class FedlitCLI(FederationArguments):
         bars = [] if own_bar or given.enable_progress_bar is False else [RoundProgress()]
         told: list[lightning.Callback] = [RankWatch(), *bars]
         assert self.place is not None
-        run = self.place.claimed()
+        run = self.place.locked()
         section.federation.folder = self.save_config_kwargs["folder"] = run
-        log = RunLog(section.logs_dir, self._command, self._hparams(), self.place.claim)
+        log = RunLog(section.logs_dir, self._command, self._hparams(), self.place.lock)
         place_own(callbacks, run)
         kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
         self.trainer_defaults["callbacks"] = [*told, Pictures(run), Participation(run), Outcome(run), log, *kept]

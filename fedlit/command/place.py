@@ -12,7 +12,7 @@ from fedlit.core.checkpoint import BrokenCheckpointError, read
 from fedlit.core.errors import InputError
 from fedlit.core.messages import warn
 from fedlit.runs.folder import find_checkpoint, folder_name, newest_whole, plain_name, run_of, usable
-from fedlit.runs.state import Claim, claim_new, is_unused
+from fedlit.runs.state import FolderLock, is_unused, lock_new
 
 
 class Place:
@@ -20,7 +20,7 @@ class Place:
 
     Attributes:
         checkpoint: The file that is gone on from or tested; None for a new run.
-        claim: The right to write into the run's folder; None on ranks other than the first, and where nothing is
+        lock: That of the run's folder; None on ranks other than the first, and where nothing is
             written.
         finished_rounds: How many rounds the checkpoint holds.
 
@@ -36,7 +36,7 @@ class Place:
 
     def __init__(self, name: str, section: Any, command: str, accept: Callable[[dict[str, Any]], None]) -> None:
         self.checkpoint: Path | None = None
-        self.claim: Claim | None = None
+        self.lock: FolderLock | None = None
         self.finished_rounds = 0
         self._name, self._version, self._accept = plain_name(name), section.version, accept
         if section.version is not None:
@@ -55,7 +55,7 @@ class Place:
             _check_unused(self.logs / name / section.version)
         if command == "fit" and self.checkpoint and is_first_rank() and (run := run_of(self.checkpoint)):
             _check_place(run, section.name, section.version)
-            self.claim = Claim(run)
+            self.lock = FolderLock(run)
         if self.checkpoint:
             self.finished_rounds = self._read_rounds(self.checkpoint, section.ckpt_path)
 
@@ -87,15 +87,15 @@ class Place:
         """Whether the run is one that is there already."""
         return self.checkpoint is not None and run_of(self.checkpoint) is not None
 
-    def claimed(self) -> Path | None:
-        """The folder that this process has claimed, for a new run or the one that the checkpoint is of.
+    def locked(self) -> Path | None:
+        """The folder that this process has locked, for a new run or the one that the checkpoint is of.
 
         All that is written of a run is written there. None on ranks other than the first, which write nothing.
         """
         if not self.goes_on and is_first_rank():
-            self.claim = claim_new(self.logs / self._name, self._version)
-            _check_unused(self.claim.folder)  # again: another may have just ended there
-        return self.claim.folder.resolve() if self.claim else None
+            self.lock = lock_new(self.logs / self._name, self._version)
+            _check_unused(self.lock.folder)  # again: another may have just ended there
+        return self.lock.folder.resolve() if self.lock else None
 
     @property
     def results(self) -> Path:
@@ -105,8 +105,8 @@ class Place:
 
     def release(self) -> None:
         """Give the folder back."""
-        if self.claim is not None:
-            self.claim.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def is_first_rank() -> bool:

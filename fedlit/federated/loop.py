@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
 #: Folder of a run in which clients keep what their algorithm has them keep.
-CLIENTS = "clients"
+CLIENTS_FOLDER = "clients"
 #: More passes than this in one round are a slip.
 MAX_EPOCHS = 1_000_000
 
@@ -202,11 +202,11 @@ class FederatedLoop(Callback, RoundSource):
         """Where clients keep their vectors, on every rank: the run's folder if it has one, else a temporary one."""
         folder = trainer.strategy.broadcast(self.folder)
         if folder is not None:
-            return folder / CLIENTS, None
+            return folder / CLIENTS_FOLDER, None
         if not trainer.loggers and not trainer.checkpoint_callbacks:
             temporary = TemporaryDirectory(prefix="fedlit_clients_")
             return Path(trainer.strategy.broadcast(temporary.name)), temporary
-        return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS, None
+        return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS_FOLDER, None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds

@@ -27,7 +27,7 @@ SERVER_OPTIMIZER = "server optimizer"
 ANOTHER = "use --ckpt_path last, best or another file"
 #: Under which Lightning counts the server's steps.
 STEPS = "epoch_loop.manual_optimization.optim_step_progress"
-REMEDY = "use the model.server_optimizer of the run's config.yaml, or start anew without --ckpt_path"
+OPTIMIZER_REMEDY = "use the model.server_optimizer of the run's config.yaml, or start anew without --ckpt_path"
 
 
 def settings_of(optimizer: Optimizer) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: n
     if then.get("class", now["class"]) != now["class"] or _names(then) != _names(now):
         raise InputError(
             f"the run's server optimizer is {then.get('class', 'of another class')}, whose state means nothing to "
-            f"{now['class']}; {REMEDY}"
+            f"{now['class']}; {OPTIMIZER_REMEDY}"
         )
     said = []
     for stored, before, after in zip(state["param_groups"], then["groups"], now["groups"], strict=True):
@@ -105,7 +105,7 @@ def _check_step(state: dict[str, Any], make: OptimizerCallable, net: nn.Module, 
         what = "; ".join(said) or "the checkpoint"
         raise InputError(
             f"{what}: {type(optimizer).__name__} cannot go on from its state of the rounds before "
-            f"({type(error).__name__}: {error}); {REMEDY}"
+            f"({type(error).__name__}: {error}); {OPTIMIZER_REMEDY}"
         ) from error
 
 

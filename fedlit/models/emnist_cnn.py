@@ -62,7 +62,7 @@ class EmnistCNN(nn.Module):
         super().__init__()
         _check(num_classes, in_channels, image_size, widths, hidden, dropout)
         side = image_size >> len(widths)
-        self.blocks = nn.Sequential(*(Block(n_in, n_out, norm) for n_in, n_out in pairwise([in_channels, *widths])))
+        self.blocks = nn.Sequential(*(ConvBlock(n_in, n_out, norm) for n_in, n_out in pairwise([in_channels, *widths])))
         output = nn.Linear(hidden, num_classes)
         self.head = nn.Sequential(nn.Linear(widths[-1] * side**2, hidden), nn.ReLU(), nn.Dropout(dropout), output)
         he_(self, output)
@@ -76,7 +76,7 @@ class EmnistCNN(nn.Module):
         return self.head(x.flatten(1))  # type: ignore[no-any-return]  # (B, num_classes)
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """3x3 convolution -> norm -> ReLU -> 2x2 max pool -> attention: (B, C, H, W) -> (B, D, H // 2, W // 2)."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm = "none") -> None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from fedlit import plots
 from fedlit.core.bins import bin_names, bin_width
 from fedlit.report.collect import Run, Study, read_outcome
-from fedlit.report.metrics import BY_KEY, LAST, Metric
+from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, Metric
 from fedlit.report.statistics import Comparison, t_interval
-from fedlit.runs.outcome import CLASSES, CLIENTS
+from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def charts(study: Study, measured: pd.DataFrame, comparisons: Sequence[Compariso
             "global/accuracy",
             "|change of accuracy|",
             _unsteadiness,
-            f"Mean of |change| over {LAST} rounds. ",
+            f"Mean of |change| over {LAST_ROUNDS} rounds. ",
         ),
         _curves(study, "drift", "Drift: how far clients move from the server's model", "drift/mean", "mean ||update||"),
         _curves(
@@ -131,7 +131,7 @@ def charts(study: Study, measured: pd.DataFrame, comparisons: Sequence[Compariso
 
 
 def _unsteadiness(values: pd.Series[float]) -> pd.Series[float]:
-    return values.diff().abs().rolling(LAST, min_periods=2).mean()
+    return values.diff().abs().rolling(LAST_ROUNDS, min_periods=2).mean()
 
 
 def _curves(
@@ -278,13 +278,15 @@ def _clients(study: Study) -> Chart | None:
         if lines
     )
     bands = "mean over seeds, in bands from lowest to highest" if len(study.seeds) > 1 else "one seed: no bands"
-    caption = f"The final global model on each client's own training data ({CLIENTS}), each variant sorted; {bands}."
+    caption = (
+        f"The final global model on each client's own training data ({CLIENTS_CSV}), each variant sorted; {bands}."
+    )
     return Chart("clients", "Accuracy over clients", caption, panels, draw_curves)
 
 
 def _sorted_clients(study: Study, variant: str, partition: str) -> Line | None:
     """The accuracy that a share of the clients does not exceed: quantiles, so seeds may differ in their clients."""
-    tables = _outcomes(study, variant, partition, CLIENTS)
+    tables = _outcomes(study, variant, partition, CLIENTS_CSV)
     if not tables:
         return None
     table = np.stack([np.quantile(t["accuracy"].dropna().to_numpy(dtype=float), SHARES) for t in tables])  # (S, 101)
@@ -298,8 +300,8 @@ def _outcomes(study: Study, variant: str, partition: str, name: str) -> list[pd.
 
 def _classes(study: Study) -> Chart | None:
     """Accuracy by class, mean over the seeds that have it: of finished runs, else of runs that were tested."""
-    caption = f"The final global model on the {study.held_out} data of each class ({CLASSES}); mean over seeds."
-    panels = _class_panels(study, lambda variant, partition: _outcomes(study, variant, partition, CLASSES))
+    caption = f"The final global model on the {study.held_out} data of each class ({CLASSES_CSV}); mean over seeds."
+    panels = _class_panels(study, lambda variant, partition: _outcomes(study, variant, partition, CLASSES_CSV))
     if not panels:
         caption = f"Accuracy on the test set, from {TESTED_CLASSES} of fedlit test; mean over seeds."
         panels = _class_panels(study, lambda variant, partition: _tested(study, variant, partition))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fedlit.report.collect import Study
-from fedlit.report.document import Block, Table, Text
+from fedlit.report.document import Element, Table, Text
 from fedlit.study.select import SELECT_ROUNDS, order, score
 
 
@@ -22,7 +22,7 @@ def ranking(study: Study) -> list[tuple[str, str, list[float]]]:
     return sorted(whole, key=lambda row: order(study.select) * float(np.mean(row[2])))
 
 
-def choice(study: Study) -> Iterable[Block]:
+def choice(study: Study) -> Iterable[Element]:
     """The best setting and all others behind it; nothing for a study that selects by no metric."""
     if not study.select:
         return

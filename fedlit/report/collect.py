@@ -18,7 +18,7 @@ from fedlit.core.files import read_object, regular
 from fedlit.core.tables import name_of
 from fedlit.report.claims import Claims, claims_of
 from fedlit.report.sequential import Looks
-from fedlit.runs.folder import CONFIG, METRICS, STUDY
+from fedlit.runs.folder import CONFIG, METRICS_CSV, STUDY
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
 
@@ -168,7 +168,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     cells = {(name, seed): plan.get((name, seed)) or _cell(name, split) for name, seed in found}
     runs = [run for key, place in found.items() if (run := _read(*key, place, *cells[key])) is not None]
     if not runs:
-        found_none = f"no NAME/seed_K/{METRICS} under {folder}" if folder.is_dir() else f"no folder {folder}"
+        found_none = f"no NAME/seed_K/{METRICS_CSV} under {folder}" if folder.is_dir() else f"no folder {folder}"
         raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
     _check_same_data(runs)
     planned = _planned_rounds(record, runs)
@@ -308,7 +308,7 @@ def _find(folder: Path) -> dict[Key, Path]:
     A part ``seed_K`` of the path is the seed; else the config's ``seed_everything``, else the version.
     """
     found: dict[Key, tuple[int, Path]] = {}
-    for path in sorted(folder.glob(f"**/{METRICS}")):
+    for path in sorted(folder.glob(f"**/{METRICS_CSV}")):
         parts = path.parent.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
         versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
@@ -328,7 +328,7 @@ def _find(folder: Path) -> dict[Key, Path]:
 def _read(name: str, seed: int, folder: Path, variant: str, partition: str) -> Run | None:
     """A run, or None where no round of it that was validated is on disk."""
     try:
-        table = pd.read_csv(regular(folder / METRICS))
+        table = pd.read_csv(regular(folder / METRICS_CSV))
     except (ValueError, OSError):  # an empty file, or half a line
         return None
     if "round" not in table or "global/accuracy" not in table or table.empty:
@@ -338,7 +338,7 @@ def _read(name: str, seed: int, folder: Path, variant: str, partition: str) -> R
         if (table["round"].astype("int64") != table["round"]).any() or table["round"].min() < 1:
             raise ValueError("rounds are whole numbers from 1 up")
     except (ValueError, TypeError) as error:
-        raise damaged(folder / METRICS, error) from error
+        raise damaged(folder / METRICS_CSV, error) from error
     if table["global/accuracy"].isna().all():
         return None
     return Run(name, variant, partition, seed, folder, table, _config(folder))

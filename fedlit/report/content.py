@@ -14,12 +14,12 @@ from fedlit.report.charts import Chart, heterogeneity_of
 from fedlit.report.choice import choice
 from fedlit.report.claims import Claims
 from fedlit.report.collect import Run, Study
-from fedlit.report.document import Block, Bullets, Document, JudgedClaim, Pictures, Section, Table, Tables, Text
+from fedlit.report.document import Bullets, Document, Element, JudgedClaim, PictureRow, Section, Table, Tables, Text
 from fedlit.report.draws import Draws, compare_draws
 from fedlit.report.judge import Judgement, rules
-from fedlit.report.metrics import LAST, METRICS, Metric
+from fedlit.report.metrics import LAST_ROUNDS, METRICS, Metric
 from fedlit.report.statistics import LEVEL, Comparison, Interval, smallest_p
-from fedlit.runs.outcome import CLASSES, CLIENTS
+from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 #: Charts that have a section of their own.
 APART = ("differences", "heterogeneity", "clients", "classes")
@@ -91,7 +91,7 @@ def _count(number: int, noun: str) -> str:
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
-def _missing(found: Analysis) -> Iterable[Block]:
+def _missing(found: Analysis) -> Iterable[Element]:
     study = found.study
     if found.baseline not in set(found.measured["variant"]) and not study.searches(found.baseline):
         yield Text(
@@ -121,10 +121,10 @@ def _missing(found: Analysis) -> Iterable[Block]:
         yield Text(f"And {hidden} more.")
 
 
-def _missing_outcomes(study: Study) -> Iterable[Block]:
+def _missing_outcomes(study: Study) -> Iterable[Element]:
     """Which of the runs compared say nothing of their final model's accuracy by client or by class."""
     total = len(study.finished)
-    for name, what in ((CLIENTS, "client"), (CLASSES, "class")):
+    for name, what in ((CLIENTS_CSV, "client"), (CLASSES_CSV, "class")):
         known = sum(run.outcome(name, study.horizon) is not None for run in study.finished)
         if total and known < total:
             yield Text(
@@ -133,7 +133,7 @@ def _missing_outcomes(study: Study) -> Iterable[Block]:
             )
 
 
-def _unlike_draws(study: Study) -> Iterable[Block]:
+def _unlike_draws(study: Study) -> Iterable[Element]:
     draws = compare_draws(study)
     if draws.differing:
         yield Text(
@@ -143,7 +143,7 @@ def _unlike_draws(study: Study) -> Iterable[Block]:
         yield Bullets(tuple(draws.differing))
 
 
-def _like_draws(study: Study) -> Iterable[Block]:
+def _like_draws(study: Study) -> Iterable[Element]:
     yield Text(f"**Shared draws**: {_told(compare_draws(study))}")
 
 
@@ -161,7 +161,7 @@ def _told(draws: Draws) -> str:
     )
 
 
-def _claims(found: Analysis) -> Iterable[Block]:
+def _claims(found: Analysis) -> Iterable[Element]:
     if not found.claims:
         return
     yield Text(f"{found.claims.about} The verdicts follow from the numbers by the rules under “How this was computed”.")
@@ -209,7 +209,7 @@ def _parts(claim: Judgement) -> Table:
     return Table(columns, {"": rows}, words=3, notes=notes)
 
 
-def _results(found: Analysis) -> Iterable[Block]:
+def _results(found: Analysis) -> Iterable[Element]:
     study = found.study
     if found.measured.empty:
         return
@@ -253,7 +253,7 @@ def _range(counts: pd.Series[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _differences(found: Analysis) -> Iterable[Block]:
+def _differences(found: Analysis) -> Iterable[Element]:
     pairs = [c for c in found.comparisons if c.difference.n > 1]
     if not pairs:
         if found.comparisons:
@@ -310,7 +310,7 @@ def _power(pairs: Sequence[Comparison]) -> str:
     )
 
 
-def _classes(found: Analysis) -> Iterable[Block]:
+def _classes(found: Analysis) -> Iterable[Element]:
     charts = [chart for chart in found.charts if chart.name == "classes"]
     yield from charts
     study = found.study
@@ -324,7 +324,7 @@ def _classes(found: Analysis) -> Iterable[Block]:
     if files:
         remedy = "" if charts else " For accuracy by class run `fedlit test` on the runs."
         yield Text(f"Confusion at {heterogeneity_of(study, partition)} in the best round of the first seed.{remedy}")
-        yield Pictures(files)
+        yield PictureRow(files)
 
 
 def _first(study: Study, variant: str, partition: str) -> list[Run]:
@@ -332,7 +332,7 @@ def _first(study: Study, variant: str, partition: str) -> list[Run]:
     return sorted(runs, key=lambda run: run.seed)[:1]
 
 
-def _partitions(study: Study) -> Iterable[Block]:
+def _partitions(study: Study) -> Iterable[Element]:
     files: list[tuple[str, Path]] = []
     for partition in study.partitions:
         there = [run for run in study.runs if run.partition == partition]
@@ -341,17 +341,18 @@ def _partitions(study: Study) -> Iterable[Block]:
         files += [(heterogeneity_of(study, partition), picture) for picture in pictures[:1]]
     if files:
         yield Text("Who holds what, at the first seed.")
-        yield Pictures(tuple(files))
+        yield PictureRow(tuple(files))
 
 
-def _method(found: Analysis) -> Iterable[Block]:
+def _method(found: Analysis) -> Iterable[Element]:
     for paragraph in ("**Claims.**", *rules()) if found.claims else ():
         if paragraph.startswith("- "):
             yield Bullets(tuple(" ".join(item.split()) for item in paragraph.removeprefix("- ").split("\n- ")))
         else:
             yield Text(" ".join(paragraph.split()))
     yield Text(
-        f"**Metrics**, of each run up to round {found.study.horizon}; “last {LAST} rounds” are fewer in a shorter run."
+        f"**Metrics** of each run up to round {found.study.horizon}; “last {LAST_ROUNDS} rounds” are all of them in a "
+        "shorter run."
     )
     yield Bullets(tuple(f"**{m.title}**: {m.meaning}." for m in METRICS if m.key in found.measured))
     reach = "; ".join(f"{p}: {t:.4f}" for p, t in found.targets.items() if not math.isnan(t))

@@ -55,7 +55,7 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureRow:
     """Files of pictures with a label each."""
 
     files: tuple[tuple[str, Path], ...]
@@ -71,7 +71,7 @@ class JudgedClaim:
     reason: str
 
 
-Block = Text | Bullets | Table | Tables | Pictures | JudgedClaim | Chart
+Element = Text | Bullets | Table | Tables | PictureRow | JudgedClaim | Chart
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Section:
     """A heading and what is below it."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[Element, ...]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fedlit.report.charts import Chart
-from fedlit.report.document import Block, Bullets, Document, JudgedClaim, Pictures, Table, Tables, Text, sentence
+from fedlit.report.document import Bullets, Document, Element, JudgedClaim, PictureRow, Table, Tables, Text, sentence
 from fedlit.report.prose import prose
 
 
@@ -20,7 +20,7 @@ def to_markdown(document: Document, folder: Path) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _written(block: Block, folder: Path) -> str:
+def _written(block: Element, folder: Path) -> str:
     match block:
         case Text(text):
             return prose(text)
@@ -32,7 +32,7 @@ def _written(block: Block, folder: Path) -> str:
             return "\n\n".join(_written_table(table) for table in tables)
         case JudgedClaim(number, text, verdict, reason):
             return f"### {number}. {prose(text)}\n\n**{verdict.capitalize()}.** {prose(sentence(reason))}."
-        case Pictures(files):
+        case PictureRow(files):
             return "\n\n".join(f"![{prose(label)}]({_relative(path, folder)})" for label, path in files)
         case Chart():
             title = prose(block.title)

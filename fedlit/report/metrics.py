@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Rounds at the end of a run that its stability and fairness are measured over.
-LAST = 10
+LAST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ METRICS = (
     ),
     Metric("loss", "final loss", "Accuracy and loss", -1, 3, "global/loss after the last round"),
     Metric("f1_macro", "macro F1", "Accuracy and loss", 1, 3, "global/f1_macro after the last round"),
-    Metric("wobble", "wobble", "Stability", -1, 4, f"spread of accuracy about its straight line, last {LAST} rounds"),
-    Metric("std", "std", "Stability", -1, 4, f"standard deviation of accuracy over the last {LAST} rounds"),
+    Metric("wobble", "wobble", "Stability", -1, 4, f"spread about a straight line, last {LAST_ROUNDS} rounds"),
+    Metric("std", "std", "Stability", -1, 4, f"standard deviation of accuracy over the last {LAST_ROUNDS} rounds"),
     Metric("largest_drop", "largest drop", "Stability", -1, 4, "the most that accuracy fell from a round to the next"),
     Metric("change", "mean change", "Stability", -1, 4, "mean of |accuracy - accuracy a round before|, all rounds"),
     Metric(
@@ -62,7 +62,7 @@ METRICS = (
         "Fairness",
         1,
         3,
-        f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST} rounds",
+        f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST_ROUNDS} rounds",
     ),
     Metric("clients_p10", "client p10, in fits", "Fairness", 1, 3, "clients/accuracy_p10 over the cohort, likewise"),
     Metric("own_p10", "client p10, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),

@@ -13,8 +13,8 @@ from scipy import stats
 from scipy.special import stdtr, stdtrit
 
 from fedlit.report.collect import Cell, Run, Study
-from fedlit.report.metrics import BY_KEY, LAST, METRICS, TESTED, Metric
-from fedlit.runs.outcome import CLIENTS
+from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, METRICS, TESTED, Metric
+from fedlit.runs.outcome import CLIENTS_CSV
 
 #: Of every interval; 1 - LEVEL is what a corrected p must not exceed.
 LEVEL = 0.95
@@ -36,7 +36,7 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
     if validated.empty:
         return {}
     accuracy = validated["global/accuracy"].to_numpy(dtype=float)
-    last = table.iloc[-LAST:]
+    last = table.iloc[-LAST_ROUNDS:]
     result = {"accuracy": float(accuracy[-1]), "best_accuracy": float(accuracy.max()), **stability(accuracy)}
     for key, column in (("loss", "global/loss"), ("f1_macro", "global/f1_macro")):
         if column in table:
@@ -80,7 +80,7 @@ def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
     ``wobble`` is the residual standard deviation, sqrt(SSR / (n - 2)), about the straight line through the last rounds:
     unlike ``std`` it does not take steady progress for unsteadiness.
     """
-    last = accuracy[-LAST:]
+    last = accuracy[-LAST_ROUNDS:]
     steps = np.diff(accuracy)
     n = len(last)
     wobble = math.nan
@@ -131,7 +131,7 @@ def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
 
 
 def _clients(run: Run, horizon: int) -> ArrayLike:
-    table = run.outcome(CLIENTS, horizon)
+    table = run.outcome(CLIENTS_CSV, horizon)
     return () if table is None else table["accuracy"].to_numpy(dtype=float)
 
 

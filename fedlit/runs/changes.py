@@ -35,7 +35,7 @@ MAY_CHANGE = {
 }
 
 #: Refused changes that a message shows, and characters of a value.
-SHOWN, WIDTH = 3, 60
+SHOWN, SHOWN_WIDTH = 3, 60
 
 
 class Change(NamedTuple):
@@ -81,7 +81,7 @@ def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | 
     except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"the config in the checkpoint cannot be read: {one_line(str(error))}; {ANOTHER}") from error
     if not isinstance(config, dict):
-        raise InputError(f"the config in the checkpoint is none, but {one_line(str(config), WIDTH)}; {ANOTHER}")
+        raise InputError(f"the config in the checkpoint is none, but {one_line(str(config), SHOWN_WIDTH)}; {ANOTHER}")
     return config
 
 
@@ -133,7 +133,7 @@ def _shown(value: Any) -> str:
     """A value on one line; a class with its arguments as if it were called."""
     if isinstance(value, Mapping) and "class_path" in value:
         arguments = ", ".join(f"{name}={_shown(each)}" for name, each in (value.get("init_args") or {}).items())
-        return one_line(f"{value['class_path']}({arguments})", WIDTH)
+        return one_line(f"{value['class_path']}({arguments})", SHOWN_WIDTH)
     if isinstance(value, list):
-        return one_line(f"[{', '.join(map(_shown, value))}]", WIDTH)
-    return "null" if value is None else one_line(str(value), WIDTH)
+        return one_line(f"[{', '.join(map(_shown, value))}]", SHOWN_WIDTH)
+    return "null" if value is None else one_line(str(value), SHOWN_WIDTH)

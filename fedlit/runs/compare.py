@@ -20,7 +20,7 @@ PARTS = ("weights", "server optimizer", "algorithm", "best weights", "metrics", 
 Contents = list[tuple[str, Any]]
 
 
-class Comparison(NamedTuple):
+class ComparedPart(NamedTuple):
     """One part of two runs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Comparison(NamedTuple):
     difference: str
 
 
-def compare(one: Path, other: Path) -> list[Comparison]:
+def compare_runs(one: Path, other: Path) -> list[ComparedPart]:
     """Two run folders, part by part; wall times and paths are left out.
 
     Raises:
@@ -42,7 +42,7 @@ def compare(one: Path, other: Path) -> list[Comparison]:
     """
     contents = [run_contents(run) for run in (one, other)]
     return [
-        Comparison(part, (sha256(a), sha256(b)), first_difference(a, b))
+        ComparedPart(part, (sha256(a), sha256(b)), first_difference(a, b))
         for part in PARTS
         for a, b in [(contents[0][part], contents[1][part])]
     ]

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fedlit.core.files import replacing, writing
 from fedlit.runs.clock import put_before
-from fedlit.runs.folder import METRICS
+from fedlit.runs.folder import METRICS_CSV
 from fedlit.runs.salvage import salvaged
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Lo
         given: The Trainer's argument. False is no curves: ``metrics.csv``, the record of the run, is still written.
         resume_round: Finished rounds of the checkpoint that the run is gone on with from; 0 for a new run.
     """
-    table = MetricsTable(run / METRICS if run else None, resume_round)
+    table = MetricsTable(run / METRICS_CSV if run else None, resume_round)
     if run is None or given is False:
         return [*own_loggers(given), table]
     purge_step = resume_round + 1 if resume_round else None

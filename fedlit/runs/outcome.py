@@ -14,8 +14,8 @@ from fedlit.data.module import data_of
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.evaluation import class_accuracy, client_accuracy
 
-CLASSES = "classes.csv"
-CLIENTS = "clients.csv"
+CLASSES_CSV = "classes.csv"
+CLIENTS_CSV = "clients.csv"
 
 
 class Outcome(Callback):
@@ -53,13 +53,13 @@ class Outcome(Callback):
         rows = (
             [self._validated or round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True)
         )
-        write_table(folder / CLASSES, ["round", "class", "samples", "accuracy"], rows)
+        write_table(folder / CLASSES_CSV, ["round", "class", "samples", "accuracy"], rows)
         with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
             accuracies = client_accuracy(pl_module, data).tolist()
         pl_module.cpu()
         sizes = data.partition.sizes.tolist()
         clients = ([round, *row] for row in zip(range(data.num_clients), sizes, accuracies, strict=True))
-        write_table(folder / CLIENTS, ["round", "client", "samples", "accuracy"], clients)
+        write_table(folder / CLIENTS_CSV, ["round", "client", "samples", "accuracy"], clients)
 
     def state_dict(self) -> dict[str, Any]:
         return {"counts": self._counts, "round": self._validated}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fedlit.core.errors import InputError
 from fedlit.core.files import regular
 from fedlit.core.messages import one_line
-from fedlit.runs.folder import METRICS, versions
+from fedlit.runs.folder import METRICS_CSV, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 def rows_of(run: Path) -> list[dict[str, str]]:
     """The scalars of a run's rounds as text, as far as it has come, without the start-up time of pandas."""
     try:
-        with regular(run / METRICS).open(newline="") as file:
+        with regular(run / METRICS_CSV).open(newline="") as file:
             rows = [{k: v for k, v in row.items() if k and v is not None} for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise damaged(run / METRICS, error) from error
+        raise damaged(run / METRICS_CSV, error) from error
     try:
         for row in rows:
             for value in row.values():
                 float(value or "nan")
             int(row["round"])
     except (ValueError, LookupError) as error:
-        raise damaged(run / METRICS, error) from error
+        raise damaged(run / METRICS_CSV, error) from error
     return rows
 
 
@@ -54,9 +54,9 @@ def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]
 
     wanted = names or tuple(sorted(path.name for path in Path(logs).glob("*") if path.is_dir()))
     found = {
-        name: runs[-1] / METRICS
+        name: runs[-1] / METRICS_CSV
         for name in wanted
-        if (runs := [v for v in versions(logs, name) if (v / METRICS).is_file()])
+        if (runs := [v for v in versions(logs, name) if (v / METRICS_CSV).is_file()])
     }
     missing = [name for name in names if name not in found]
     if missing or not found:

@@ -19,7 +19,7 @@ from fedlit.data.module import data_of
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.loggers import Board
-from fedlit.runs.state import Claim, State, record
+from fedlit.runs.state import FolderLock, RunState, record
 
 
 class RunLog(Callback):
@@ -27,17 +27,17 @@ class RunLog(Callback):
 
     At the start it shows the hyper-parameters in TensorBoard's HParams tab, beside the final accuracy, loss and F1;
     at the end it says where the results are, or after an interruption how to go on. While it trains, the run's folder
-    is claimed, and what became of it is in ``run.json``.
+    is locked, and what became of it is in ``run.json``.
 
     Args:
         logs: The folder of all runs, for TensorBoard.
         command: The words after ``fedlit`` that started the run.
         hparams: What to show in the HParams tab; values other than numbers, strings and booleans become strings.
-        claim: That on the run's folder; None on ranks other than the first.
+        lock: That of the run's folder; None on ranks other than the first.
     """
 
     def __init__(
-        self, logs: str, command: Sequence[str], hparams: Mapping[str, Any], claim: Claim | None = None
+        self, logs: str, command: Sequence[str], hparams: Mapping[str, Any], lock: FolderLock | None = None
     ) -> None:
         self._logs = logs
         self._command = list(command)
@@ -45,7 +45,7 @@ class RunLog(Callback):
         self._console = Terminal()
         self._best = float("-inf")
         self._best_round = 0
-        self._claim = claim
+        self._lock = lock
         self._began = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -53,9 +53,9 @@ class RunLog(Callback):
             self._best, self._best_round, self._began = float("-inf"), 0, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._claim is not None and not trainer.is_global_zero:  # it took itself for the first rank
-            self._claim.release()
-            self._claim = None
+        if self._lock is not None and not trainer.is_global_zero:  # it took itself for the first rank
+            self._lock.release()
+            self._lock = None
         self._began = True
         self._record(trainer, "running")
         for note in data_of(trainer).notes:
@@ -93,7 +93,7 @@ class RunLog(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
-        has_checkpoint = self._claim is not None and (self._claim.folder / CHECKPOINTS / LAST).is_file()
+        has_checkpoint = self._lock is not None and (self._lock.folder / CHECKPOINTS / LAST).is_file()
         with suppress(InputError):  # of the disk that it failed of
             self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
@@ -111,19 +111,19 @@ class RunLog(Callback):
 
     @property
     def _place(self) -> str:
-        return shown(self._claim.folder) if self._claim else ""  # other ranks say nothing
+        return shown(self._lock.folder) if self._lock else ""  # other ranks say nothing
 
-    def _record(self, trainer: Trainer, state: State, error: str = "") -> None:
+    def _record(self, trainer: Trainer, state: RunState, error: str = "") -> None:
         """Nothing on other ranks; what failed before it trained has changed nothing, and so leaves the record too."""
-        if self._claim is None:
+        if self._lock is None:
             return
         try:
             if self._began or state == "finished":
-                record(self._claim.folder, state, trainer.max_epochs, error)
+                record(self._lock.folder, state, trainer.max_epochs, error)
         finally:
             if state != "running":
-                self._claim.release()
-                self._claim = None
+                self._lock.release()
+                self._lock = None
 
     def _resume_command(self) -> str:
         words = [word for word in self._command if not word.startswith("--ckpt_path=")]

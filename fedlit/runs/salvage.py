@@ -13,7 +13,7 @@ import numpy as np
 
 from fedlit.core.files import regular, writing
 from fedlit.core.messages import warn
-from fedlit.runs.folder import METRICS
+from fedlit.runs.folder import METRICS_CSV
 
 #: Where a damaged table is kept, beside the one that takes its place.
 DAMAGED = "metrics.damaged.csv"
@@ -27,22 +27,22 @@ def salvaged(run: Path, finished: int) -> Rows:
     Where the table is damaged or lacks rounds it is said which were taken from TensorBoard's files, whose numbers have
     the seven digits of float32, and which are lost. A damaged table is kept as ``metrics.damaged.csv``.
     """
-    rows, is_whole = whole_rows(run / METRICS)
+    rows, is_whole = whole_rows(run / METRICS_CSV)
     rows = {round: row for round, row in rows.items() if round <= finished}
     gone = [round for round in range(1, finished + 1) if round not in rows]
     if is_whole and not gone:
         return rows
     copied = ""
-    if (run / METRICS).exists() and not is_whole:
+    if (run / METRICS_CSV).exists() and not is_whole:
         with writing(run / DAMAGED):
-            shutil.copyfile(run / METRICS, run / DAMAGED)
+            shutil.copyfile(run / METRICS_CSV, run / DAMAGED)
         copied = f"; the damaged file is kept as {DAMAGED}"
     found = rows_of_curves(run, gone)
     lost = [round for round in gone if round not in found]
     said = [f"rounds {told} {what}" for what, told in (
         ("were taken from TensorBoard's files", in_spans(found)), ("are lost", in_spans(lost))
     ) if told]  # fmt: skip
-    warn(f"{run / METRICS} is damaged or lacks rounds: {' and '.join(said) or 'no round is lost'}{copied}")
+    warn(f"{run / METRICS_CSV} is damaged or lacks rounds: {' and '.join(said) or 'no round is lost'}{copied}")
     return dict(sorted((rows | found).items()))
 
 

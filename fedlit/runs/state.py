@@ -21,18 +21,18 @@ if sys.platform != "win32":
 MOST_TRIES = 1000  # at a new folder: so many processes are not faster one after the other
 WAIT_SECONDS = 5.0  # for a process that is being killed
 
-State = Literal["running", "finished", "interrupted", "failed"]
-STATES = get_args(State)
+RunState = Literal["running", "finished", "interrupted", "failed"]
+STATES = get_args(RunState)
 
 
-class Claim:
+class FolderLock:
     """The right to write into a folder, held by one process at a time.
 
     The system takes it back when the process ends, however it ends, and forked workers do not inherit it. Windows has
     no such lock: there nothing is refused.
 
     Args:
-        folder: Made if it is not there; what was made, and is still empty when the claim is given back, is removed.
+        folder: Made if it is not there; what was made, and is still empty when the lock is released, is removed.
         new: Whether the folder is not to be there yet.
 
     Raises:
@@ -52,12 +52,12 @@ class Claim:
         self._close = weakref.finalize(self, _give_back, file, folder, made)
 
     def release(self) -> None:
-        """Give it back; once is enough."""
+        """Release the lock; calling it again does nothing."""
         self._close()
 
 
-def claim_new(runs: Path, version: str | None) -> Claim:
-    """The claim on the folder of a new run; of processes that ask at once no two get the same.
+def lock_new(runs: Path, version: str | None) -> FolderLock:
+    """The lock of a new run's folder; two processes that ask at the same time get different folders.
 
     Args:
         runs: The folder of all runs of its name.
@@ -67,11 +67,11 @@ def claim_new(runs: Path, version: str | None) -> Claim:
         InputError: When another process is at work in the folder that was named, or no folder can be made.
     """
     if version is not None:
-        return Claim(runs / version)
+        return FolderLock(runs / version)
     for _ in range(MOST_TRIES):
         number = max((int(path.name.removeprefix("version_")) for path in versions(runs.parent, runs.name)), default=-1)
         with suppress(FileExistsError):  # another was faster: the next number
-            return Claim(runs / f"version_{number + 1}", new=True)
+            return FolderLock(runs / f"version_{number + 1}", new=True)
     raise InputError(f"no new folder can be made in {runs}; give another --logs_dir or --name")
 
 
@@ -113,7 +113,7 @@ def _locked(file: int) -> bool:
 
 
 def held(folder: Path) -> bool:
-    """Whether another process holds the claim on a folder."""
+    """Whether another process holds the lock of a folder."""
     if sys.platform == "win32":
         return False
     try:
@@ -129,7 +129,7 @@ def held(folder: Path) -> bool:
     return False
 
 
-def record(run: Path, state: State, asked: int | None, error: str = "") -> None:
+def record(run: Path, state: RunState, asked: int | None, error: str = "") -> None:
     """Write ``run.json`` in one move.
 
     Args:

@@ -57,7 +57,7 @@ from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
 from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
-from fedlit.runs.state import Claim
+from fedlit.runs.state import FolderLock
 from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
@@ -104,7 +104,7 @@ def main(words: Sequence[str]) -> int:
         _show(runs, jobs, console)
         _outlook(plan, folder, jobs, console)
         return 0
-    claim = Claim(folder)
+    lock = FolderLock(folder)
     failed: list[StudyRun] = []
     try:
         while True:
@@ -123,7 +123,7 @@ def main(words: Sequence[str]) -> int:
         return INTERRUPTED
     finally:
         _write(plan, runs, folder, words)
-        claim.release()
+        lock.release()
     if failed:
         console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
     elif plan.select:

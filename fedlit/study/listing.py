@@ -19,11 +19,11 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, regular
 from fedlit.core.terminal import Terminal
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS, STATE, STUDY
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS_CSV, STATE, STUDY
 from fedlit.runs.read import rows_of
-from fedlit.runs.state import State, held, recorded
+from fedlit.runs.state import RunState, held, recorded
 
-COLOURS: dict[State, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
+STATE_COLOURS: dict[RunState, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Listed:
     """
 
     folder: Path
-    state: State
+    state: RunState
     done: int
     asked: int | None
     accuracies: tuple[float, ...]
@@ -82,12 +82,12 @@ def _listed(folder: Path) -> Listed:
     asked = said.get("rounds", _asked(folder / CONFIG))
     asked = asked if isinstance(asked, int) and asked >= 0 else None
     done = int(rows[-1]["round"]) if rows else 0
-    state: State = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
+    state: RunState = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
     if held(folder):
         state = "running"
     elif state == "running":  # it was killed
         state = "interrupted"
-    written = [path.stat().st_mtime for name in (METRICS, STATE, CONFIG) if (path := folder / name).exists()]
+    written = [path.stat().st_mtime for name in (METRICS_CSV, STATE, CONFIG) if (path := folder / name).exists()]
     accuracies = tuple(float(row[BEST_BY]) for row in rows if row.get(BEST_BY))
     return Listed(folder, state, done, asked, accuracies, said.get("error", ""), max(written, default=0.0), note)
 
@@ -141,7 +141,7 @@ def table(runs: Sequence[Listed], logs: Path, now: float) -> Table:
         accuracy = [f"{value:.4f}" for value in (max(run.accuracies), run.accuracies[-1])] if run.accuracies else "--"
         result.add_row(
             str(run.folder.relative_to(logs)),
-            Text(run.state, COLOURS[run.state]),
+            Text(run.state, STATE_COLOURS[run.state]),
             f"{run.done}/{'-' if run.asked is None else run.asked}",
             *accuracy,
             age(now - run.changed_at),

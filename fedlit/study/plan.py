@@ -27,7 +27,7 @@ KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline"
 #: The metric that depends on other runs: the accuracy to reach is a share of the baseline's.
 TO_TARGET = "to_target"
 #: Keys of a config that a study sets itself, and what to use in their place.
-OURS = {
+SET_BY_STUDY = {
     "seed_everything": "seeds:",
     "name": "the names of the values",
     "version": "seeds:",
@@ -161,8 +161,8 @@ def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...
         raise InputError(f"set must be keys of a config, got {given}; for example {{data.validation_clients: 10}}")
     flat = _flat(given or {})
     for key in flat:
-        if (ours := key.split(".")[0]) in OURS:
-            raise InputError(f"set: a study sets {ours} itself; use {OURS[ours]}")
+        if (ours := key.split(".")[0]) in SET_BY_STUDY:
+            raise InputError(f"set: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
         if any(key in changes for values in axes for changes in values.values()):
             raise InputError(f"set: {key} is also changed by an axis; leave one of the two out")
     return tuple(word for key, value in flat.items() for word in _words(key, value))
@@ -209,8 +209,8 @@ def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
             if not isinstance(changes, dict | None):
                 raise InputError(f"axes.{axis}.{name} must be keys of a config, got {changes}; {{}} changes nothing")
             for key in _flat(changes or {}):
-                if (ours := key.split(".")[0]) in OURS:
-                    raise InputError(f"axes.{axis}.{name}: a study sets {ours} itself; use {OURS[ours]}")
+                if (ours := key.split(".")[0]) in SET_BY_STUDY:
+                    raise InputError(f"axes.{axis}.{name}: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
                 if setters.setdefault(key, axis) != axis:
                     raise InputError(f"axes.{axis}.{name}: {key} is also set by {setters[key]}; put it into one axis")
     return [{str(name): dict(_flat(changes or {})) for name, changes in values.items()} for values in given.values()]

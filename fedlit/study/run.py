@@ -10,7 +10,7 @@ from fedlit.core.errors import InputError
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import rows_of
-from fedlit.runs.state import Claim, recorded
+from fedlit.runs.state import FolderLock, recorded
 from fedlit.study import sweep
 from fedlit.study.plan import Combination
 
@@ -90,9 +90,9 @@ class StudyRun:
             InputError: When another process is still at work there.
         """
         if self.folder.is_dir() and not self.begun:
-            claim = Claim(self.folder)
+            lock = FolderLock(self.folder)
             shutil.rmtree(self.folder)
-            claim.release()
+            lock.release()
 
     def command(self) -> list[str]:
         """The command that starts it, or resumes it from its last checkpoint."""

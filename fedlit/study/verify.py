@@ -26,7 +26,7 @@ from fedlit.command.exits import INTERRUPTED
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
-from fedlit.runs.compare import Comparison, compare
+from fedlit.runs.compare import ComparedPart, compare_runs
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.progress import bars
 from fedlit.study import sweep
@@ -139,7 +139,7 @@ def main(words: Sequence[str]) -> int:
     same = False
     try:
         straight, resumed = run_both(tuple(fit), logs, options.at_round, rounds, console)
-        comparisons = compare(straight, resumed)
+        comparisons = compare_runs(straight, resumed)
         same = not any(each.difference for each in comparisons)
         console.print(table(comparisons))
         console.print(verdict(comparisons, options.at_round, rounds))
@@ -187,7 +187,7 @@ def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, conso
     return straight.folder, resumed.folder
 
 
-def table(comparisons: Sequence[Comparison]) -> Table:
+def table(comparisons: Sequence[ComparedPart]) -> Table:
     """A row for each part of the runs, with the first digits of its hashes."""
     result = Table("SHA-256 of", "in one go", "killed and resumed", "", box=None, header_style="bold")
     for part, hashes, difference in comparisons:
@@ -196,7 +196,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     return result
 
 
-def verdict(comparisons: Sequence[Comparison], at_round: int, rounds: int) -> str:
+def verdict(comparisons: Sequence[ComparedPart], at_round: int, rounds: int) -> str:
     """One line, with what differs first and a way to look into it."""
     when = f"killed in round {at_round + 1} and resumed, {rounds} rounds end"
     for part, _, difference in comparisons:

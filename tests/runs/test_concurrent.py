@@ -11,7 +11,7 @@ import torch
 
 from fedlit.core.errors import InputError
 from fedlit.runs.folder import LOCK
-from fedlit.runs.state import Claim, claim_new
+from fedlit.runs.state import FolderLock, lock_new
 
 COMMAND = (
     "fit --trainer.max_epochs 1 --trainer.accelerator cpu --trainer.limit_val_batches 1 --model.net.widths [2] "
@@ -46,27 +46,27 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_new_run_has_the_next_number(tmp_path: Path) -> None:
     (tmp_path / "run" / "version_7").mkdir(parents=True)
-    assert claim_new(tmp_path / "run", None).folder.name == "version_8"
+    assert lock_new(tmp_path / "run", None).folder.name == "version_8"
 
 
 def test_only_what_was_made_for_a_claim_is_removed(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    claim = Claim(tmp_path / "logs" / "run" / "version_0")
-    claim.release()
+    lock = FolderLock(tmp_path / "logs" / "run" / "version_0")
+    lock.release()
     assert list(tmp_path.iterdir()) == [tmp_path / "logs"]
     assert list((tmp_path / "logs").iterdir()) == []
 
 
 def test_a_folder_in_which_something_was_written_stays(tmp_path: Path) -> None:
-    claim = Claim(tmp_path / "run")
+    lock = FolderLock(tmp_path / "run")
     (tmp_path / "run" / "metrics.csv").touch()
-    claim.release()
+    lock.release()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.csv", LOCK]
 
 
 def test_a_claim_on_a_new_folder_refuses_one_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
-        Claim(tmp_path, new=True)
+        FolderLock(tmp_path, new=True)
 
 
 def test_a_named_folder_that_is_taken_is_refused(tmp_path: Path) -> None:
@@ -76,6 +76,6 @@ def test_a_named_folder_that_is_taken_is_refused(tmp_path: Path) -> None:
         assert process.exitcode is None
         process.join(0.05)
     with pytest.raises(InputError, match="another process is at work"):
-        claim_new(tmp_path, "run")
+        lock_new(tmp_path, "run")
     process.kill()
     process.join()

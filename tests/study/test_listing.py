@@ -16,8 +16,8 @@ from fedlit.core.errors import InputError
 from fedlit.runs.state import State, record
 from fedlit.study.listing import age, list_runs
 
-HOLD = "import sys, time; from pathlib import Path; from fedlit.runs.state import Claim; c = Claim(Path(sys.argv[1])); "
-HOLD += "print('held', flush=True); time.sleep(60)"
+HOLD = "import sys, time; from pathlib import Path; from fedlit.runs.state import FolderLock; "
+HOLD += "lock = FolderLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 
 def make(run: Path, *accuracies: float, asked: int = 3, state: State | None = None, error: str = "") -> Path:

@@ -17,7 +17,7 @@ import forks
 import pytest
 from contents import contents
 
-from fedlit.runs.compare import compare
+from fedlit.runs.compare import compare_runs
 from fedlit.runs.folder import CHECKPOINTS, versions
 from fedlit.runs.read import rows_of
 
@@ -99,7 +99,7 @@ def finished(logs: Path) -> Path:
 
 
 def assert_same(run: Path, straight: Path) -> None:
-    assert {each.part: each.difference for each in compare(run, straight) if each.difference} == {}
+    assert {each.part: each.difference for each in compare_runs(run, straight) if each.difference} == {}
     assert [row["round"] for row in rows_of(run)] == [str(round) for round in range(1, ROUNDS + 1)]
     assert contents(run) == contents(straight)
 
