@@ -36,7 +36,7 @@ class Mu(Renewable, ABC):
         """
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Hear how the round went; the same on every rank."""
+        """Called after each round with its metrics, which are the same on every rank."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""

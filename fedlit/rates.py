@@ -26,7 +26,7 @@ class Rates:
         self._own: dict[str, float | None] = {}
 
     def begin(self, optimizers: Mapping[str, Optimizer], rounds: int | None) -> None:
-        """Look at the optimizers once before training, and forget an earlier one.
+        """Check the optimizers once before training, and forget those of an earlier fit.
 
         Args:
             optimizers: One of each role.
@@ -71,7 +71,7 @@ class Rates:
         }
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Tell the schedules how the round went."""
+        """Give the schedules the metrics of a finished round."""
         for schedule in self._schedules.values():
             schedule.update(metrics)
 

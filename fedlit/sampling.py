@@ -86,7 +86,7 @@ def deal(tasks: list[ClientTask], num_ranks: int) -> list[list[ClientTask]]:
     """Deal a cohort to ranks, the largest task first, each to the rank with the least work so far.
 
     Graham 1969, "Bounds on multiprocessing timing anomalies": at most 4/3 of the best makespan. Every task goes to
-    exactly one rank; the result is a function of the tasks alone, so all ranks agree without talking.
+    exactly one rank; the result is a function of the tasks alone, so all ranks agree without communication.
     """
     shares: list[list[ClientTask]] = [[] for _ in range(num_ranks)]
     loads = [0] * num_ranks

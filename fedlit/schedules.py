@@ -30,7 +30,7 @@ class Schedule(Renewable, ABC):
         """
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Hear how the round went; the same on every rank."""
+        """Called after each round with its metrics, which are the same on every rank."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know, in plain values."""

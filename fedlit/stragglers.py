@@ -97,7 +97,7 @@ class FixedSlow(Stragglers):
 class Trace(Stragglers):
     """Work as recorded: a CSV file with the columns ``client``, ``round`` (from 1) and ``epochs``.
 
-    What the file does not name is done in full; more than was asked for is cut to that; 0 drops the client.
+    Work that the file does not name is done in full; more than was asked for is cut down to it; 0 drops the client.
 
     Args:
         path: The file.

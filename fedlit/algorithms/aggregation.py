@@ -30,7 +30,7 @@ class Aggregation:
         self._tasks[update.task.client] = update.task
 
     def average(self) -> Average | None:
-        """What came of the updates of all ranks; None where there were none. To be called once, on every rank."""
+        """The average over all ranks; None where there were no updates. To be called once, on every rank."""
         self._mean.reduce()
         self._tasks = gathered(self._tasks)
         for name in sorted(self._names()):
@@ -38,10 +38,10 @@ class Aggregation:
         if not self._mean.weight:
             return None
         extra = {name: (mean.mean(), mean.weight) for name, mean in self._extra.items()}
-        # As one process trains them: sums over the tasks then do not depend on the ranks.
+        # In the order in which one process trains them: sums over the tasks then do not depend on the ranks.
         tasks = sorted(self._tasks.values(), key=lambda task: (-task.steps, task.client))
         return Average(self._mean.mean(), self._mean.weight, tuple(tasks), extra)
 
     def _names(self) -> set[str]:
-        """Of the extra averages on any rank: one that had no client has to take part in the sums."""
+        """Names of the extra averages of all ranks: a rank without clients has to take part in the sums."""
         return {name for task in self._tasks.values() for name in self._algorithm.extra_weights(self._sent, task)}

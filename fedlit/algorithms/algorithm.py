@@ -1,4 +1,4 @@
-"""What an algorithm of federated learning may do otherwise than FedAvg and FedProx: values go in, values come out."""
+"""The interface of algorithms: where one may differ from FedAvg and FedProx, in functions of values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Facts:
         num_clients: All clients, N.
         clients_per_round: Those of a round, K.
         sampling: How a round's are drawn.
-        averaging: Whether they are averaged by their sizes or alike.
+        averaging: Whether they are weighted by their sizes or all alike.
         seed: The federation's seed.
         chain: The algorithms that are combined, in their order; empty for one that stands alone.
     """
@@ -81,7 +81,7 @@ class Facts:
 
 
 class Average(NamedTuple):
-    """What came of a cohort's updates.
+    """The average of a cohort's updates, and what it was made of.
 
     Attributes:
         weights: Their average.
@@ -121,7 +121,7 @@ class Algorithm:
         return type(self).__name__
 
     def prepare(self, facts: Facts) -> None:
-        """Look at the federation once before training; ``self.facts`` afterwards.
+        """Check the federation once before training, and keep ``self.facts``.
 
         Raises:
             InputError: When the algorithm is not defined for it, with the remedy.
@@ -129,10 +129,10 @@ class Algorithm:
         self.facts = facts
 
     def resume(self, state: State) -> None:
-        """Look at the server's state in the checkpoint that a run goes on from.
+        """Check the server's state in the checkpoint that a run resumes from.
 
         Raises:
-            InputError: When the algorithm as it is set now cannot go on from it, with the remedy.
+            InputError: When the algorithm with its present settings cannot resume from it, with the remedy.
         """
 
     @property
@@ -194,5 +194,5 @@ class Algorithm:
 
 
 def overrides(algorithm: Algorithm, method: str) -> bool:
-    """Whether an algorithm does something of its own there."""
+    """Whether an algorithm's class overrides a method."""
     return getattr(type(algorithm), method) is not getattr(Algorithm, method)

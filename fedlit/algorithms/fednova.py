@@ -33,7 +33,7 @@ class FedNova(Algorithm):
         facts.single_mu("FedNova")
         if changed := [part.name for part in facts.chain if overrides(part, "transform")]:
             raise InputError(
-                f"FedNova averages what clients did as they did it, so {changed[0]} would have no effect; leave one out"
+                f"FedNova averages updates as clients sent them, so {changed[0]} would have no effect; leave one out"
             )
         if facts.clip_norm is not None and (facts.mu.value > 0 or type(facts.mu).update is not Mu.update):
             raise InputError(

@@ -25,13 +25,13 @@ class Noise(Algorithm):
     ``chain(Clip(0.5), Mean(), Noise(1.0))`` is DP-FedAvg, see ``PrivateMean``. Before it, each update gets noise of its
     own, of deviation multiplier clip. Noise is addressed by (seed, round), and by client before the average.
 
-    With ``delta``, ``privacy/epsilon`` is logged, and refused is what it would not hold for: an average other than the
-    mean with weights alike, cohorts that are not drawn uniformly, buffers, noise before the average, and algorithms
-    that hand on what clients did past the noise.
+    With ``delta``, ``privacy/epsilon`` is logged, and settings for which it would not hold are refused: an average
+    other than the mean with equal weights, cohorts that are not drawn uniformly, buffers, noise before the average,
+    and algorithms that use the clients' updates without noise.
 
     Args:
         multiplier: Standard deviation in units of the clip, at least 0.
-        delta: Where epsilon is reported, more than 0 and less than one over the number of clients; None claims nothing.
+        delta: Where epsilon is reported, more than 0 and less than one over the number of clients; None reports none.
     """
 
     def __init__(self, multiplier: float, delta: float | None = 1e-5) -> None:
@@ -169,7 +169,7 @@ def check_private(facts: Facts) -> None:
 
 
 def check_same_settings(then: State, now: State) -> None:
-    """Refuse to go on with other settings, over which epsilon would not add up.
+    """Refuse to resume with other settings, over which epsilon would not add up.
 
     Raises:
         InputError: Naming the setting.

@@ -1,4 +1,4 @@
-"""Robust aggregation: averages of the server that stand some clients whose updates are wrong, by accident or design.
+"""Robust aggregation: averages of the server that tolerate some clients whose updates are wrong, by fault or attack.
 
 A weighted mean follows a single client anywhere. These do not, as long as those that are wrong are a minority. They
 guard the trainable parameters; buffers and frozen parameters are averaged plainly. The updates of a rank's share of the
@@ -52,7 +52,7 @@ class _Robust(Collected):
 class CoordinateMedian(RobustAverage):
     """The median over clients of each parameter by itself (Yin et al. 2018, arXiv:1803.01498, Definition 1).
 
-    Stands fewer than half of the cohort being wrong. Clients count alike, whatever their size.
+    Tolerates fewer wrong clients than half of the cohort. Clients count alike, whatever their size.
     """
 
     def average(self, updates: Collected, start: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class CoordinateMedian(RobustAverage):
 class TrimmedMean(RobustAverage):
     """The mean of what is left of each parameter without its extremes (Yin et al. 2018, Definition 2).
 
-    Of K clients, floor(fraction K) are left out at either end, and as many wrong ones are stood: none if that is 0.
+    Of K clients, floor(fraction K) are left out at either end, and that many wrong ones are tolerated.
     Clients count alike, whatever their size.
 
     Args:
@@ -123,7 +123,7 @@ class Krum(RobustAverage):
 
     def __init__(self, attackers: int, multi: int = 1) -> None:
         if attackers < 0:
-            raise InputError(f"attackers must be at least 0, got {attackers}; 1 stands one wrong client in a cohort")
+            raise InputError(f"attackers must be at least 0, got {attackers}; 1 tolerates one wrong client in a cohort")
         if multi < 1:
             raise InputError(f"multi must be at least 1, got {multi}; 1 is Krum, more is Multi-Krum")
         self._attackers, self._multi = attackers, multi

@@ -20,9 +20,9 @@ class Scaffold(Algorithm):
     cohort S. A mean weights clients as ``federation.averaging`` says; the paper's is ``uniform``. SCAFFOLD has no
     proximal term: set ``model.mu`` to 0, though nothing forbids one.
 
-    Clients have to train with SGD without momentum or weight decay, as (x - y)/(K eta) is to be the mean of the
-    gradients that they met; eta is that of the round, and where gradients are clipped they are met as clipped. Where
-    updates are clipped or averaged robustly, c follows what clients did all the same.
+    Clients have to train with SGD without momentum or weight decay, as (x - y)/(K eta) is taken for the mean of
+    their gradients, after clipping if gradients are clipped; eta is that of the round. Where updates are clipped or
+    averaged robustly, c is still computed from what the clients did.
     """
 
     changes_fit = True
@@ -59,7 +59,7 @@ class Scaffold(Algorithm):
 
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
         per_step, total = average.extra["per step"]
-        # sum_k p_k (x - y_k)/(K_k eta) over sum_k p_k: the mean gradient that the clients met.
+        # sum_k p_k (x - y_k)/(K_k eta) over sum_k p_k: the clients' mean gradient.
         gradient = ((sent.weights.floats - per_step.floats) * (total / average.total))[: len(sent.message)]
         # Each c_k of the cohort moved by (x - y)/(K eta) - c.
         control = sent.message + (gradient - sent.message) * (len(average.tasks) / self.facts.num_clients)

@@ -1,1 +1,1 @@
-"""What all else stands on: records, flat states, exact sums, seeds, errors, files. It imports nothing above it."""
+"""The foundation of all packages: records, flat states, exact sums, seeds, errors, files. It imports none of them."""

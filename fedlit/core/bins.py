@@ -1,10 +1,10 @@
-"""Many classes as a few bins of consecutive ones, so that what is shown of them stays small."""
+"""Many classes grouped into a few bins of consecutive ones, so that tables and pictures stay small."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: Classes that are shown and confused one by one; more share bins.
+#: Up to so many classes are shown one by one; more are grouped into bins.
 MOST_BINS = 100
 
 

@@ -56,8 +56,8 @@ class CheckpointFile(TorchCheckpointIO):
     """Lightning's plugin for checkpoints, with checksums; files on other than local systems are left to Lightning.
 
     The file that ``last.ckpt`` takes the place of is kept as ``previous.ckpt``, by a hard link, where this process
-    wrote or read it and so knows it to be whole: a run that goes on because ``last.ckpt`` is broken keeps the one that
-    it goes on from.
+    wrote or read it and so knows it to be whole: a run whose ``last.ckpt`` is broken keeps the file that it resumes
+    from instead.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class CheckpointFile(TorchCheckpointIO):
 
 
 def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = None) -> None:
-    """Put a checkpoint in a file's place, in one move and on disk before it.
+    """Replace a file by a checkpoint, atomically and once all of it is on disk.
 
     Args:
         checkpoint: Tensors and plain values.
@@ -91,7 +91,7 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
         previous: Where to keep the file that was there.
 
     Raises:
-        UnwritableError: When the system does not let it be written; the file that was there is untouched.
+        UnwritableError: When it cannot be written; the file that was there is untouched.
     """
     buffer = io.BytesIO()
     torch.save({**checkpoint, "fedlit": {**checkpoint.get("fedlit", {}), "format": FORMAT}}, buffer)

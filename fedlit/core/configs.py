@@ -1,4 +1,4 @@
-"""YAML read with care: what YAML would pass over in silence, or never come to an end with, is refused."""
+"""YAML read strictly: duplicate keys, which YAML would ignore, and aliases that expand without end are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_NODES = 200_000
 
 
 def plain_strings(tree: Any) -> Any:
-    """A parsed config in which members of enumerations of strings, which YAML has none of, are plain strings.
+    """A parsed config whose members of string enumerations, which YAML cannot express, are made plain strings.
 
     Lightning has such a member for a default (``Timer.interval``), and a config with it could not be written.
     """
@@ -44,7 +44,7 @@ def read_text(path: Path) -> str:
         return regular(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except (OSError, ValueError) as error:  # a ValueError is of a path with a zero byte
+    except (OSError, ValueError) as error:  # ValueError: the path has a zero byte
         raise InputError(f"cannot be read: {one_line(str(error))}; give the path of a YAML file") from error
 
 
@@ -60,12 +60,12 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(text)
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is of a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
         raise InputError(f"not valid YAML: {one_line(str(error))}; correct it there") from error
 
 
 def check_yaml(text: str) -> None:
-    """Refuse a key that is there twice, of which YAML would keep the last, and aliases that unfold without end.
+    """Refuse duplicate keys, of which YAML would keep the last, and aliases that expand without end.
 
     Raises:
         InputError: Naming the key and the line.
@@ -86,7 +86,7 @@ def check_yaml(text: str) -> None:
 
 
 def texts(tree: Any) -> Iterator[str]:
-    """Every text among the values of nested mappings and lists."""
+    """Every string among the values of nested mappings and lists."""
     todo = [tree]
     while todo:
         node = todo.pop()
@@ -107,7 +107,7 @@ def _refuse_twice(node: yaml.MappingNode) -> None:
 
 
 def check_config(text: str, sections: Collection[str]) -> None:
-    """Refuse what jsonargparse would pass over; what it refuses itself is left to it.
+    """Refuse what jsonargparse would silently ignore; what it refuses itself is left to it.
 
     Args:
         text: The config file's.
@@ -137,7 +137,7 @@ def check_config(text: str, sections: Collection[str]) -> None:
 
 
 def _refuse_two_ways(tree: Mapping[Any, Any]) -> None:
-    """Refuse a value that is there by nested keys and by a dotted one, of which the parser would keep the last."""
+    """Refuse a value that is given by nested keys and by a dotted key, of which the parser would keep the last."""
     given = [(path, section) for section, value in tree.items() for path in _paths({section: value})]
     for path, times in Counter(path for path, _ in given).items():
         if times > 1:

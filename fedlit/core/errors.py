@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""The error that stands for a mistake in what the user gave."""
 
 from __future__ import annotations
 

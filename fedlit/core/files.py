@@ -1,4 +1,4 @@
-"""Files of a run: replaced in one move, and one clear line where the disk is full or the folder read-only."""
+"""Files of a run: replaced atomically, with one clear line where the disk is full or the folder read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 
-#: What the system says when it will not store, and the remedy.
+#: From the error number of a failed write to the remedy.
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or raise the limit"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable or give another --logs_dir"),
@@ -25,25 +25,25 @@ ENDLESS = "it is no file but a FIFO, a socket or a device"
 
 
 class UnwritableError(InputError, OSError):
-    """A file that the system does not let be written: an ``OSError`` as before, which says what the user can do."""
+    """A file that cannot be written: an ``OSError`` whose message says what the user can do."""
 
 
 def is_endless(path: str | Path) -> bool:
-    """Whether there is what has no end or no content of its own: a FIFO, a socket, a device.
+    """Whether a path is a FIFO, a socket or a device, which have no end or no content of their own.
 
     Raises:
-        OSError: When there is nothing.
-        ValueError: When nothing can be there: the path has a zero byte.
+        OSError: When it does not exist.
+        ValueError: When it has a zero byte.
     """
     mode = Path(path).stat().st_mode
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def regular(path: Path) -> Path:
-    """The path of a file or a folder, for who opens it: to open a FIFO is to wait for somebody who writes.
+    """The path itself if it is a regular file or a folder; opening a FIFO would wait for a process that writes to it.
 
     Raises:
-        OSError: When there is nothing, or what is endless.
+        OSError: When it does not exist, or is a FIFO, a socket or a device.
         ValueError: As `is_endless`.
     """
     if is_endless(path):
@@ -54,7 +54,7 @@ def regular(path: Path) -> Path:
 def refuse_endless(words: Iterable[Any]) -> None:
     """Refuse a word of a command line or a config that names, whole or after its ``=``, a FIFO, a socket or a device.
 
-    The parser opens files by their names in many places, and would wait for ever.
+    The parser opens files by their names in many places, and would wait forever.
 
     Raises:
         InputError: Naming it.
@@ -73,7 +73,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file.
 
     Raises:
-        InputError: When something else is there.
+        InputError: When the file cannot be read or holds something else.
     """
     try:
         content = json.loads(regular(path).read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
-    """A new file that takes the place of ``path`` in one move once all of it is written; else ``path`` stays as it was.
+    """A new file that replaces ``path`` atomically once all of it is written; on an error ``path`` stays as it was.
 
     Args:
         path: The file; its folder is made if it is not there.
@@ -99,7 +99,7 @@ def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
         options: For ``open``.
 
     Raises:
-        UnwritableError: When the system does not let it be written.
+        UnwritableError: When it cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
     with writing(path):
@@ -129,9 +129,9 @@ def writing(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def quiet_threads() -> Iterator[None]:
-    """Keep a thread that writes for another, as TensorBoard's does, from showing a traceback of a full disk.
+    """Keep a background thread that writes, such as TensorBoard's, from printing a traceback when the disk is full.
 
-    Who it writes for is told by the same error at the next flush.
+    The thread that logs gets the same error at its next flush.
     """
     before = threading.excepthook
 
@@ -147,8 +147,7 @@ def quiet_threads() -> Iterator[None]:
 
 
 def unwritten(error: BaseException | None) -> UnwritableError | None:
-    """What the user can do about the ``OSError`` among an error's causes; None where there is none of a full disk or of
-    permissions."""
+    """The error to show for an ``OSError`` of a full disk or of permissions among the causes; None without one."""
     while error is not None and not (isinstance(error, OSError) and error.errno in REMEDIES):
         error = error.__cause__ or error.__context__
     return _unwritable(error.filename or "a file of the run", error) if error else None

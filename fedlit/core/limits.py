@@ -1,4 +1,4 @@
-"""What numbers can be computed with."""
+"""The largest numbers that can be computed with."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Cohort(NamedTuple):
     """The clients of a round.
 
     Attributes:
-        tasks: What is asked of each, those that are dropped among them.
+        tasks: One for each, including those that are dropped.
         mine: The tasks that this rank trains.
     """
 
@@ -90,8 +90,8 @@ class ClientUpdate(NamedTuple):
         task: What had been asked.
         weights: The client's network after its fit.
         squares: ||w_k - w_t||^2 of each trainable tensor, in the order of the layout, (L,).
-        metrics: Scalars of the fit: ``loss`` and ``accuracy``, means over the ``samples`` that it met, ``proximal``;
-            where measured also ``gamma`` and ``own_accuracy``.
+        metrics: Scalars of the fit: ``loss`` and ``accuracy``, means over the ``samples`` that it trained on,
+            ``proximal``; where measured also ``gamma`` and ``own_accuracy``.
         kept: What the client is to keep until its next round, (kept_size,), float32; None is nothing.
     """
 

@@ -1,4 +1,4 @@
-"""What a fit changes of the objects that it was given, and the next is not to see."""
+"""Objects whose state a fit changes, and which start each fit as they were given."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 
 class Renewable:
-    """Goes back to how it was given, so that a second fit of the same objects is what it would be with fresh ones.
+    """Restores its attributes when a fit begins, so that a second fit of the same objects equals one of fresh objects.
 
-    What an object holds when its first fit begins is remembered by the object itself, whatever its class, and put back
-    at the start of each later one. In between it shows what the last fit left.
+    The attributes are copied when the first fit begins, whatever the class, and put back at the start of each later
+    one. After a fit they are as that fit left them.
     """
 
     _given: dict[str, Any] | None = None
 
     def renew(self) -> None:
-        """Become what it was when its first fit began."""
+        """Restore the attributes of the beginning of the first fit."""
         if self._given is not None:
             given = self._given
             vars(self).clear()

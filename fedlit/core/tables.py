@@ -1,4 +1,4 @@
-"""Tables of names and numbers as CSV: a spreadsheet computes nothing of them, and we read back what was written."""
+"""Tables of names and numbers as CSV, without formulas for a spreadsheet, and read back as they were written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def cell(value: Any) -> Any:
-    """A value as it is written: text that a spreadsheet would compute gets a ``'`` in front, numbers stay as they are.
+    """A value as it is written: text that a spreadsheet would evaluate gets a ``'`` in front, numbers stay as they are.
 
     A name that begins with ``=``, ``+``, ``-`` or ``@`` is a formula to a spreadsheet, and may start a program (OWASP,
     "CSV Injection").
@@ -30,7 +30,7 @@ def name_of(cell: str) -> str:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file, in one move."""
+    """Write a CSV file, atomically."""
     with replacing(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)

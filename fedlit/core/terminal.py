@@ -1,4 +1,4 @@
-"""What fedlit prints: names and values as they are, whatever somebody else put into them."""
+"""Output on the terminal, in which names and values are printed literally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlit.core.messages import visible
 
 
 class Terminal(Console):
-    """Rich's console, to which text is text: brackets are no markup, and what would steer the terminal is escaped.
+    """Rich's console without markup: brackets are printed as they are, control characters are escaped.
 
     Colours are given as ``rich.text.Text``.
 
@@ -23,5 +23,5 @@ class Terminal(Console):
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, "soft_wrap": True, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """All text that is printed, and every cell of a table, comes by here."""
+        """Rich calls this for all text that is printed, and for every cell of a table."""
         return super().render_str(visible(text, self.encoding), **options)

@@ -1,4 +1,4 @@
-"""The average of what a network holds in whole numbers and truth values."""
+"""The average of a network's integer and boolean buffers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class WholeMean:
     """Running average of integer and boolean entries, free of the order of the clients.
 
     - A boolean is put to the vote: it changes where clients of more than half of the weight have changed it.
-    - An integer that no client has lowered counts something, as BatchNorm's ``num_batches_tracked`` does: it takes the
+    - An integer that no client has lowered is a counter, as BatchNorm's ``num_batches_tracked`` does: it takes the
       largest of the clients' values.
-    - An integer that some client has lowered counts nothing: it moves by the weighted mean of the clients' moves,
-      rounded to the nearest whole number, and of two as near to the one that is nearer to where it was.
+    - An integer that some client has lowered is none: it moves by the weighted mean of the clients' moves, rounded to
+      the nearest whole number, halves towards where it was.
 
     So the vote is the same mean, rounded alike: with a tie, both stay as they were broadcast.
 

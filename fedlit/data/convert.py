@@ -1,4 +1,4 @@
-"""Arrays as they come to tensors as fedlit keeps them."""
+"""From arrays as users have them to tensors as fedlit keeps them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set is taken for, in sentences that a user can check at a glance."""
+"""How a data set was read, in sentences that a user can check at a glance."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class FederatedData(LightningDataModule, ABC):
             ``fedlit test``: choose learning rates and mu like this. 0 validates on the test set.
 
     Raises:
-        InputError: If a number is below 1, or the fraction is not one.
+        InputError: If a number is below 1, or ``client_holdout`` is out of range.
     """
 
     #: Mean and standard deviation of the training inputs, one number or one a channel, in units of [0, 1].
@@ -105,7 +105,7 @@ class FederatedData(LightningDataModule, ABC):
         self._requested_seed = seed
         self._is_set_up = False
         self._own: tuple[Examples, Partition] | None = None
-        #: What the data were taken for, a sentence each; ``fedlit fit`` shows them before the first round.
+        #: How the data were read, a sentence each; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
 
     def tell(self, note: str) -> None:

@@ -15,7 +15,7 @@ class Share(Batches):
 
     A piece is what a network meets at once. It is the same for every number of ranks, and so are the bits of its
     logits, which in general depend on how many examples are met together. All ranks have the same number of batches,
-    as a wrapped network may talk to its likes in each: where a share has fewer, the last ones are empty.
+    as a network wrapped for several ranks may synchronise in each: where a share has fewer, the last ones are empty.
 
     Args:
         examples: All of them.

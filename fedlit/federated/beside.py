@@ -1,4 +1,4 @@
-"""Callbacks beside the federated loop: which of Lightning's mean nothing to it, and which metrics can be monitored."""
+"""Callbacks beside the federated loop: which of Lightning's are refused, and which metrics can be monitored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_callbacks(trainer: Trainer) -> None:
 
 
 def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
-    """Refuse a callback that waits for a metric that no round will have.
+    """Refuse a callback that monitors a metric that no round will have.
 
     A module or callback that is not fedlit's or Lightning's may log metrics of its own, which cannot be known before it
     has: then nothing is refused here.

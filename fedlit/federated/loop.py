@@ -41,9 +41,9 @@ from fedlit.stragglers import NoStragglers, Stragglers
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
-#: Folder of a run in which clients keep what their algorithm has them keep.
+#: Folder of a run with the vectors that clients keep between rounds.
 CLIENTS_FOLDER = "clients"
-#: More passes than this in one round are a slip.
+#: More passes than this in one round are taken for a mistake.
 MAX_EPOCHS = 1_000_000
 
 
@@ -119,7 +119,7 @@ class FederatedLoop(Callback, RoundSource):
         self.engine = engine
         self.tune_allocator = tune_allocator
         self._session: Session | None = None
-        self.on_update: list[Callable[[ClientAnswer], None]] = []  # hear of failed fits too
+        self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
         self._is_resumed = False
 

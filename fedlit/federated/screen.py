@@ -1,4 +1,4 @@
-"""What of a cohort's answers can be averaged."""
+"""Which of a cohort's answers can be averaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlit.core.records import ClientAnswer, ClientFailure, ClientUpdate, is_fi
 
 
 class _Verdict(NamedTuple):
-    """On one client: whether its update counts, and where its fit failed why."""
+    """Whether a client's update counts, and the error if its fit failed."""
 
     passed: bool
     reason: str = ""
@@ -21,10 +21,10 @@ class _Verdict(NamedTuple):
 
 
 class Screen:
-    """Tells a round's updates from failed fits, and from updates that are no numbers, which would end any average.
+    """Keeps failed fits, and updates with NaN or infinite values, out of a round's average.
 
     Args:
-        max_rejected: Share of the answers that may be neither, 0 to 1.
+        max_rejected: Share of the answers that may be left out, 0 to 1.
     """
 
     def __init__(self, max_rejected: float) -> None:

@@ -1,4 +1,4 @@
-"""What a fit has beside its arguments."""
+"""The objects that exist from a fit's start to its end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fedlit.engines.site import Site
 
 @dataclass(frozen=True)
 class Session:
-    """Made when a fit begins and closed when it ends; a second fit of the same objects has another.
+    """Made when a fit begins and closed when it ends; a second fit of the same objects makes another.
 
     Attributes:
         site: Where clients are trained.
         client: The local problem.
         engine: What trains them: the one that was named, or the one that suits.
         store: What clients keep from round to round; None where the algorithm keeps nothing.
-        folder: Where they do, for a run without a folder.
+        folder: A temporary folder for the store, where the run has no folder of its own.
     """
 
     site: Site

@@ -1,4 +1,4 @@
-"""Arguments of Lightning's Trainer that mean nothing in a federation, or another thing than they say: refused.
+"""Arguments of Lightning's Trainer that have no effect or another meaning in a federation are refused.
 
 An epoch is a round, a round is one batch, the server's step is fedlit's own, and so is the dealing of data to ranks.
 What is not refused here takes effect as Lightning documents it.

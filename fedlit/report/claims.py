@@ -1,4 +1,4 @@
-"""What runs are held against: claims in a YAML file, of which ``configs/claims.yaml`` explains every key."""
+"""Claims that are tested on runs: a YAML file, of which ``configs/claims.yaml`` explains every key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedlit.report.metrics import BY_KEY, Metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-#: Stands for the variant that a report compares the others with.
+#: The name that stands for the variant that a report compares the others with.
 BASELINE = "baseline"
 #: Places that are no partition's name: over all partitions, and at the least and the most even of them.
 MEAN, SMALLEST, LARGEST = "mean", "smallest_alpha", "largest_alpha"
@@ -23,7 +23,7 @@ MEAN, SMALLEST, LARGEST = "mean", "smallest_alpha", "largest_alpha"
 
 @dataclass(frozen=True)
 class Margin:
-    """The size below which an effect is taken for none.
+    """The size below which an effect counts as none.
 
     Args:
         size: In the metric's unit, or a share of a variant's mean.
@@ -36,7 +36,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class Group:
-    """Several variants under one name; those that were not run are passed over.
+    """Several variants under one name; those that were not run are left out.
 
     Args:
         variants: Their names.

@@ -1,4 +1,4 @@
-"""What a folder holds: its runs, by variant, partition and seed, and which of them are missing or unfinished."""
+"""The runs in a folder, by variant, partition and seed, and which of them are missing or unfinished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fedlit.runs.read import damaged
 
 #: The variant that others are compared with, where none is named.
 BASELINE_VARIANT = "plain"
-#: The partition of runs whose names say nothing of one.
+#: The partition of runs whose names do not tell it.
 ANY = "all"
 
 #: What runs may differ in and still be of the same data: how the training set is divided and read.
@@ -85,7 +85,7 @@ def read_outcome(path: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Gap:
-    """A run that the report goes without: it has not begun (``done`` is 0), or has not come far enough."""
+    """A run that the report leaves out: it has not begun (``done`` is 0), or has too few rounds."""
 
     variant: str
     partition: str

@@ -100,7 +100,7 @@ def _tables(found: Analysis, out: Path) -> None:
 
 
 def _save(table: pd.DataFrame, path: Path) -> None:
-    """Write a table; names that a spreadsheet would compute are quoted."""
+    """Write a table; names that a spreadsheet would evaluate are quoted."""
     words = table.select_dtypes(exclude="number")
     table.assign(**{str(name): words[name].map(cell) for name in words}).to_csv(path, index=False)
 

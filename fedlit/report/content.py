@@ -122,7 +122,7 @@ def _missing(found: Analysis) -> Iterable[Element]:
 
 
 def _missing_outcomes(study: Study) -> Iterable[Element]:
-    """Which of the runs compared say nothing of their final model's accuracy by client or by class."""
+    """Which of the compared runs lack their final model's accuracy by client or by class."""
     total = len(study.finished)
     for name, what in ((CLIENTS_CSV, "client"), (CLASSES_CSV, "class")):
         known = sum(run.outcome(name, study.horizon) is not None for run in study.finished)
@@ -289,7 +289,7 @@ def _differences(found: Analysis) -> Iterable[Element]:
 
 
 def _power(pairs: Sequence[Comparison]) -> str:
-    """What can be found at all with so few seeds, in plain words."""
+    """Which effects so few seeds can show, in plain words."""
     n = max(c.difference.n for c in pairs)
     family = max(sum(c.metric.key == key for c in pairs) for key in {c.metric.key for c in pairs})
     floor = smallest_p(n)
@@ -351,7 +351,7 @@ def _method(found: Analysis) -> Iterable[Element]:
         else:
             yield Text(" ".join(paragraph.split()))
     yield Text(
-        f"**Metrics** of each run up to round {found.study.horizon}; “last {LAST_ROUNDS} rounds” are all of them in a "
+        f"**Metrics**, of each run up to round {found.study.horizon}; “last {LAST_ROUNDS} rounds” are fewer in a "
         "shorter run."
     )
     yield Bullets(tuple(f"**{m.title}**: {m.meaning}." for m in METRICS if m.key in found.measured))

@@ -1,4 +1,4 @@
-"""A report as data: sections of text, tables, charts and pictures, whatever they are rendered to.
+"""A report as data: sections of text, tables, charts and pictures, to be rendered as Markdown or as a page.
 
 Text has two marks: ``**bold**`` and `` `code` ``.
 """

@@ -1,4 +1,4 @@
-"""Whether the runs that are compared as pairs had the same drawn for them."""
+"""Whether runs that are compared in pairs shared partition, participation and batch order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedlit.report.collect import Run, Study
 
 @dataclass(frozen=True)
 class Draws:
-    """What the hashes of runs say.
+    """Whether the runs' hashes agree.
 
     Args:
         groups: Combinations of seed and partition at which two variants or more have hashes.
@@ -26,7 +26,7 @@ class Draws:
 
 
 def compare_draws(study: Study) -> Draws:
-    """Hold the hashes of all variants at one seed and partition against each other."""
+    """Compare the hashes of all variants at one seed and partition."""
     runs = sorted(study.finished, key=lambda run: (*_pair(run), study.variants.index(run.variant)))
     known = [[run for run in group if run.draws] for _, group in groupby(runs, _pair)]
     groups = [group for group in known if len(group) > 1]

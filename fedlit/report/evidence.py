@@ -1,4 +1,4 @@
-"""What a claim compares, found among the runs: its names become variants, its places partitions."""
+"""Finds what a claim compares among the runs: the variants and the partitions that its names stand for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fedlit.report.statistics import contrast
 
 
 class LeftOutError(Exception):
-    """A claim says nothing of these runs; the message says why."""
+    """A claim cannot be judged on these runs; the message says why."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs that claims are held against.
+    """The runs that claims are tested on.
 
     Args:
         measured: What `measure_all` gives.

@@ -1,4 +1,4 @@
-"""Claims are held against the runs, each with a verdict.
+"""Tests claims on the runs and gives each a verdict.
 
 A claim is a list of parts. A part is one number for each seed, a contrast of runs that share the seed: a sum of weights
 over variants and partitions, such as the mean over partitions of (a - baseline). Over the seeds it has a mean, a 95 % t

@@ -1,4 +1,4 @@
-"""Text with a report's two marks as Markdown; names in it hold whatever somebody called a variant or a folder."""
+"""Text as Markdown with two kinds of markup, in which names of variants and folders are escaped."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from fedlit.core.messages import visible
 
-#: A mark of ours: code, whose backticks hold no others.
+#: Code between backticks, which holds no backticks itself.
 CODE = re.compile(r"`([^`\n]+)`")
 
 
 def prose(text: str) -> str:
-    """Text on one line, with its two marks; whatever else a name holds, as tags and links, is shown and not obeyed."""
+    """Text on one line, with its two marks; anything else in a name, such as tags and links, is shown literally."""
     text = visible(re.sub(r"\s+", " ", text))
     parts, at = [], 0
     for code in CODE.finditer(text):

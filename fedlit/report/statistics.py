@@ -24,7 +24,7 @@ LEVEL = 0.95
 
 
 def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = ()) -> dict[str, float]:
-    """All metrics of a run; those that its table says nothing of are left out.
+    """All metrics of a run; those that its table lacks are left out.
 
     Args:
         table: Its scalars up to the last round that counts, a row a round; those of ``global/*`` may be empty where a
@@ -62,7 +62,7 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
 
 
 def fairness(clients: NDArray[np.float64]) -> dict[str, float]:
-    """How an accuracy (K,) is spread over clients; NaN is a client without data, and nothing is known of nobody."""
+    """How an accuracy (K,) is spread over clients; NaN is a client without data; empty where all are."""
     known = np.sort(clients[~np.isnan(clients)])
     if not len(known):
         return {}
@@ -157,7 +157,7 @@ class Interval:
 
 
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """The mean of n values and Student's interval for it: mean ± t(n - 1) s / sqrt(n)."""
+    """The mean of n values and Student's t interval for it: mean ± t(n - 1) s / sqrt(n)."""
     x = np.asarray(values, dtype=float)
     n, mean = len(x), float(x.mean()) if len(x) else math.nan
     if n < 2 or not np.isfinite(x).all():

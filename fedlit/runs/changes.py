@@ -1,4 +1,4 @@
-"""Settings that differ when a run goes on: each takes effect and is said, or is refused."""
+"""Settings that differ when a run is resumed: each takes effect and is reported, or is refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fedlit.federated.resume import ANOTHER
 #: Settings of a command rather than of the run: which run, and where it is kept.
 PLACE = ("config", "name", "logs_dir", "version", "ckpt_path", "weights_only")
 
-#: Whether a run may go on with another value, by the pattern of a setting's key. The first pattern that matches counts.
-#: What makes the federation is fixed: its data, seeds, network and algorithm, and whatever has a memory of rounds that
-#: a new value would not fit. ``KEY.class_path`` stands for the choice of another class.
+#: Whether a run may be resumed with another value, by the pattern of a setting's key; the first that matches counts.
+#: What makes the federation is fixed: its data, seeds, network and algorithm, and whatever keeps state from round to
+#: round that a new value would not fit. ``KEY.class_path`` stands for the choice of another class.
 MAY_CHANGE = {
     "seed_everything": False,  # cohorts, the order of batches, and the partition
     "model.net*": False,
@@ -53,7 +53,7 @@ class Change(NamedTuple):
 
     @property
     def is_allowed(self) -> bool:
-        """Whether a run may go on with it."""
+        """Whether a run may be resumed with it."""
         of_class = any(isinstance(value, Mapping) and "class_path" in value for value in (self.before, self.now))
         key = f"{self.key}.class_path" if of_class else self.key
         return next(may for pattern, may in MAY_CHANGE.items() if fnmatchcase(key, pattern))
@@ -70,7 +70,7 @@ def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | 
         callback: The name of the callback that keeps it.
 
     Raises:
-        InputError: When what is there is no config.
+        InputError: When it is not a config.
     """
     kept = checkpoint.get("callbacks")
     state = kept.get(callback) if isinstance(kept, Mapping) else None
@@ -96,7 +96,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
 
 
 def refuse(found: Iterable[Change]) -> None:
-    """Refuse changes with which a run cannot go on.
+    """Refuse changes with which a run cannot be resumed.
 
     Raises:
         InputError: Naming all of them.

@@ -17,7 +17,7 @@ BEST_BY = "global/accuracy"
 
 
 class Kept(ModelCheckpoint):
-    """One checkpoint file of a run, replaced in one move.
+    """One checkpoint file of a run, replaced atomically.
 
     Args:
         folder: Where it is; none is where Lightning would have it, and on ranks other than the first where that one
@@ -49,12 +49,12 @@ class Kept(ModelCheckpoint):
 
 
 class Anchor(Callback):
-    """Keeps what ``ModelCheckpoint`` callbacks remember of their files true wherever a run is gone on with.
+    """Corrects the paths that ``ModelCheckpoint`` callbacks have stored, when a run is resumed.
 
-    They remember paths, and compare them letter by letter: of a run that was moved, or started from another current
-    folder, all files would be strangers, the best score be forgotten, and files be deleted as if others had taken their
-    place. So, on a resume, the remembered paths become those of the same files where the callback writes now. Where the
-    best is not there, or is of a round that is made again, it is forgotten.
+    They compare paths letter by letter: in a run that was moved, or is resumed from another current folder, they would
+    not recognise their files, forget the best score, and delete files as if others had replaced them. So, on a resume,
+    the stored paths become those of the same files in the folder that the callback writes to now. The best file is
+    forgotten where it is not there, or is of a round that is made again.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def anchored(state: dict[str, Any], folder: Path, finished: int) -> dict[str, An
     Args:
         state: As its ``state_dict`` gives it.
         folder: Where the callback writes now.
-        finished: Rounds of the checkpoint that is gone on from.
+        finished: Rounds of the checkpoint that is resumed from.
 
     Returns:
         None where a metric is monitored and its best file is not in the folder, or not of one of the finished rounds.
@@ -99,7 +99,7 @@ def _stands(best: Path, finished: int) -> bool:
 
 
 def checkpoints(folder: Path | None = None) -> list[Callback]:
-    """What keeps a run's checkpoints in a folder; none is where Lightning would have them."""
+    """The callbacks that write a run's checkpoints into a folder; None is Lightning's own."""
     return [Anchor(), Kept(folder, "best", BEST_BY), Kept(folder, "last")]
 
 

@@ -1,4 +1,4 @@
-"""A clock that was set back between two parts of a run: TensorBoard reads a run's files in the order of their names."""
+"""Event files after the clock was set back: TensorBoard reads them in the order of their names, which hold the time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EVENTS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(.*)", re.DOTALL)
 
 
 def put_before(folder: Path, now: float) -> int:
-    """Where event files are of the future, rename them, so that a file begun now is read after them all.
+    """Rename event files from the future, so that TensorBoard reads a file that is begun now after all of them.
 
     Their order among themselves stays.
 

@@ -1,4 +1,4 @@
-"""What ``fedlit test`` and ``fedlit predict`` leave behind: tables a person can open."""
+"""The tables that ``fedlit test`` and ``fedlit predict`` write."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Lo
     Args:
         run: The run's folder; None on ranks other than the first, which log nothing.
         given: The Trainer's argument. False is no curves: ``metrics.csv``, the record of the run, is still written.
-        resume_round: Finished rounds of the checkpoint that the run is gone on with from; 0 for a new run.
+        resume_round: Finished rounds of the checkpoint that the run is resumed from; 0 for a new run.
     """
     table = MetricsTable(run / METRICS_CSV if run else None, resume_round)
     if run is None or given is False:
@@ -84,7 +84,7 @@ class Board(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        # What a run failed of is not to be hidden by what follows from it: a full disk is full for curves as well.
+        # The error that ended the run must not be hidden by one that follows from it, as on a full disk.
         with suppress(OSError) if status == "failed" else nullcontext():
             super().finalize(status)
 
@@ -122,7 +122,7 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add scalars to a round's row and replace the file in one move."""
+        """Add scalars to a round's row and replace the file atomically."""
         if self._path is None:
             return
         self._rows.setdefault(step or 0, {"round": step or 0}).update(metrics)

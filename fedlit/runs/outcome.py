@@ -1,4 +1,4 @@
-"""How a finished run's model does, class by class and client by client."""
+"""The accuracy of a finished run's model by class and by client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Outcome(Callback):
 
     By class it is the accuracy on the held-out data, counted in the evaluation of the last round that was validated. By
     client it is the accuracy on the client's own training data, at the cost of one forward pass over all of it. Both
-    name the round, as a run may be gone on with.
+    name the round, as a run may be resumed.
 
     Args:
         folder: The run's; None writes nothing, as on ranks other than the first.
@@ -68,5 +68,5 @@ class Outcome(Callback):
         self._validated = state_dict.get("round")
         if "counts" in state_dict:
             self._counts = state_dict["counts"]
-        elif (confusion := state_dict.get("confusion")) is not None:  # of a run that was begun with an earlier version
+        elif (confusion := state_dict.get("confusion")) is not None:  # written by an earlier version
             self._counts = confusion.diag(), confusion.sum(1)

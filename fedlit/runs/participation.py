@@ -70,7 +70,7 @@ def batch_order(loop: FederatedLoop, data: FederatedData, rounds: int) -> str:
     for task in (task for round in range(rounds) for task in loop.cohort(round, data) if task.steps):
         try:
             batches = data.client_batches(task.client, task.round, task.seed)
-        except Exception:  # whatever its fit failed of: it met nothing, and was left out
+        except Exception:  # its fit failed too, and was left out
             digest.update(f"{task.round}/{task.client}/unread/".encode())
             continue
         assert batches.order is not None

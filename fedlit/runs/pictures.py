@@ -40,8 +40,8 @@ class Pictures(Callback):
 
     They are saved beside the run as ``partition.png``, ``confusion.png`` and ``attention.png``, and the partition's
     seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it is not done
-    in each. A picture names its round, so that what a kill has kept from being drawn at a run's end is drawn when the
-    run is gone on with, even where no round is left.
+    in each. A picture names its round: one that a killed run did not draw at its end is drawn when the run is resumed,
+    even where no round is left.
 
     Args:
         folder: The run's; None draws nothing, as on ranks other than the first.
@@ -78,7 +78,7 @@ class Pictures(Callback):
         }
         with replacing(self._folder / "partition.json") as file:
             file.write(json.dumps(facts, indent=2) + "\n")
-        if trainer.global_step == 0:  # what is there is of an earlier fit
+        if trainer.global_step == 0:  # the pictures in the folder are of an earlier fit
             for tag in ("partition", "confusion", "attention"):
                 (self._folder / f"{tag}.png").unlink(missing_ok=True)
         if (self._folder / "partition.png").is_file():  # resumed
@@ -101,7 +101,7 @@ class Pictures(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder:
             self._confusion(trainer)
-            self._attention(trainer, pl_module.to(trainer.strategy.root_device))  # the strategy has taken it off it
+            self._attention(trainer, pl_module.to(trainer.strategy.root_device))  # the strategy has moved it to the CPU
             pl_module.cpu()
 
     def _confusion(self, trainer: Trainer) -> None:
@@ -159,7 +159,7 @@ class Pictures(Callback):
                 summary = Summary(value=[Summary.Value(tag=tag, image=image)])
                 logger.experiment.file_writer.add_summary(summary, trainer.global_step)
                 logger.experiment.flush()
-        with replacing(self._folder / f"{tag}.png", "wb") as drawn:  # last: what it names is in TensorBoard as well
+        with replacing(self._folder / f"{tag}.png", "wb") as drawn:  # last: TensorBoard has its round by now
             drawn.write(png)
 
 
@@ -183,7 +183,7 @@ def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, NDArray[np.float32]]:
     def look(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         try:
             gate = module.gate(*arguments)  # type: ignore[operator]
-        except Exception:  # of whatever kind: what somebody else calls a gate need not be one, and only a map is lost
+        except Exception:  # a method of this name need not be a gate; only its map is missing then
             return
         if not isinstance(gate, Tensor):
             return

@@ -23,12 +23,12 @@ from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 
-#: Seconds of work that the time left is reckoned from.
+#: Seconds of work from whose speed the time left is estimated.
 SPEED_SECONDS = 30.0
 
 
 def bars(console: Terminal, *more: ProgressColumn, speed_seconds: float = SPEED_SECONDS) -> Progress:
-    """Bars of what is counted: what it is, how far, how long it has taken and will take, and columns of one's own."""
+    """Bars with a description, the count, the time taken and the time left, and further columns."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

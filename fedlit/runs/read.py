@@ -35,7 +35,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """What to say of a table that is none."""
+    """The error for a table that cannot be read."""
     said = one_line(f"{type(error).__name__}: {error}", 200)
     return InputError(f"{path} is not a table of a run's rounds ({said}); remove it, or its run's folder")
 

@@ -53,7 +53,7 @@ class RunLog(Callback):
             self._best, self._best_round, self._began = float("-inf"), 0, False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._lock is not None and not trainer.is_global_zero:  # it took itself for the first rank
+        if self._lock is not None and not trainer.is_global_zero:  # this process took itself for the first rank
             self._lock.release()
             self._lock = None
         self._began = True
@@ -94,7 +94,7 @@ class RunLog(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
         has_checkpoint = self._lock is not None and (self._lock.folder / CHECKPOINTS / LAST).is_file()
-        with suppress(InputError):  # of the disk that it failed of
+        with suppress(InputError):  # the disk may be what failed
             self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             return
@@ -114,7 +114,7 @@ class RunLog(Callback):
         return shown(self._lock.folder) if self._lock else ""  # other ranks say nothing
 
     def _record(self, trainer: Trainer, state: RunState, error: str = "") -> None:
-        """Nothing on other ranks; what failed before it trained has changed nothing, and so leaves the record too."""
+        """Write the state, on the first rank; a run that failed before it trained leaves an earlier record as it is."""
         if self._lock is None:
             return
         try:

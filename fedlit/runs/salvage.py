@@ -1,4 +1,4 @@
-"""The rows of ``metrics.csv`` for a run that goes on: those that are whole, and for others what TensorBoard has."""
+"""The rows of ``metrics.csv`` when a run is resumed: those that are whole, and for others what TensorBoard has."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ Rows = dict[int, dict[str, Any]]
 def salvaged(run: Path, finished: int) -> Rows:
     """The rows of a run's finished rounds, by round.
 
-    Where the table is damaged or lacks rounds it is said which were taken from TensorBoard's files, whose numbers have
-    the seven digits of float32, and which are lost. A damaged table is kept as ``metrics.damaged.csv``.
+    Where the table is damaged or lacks rounds, a warning names those that were taken from TensorBoard's files, whose
+    numbers have the seven digits of float32, and those that are lost. The damaged table is kept as
+    ``metrics.damaged.csv``.
     """
     rows, is_whole = whole_rows(run / METRICS_CSV)
     rows = {round: row for round, row in rows.items() if round <= finished}

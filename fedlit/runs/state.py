@@ -1,4 +1,4 @@
-"""What has become of a run: its last words in ``run.json``, and a lock that ends with the process that trains it."""
+"""A run's state: ``run.json`` says how it ended, and a lock on its folder is held while a process trains it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedlit.runs.folder import LOCK, STATE, versions
 if sys.platform != "win32":
     import fcntl
 
-MOST_TRIES = 1000  # at a new folder: so many processes are not faster one after the other
+MOST_TRIES = 1000  # to make a new folder, where other processes are faster
 WAIT_SECONDS = 5.0  # for a process that is being killed
 
 RunState = Literal["running", "finished", "interrupted", "failed"]
@@ -28,16 +28,16 @@ STATES = get_args(RunState)
 class FolderLock:
     """The right to write into a folder, held by one process at a time.
 
-    The system takes it back when the process ends, however it ends, and forked workers do not inherit it. Windows has
-    no such lock: there nothing is refused.
+    The system releases it when the process ends, however it ends, and forked workers do not inherit it. Windows has no
+    such lock: there every process gets it.
 
     Args:
-        folder: Made if it is not there; what was made, and is still empty when the lock is released, is removed.
-        new: Whether the folder is not to be there yet.
+        folder: Made if it does not exist; what was made, and is still empty when the lock is released, is removed.
+        new: Whether the folder must not exist yet.
 
     Raises:
-        FileExistsError: When a folder that is to be new is there.
-        InputError: When another process holds it and goes on holding it.
+        FileExistsError: When it exists and must not.
+        InputError: When another process holds it for longer than ``WAIT_SECONDS``.
     """
 
     def __init__(self, folder: Path, new: bool = False) -> None:
@@ -70,13 +70,13 @@ def lock_new(runs: Path, version: str | None) -> FolderLock:
         return FolderLock(runs / version)
     for _ in range(MOST_TRIES):
         number = max((int(path.name.removeprefix("version_")) for path in versions(runs.parent, runs.name)), default=-1)
-        with suppress(FileExistsError):  # another was faster: the next number
+        with suppress(FileExistsError):  # another process was faster: try the next number
             return FolderLock(runs / f"version_{number + 1}", new=True)
     raise InputError(f"no new folder can be made in {runs}; give another --logs_dir or --name")
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether there is nothing of a run in a folder."""
+    """Whether a folder holds nothing of a run."""
     return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
 
 
@@ -84,7 +84,7 @@ def _held_lock(folder: Path) -> int | None:
     """The lock file, open and locked; None while another process holds it."""
     try:
         file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:  # who held the folder has just removed it
+    except FileNotFoundError:  # the process that held the folder has just removed it
         folder.mkdir(parents=True, exist_ok=True)
         return None
     if _locked(file) and os.fstat(file).st_nlink:
@@ -94,7 +94,7 @@ def _held_lock(folder: Path) -> int | None:
 
 
 def _give_back(file: int, folder: Path, made: list[Path]) -> None:
-    """Remove what was made for a run that did not begin, while the lock still holds."""
+    """Remove the folders of a run that did not begin, while the lock still holds."""
     with suppress(OSError):
         if made and is_unused(folder):
             (folder / LOCK).unlink()
@@ -130,13 +130,13 @@ def held(folder: Path) -> bool:
 
 
 def record(run: Path, state: RunState, asked: int | None, error: str = "") -> None:
-    """Write ``run.json`` in one move.
+    """Write ``run.json``, atomically.
 
     Args:
         run: The run's folder.
         state: What it is now.
-        asked: Rounds that it was to make.
-        error: What it failed of.
+        asked: Rounds that it was asked to make.
+        error: The error that it failed with.
     """
     with replacing(run / STATE) as file:
         file.write(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")

@@ -1,4 +1,4 @@
-"""Ends that a run does not choose: SIGTERM, and the death of a rank. Both are prompt, and say what happened."""
+"""SIGTERM, and the death of a rank: both end a run promptly, and with a message."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from fedlit.core.messages import GO_ON, lost_rank
 POLL_SECONDS = 0.2
 #: In the environment of ranks that Lightning starts: the process that starts them.
 PARENT = "FEDLIT_PARENT_PID"
-#: For the main thread to notice by itself, in a collective, or once it is told.
+#: How long the main thread is given to notice by itself, in a collective, and again once it is told.
 GRACE_SECONDS = 2.0
 BEGIN_AGAIN = "no round was under way, run the command again"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: to Lightning and to us the same as Ctrl-C."""
+    """SIGTERM, which Lightning and fedlit treat as Ctrl-C."""
 
 
 class LostRankError(dist.DistError):
@@ -50,7 +50,7 @@ def sigterm_is_ctrl_c() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to cut the shutdown short
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the shutdown short
     raise Terminated
 
 
@@ -83,7 +83,7 @@ class RankWatch(Callback):
         self._observe_alone(trainer)
 
     def _observe_alone(self, trainer: Trainer) -> None:
-        """Lightning's own observer of the ranks of this machine would kill this process without a word."""
+        """Turn off Lightning's own observer of this machine's ranks, which would kill this process silently."""
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher) and len(launcher.procs) == trainer.num_devices - 1:
             observed, launcher.procs = launcher.procs, list(launcher.procs)
@@ -99,7 +99,7 @@ class RankWatch(Callback):
         self._ended.set()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Say who died, where a collective only says that somebody did."""
+        """Name the rank that died, where the error of a collective does not."""
         self._ended.set()
         if isinstance(exception, Exception) and lost_rank(exception) and not isinstance(exception, LostRankError):
             who = self._await_death() or (f"rank {1 - trainer.global_rank} is gone" if trainer.world_size == 2 else "")
@@ -111,7 +111,7 @@ class RankWatch(Callback):
         _terminate(number, frame)
 
     def _await_death(self) -> str:
-        """The system may close a process's connections before it says that it has ended."""
+        """Wait a moment, as the system may close a process's connections before it reports that it has ended."""
         for _ in range(int(GRACE_SECONDS / POLL_SECONDS)):
             if who := self._dead():
                 return who
@@ -139,7 +139,7 @@ class RankWatch(Callback):
                 return
 
     def _end(self, who: str) -> None:
-        """Let the main thread end with the error; where it waits for the dead in a call into the system, end it."""
+        """Let the main thread end with the error; where it hangs in a call that waits for the dead rank, exit."""
         if self._ended.wait(GRACE_SECONDS):
             return
         if self._training:

@@ -13,12 +13,12 @@ The study file, of which NAME.yaml begins the runs LOGS_DIR/NAME/COMBINATION/see
       iid: {data.partition: fedlit.data.Uniform}
       dir05: {data.partition: fedlit.data.Dirichlet, data.partition.alpha: 0.5}
 
-To choose settings, for example a learning rate and mu, without a look at the test set:
+To choose settings, for example a learning rate and mu, without looking at the test set:
 
   set: {data.validation_clients: 10}    changed in all runs: 10 clients never train, each round is validated on them
   select: global/accuracy               the best mean over seeds of the last five rounds; of a loss the least
 
-To hold the runs against claims, with verdicts in fedlit report:
+To test claims on the runs, with verdicts in fedlit report:
 
   claims: claims.yaml                   a file as configs/claims.yaml; it is kept in study.json, with the runs
   baseline: plain                       the variant that claims and the report compare the others with
@@ -212,7 +212,7 @@ def _config_of(combination: Any) -> Any:
 
 
 def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[str]) -> None:
-    """Keep what the study is in ``study.json``, replaced in one move."""
+    """Write the study's record, ``study.json``, atomically."""
     facts = {
         "command": ["fedlit", "study", *words],
         "file": plan.tree,

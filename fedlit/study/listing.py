@@ -28,17 +28,17 @@ STATE_COLOURS: dict[RunState, str] = {"running": "cyan", "finished": "green", "i
 
 @dataclass(frozen=True)
 class Listed:
-    """A run as its folder tells of it.
+    """A run, as far as its folder shows.
 
     Args:
         folder: The run's folder.
-        state: ``interrupted`` is also what was killed.
+        state: A killed run is ``interrupted``.
         done: Finished rounds.
         asked: Rounds to be made; None for no limit.
         accuracies: Of the global model after each round.
-        error: What it failed of.
+        error: The error that it failed with.
         changed_at: When it last wrote, in seconds since the epoch.
-        note: What of its folder could not be read, and so is not shown; empty as a rule.
+        note: Which file could not be read; empty as a rule.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Listed:
 
     @property
     def command(self) -> str:
-        """What goes on with it; empty where nothing is to be done or nothing is there to go on after."""
+        """The command that resumes it; empty where it is finished or running, or has no checkpoint."""
         last = self.folder / CHECKPOINTS / "last.ckpt"
         if self.state not in ("interrupted", "failed") or not last.is_file():
             return ""
@@ -158,7 +158,7 @@ def age(seconds: float) -> str:
 
 
 def _commands(runs: Sequence[Listed]) -> Iterator[str]:
-    """What goes on with each, a study's once for all of its runs."""
+    """The command that resumes each run; for a study's runs the study's, as often as it has runs."""
     for run in runs:
         study = run.folder.parents[1] / STUDY
         if run.state in ("interrupted", "failed") and study.is_file():
@@ -169,7 +169,7 @@ def _commands(runs: Sequence[Listed]) -> Iterator[str]:
 
 
 def _command_of(study: Path) -> str:
-    """The command in a study's record; empty where that is none."""
+    """The command in a study's record; empty where it cannot be read."""
     with suppress(InputError):
         words = read_object(study).get("command")
         if isinstance(words, list):

@@ -32,7 +32,7 @@ SET_BY_STUDY = {
     "name": "the names of the values",
     "version": "seeds:",
     "logs_dir": "--logs_dir",
-    "ckpt_path": "the same command again, which goes on",
+    "ckpt_path": "the same command again, which resumes",
     "config": "base:",
 }
 
@@ -46,7 +46,7 @@ class Combination:
         values: The value of each axis, by the axis.
         words: The overrides as words for ``fedlit fit``.
         rounds: Of each of its runs.
-        config: What model, data and federation come to, every default included.
+        config: The sections model, data and federation, with every default.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Plan:
         combinations: What is changed.
         common: What is changed in all of them, as words for ``fedlit fit``; it is in their words too.
         select: The metric that the best combination is chosen by, or None.
-        claims: What the runs are to be held against, as its file holds it, or None.
+        claims: The content of its file of claims, or None.
         looks: When claims are looked at while seeds are added; None where all seeds are run.
         baseline: The variant that claims mean by it.
         tree: The file as it was read, of plain values.
@@ -169,7 +169,7 @@ def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...
 
 
 def _unseen_test_set(select: str, combination: Combination) -> None:
-    """Refuse to choose by what the test set says."""
+    """Refuse to choose settings by the test set."""
     data = combination.config["data"].get("init_args", {})
     if select.startswith("global/") and not data.get("validation_clients"):
         raise InputError(

@@ -26,7 +26,7 @@ class StudyRun:
         combination: What it changes.
         seed: What ``seed_everything`` is given: partition, initial weights, cohorts, stragglers and batch order.
         study: The folder of the study.
-        one_thread: Whether it runs beside others, and so takes no more than a core.
+        one_thread: Whether it runs beside others, and so uses one core only.
     """
 
     base: Path
@@ -56,7 +56,7 @@ class StudyRun:
         """Whether its ``run.json`` says so, written after its last checkpoint and table; it may have stopped early."""
         try:
             said = recorded(self.folder)
-        except InputError:  # what is no record says nothing, and the run's next end replaces it
+        except InputError:  # an unreadable record, which the run replaces when it ends next
             return False
         return said.get("state") == "finished" and said.get("rounds") == self.rounds
 
@@ -106,7 +106,7 @@ class StudyRun:
         return [*sweep.FEDLIT, *map(str, words)]
 
     def hashes(self) -> dict[str, str]:
-        """Of its partition, of who took part and of their batch order: equal where two runs shared them."""
+        """Hashes of its partition, its participation and its batch order; equal where two runs shared them."""
         return draws_of(self.folder)
 
     def __str__(self) -> str:

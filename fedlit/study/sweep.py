@@ -23,7 +23,7 @@ class Process(Protocol):
 
     @property
     def output(self) -> Path:
-        """File for what its process says, of all attempts."""
+        """The file that its output is appended to, of all attempts."""
 
     def command(self) -> list[str]:
         """The command that starts it, or resumes it from its last checkpoint."""
@@ -96,7 +96,7 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
 
 
 def fit(run: Process, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
-    """Run a process to its end, what it says going to ``run.output``.
+    """Run a process to its end, its output appended to ``run.output``.
 
     Args:
         run: What to run.

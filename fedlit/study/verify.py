@@ -1,9 +1,9 @@
-"""``fedlit verify``: a short run of a config, once in one go and once killed and resumed: are they the same to the bit?
+"""``fedlit verify``: is a short run of a config, killed and resumed, the same to the bit as one that was never stopped?
 
   fedlit verify --config configs/quickstart.yaml --at_round 2 --rounds 4
 
-Takes all options of fedlit fit. One run goes through; another is ended by SIGKILL in the middle of the round after
---at_round, and is resumed from its checkpoint. What both leave behind is compared by SHA-256.
+Takes all options of fedlit fit. One run is never stopped; another is ended by SIGKILL in the middle of the round after
+--at_round, and is resumed from its checkpoint. The files of both are compared by SHA-256.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Attempt:
         logs: Folder of both runs.
         version: Which of them.
         rounds: How many it is to make.
-        more: Options of ours.
+        more: Further options.
     """
 
     fit: tuple[str, ...]
@@ -84,7 +84,7 @@ class Attempt:
 
     @property
     def output(self) -> Path:
-        """What its process says."""
+        """The file with the output of its process."""
         return self.logs / f"{self.version}.log"
 
     @property

@@ -211,7 +211,10 @@ def test_scaffold_follows_what_clients_did_though_the_server_clips():
         (lambda: (FedNova(), Mean()), "FedNova and Mean each say how updates are averaged"),
         (lambda: (Scaffold(), FedDyn()), "each of Scaffold and FedDyn adds to the clients' gradients"),
         (lambda: (Mean(), Clip(1.0)), "Clip changes single updates, and stands after Mean"),
-        (lambda: (Clip(1.0), FedNova()), "FedNova averages what clients did as they did it, so Clip would have no eff"),
+        (
+            lambda: (Clip(1.0), FedNova()),
+            "FedNova averages updates as clients sent them, so Clip would have no effe",
+        ),
         (lambda: (Mean(), Noise(1.0)), "units of the norm that updates are clipped to; put fedlit.algorithms.Clip"),
         (lambda: (Clip(math.inf), Mean(), Noise(1.0)), "Clip with a finite norm"),
         (lambda: (Clip(1.0), Noise(1.0), CoordinateMedian()), "epsilon is not known for noise on single updates"),

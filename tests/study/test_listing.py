@@ -13,14 +13,14 @@ import pytest
 
 from fedlit.cli import main
 from fedlit.core.errors import InputError
-from fedlit.runs.state import State, record
+from fedlit.runs.state import RunState, record
 from fedlit.study.listing import age, list_runs
 
 HOLD = "import sys, time; from pathlib import Path; from fedlit.runs.state import FolderLock; "
 HOLD += "lock = FolderLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 
-def make(run: Path, *accuracies: float, asked: int = 3, state: State | None = None, error: str = "") -> Path:
+def make(run: Path, *accuracies: float, asked: int = 3, state: RunState | None = None, error: str = "") -> Path:
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints/last.ckpt").touch()
     (run / "config.yaml").write_text(f"trainer:\n  max_epochs: {asked}\n")
@@ -51,7 +51,7 @@ def test_a_run_tells_how_far_and_how_good_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_the_state_is_what_the_run_last_said_unless_it_was_killed(
-    said: State | None, rounds: int, expected: State, tmp_path: Path
+    said: RunState | None, rounds: int, expected: RunState, tmp_path: Path
 ) -> None:
     make(tmp_path / "a/version_0", *[0.5] * rounds, state=said)
     assert list_runs(tmp_path)[0].state == expected
