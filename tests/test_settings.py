@@ -66,9 +66,9 @@ SHOWN: dict[str, str] = {
     "strategy": RANKS,
     "devices": RANKS,
     "num_nodes": "test_ranks.py::test_two_machines_end_with_the_bits_of_one_process",
-    "precision": "federated/test_round.py::test_the_servers_precision_reaches_the_clients",
+    "precision": "federated/test_module.py::test_the_servers_precision_reaches_the_clients",
     "logger": "runs/test_outcome.py::test_clients_and_classes_are_those_of_the_final_model",
-    "callbacks": "federated/test_resume_settings.py::test_a_callbacks_changed_argument_is_not_undone_by_the_checkpoint",
+    "callbacks": "federated/test_resume.py::test_a_callbacks_changed_argument_is_not_undone_by_the_checkpoint",
     "plugins": "runs/test_checkpoints.py::test_the_trainer_writes_checksums_unless_it_is_given_another_writer",
 }
 
@@ -289,7 +289,7 @@ FEDERATION: dict[str, Any] = {
     "diagnostics": Diagnostics(every=1),
     "engine": TrainerEngine(),
     "tune_allocator": False,
-    "max_rejected": "federated/test_rejected.py::test_a_run_stops_when_more_than_the_share_diverge",
+    "max_rejected": "federated/test_screen.py::test_a_run_stops_when_more_than_the_share_diverge",
 }
 MODEL: dict[str, Any] = {
     "net": net(1),
@@ -358,7 +358,7 @@ OURS: dict[type, dict[str, Any]] = {
 COMMAND: dict[str, str] = {
     "config": "test_cli.py::test_a_run_is_named_after_its_last_config",
     "name": "test_cli.py::test_a_run_is_named_after_its_last_config",
-    "logs_dir": "runs/test_concurrent.py::",
+    "logs_dir": "runs/test_state.py::",
     "version": "runs/test_changes.py::test_what_cannot_change_is_one_line_and_the_run_stays_as_it_was",
     "ckpt_path": "test_resume.py::test_a_run_killed_in_the_middle_of_a_round_ends_with_the_same_bits",
     "seed_everything": "test_cli.py::test_the_flags_of_the_federation_arrive",
