@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,11 +113,6 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
     for text in axes.legend(fontsize=8).get_texts():
         text.set_parse_math(False)  # a name between dollars is no formula
     return figure
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a file, its format by the suffix."""
-    figure.savefig(path)
 
 
 def _cells(axes: Axes, values: NDArray[Any], **style: Any) -> QuadMesh:

@@ -155,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(words)
     try:
-        plots.save(figure(read(options.studies)), options.out)
+        figure(read(options.studies)).savefig(options.out)
     except InputError as error:
         sys.stderr.write(f"no figure: {error}\n")
         return 2

@@ -70,7 +70,7 @@ def test_curves_are_labelled_lines_over_rounds() -> None:
 
 def test_a_figure_is_saved_as_its_suffix_says(tmp_path: Path) -> None:
     figure = plots.partition_heatmap(np.ones((2, 2), dtype=np.int64), ["a", "b"])
-    plots.save(figure, tmp_path / "a.png")
-    plots.save(figure, tmp_path / "a.svg")
+    figure.savefig(tmp_path / "a.png")
+    figure.savefig(tmp_path / "a.svg")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()

@@ -97,20 +97,6 @@ class Partition:
         digest.update(self.order.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def label_counts(self, labels: NDArray[np.integer], num_classes: int) -> IntArray:
-        """Count each client's samples of each class.
-
-        Args:
-            labels: Class of each sample in 0..num_classes-1, shape (N,).
-            num_classes: Number of classes, C.
-
-        Returns:
-            Counts of shape (K, C).
-        """
-        clients = np.repeat(np.arange(self.num_clients), self.sizes)  # (N,)
-        cells = clients * num_classes + np.asarray(labels)[self.order]  # (N,)
-        return np.bincount(cells, minlength=self.num_clients * num_classes).reshape(self.num_clients, num_classes)
-
 
 class Partitioner(ABC):
     """A rule that splits a labelled data set over clients. Subclass it and name the class path in YAML."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedlit import plots
 from fedlit.core.errors import InputError
 from fedlit.core.tables import cell
 from fedlit.core.terminal import Terminal
@@ -80,7 +79,7 @@ def write(found: Analysis, out: Path) -> None:
     """Write the page, the Markdown, the tables and the pictures."""
     out.mkdir(parents=True, exist_ok=True)
     for chart in found.charts:
-        plots.save(together(chart, found.study.variants), out / f"{chart.name}.png")
+        together(chart, found.study.variants).savefig(out / f"{chart.name}.png")
     _tables(found, out)
     _save(_differences(found.comparisons), out / "differences.csv")
     _save(_judged(found.judged), out / "claims.csv")
