@@ -13,7 +13,7 @@ from fedlit.clients.store import ClientStore
 from fedlit.core.checkpoint import read
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.packs import read_pack
-from fedlit.runs.compare import board, flat, is_time, sha256
+from fedlit.runs.compare import board, is_time, leaves, sha256
 from fedlit.runs.read import rows_of
 
 #: Curves are read as TensorBoard shows them; an earlier config is there of a run that was begun with fewer rounds.
@@ -63,4 +63,4 @@ def _checkpoint(path: Path) -> str:
     parts = ("state_dict", "optimizer_states", "fedlit", "global_step", "epoch")
     checkpoint = read(path)
     loop = checkpoint["callbacks"]["FederatedLoop"]
-    return sha256([*flat({**{part: checkpoint[part] for part in parts}, "loop": loop})])
+    return sha256([*leaves({**{part: checkpoint[part] for part in parts}, "loop": loop})])

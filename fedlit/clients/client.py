@@ -18,7 +18,7 @@ from fedlit.clients.gradients import accuracy, full_gradient, norm_of_gradient
 from fedlit.clients.met import Met
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
-from fedlit.core.layout import Layout, read, write
+from fedlit.core.layout import Layout, read_state, write_state
 from fedlit.core.proximal import add_proximal_gradient, squared_moves
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.core.seeding import address, reseed
@@ -28,7 +28,7 @@ from fedlit.rates import scale
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 #: Scales gradients down to a norm where theirs is greater.
-Clip = Callable[[Sequence[Tensor], float], object]
+ClipGradients = Callable[[Sequence[Tensor], float], object]
 
 
 class ClientModule(LightningModule):
@@ -81,14 +81,14 @@ class ClientModule(LightningModule):
 
     def load(self) -> None:
         """Put w_t into the network."""
-        write(self.net, self.layout, self.broadcast.weights)
+        write_state(self.net, self.layout, self.broadcast.weights)
 
     def start(self, task: ClientTask) -> None:
         """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
         sent = self.broadcast
         self._kept = task.kept.read() if task.kept else None
         floats = self.algorithm.start(sent.weights.floats, self._kept)
-        write(self.net, self.layout, sent.weights._replace(floats=floats))
+        write_state(self.net, self.layout, sent.weights._replace(floats=floats))
         self.correction = self.algorithm.begin(sent, self._kept)
         reseed(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
@@ -112,11 +112,11 @@ class ClientModule(LightningModule):
 
     @torch.no_grad()
     def complete(
-        self, parameters: Sequence[Tensor], clip: Clip = nn.utils.clip_grad_norm_, is_at_anchor: bool = False
+        self, parameters: Sequence[Tensor], clip: ClipGradients = nn.utils.clip_grad_norm_, is_at_anchor: bool = False
     ) -> None:
-        """Make of the gradient of the task loss, in ``.grad``, the one that is stepped on.
+        """Turn the gradient of the task loss, in ``.grad``, into the gradient of the step.
 
-        Added are the gradient of the proximal term and the algorithm's correction; the sum is clipped.
+        The gradient of the proximal term and the algorithm's correction are added, and the sum is clipped.
 
         Args:
             parameters: The network's, or stacks of those of K clients, (K, ...).
@@ -146,11 +146,11 @@ class ClientModule(LightningModule):
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's task loss and accuracy, and the proximal term at its end.
 
-        Loss and accuracy are means over the examples that were met, each as often as it was and before the step on it.
+        Loss and accuracy are means over the examples of all steps, each before the step on it.
 
         Raises:
-            InputError: When the learning rate was to be another in this round, and the fit's optimizer was not made by
-                ``optimizer``, which sees to that.
+            InputError: When this round has another learning rate, and the optimizer of the fit was not made by
+                ``optimizer``, which applies it.
         """
         if self.rate != 1 and not self._follows_rate:
             raise InputError(
@@ -163,7 +163,7 @@ class ClientModule(LightningModule):
             hits=float(torch.stack(self._hits).sum()),
             samples=float(sum(self._sizes)),
         )
-        squares, ended = squared_moves(self.parameters_, self._anchor), read(self.net, self.layout)
+        squares, ended = squared_moves(self.parameters_, self._anchor), read_state(self.net, self.layout)
         kept = self._to_keep(ended, task)
         return self.end(task, data, ended, squares, met)._replace(kept=kept)
 
@@ -187,7 +187,7 @@ class ClientModule(LightningModule):
         return task.diagnose or bool(data.client_holdout) or type(self).measure is not ClientModule.measure
 
     def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
-        """What is asked for of the fitted model in ``self.net``; leaves another state behind.
+        """Measure the fitted model in ``self.net`` as asked for; another state is in it afterwards.
 
         - ``own_accuracy``: on the client's own examples that were held out (``data.client_holdout``);
         - ``gamma``: ||grad h_k(w; w_t)|| / ||grad F_k(w_t)||, how inexactly the local problem was solved: 1 is no work,
@@ -205,7 +205,7 @@ class ClientModule(LightningModule):
         """What the client keeps after a fit; None is nothing, as where it is not finite.
 
         Raises:
-            InputError: When the algorithm gives something else than it says.
+            InputError: When the algorithm gives another size or type than it declares.
         """
         if not (size := self.algorithm.kept_size):
             return None

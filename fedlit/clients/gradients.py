@@ -1,4 +1,4 @@
-"""A network looked at over all of a client's data at once: accuracy and the gradient of its mean loss."""
+"""A network on all of a client's data: its accuracy and the gradient of its mean loss."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and the mode that was afterwards."""
+    """Evaluation mode inside; afterwards the mode from before."""
     was_training = net.training
     net.eval()
     try:

@@ -1,4 +1,4 @@
-"""What a client does otherwise than ``ClientModule``: an engine says what of it it calls, and the rest is refused."""
+"""What a client overrides of ``ClientModule``: an engine says which members it calls; overriding others is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from fedlit.clients.client import ClientModule
 
-#: Settable of every module, and not by its author: a Trainer and a device write here.
+#: Properties of every module that are set by a Trainer or a device and not by the module's author.
 WRITTEN_BY_TRAINERS = frozenset({"dtype", "fabric", "trainer"})
 
 

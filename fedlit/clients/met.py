@@ -1,4 +1,4 @@
-"""What a fit met on its way, and what it reports of that."""
+"""What a fit counts of the examples that it trains on, and what it reports of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fedlit.core.proximal import proximal_term
 
 
 class Met(NamedTuple):
-    """Sums over the examples of a fit, each counted as often as it was met and before the step on it.
+    """Sums over the examples of a fit, each counted as often as it was trained on, before the step.
 
     Attributes:
         loss: Of the task loss.

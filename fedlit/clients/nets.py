@@ -1,4 +1,4 @@
-"""What a network has to be to be trained by clients, and what to do where it is otherwise."""
+"""What clients need of a network, and what to do where it is not so."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_takes_a_batch(net: nn.Module, inputs: Tensor) -> None:
 
 
 def check_answer(answer: Any, num_inputs: int, num_classes: int, when: str = "") -> None:
-    """Refuse an answer that is no logits (B, classes).
+    """Refuse an output that is not logits (B, classes).
 
     Raises:
         InputError: Naming what it is.
@@ -71,16 +71,16 @@ def check_answer(answer: Any, num_inputs: int, num_classes: int, when: str = "")
 
 
 def check_answer_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
-    """Refuse a net that answers otherwise in training, as some with auxiliary heads do.
+    """Refuse a net whose output is another in training, as that of some with auxiliary heads is.
 
     Raises:
-        InputError: Naming what it answers then.
+        InputError: Naming that output.
     """
     trial = copy.deepcopy(net).train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             answer = trial(inputs)
-    except ValueError:  # a norm that needs more values; of that the clients' batches decide
+    except ValueError:  # a norm that needs more values; whether that matters depends on the clients' batches
         return
     check_answer(answer, len(inputs), num_classes, " in training")
 

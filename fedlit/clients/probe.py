@@ -15,7 +15,7 @@ from fedlit.core.messages import one_line
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 
-#: Its layers refuse to train on a single value a channel.
+#: In the error of BatchNorm's layers for a single value a channel.
 NORM = "more than 1 value per channel"
 
 
@@ -77,7 +77,7 @@ def check_single_examples(client: ClientModule, data: FederatedData) -> None:
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            client.net(data.transform(data.train.inputs[:1]))  # what it leaves in the statistics, no fit starts from
+            client.net(data.transform(data.train.inputs[:1]))  # it changes the statistics, but no fit starts from these
     except ValueError as error:
         if NORM not in str(error):
             raise

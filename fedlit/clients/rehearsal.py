@@ -1,4 +1,4 @@
-"""Parts of a training step, tried before the first round: whether the loss and the optimizers do what a step asks."""
+"""Parts of a training step, tried before the first round: the loss and the optimizers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedlit.core.layout import trainable
 from fedlit.core.messages import one_line
 from fedlit.data.module import FederatedData
 
-REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
+LOSS_REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
 
 
 def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
@@ -34,8 +34,8 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             trial = copy.deepcopy(loss)  # it may have a state
             value = trial(logits, targets)
             twice = trial(logits.repeat(2, 1), targets.repeat(2))
-    except Exception as error:  # of whatever kind: it would be that of every step
-        raise InputError(f"{name} does not take {given} ({one_line(str(error), 150)}); {REMEDY}") from error
+    except Exception as error:  # any kind: every step would raise it
+        raise InputError(f"{name} does not take {given} ({one_line(str(error), 150)}); {LOSS_REMEDY}") from error
     if not isinstance(value, Tensor) or value.shape != ():
         gives = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise InputError(
@@ -43,7 +43,7 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             "mean, or use another loss"
         )
     if not value.requires_grad:
-        raise InputError(f"{name} has no gradient with respect to the logits; {REMEDY}")
+        raise InputError(f"{name} has no gradient with respect to the logits; {LOSS_REMEDY}")
     once, doubled = float(value.detach()), float(twice.detach())
     if once and math.isclose(doubled, 2 * once, rel_tol=1e-3):
         raise InputError(
@@ -55,7 +55,8 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
 def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
     """Logits (B, classes), a leaf of its own graph, and targets (B,), with B unlike the number of classes.
 
-    Two tensors of these shapes cannot be broadcast to each other then: a loss of two like tensors will say so.
+    Two tensors of these shapes cannot be broadcast to each other then, so that a loss of two tensors of one shape
+    raises an error.
     """
     size = 2 if data.num_classes != 2 else 3
     device = next(net.parameters(), torch.empty(0)).device
@@ -86,7 +87,7 @@ def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **
 
 
 def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
-    """Refuse an optimizer that does not step on gradients that are there, as one that computes the loss again.
+    """Refuse an optimizer that cannot step on given gradients, such as one that computes the loss again.
 
     Args:
         where: Its place in the config.
@@ -101,7 +102,7 @@ def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
         parameter.grad = torch.zeros_like(parameter)
     try:
         optimizer.step(**arguments)
-    except Exception as error:  # of whatever kind: it would be that of every step
+    except Exception as error:  # any kind: every step would raise it
         raise InputError(
             f"{where} {type(optimizer).__name__} does not step on the dense gradient of one batch "
             f"({one_line(str(error), 150)}); use one that does, such as torch.optim.SGD or Adam"

@@ -21,7 +21,7 @@ from fedlit.core.ranks import listed
 from fedlit.core.records import ClientTask
 
 #: In the store's folder: finished rounds of the checkpoints that everything was kept for when it was last pruned.
-CHECKPOINTS = "checkpoints.json"
+RECORD = "checkpoints.json"
 
 
 class ClientStore:
@@ -96,17 +96,17 @@ class ClientStore:
         self._replace([*alike, *np.flatnonzero(live == 0).tolist()], self._rewritten(alike, needed))
 
     def rewind(self, finished: int, trained: Mapping[int, int] | None = None) -> None:
-        """Go back to where ``finished`` rounds were done: drop what later rounds left, and say what is missing.
+        """Go back to the state after ``finished`` rounds: drop what later rounds left, and warn of what is missing.
 
         Args:
-            finished: Rounds of the checkpoint that is gone on from.
-            trained: Of each client that trained in these rounds the last in which it did, from 0; what is not there of
-                these is said. None is nobody.
+            finished: Rounds of the checkpoint that is resumed from.
+            trained: The last of these rounds, from 0, in which each client trained; a warning names the clients whose
+                vectors of that round are missing. None checks no client.
 
         Raises:
             InputError: When a version that is needed there was pruned, all are missing, or a file is damaged.
         """
-        record = self.folder / CHECKPOINTS
+        record = self.folder / RECORD
         if not finished:
             remove_old(self.folder)
             for path in (*self.folder.glob("*.pack"), *self.folder.glob("*.part"), record):
@@ -180,7 +180,7 @@ class ClientStore:
 
     def _recorded(self, finished: int) -> list[int]:
         """Finished rounds of the checkpoints that everything was kept for, as far as that is known."""
-        record = self.folder / CHECKPOINTS
+        record = self.folder / RECORD
         if not record.exists():
             return [0]
         try:
@@ -190,5 +190,5 @@ class ClientStore:
             return [finished]
 
     def _record(self, checkpoints: set[int]) -> None:
-        with replacing(self.folder / CHECKPOINTS) as file:
+        with replacing(self.folder / RECORD) as file:
             json.dump(sorted(checkpoints), file)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedlit.core.packs import Pack
 
-IntArray = NDArray[np.signedinteger]
+Integers = NDArray[np.signedinteger]
 
 
 class Versions(NamedTuple):
@@ -26,10 +26,10 @@ class Versions(NamedTuple):
         row: Its place there.
     """
 
-    client: IntArray
-    round: IntArray
-    pack: IntArray
-    row: IntArray
+    client: Integers
+    round: Integers
+    pack: Integers
+    row: Integers
 
     @classmethod
     def of(cls, packs: Sequence[Pack]) -> Versions:
@@ -44,7 +44,7 @@ class Versions(NamedTuple):
         order = np.argsort(columns[1], kind="stable")
         return cls(*(column[order] for column in columns))
 
-    def newest(self, before: int) -> IntArray:
+    def newest(self, before: int) -> Integers:
         """The newest row of each client of rounds before ``before``, (largest client + 1,); -1 where there is none."""
         found = np.full(int(self.client.max(initial=-1)) + 1, -1, dtype=np.int32)
         end = int(np.searchsorted(self.round, before))
@@ -64,7 +64,7 @@ class Versions(NamedTuple):
         return needed
 
 
-def worth_rewriting(live: IntArray, rows: IntArray, fresh: int) -> IntArray:
+def worth_rewriting(live: Integers, rows: Integers, fresh: int) -> Integers:
     """Which packs to make one of, so that disk does not grow without bound and yet few rows are written again.
 
     They are packs of which no more than half is needed, those with least first, until ``2 * fresh`` needed rows are
@@ -82,11 +82,11 @@ def worth_rewriting(live: IntArray, rows: IntArray, fresh: int) -> IntArray:
     return chosen if (rows - live)[chosen].sum() >= fresh else chosen[:0]
 
 
-def name_of(client: IntArray, round: IntArray) -> str:
+def name_of(client: Integers, round: Integers) -> str:
     """The name of a pack of these versions, (R,) each, which no pack of others has."""
     digest = hashlib.blake2b(np.stack([client, round]).astype("<i8").tobytes(), digest_size=8)
     return f"{int(round.max(initial=0)):06}-{digest.hexdigest()}.pack"
 
 
-def _joined(parts: Sequence[NDArray[Any]]) -> IntArray:
+def _joined(parts: Sequence[NDArray[Any]]) -> Integers:
     return np.concatenate([np.zeros(0, dtype=np.int32), *(part.astype(np.int32) for part in parts)])

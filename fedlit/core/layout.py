@@ -76,7 +76,7 @@ def _each_once(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if names[id(tensor)] == name}
 
 
-def read(net: nn.Module, layout: Layout) -> Weights:
+def read_state(net: nn.Module, layout: Layout) -> Weights:
     """Copy a network's state out, in the widest floating-point type it holds (float32 as a rule)."""
     state = net.state_dict()
     tensors = [state[name].reshape(-1) for name in layout.trainable + layout.fixed]
@@ -90,7 +90,7 @@ def read(net: nn.Module, layout: Layout) -> Weights:
 
 
 @torch.no_grad()
-def write(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool = True) -> None:
+def write_state(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool = True) -> None:
     """Copy a state into a network; with ``trainable=False`` all of it but the trainable parameters."""
     state = net.state_dict()
     views = layout.split(weights.floats)

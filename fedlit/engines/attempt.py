@@ -12,14 +12,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
-#: What is wrong with the run and not with a client: a mistake in the config, a device or a rank that is lost.
+#: Errors of the run and not of a client: a mistake in the config, a device or a rank that is lost.
 STOPS = (InputError, MisconfigurationException, torch.AcceleratorError, dist.DistError)
 
 
 def attempt(
     fit: Callable[[Sequence[ClientTask]], list[ClientUpdate]], tasks: Sequence[ClientTask]
 ) -> list[ClientAnswer]:
-    """Fit clients together; where that fails, one by one, so that no client pays for another.
+    """Fit clients together; where that fails, one by one, so that only those whose own fit fails are left out.
 
     Args:
         fit: From tasks to their updates. It may raise at any point, and be called again.
@@ -43,6 +43,6 @@ def attempt(
 
 
 def failure(task: ClientTask, error: Exception) -> ClientFailure:
-    """What an error says, without the error: its frames hold tensors."""
+    """A failure with an error's text, but without the error, whose frames hold tensors."""
     reason = traceback.format_exception_only(error)[-1]
     return ClientFailure(task, " ".join(reason.split()), "".join(traceback.format_exception(error)))

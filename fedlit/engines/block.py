@@ -16,24 +16,24 @@ from torch.optim import Optimizer
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import clip_each
 from fedlit.clients.met import Met
-from fedlit.core.layout import write
+from fedlit.core.layout import write_state
 from fedlit.core.proximal import squared_norms
 from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import FederatedData
-from fedlit.engines.traced import Program, Step, plain
+from fedlit.engines.traced import Program, StepFunction, plain
 
-#: What of a ``ClientModule`` a block's fit calls.
-CALLED = frozenset({"_gamma", "_pull", "complete", "end", "measure", "measures", "optimizer", "receive"})
+#: The methods of ``ClientModule`` that a block's fit calls.
+CALLED_BY_BLOCKS = frozenset({"_gamma", "_pull", "complete", "end", "measure", "measures", "optimizer", "receive"})
 
 #: From a step, its state and a batch to a program for tensors of their shapes.
-Trace = Callable[[Step, Sequence[Tensor], Sequence[Tensor]], Program]
+Tracer = Callable[[StepFunction, Sequence[Tensor], Sequence[Tensor]], Program]
 
 
 class Block:
     """Clients that are trained together, one optimizer for all.
 
     As clients finish the block narrows to those that are left. A trace is for one width, so where there is one the
-    widths are powers of two, and rows of clients that have finished train on, unseen, on the data of the first.
+    widths are powers of two, and rows of clients that have finished train on without effect, on the data of the first.
 
     Args:
         client: The local problem, which has received this round's broadcast.
@@ -49,7 +49,7 @@ class Block:
         tasks: Sequence[ClientTask],
         data: FederatedData,
         precision: Precision,
-        trace: Trace | None = None,
+        trace: Tracer | None = None,
     ) -> None:
         self._client, self._tasks, self._data, self._precision, self._trace = client, tasks, data, precision, trace
         floats, layout = client.broadcast.weights.floats, client.layout
@@ -78,7 +78,7 @@ class Block:
             for first in range(start, stop, program.span):
                 self._train(program, first, min(first + program.span, stop))
             for k in range(remaining, min(active, self._width_for(remaining))):
-                finals[k] = self._rows[k].clone()  # what is there will train on
+                finals[k] = self._rows[k].clone()  # the row itself will be trained further
         return self._updates(finals)
 
     def _active(self, step: int) -> int:
@@ -116,7 +116,7 @@ class Block:
             self._totals[:, :k] += self._count(torch.stack(outputs)[:, :k], y[:, :k], mask[:, :k])
 
     def _descend(self, gradients: Sequence[Tensor], is_at_anchor: bool) -> None:
-        """Step, given the gradients of the task loss."""
+        """StepFunction, given the gradients of the task loss."""
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         self._client.complete(self._parameters, clip_each, is_at_anchor)
@@ -137,7 +137,7 @@ class Block:
         with self._precision.forward_context():
             step = vmap(grad(task_loss, has_aux=True), in_dims=(0, None, 0, 0, 0))
             gradients, logits = step(parameters, fixed, *batch)
-        return (*gradients, logits.clone())  # a network may give a view of its parameters, and they are to move
+        return (*gradients, logits.clone())  # a network may return a view of its parameters, which change in a step
 
     def _batches(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (T, K, b, ...), targets (T, K, b) and which of them are no padding, (T, K, b)."""
@@ -164,7 +164,7 @@ class Block:
             weights = start._replace(floats=floats)
             squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
             if client.measures(task, self._data):
-                write(client.net, client.layout, weights)
+                write_state(client.net, client.layout, weights)
             updates.append(client.end(task, self._data, weights, squares, Met(*totals)))
         return updates
 
@@ -188,9 +188,9 @@ def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> li
 
 
 def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
-    """The examples that a client meets in each step, (S, b); a short batch is filled up with ~ one it has met.
+    """The examples of a client's batch in each step, (S, b); a short batch is filled up with ~ one of its own.
 
-    One of its own: what is wrong with an example, as NaN, would not stay in the padding.
+    Not with another client's: a NaN there would pass from the padding into the gradient.
     """
     batches = data.client_batches(task.client, task.round, task.seed)
     padding = -batches.num_examples % data.batch_size

@@ -38,4 +38,4 @@ class Engine(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """Let go of what was kept between rounds; the engine can run again."""
+        """Release what is kept between rounds; the engine can run again."""

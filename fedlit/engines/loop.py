@@ -18,8 +18,8 @@ from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 
-#: What of Lightning's a fit here calls; ``forward`` is called by nobody but the client itself.
-CALLED = frozenset({"configure_optimizers", "forward", "on_before_optimizer_step", "training_step"})
+#: The members of a LightningModule that a fit here calls; ``forward`` is called by the client itself alone.
+CALLED_BY_LOOP = frozenset({"configure_optimizers", "forward", "on_before_optimizer_step", "training_step"})
 
 
 class LoopEngine(Engine):
@@ -34,7 +34,7 @@ class LoopEngine(Engine):
         reason = needs_trainer(client)
         if reason:
             raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
-        # The client moves from where it is, and no fit starts there.
+        # This moves the client's parameters, but no fit starts from them.
         check_steps(f"{type(client).__name__}.configure_optimizers", single_optimizer(client))
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
@@ -63,7 +63,7 @@ class LoopEngine(Engine):
 
 def needs_trainer(client: ClientModule) -> str | None:
     """Why a client needs a Trainer around its fit, or None."""
-    return overridden(client, of_lightning(), CALLED) or reset(client)
+    return overridden(client, of_lightning(), CALLED_BY_LOOP) or reset(client)
 
 
 def single_optimizer(client: ClientModule) -> Optimizer:

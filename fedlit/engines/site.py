@@ -19,7 +19,7 @@ class Site:
         data: The clients' data, on the device.
         device: Where tensors are.
         precision: What fits run in; ``precision.precision`` names it, such as ``bf16-mixed``.
-        processes: How many processes of this machine share its cores, this one among them.
+        processes: How many processes of this machine share its cores, including this one.
     """
 
     data: FederatedData

@@ -20,7 +20,7 @@ from torch.func import functionalize, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 #: A step of a block: from its state (weights, the same tensors in every step) and its batch to tensors.
-Step = Callable[..., tuple[Tensor, ...]]
+StepFunction = Callable[..., tuple[Tensor, ...]]
 
 #: Bytes of what one call of ``Program.prepare`` may give: few calls, and what they give still fits a core's cache.
 PREPARED_BYTES = 2**22
@@ -40,16 +40,16 @@ class Program(NamedTuple):
     """
 
     prepare: Callable[..., tuple[Tensor, ...]]
-    step: Step
+    step: StepFunction
     span: int
 
 
-def plain(step: Step) -> Program:
+def plain(step: StepFunction) -> Program:
     """The step as it is."""
     return Program(lambda *batches: batches, step, span=1)
 
 
-def traced(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program | None:
+def traced(step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program | None:
     """The kernels that ``step`` launches on tensors of these shapes, without the Python that chose them.
 
     Values are not kept: other weights and batches of the same shapes give what ``step`` would give. A Python number
@@ -66,7 +66,7 @@ def traced(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Prog
         _simplify(whole.graph)
         program = _split(whole, len(state))
         return program if _agree(program, step, state, batch) else None
-    except Exception:  # of whatever kind: if it is an error of the network, the step itself will raise it
+    except Exception:  # any kind: an error of the network is raised again by the step itself
         return None
 
 
@@ -132,7 +132,7 @@ def _split(whole: fx.GraphModule, num_state: int) -> Program:
     return Program(vmap(fx.GraphModule(whole, first)), fx.GraphModule(whole, second).forward, span)
 
 
-def _agree(program: Program, step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> bool:
+def _agree(program: Program, step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor]) -> bool:
     """Whether the program gives the step's results, to rounding."""
     prepared = program.prepare(*(tensor.expand(2, *tensor.shape) for tensor in batch))
     results = program.step(*state, *(tensor[1] for tensor in prepared))

@@ -44,7 +44,7 @@ class TrainerEngine(Engine):
             batches = site.data.client_batches(task.client, task.round, task.seed)
             try:
                 inner.fit(client, train_dataloaders=batches)
-            except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C: the server's Trainer is to hear it
+            except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C, which the server's Trainer must see
                 raise (stop.__context__ or KeyboardInterrupt()) from None
             client.to(site.device)  # a Trainer that has finished leaves its module on the CPU
             return [client.finish(task, site.data)]
@@ -55,11 +55,11 @@ class TrainerEngine(Engine):
                 (answer,) = attempt(fit, [task])
                 yield answer
                 if isinstance(answer, ClientFailure):
-                    inner = inner_trainer(site)  # no telling what the error left of the other
+                    inner = inner_trainer(site)  # the error may have left the other in any state
 
 
 def inner_trainer(site: Site) -> Trainer:
-    """A Trainer on the site's device and in its precision, that keeps to itself; to be renewed before each fit."""
+    """A Trainer on the site's device and in its precision, without output or files; to be renewed before each fit."""
     device = site.device
     return Trainer(
         accelerator=device.type,

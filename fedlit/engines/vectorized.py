@@ -14,11 +14,11 @@ from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
-from fedlit.engines.block import CALLED, Block
+from fedlit.engines.block import CALLED_BY_BLOCKS, Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import needs_trainer, single_optimizer
 from fedlit.engines.site import Site
-from fedlit.engines.traced import Program, Step, plain, traced
+from fedlit.engines.traced import Program, StepFunction, plain, traced
 
 #: Optimizers that treat every scalar by itself, so that a stack of clients is one parameter to them.
 ELEMENTWISE = (
@@ -45,8 +45,8 @@ class VectorizedEngine(Engine):
     number of steps. Results equal the other engines' to rounding.
 
     Blocks of many steps run as traces: the network's Python code runs once for shapes of tensors, and the kernels that
-    it launched are repeated in every step of every round. Where that cannot be right, as in mixed precision, or cannot
-    be done, it runs as it is.
+    it launched are repeated in every step of every round. Where that would not be right, as in mixed precision, or
+    is not possible, the network itself runs.
 
     Refused, because they would not be right: BatchNorm and whatever else writes buffers, active dropout (its masks
     could not be those of the other engines), optimizers that look at more than one scalar at a time, losses that
@@ -72,7 +72,7 @@ class VectorizedEngine(Engine):
             raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
-        def program(step: Step, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:
+        def program(step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:
             shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
             key = client, client.loss, client.net.training, shapes
             if key not in self._programs:
@@ -85,7 +85,7 @@ class VectorizedEngine(Engine):
             try:
                 return Block(client, block, site.data, site.precision, trace).fit()
             except Exception:
-                self._programs.clear()  # what could not be traced may be no more than what failed
+                self._programs.clear()  # a step may not have been traced because of what failed here
                 raise
 
         ordered = sorted(tasks, key=lambda task: (-task.steps, task.client))
@@ -98,7 +98,7 @@ class VectorizedEngine(Engine):
 
 def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
     """Why a client cannot be one of a batched program, or None."""
-    if own := overridden(client, of_client(), CALLED):
+    if own := overridden(client, of_client(), CALLED_BY_BLOCKS):
         return own
     if client.algorithm.changes_fit:
         return f"{client.algorithm.name} changes how clients train"

@@ -28,9 +28,9 @@ from fedlit.engines.site import Site
 
 #: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
 DEPTH = 2
-#: What of a broadcast is in memory that workers share; the rest goes with each request.
+#: The parts of a broadcast in memory that workers share; the rest is sent with each request.
 SHARED = ("weights", "message")
-#: Workers, and clients of a block; more are a slip.
+#: The most workers, and the most clients of a block; more are taken for a mistake.
 MOST = 1024
 
 
@@ -105,7 +105,7 @@ def can_fork() -> bool:
 
 
 class _Reply(NamedTuple):
-    """What a worker says of a block; the vectors are in shared memory, in the order of the fits."""
+    """A worker's answer to a block; the vectors are in shared memory, in the order of the fits."""
 
     fits: list[tuple[ClientTask, list[float], dict[str, float], bool]]  # and whether the client keeps anything
     failures: list[ClientFailure]
@@ -120,7 +120,7 @@ class _Result(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """What a worker is asked: to fit a block on this round's terms, and put the weights into a slot."""
+    """A request to a worker: to fit a block with this round's terms, and put the weights into a slot."""
 
     slot: int
     block: Sequence[ClientTask]
@@ -168,7 +168,7 @@ class _Worker:
     """The parent's end of a worker process.
 
     Args:
-        all_workers: Those that there are; the list grows.
+        all_workers: All workers of the pool; the list grows.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class _Worker:
         return bool(self._held)
 
     def hand_out(self, index: int, block: Sequence[ClientTask], terms: Mapping[str, Any]) -> None:
-        """Give the worker a block to fit, on this round's terms."""
+        """Give the worker a block to fit with this round's terms."""
         request = _Request(self._free.popleft(), list(block), terms)
         self._held.append((index, request))
         self._send(request)
@@ -234,11 +234,11 @@ class _Worker:
         return index, answers
 
     def _send(self, request: _Request) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # that it died shows where its answer is waited for
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died, which is noticed when its answer is awaited
             self.pipe.send(request)
 
     def _receive(self, request: _Request) -> list[ClientAnswer] | None:
-        """The answers to a block; None if the process died, in whose place there is another one then."""
+        """The answers to a block; None if the process died, which is then replaced."""
         try:
             reply: _Reply = self.pipe.recv()
         except (EOFError, OSError):
@@ -286,9 +286,9 @@ def _work(
     broadcast: Broadcast,
     results: list[list[_Result]],
 ) -> None:
-    """A worker's life: fit what the pipe brings until the parent closes it or dies."""
+    """The worker's process: fit the blocks that the pipe brings until the parent closes it or dies."""
     for end in parents_ends:
-        end.close()  # while any process holds one, the death of the parent would not be heard
+        end.close()  # while any process holds one, the death of the parent goes unnoticed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
@@ -318,7 +318,7 @@ def _work(
             pipe.send(reply)
         except BrokenPipeError:
             break
-    os._exit(0)  # nothing of the parent's that was inherited is to be run or flushed twice
+    os._exit(0)  # nothing that was inherited from the parent must be run or flushed twice
 
 
 def _shared(like: Weights) -> Weights:

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from fedlit.core.errors import InputError
-from fedlit.core.layout import read
+from fedlit.core.layout import read_state
 from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import data_of
 from fedlit.federated.meter import RoundMeter
@@ -83,7 +83,7 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
 
 def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
     """The metrics that a round can have, found by measuring one in which a client has not moved."""
-    loop, start = module.loop, read(module.net, module.layout)
+    loop, start = module.loop, read_state(module.net, module.layout)
     task = ClientTask(client=0, round=0, seed=0, steps=1, epochs=1.0, num_examples=1, weight=1.0)
     measured = dict.fromkeys(("loss", "proximal", "accuracy", "samples"), 0.0)
     if data_of(trainer).client_holdout:

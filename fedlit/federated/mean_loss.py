@@ -15,7 +15,7 @@ class MeanLoss:
     """The mean over examples from means over batches: the sum of loss times size over the sum of sizes.
 
     Both sums are of float64 and rounded once, so the mean depends neither on the order of the batches nor on how they
-    are dealt to ranks. A loss that is no number makes the mean none; the mean of no examples is NaN.
+    are dealt to ranks. The mean is NaN if a loss is, and for no examples.
 
     Not ``torchmetrics.MeanMetric``, which takes all batches for equal in size where it lets NaN pass
     (``nan_strategy="disable"``, torchmetrics 1.9, its issue 3434).

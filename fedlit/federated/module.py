@@ -22,7 +22,7 @@ from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
 from fedlit.core.checkpoint import check_format
 from fedlit.core.errors import InputError
-from fedlit.core.layout import Layout, read, write
+from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
@@ -36,7 +36,6 @@ from fedlit.federated.resume import (
     check_record,
     settings_of,
     take_settings,
-    trainable,
 )
 from fedlit.federated.round import RoundResult
 from fedlit.federated.scores import Tally
@@ -117,7 +116,7 @@ class FederatedModule(LightningModule):
     def _each_piece(self, meet: Callable[..., T], *batch: Tensor) -> list[T]:
         """What ``meet`` finds of the network, the loss and one piece of a batch after the other.
 
-        Of no examples, which end a rank's share, there is no piece.
+        An empty batch, as may end a rank's share, has no pieces.
         """
         size = data_of(self.trainer).eval_batch_size
         pieces = list(zip(*(part.split(size) for part in batch), strict=True)) if len(batch[0]) else []
@@ -139,13 +138,13 @@ class FederatedModule(LightningModule):
 
     def broadcast(self) -> Broadcast:
         """What this round's clients are sent."""
-        loop, model, round = self.loop, read(self.net, self.layout), self.current_epoch
+        loop, model, round = self.loop, read_state(self.net, self.layout), self.current_epoch
         mu = tuple(0.0 if name in loop.algorithm.local else self.mu.of(name) for name in self.layout.trainable)
         message = loop.algorithm.message(loop.algorithm_state, model)
         return Broadcast(model, mu, message, round, self.rates.factor("client", round))
 
     def _measure(self, result: RoundResult, more: dict[str, float], seconds: float) -> None:
-        """Keep the round's metrics until it has been validated, and let what adapts hear of them."""
+        """Keep the round's metrics until it has been validated, and pass them to what adapts to them."""
         metrics = {**result.metrics, "round/seconds": seconds, **more, "round/rejected": float(len(result.rejected))}
         if metrics["round/samples"]:
             metrics["round/samples_per_second"] = metrics["round/samples"] / seconds
@@ -157,9 +156,9 @@ class FederatedModule(LightningModule):
 
     @torch.no_grad()
     def server_step(self, target: Weights | None) -> None:
-        """Step the server's optimizer on the pseudo-gradient w_t - target; buffers are taken as they are there.
+        """Step the server's optimizer on the pseudo-gradient w_t - target; buffers are copied from the target.
 
-        None is the average of nobody: the step counts as a round, and without gradients changes nothing.
+        None stands for a round without updates: the step counts as a round, and without gradients changes nothing.
         """
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)  # there is one: configure_optimizers
@@ -176,7 +175,7 @@ class FederatedModule(LightningModule):
         with scaled(optimizer.optimizer, self.rates.factor("server", self.current_epoch)):
             optimizer.step()
         optimizer.zero_grad()
-        write(self.net, self.layout, target, trainable=False)
+        write_state(self.net, self.layout, target, trainable=False)
 
     @property
     def loop(self) -> FederatedLoop:
@@ -220,18 +219,18 @@ class FederatedModule(LightningModule):
         data = data_of(self.trainer)
         check_fit(self.net, data)
         check_loss(self.loss, self.net, data)
-        if stage == "fit":  # nothing of an earlier one is left but the weights
+        if stage == "fit":  # of an earlier fit only the weights are kept
             self.mu.renew()
             self.round_metrics, self.logged, self.arguments_of_callbacks = {}, {}, GivenArguments([])
             client = check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
-            # What Lightning steps, it gives a closure.
+            # Lightning calls ``step`` with a closure.
             server = check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)
             self.rates.begin({"client": client, "server": server}, self.trainer.max_epochs)
         self.tally = Tally(data.num_classes)
         self.mean_loss = MeanLoss()
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Meet one batch of held-out data."""
+        """Evaluate one batch of held-out data."""
         inputs, targets = batch
         met = self._each_piece(_logits_and_loss, inputs, targets)
         self.tally.update(self._joined([logits for logits, _ in met], inputs.device), targets)
@@ -239,7 +238,7 @@ class FederatedModule(LightningModule):
             self.mean_loss.update(loss, len(logits))
 
     def evaluation_summary(self) -> dict[str, float]:
-        """Accuracy, loss and macro F1 of all data met since the last summary."""
+        """Accuracy, loss and macro F1 of all data evaluated since the last summary."""
         self.scores = self.tally.compute()
         # Seven digits are what float32 holds.
         summary = {
@@ -284,11 +283,11 @@ class FederatedModule(LightningModule):
         self.logged = summary
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what the checkpoint is of, so that it is not resumed as something else."""
+        """Store what identifies the federation, so that its checkpoint is not resumed as another one's."""
         identity = self.loop.identity(data_of(self.trainer))
         rule = {MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
         settings = {SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
-        kernels = {"kernels": versions.record(self.trainer.strategy.root_device)}
+        kernels = {"kernels": versions.kernels_on(self.trainer.strategy.root_device)}
         rates = {"rates": self.rates.state_dict()}
         checkpoint["fedlit"] = {"format": 1, **identity, **rule, **rates, **settings, **kernels}
 
@@ -321,7 +320,8 @@ class FederatedModule(LightningModule):
                     f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
                     "use the run's config.yaml, or start anew without --ckpt_path"
                 )
-        if changed := versions.difference(then.get("kernels"), versions.record(self.trainer.strategy.root_device)):
+        kernels = versions.kernels_on(self.trainer.strategy.root_device)
+        if changed := versions.other_kernels(then.get("kernels"), kernels):
             rank_zero_warn(changed)
         self.mu.load_state_dict(then.get("mu", {}))
         self.rates.load_state_dict(then.get("rates", {}))

@@ -21,8 +21,8 @@ def each_piece(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
     On a CPU the pieces are met side by side, each by one thread, where all these hold: PyTorch computes with several
     threads here, no module is in training mode or has a hook, no gradients, autocast, tracer or other mode of PyTorch
     is on, and the modules only read what they hold. Each thread has copies of the modules that share the parameters.
-    Where a copy shows afterwards that it has written an attribute or a buffer, or random numbers were drawn, what was
-    met is forgotten, and the pieces are met one after the other as everywhere else.
+    Where a copy shows afterwards that it has written an attribute or a buffer, or random numbers were drawn, the
+    results are discarded, and the pieces are evaluated one after the other as everywhere else.
 
     A thread a piece takes less time than all threads on one piece after the other, the more so on a busy machine, and
     gives the bits of one thread whatever the number of them.
@@ -36,7 +36,7 @@ def each_piece(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
 
 
 def _is_plain(modules: nn.ModuleList, inputs: Tensor) -> bool:
-    """Whether nothing is known beforehand that speaks against threads."""
+    """Whether nothing that is known beforehand rules out threads."""
     of_all = nn.modules.module
     return (
         inputs.device.type == "cpu"
@@ -54,7 +54,7 @@ def _is_plain(modules: nn.ModuleList, inputs: Tensor) -> bool:
 def _side_by_side(
     meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece], threads: int
 ) -> list[T] | None:
-    """What was met by that many threads; None where a module cannot be copied, or did more than read."""
+    """The results of that many threads; None where a module cannot be copied, or did more than read."""
     try:
         with torch.inference_mode(False):
             copies = [copy.deepcopy(modules, {id(p): p for p in modules.parameters()}) for _ in range(threads)]

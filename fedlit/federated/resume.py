@@ -1,4 +1,4 @@
-"""What is set wins over what a checkpoint says was set; what has been learned is taken from the checkpoint.
+"""On a resume, settings are those that are given now; what has been learned is taken from the checkpoint.
 
 A checkpoint holds the hyper-parameters of the server's optimizer, and the arguments of some callbacks, beside their
 state. Restored as they are they would silently undo a changed setting.
@@ -62,14 +62,14 @@ def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: n
 
     Args:
         checkpoint: Of a run; changed in place.
-        make: What makes the optimizer that is to go on.
+        make: From parameters to the optimizer that is resumed.
         net: The network that it trains.
 
     Returns:
         A line for each change.
 
     Raises:
-        InputError: When the optimizer is of another class, or cannot go on from that state.
+        InputError: When the optimizer is of another class, or cannot resume from that state.
     """
     (state,) = checkpoint["optimizer_states"]
     now = settings_of(make(trainable(net)))

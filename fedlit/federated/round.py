@@ -20,7 +20,7 @@ from fedlit.federated.screen import Screen
 
 
 class RoundResult(NamedTuple):
-    """What came of a round, the same on every rank.
+    """The result of a round, the same on every rank.
 
     Attributes:
         target: The model that the server's optimizer steps towards; None where no client's update counts.
@@ -62,7 +62,7 @@ def run_round(
         blocks: From the name of a block of parameters, whose drift is measured apart, to a regular expression.
         max_rejected: Share of the clients, 0 to 1, that may be left out.
         heard_by: Functions that are called with each answer as it comes, failures among them.
-        store: Where clients have what they kept, and keep what they are to keep; None is nowhere.
+        store: The vectors that clients keep between rounds; None where the algorithm keeps none.
 
     Raises:
         InputError: When more clients than that gave updates that are not finite.
@@ -76,7 +76,7 @@ def run_round(
             if screen.passes(answer):
                 if keep and answer.kept is not None:
                     keep(answer.task.client, answer.kept)
-                updates.add(answer._replace(kept=None))  # an average that collects them is not to hold what is on disk
+                updates.add(answer._replace(kept=None))  # it is on disk by now
                 meter.add(answer)
             for listener in heard_by:
                 listener(answer)

@@ -57,7 +57,7 @@ def version() -> str:
     return choose(os.environ.get(VARIABLE))
 
 
-def record(device: torch.device) -> str:
+def kernels_on(device: torch.device) -> str:
     """Whose kernels run on a device, for a run's record: ``avx2 beside PyTorch's AVX2``."""
     if device.type != "cpu":
         return f"PyTorch's {device.type}"
@@ -65,7 +65,7 @@ def record(device: torch.device) -> str:
     return of_pytorch if version() == PYTORCH else f"{version()} beside {of_pytorch}"
 
 
-def difference(then: object, now: str) -> str | None:
+def other_kernels(then: object, now: str) -> str | None:
     """One line where a record names other kernels; None where they are the same, or the record is too old to say."""
     if then is None or then == now:
         return None

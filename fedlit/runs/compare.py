@@ -55,7 +55,7 @@ def run_contents(run: Path) -> dict[str, Contents]:
     algorithm = {"rounds": last["global_step"], "loop": last["callbacks"].get("FederatedLoop"), **last["fedlit"]}
     trees = (last["state_dict"], last["optimizer_states"], algorithm, best.get("state_dict", {}))
     metrics = [(f"{k} of round {row['round']}", v) for row in rows_of(run) for k, v in row.items() if not is_time(k)]
-    return dict(zip(PARTS, (*([*flat(tree)] for tree in trees), metrics, board(run)), strict=True))
+    return dict(zip(PARTS, (*([*leaves(tree)] for tree in trees), metrics, board(run)), strict=True))
 
 
 def _loaded(run: Path, which: str) -> dict[str, Any]:
@@ -77,12 +77,12 @@ def is_time(name: str) -> bool:
     return name.endswith(("seconds", "per_second"))
 
 
-def flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts and lists, named by dotted keys."""
     if isinstance(tree, dict | list | tuple):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
         for key, value in items:
-            yield from flat(value, f"{name}.{key}".lstrip("."))
+            yield from leaves(value, f"{name}.{key}".lstrip("."))
     else:
         yield name, tree
 

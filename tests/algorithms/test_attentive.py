@@ -11,14 +11,14 @@ from torch.optim import SGD
 
 from fedlit.algorithms import AttentiveAggregation
 from fedlit.core.errors import InputError
-from fedlit.core.layout import Layout, read
+from fedlit.core.layout import Layout, read_state
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
 
 
 def run(algorithm: AttentiveAggregation | None, averaging: str = "uniform", rounds: int = 1, **kwargs: object):
     updates: list[ClientUpdate] = []
     module = FederatedModule(net(norm=True), client_optimizer=lambda p: SGD(p, lr=0.1))
-    start = read(module.net, module.layout)
+    start = read_state(module.net, module.layout)
     loop = FederatedLoop(4, 2, seed=0, algorithm=algorithm, averaging=averaging, **kwargs)
     loop.on_update.append(updates.append)
     return weights(fit(module, loop, data((8, 4, 16, 4, 12, 6)), rounds=rounds).net), start.floats, updates, module
@@ -56,7 +56,7 @@ def test_at_infinite_temperature_it_is_fedavg(by: str):
 
 def test_at_low_temperature_one_client_is_all():
     _, _, updates, module = run(AttentiveAggregation("distance", 1e-4))
-    start = read(net(norm=True), module.layout).floats
+    start = read_state(net(norm=True), module.layout).floats
     layout = module.layout
     name = layout.trainable[0]
     moved = [layout.split(u.weights.floats)[name] - layout.split(start)[name] for u in updates]

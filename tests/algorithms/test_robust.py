@@ -16,7 +16,7 @@ from fedlit.algorithms import ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms import collected as chunks
 from fedlit.algorithms.robust import clipped, krum_scores, median, squared_distances, trimmed
 from fedlit.core.errors import InputError
-from fedlit.core.layout import read
+from fedlit.core.layout import read_state
 from fedlit.data import ByGroup, Tensors
 from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
 
@@ -141,7 +141,7 @@ def test_buffers_are_averaged_plainly():
     torch.testing.assert_close(module.net.state_dict()[name], expected)
     trainable = torch.stack([update.weights.floats[: module.layout.num_trainable] for update in updates])
     expected = np.median(trainable.double().numpy(), axis=0)
-    got = read(module.net, module.layout).floats[: module.layout.num_trainable]
+    got = read_state(module.net, module.layout).floats[: module.layout.num_trainable]
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-7)
 
 

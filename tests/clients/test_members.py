@@ -12,13 +12,13 @@ from torch.optim import SGD
 
 from fedlit.clients.members import of_client, of_lightning
 from fedlit.core.errors import InputError
-from fedlit.core.layout import read
+from fedlit.core.layout import read_state
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
 from fedlit.data import FederatedData
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.engines.auto import auto
-from fedlit.engines.block import CALLED as CALLED_BY_BLOCKS
-from fedlit.engines.loop import CALLED
+from fedlit.engines.block import CALLED_BY_BLOCKS
+from fedlit.engines.loop import CALLED_BY_LOOP
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 
 #: What Lightning's documentation calls hooks, as its classes have them.
@@ -55,10 +55,10 @@ def assert_needs_trainer(client: ClientModule, said: str) -> None:
 
 def test_lightnings_hooks_are_all_on_the_list():
     assert of_lightning() >= HOOKS | STEPS | {"log", "automatic_optimization"}
-    assert of_lightning() >= CALLED
+    assert of_lightning() >= CALLED_BY_LOOP
 
 
-@pytest.mark.parametrize("name", sorted(of_lightning() - CALLED))
+@pytest.mark.parametrize("name", sorted(of_lightning() - CALLED_BY_LOOP))
 def test_whatever_else_of_lightnings_a_class_overrides_needs_a_trainer(name: str):
     assert_needs_trainer(made(overriding(name)), f"overrides {name}")
 
@@ -97,7 +97,7 @@ def test_what_is_inherited_counts_as_the_classes_own():
     assert_needs_trainer(made(type("Client", (between,), {})), "overrides setup")
 
 
-@pytest.mark.parametrize("name", sorted(CALLED | (of_client() - CALLED)))
+@pytest.mark.parametrize("name", sorted(CALLED_BY_LOOP | (of_client() - CALLED_BY_LOOP)))
 def test_what_a_plain_loop_calls_is_let_pass_and_what_a_block_does_not_call_goes_to_the_loop(name: str):
     inherited: Any = getattr(ClientModule, name)
     client = made(overriding(name, lambda self, *args, **kwargs: inherited(self, *args, **kwargs)))
@@ -117,7 +117,7 @@ def test_the_loop_calls_what_it_says_it_calls():
 
         return hook
 
-    names = CALLED - {"forward"}
+    names = CALLED_BY_LOOP - {"forward"}
     client_class = type("Client", (ClientModule,), {name: noted(name) for name in names})
     module = type("Module", (FederatedModule,), {"client_class": client_class})(net())
     fit(module, FederatedLoop(2, seed=0, engine=LoopEngine()), rounds=1)
@@ -126,7 +126,7 @@ def test_the_loop_calls_what_it_says_it_calls():
 
 def run_block(client: ClientModule, diagnose: bool) -> list[ClientUpdate]:
     """The updates of a block of two clients, one of three steps and one of one."""
-    here, start = site(), read(client.net, client.layout)
+    here, start = site(), read_state(client.net, client.layout)
     client.receive(Broadcast(start, (0.1,) * len(client.layout.trainable), start.floats[:0]))
     tasks = [ClientTask(k, 0, 0, steps, 1.0, 4, 4.0, diagnose) for k, steps in ((1, 3), (3, 1))]
     answers = list(VectorizedEngine().run(client, tasks, here))
@@ -152,7 +152,7 @@ def test_a_block_calls_what_it_says_it_calls():
 def test_what_a_client_measures_besides_is_measured_of_the_fitted_network_in_every_engine():
     class Client(ClientModule):
         def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
-            return super().measure(task, data) | {"sum": float(read(self.net, self.layout).floats.sum())}
+            return super().measure(task, data) | {"sum": float(read_state(self.net, self.layout).floats.sum())}
 
     client = made(Client)
     for update in run_block(client, diagnose=False):

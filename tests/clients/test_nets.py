@@ -17,7 +17,7 @@ from torch.optim import SGD
 
 from fedlit.cli import main
 from fedlit.clients.nets import remedy
-from fedlit.core.layout import Layout, read
+from fedlit.core.layout import Layout, read_state
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
 
@@ -35,7 +35,7 @@ def test_tied_weights_stand_once_in_the_vector(net: type[nn.Module]) -> None:
     made = net()
     layout = Layout.of(made)
     assert layout.trainable == tuple(name for name, _ in made.named_parameters())
-    assert len(read(made, layout).floats) == sum(p.numel() for p in made.parameters())
+    assert len(read_state(made, layout).floats) == sum(p.numel() for p in made.parameters())
 
 
 @pytest.mark.parametrize("net", TIED)

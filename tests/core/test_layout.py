@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fedlit.core.errors import InputError
-from fedlit.core.layout import Layout, read, write
+from fedlit.core.layout import Layout, read_state, write_state
 
 
 class Whole(nn.Module):
@@ -37,7 +37,7 @@ def test_trainable_parameters_come_first_then_frozen_ones_and_buffers_then_count
 def test_what_is_written_is_what_was_read():
     one, other = some_net(), some_net()
     layout = Layout.of(one)
-    write(other, layout, read(one, layout))
+    write_state(other, layout, read_state(one, layout))
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
 
@@ -48,10 +48,10 @@ def test_integers_and_booleans_come_back_in_their_own_types_whatever_their_size(
         buffer.zero_()
     layout = Layout.of(one)
     assert (layout.counts, layout.flags) == (("large", "small"), ("mask", "on"))
-    state = read(one, layout)
+    state = read_state(one, layout)
     assert state.counts.tolist() == [2**62 + 1, 255, 0, 7]
     assert state.flags.tolist() == [True, False, False, True, True]
-    write(other, layout, state)
+    write_state(other, layout, state)
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
         assert tensor.dtype == other.state_dict()[name].dtype
@@ -71,7 +71,7 @@ def test_buffers_alone_can_be_written():
     other[1].running_mean.zero_()
     before = other[0].weight.clone()
     layout = Layout.of(one)
-    write(other, layout, read(one, layout), trainable=False)
+    write_state(other, layout, read_state(one, layout), trainable=False)
     assert torch.equal(other[0].weight, before)
     assert torch.equal(other[1].running_mean, one[1].running_mean)
 
@@ -79,7 +79,7 @@ def test_buffers_alone_can_be_written():
 def test_reading_copies():
     net = some_net()
     layout = Layout.of(net)
-    state = read(net, layout)
+    state = read_state(net, layout)
     with torch.no_grad():
         net[0].weight.fill_(9)
     assert not (state.floats == 9).any()
@@ -89,5 +89,5 @@ def test_double_precision_survives():
     net = nn.Linear(2, 2).double()
     net.weight.data.fill_(1 / 3)
     layout = Layout.of(net)
-    assert read(net, layout).floats.dtype == torch.float64
-    assert (read(net, layout).floats[:4] == 1 / 3).all()
+    assert read_state(net, layout).floats.dtype == torch.float64
+    assert (read_state(net, layout).floats[:4] == 1 / 3).all()

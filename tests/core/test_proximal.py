@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import SGD
 
 from fedlit.clients.client import ClientModule
-from fedlit.core.layout import Layout, read
+from fedlit.core.layout import Layout, read_state
 from fedlit.core.proximal import add_proximal_gradient, proximal_term, squared_moves
 from fedlit.core.records import Broadcast, ClientTask
 
@@ -76,7 +76,7 @@ def test_a_quadratic_client_moves_the_fraction_that_theory_says(mu: float, steps
     a, eta = torch.tensor([3.0, -1.0]), 0.1
     net = Point(2)
     client = ClientModule(net, lambda p: SGD(p, lr=eta), lambda w, y: 0.5 * (w - a).square().sum(1).mean())
-    client.receive(Broadcast(read(net, Layout.of(net)), (mu,), torch.zeros(0)))
+    client.receive(Broadcast(read_state(net, Layout.of(net)), (mu,), torch.zeros(0)))
     task = ClientTask(client=0, round=0, seed=0, steps=steps, epochs=1, num_examples=1, weight=1)
     client.start(task)
     optimizer = client.configure_optimizers()

@@ -15,7 +15,7 @@ from torch.amp import GradScaler
 from torch.optim import SGD, Adam
 
 from fedlit.core.errors import InputError
-from fedlit.core.layout import read
+from fedlit.core.layout import read_state
 from fedlit.engines import Engine, TrainerEngine
 from fedlit.federated import Broadcast, ClientModule, ClientTask, ClientUpdate, FederatedLoop, FederatedModule
 from fedlit.sampling import uniform_cohort
@@ -252,7 +252,7 @@ def test_with_a_gradient_scaler_the_proximal_gradient_is_exact_in_float32():
             gradients.append((self.net.w.grad.clone(), 0.3 * (self.net.w.detach() - anchor)))
 
     client = Moved(Stationary(), lambda p: SGD(p, lr=0.1), F.cross_entropy)
-    client.receive(Broadcast(read(client.net, client.layout), (0.3,), torch.zeros(0)))
+    client.receive(Broadcast(read_state(client.net, client.layout), (0.3,), torch.zeros(0)))
     client.start(ClientTask(client=0, round=0, seed=0, steps=3, epochs=1, num_examples=9, weight=9))
     d = data()
     d.setup()

@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 from fedlit.algorithms import Algorithm, Clip, CoordinateMedian, FedDyn, chain
 from fedlit.core.errors import InputError
-from fedlit.core.layout import Layout, read
+from fedlit.core.layout import Layout, read_state
 from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 from fedlit.engines import LoopEngine, Site, VectorizedEngine
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
@@ -29,7 +29,7 @@ def rate(parameters: object) -> SGD:
 def sent(mu: float = MU) -> Broadcast:
     model = net()
     layout = Layout.of(model)
-    start = read(model, layout)
+    start = read_state(model, layout)
     return Broadcast(start, (mu,) * len(layout.trainable), start.floats[:0])
 
 

@@ -16,7 +16,7 @@ from federations import fit
 from fedlit.core import checkpoint
 from fedlit.core.errors import InputError
 from fedlit.native import versions
-from fedlit.native.versions import MEASURED, PYTORCH, VARIABLE, choose, difference, record, runnable
+from fedlit.native.versions import MEASURED, PYTORCH, VARIABLE, choose, kernels_on, other_kernels, runnable
 
 CPU = torch.device("cpu")
 
@@ -94,16 +94,16 @@ def test_a_wrong_name_is_refused_before_the_first_round(monkeypatch: pytest.Monk
 def test_a_record_names_both_kinds_of_kernels() -> None:
     of_pytorch = f"PyTorch's {torch.backends.cpu.get_cpu_capability()}"
     with patch.object(versions, "version", lambda: "avx2"):
-        assert record(CPU) == f"avx2 beside {of_pytorch}"
-        assert record(torch.device("cuda", 1)) == "PyTorch's cuda"
+        assert kernels_on(CPU) == f"avx2 beside {of_pytorch}"
+        assert kernels_on(torch.device("cuda", 1)) == "PyTorch's cuda"
     with patch.object(versions, "version", lambda: PYTORCH):
-        assert record(CPU) == of_pytorch
+        assert kernels_on(CPU) == of_pytorch
 
 
 def test_a_difference_is_one_line_and_an_older_record_none() -> None:
-    assert difference(None, "new") is None
-    assert difference("same", "same") is None
-    line = difference("one", "other")
+    assert other_kernels(None, "new") is None
+    assert other_kernels("same", "same") is None
+    line = other_kernels("one", "other")
     assert line is not None
     assert "one" in line
     assert "other" in line
@@ -117,9 +117,9 @@ def test_a_resume_with_other_kernels_says_so_and_goes_on(
 ) -> None:
     fit(rounds=1, root=tmp_path)
     (path,) = tmp_path.rglob("*.ckpt")
-    assert checkpoint.read(path)["fedlit"]["kernels"] == record(CPU)
+    assert checkpoint.read(path)["fedlit"]["kernels"] == kernels_on(CPU)
     warnings.simplefilter("always")
-    with patch.object(versions, "record", lambda device: "others" if changed else record(device)):
+    with patch.object(versions, "kernels_on", lambda device: "others" if changed else kernels_on(device)):
         module = fit(rounds=2, root=tmp_path, ckpt_path=path)
     assert module.trainer.global_step == 2
     said = [str(warning.message) for warning in recwarn if "other kernels" in str(warning.message)]

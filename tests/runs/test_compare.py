@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fedlit.runs.compare import first_difference, flat, sha256
+from fedlit.runs.compare import first_difference, leaves, sha256
 
 
 def test_the_same_contents_have_the_same_hash_and_no_difference() -> None:
@@ -41,4 +41,4 @@ def test_a_point_that_is_missing_or_there_twice_is_a_difference() -> None:
 
 
 def test_a_tree_is_its_leaves_by_dotted_keys() -> None:
-    assert list(flat([{"state": {0: {"step": 1}}, "lr": 0.1}])) == [("0.state.0.step", 1), ("0.lr", 0.1)]
+    assert list(leaves([{"state": {0: {"step": 1}}, "lr": 0.1}])) == [("0.state.0.step", 1), ("0.lr", 0.1)]
