@@ -75,7 +75,7 @@ class Row(NamedTuple):
             OSError: When it cannot be read.
         """
         content = bytearray(4 * self.size)
-        with Path(self.path).open("rb") as file:
+        with Path(self.path).open("rb", buffering=0) as file:
             file.seek(self.offset)
             if file.readinto(content) < len(content):
                 raise BrokenPackError(Path(self.path), "it was cut off since it was first read")
