@@ -82,16 +82,24 @@ def steps_for(num_examples: int, batch_size: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * math.ceil(num_examples / batch_size) - 1e-9))
 
 
-def deal(tasks: list[ClientTask], num_ranks: int) -> list[list[ClientTask]]:
+def deal(tasks: list[ClientTask], num_ranks: int, together: int = 1) -> list[list[ClientTask]]:
     """Deal a cohort to ranks, the largest task first, each to the rank with the least work so far.
 
     Graham 1969, "Bounds on multiprocessing timing anomalies": at most 4/3 of the best makespan. Every task goes to
     exactly one rank; the result is a function of the tasks alone, so all ranks agree without communication.
+
+    Args:
+        tasks: Those of the cohort.
+        num_ranks: Number of ranks.
+        together: Tasks that stay together, the largest ones first, so that clients which are trained as one program
+            are the same ones whatever the number of ranks.
     """
     shares: list[list[ClientTask]] = [[] for _ in range(num_ranks)]
     loads = [0] * num_ranks
-    for task in sorted(tasks, key=lambda task: (-task.steps, task.client)):
+    ordered = sorted(tasks, key=lambda task: (-task.steps, task.client))
+    for start in range(0, len(ordered), together):
+        block = ordered[start : start + together]
         rank = loads.index(min(loads))
-        shares[rank].append(task)
-        loads[rank] += task.steps
+        shares[rank] += block
+        loads[rank] += sum(task.steps for task in block)
     return shares

@@ -66,6 +66,19 @@ def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:
     return next((name for name, buffer in before.items() if not torch.equal(buffer, after[name])), None)
 
 
+def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
+    """The first attribute that a forward pass in training gives another value, by its name; None if there is none."""
+    trial = copy.deepcopy(net).train()
+    before = {name: dict(vars(module)) for name, module in trial.named_modules()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trial(inputs)
+    for name, module in trial.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute not in before[name] or before[name][attribute] is not value:
+                return f"{name}.{attribute}".strip(".")
+    return None
+
+
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:
     """Refuse a net with BatchNorm where a client has a batch of one example that it cannot normalise.
 

@@ -2,30 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
+from fedlit.clients.probe import assigned_attribute
+from fedlit.core.layout import read_state
+from fedlit.core.messages import one_line
+from fedlit.core.records import Broadcast, ClientTask
+from fedlit.engines.block import Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine, needs_trainer
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
-from fedlit.engines.workers import WorkersEngine, available_cores, can_fork
+from fedlit.engines.vectorized import VectorizedEngine, cannot_vectorize
+from fedlit.engines.workers import MOST, WorkersEngine, available_cores, can_fork
+
+#: Clients of a block: with fewer a step's Python weighs more, with more a round has too few blocks for its cores.
+BLOCK_SIZE = 25
+#: The fewest clients of a round, two blocks of them.
+LEAST_CLIENTS = 2 * BLOCK_SIZE
+#: The most parameters, and parameters times samples of a batch: up to there blocks of linear layers train twice as fast
+#: on a core as one client after the other, or faster (``python -m tests.benchmarks.choice``).
+MOST_PARAMETERS = 125_000
+MOST_PRODUCTS = 2_000_000
 
 
-def auto(client: ClientModule, site: Site) -> Engine:
-    """Choose an engine.
+class Choice(NamedTuple):
+    """An engine, and a line that says why it is this one.
+
+    Attributes:
+        engine: What trains the clients.
+        why: For the user; empty where there is nothing to say.
+        is_change: Whether the run trained its clients otherwise until now.
+    """
+
+    engine: Engine
+    why: str = ""
+    is_change: bool = False
+
+
+def choose(client: ClientModule, site: Site, tasks: Sequence[ClientTask], together: int | None = None) -> Choice:
+    """Choose an engine and say why.
+
+    Engines that train blocks of clients agree with the others only to rounding. So whether they do depends on the run
+    alone, never on the machine or its load; and a run that goes on keeps to what it began with.
+
+    Args:
+        client: The local problem.
+        site: Where clients are trained.
+        tasks: Those of the first round.
+        together: For a run that goes on, how many clients it trained as one program; None for a new one.
+    """
+    if together is None:
+        reason = prefers_one_by_one(client, site, tasks)
+    elif together > 1:
+        reason = _needs_trainer(client) or cannot_vectorize(client, site)
+    else:
+        reason = "the run began so"
+    if reason is None:
+        size = together or BLOCK_SIZE
+        engine = auto(client, site, size, -(-len(tasks) // size))
+        return Choice(engine, f"engine: {_name(engine)}; many small clients train as one program, {size} at a time")
+    engine, is_change = auto(client, site), (together or 1) > 1
+    before = f" The run trained {together} clients as one program until now: its bits may differ." if is_change else ""
+    return Choice(engine, f"engine: {_name(engine)}; clients train one by one, as {reason}.{before}", is_change)
+
+
+def auto(client: ClientModule, site: Site, together: int = 1, most_workers: int = MOST) -> Engine:
+    """The engine for this hardware.
 
     - ``TrainerEngine`` where a client uses what only a Trainer runs: any hook or setting that ``LoopEngine`` does not
       know, learning-rate schedulers;
-    - ``WorkersEngine`` on a CPU where this rank has more than one core to itself and the process can be forked;
-    - ``LoopEngine`` otherwise: on a GPU, on a rank of one core, or after a GPU was used in this process.
-
-    ``VectorizedEngine`` is for the user to choose: it is the fastest for many tiny clients and the slowest for
-    convolutions on a CPU, and its results agree with the others' only to rounding.
+    - else ``LoopEngine``, or ``VectorizedEngine`` for clients that train ``together``, so many at a time;
+    - in a ``WorkersEngine`` on a CPU where this rank has more than one core to itself and the process can be forked.
     """
-    if needs_trainer(client) or not isinstance(client.configure_optimizers(), Optimizer):
+    if _needs_trainer(client):
         return TrainerEngine()
-    cores = available_cores() // site.processes
-    if site.device.type == "cpu" and cores > 1 and can_fork():
-        return WorkersEngine(workers=cores)
-    return LoopEngine()
+    engine = LoopEngine() if together == 1 else VectorizedEngine(together)
+    workers = available_cores() // site.processes
+    if site.device.type == "cpu" and workers > 1 and can_fork() and together <= MOST:
+        return WorkersEngine(engine, min(workers, max(1, most_workers)), block_size=together)
+    return engine
+
+
+def prefers_one_by_one(client: ClientModule, site: Site, tasks: Sequence[ClientTask]) -> str | None:
+    """Why blocks of clients would not be faster, or cannot be; None where they are and can."""
+    busy = sorted((task for task in tasks if task.steps), key=lambda task: -task.steps)
+    if len(busy) < LEAST_CLIENTS:
+        return f"a round has fewer than {LEAST_CLIENTS}"
+    block_steps = sum(task.steps for task in busy[::BLOCK_SIZE])  # a block takes as many as its longest client
+    if 2 * sum(task.steps for task in busy) < BLOCK_SIZE * block_steps:
+        return "their numbers of steps are too uneven"
+    for name, module in client.net.named_modules():
+        if not isinstance(module, nn.Linear) and any(True for _ in module.parameters(recurse=False)):
+            return f"{name or 'the net'} is a {type(module).__name__}"
+    parameters = client.layout.num_trainable
+    if parameters > MOST_PARAMETERS or parameters * site.data.batch_size > MOST_PRODUCTS:
+        return f"{parameters:,} parameters and batches of {site.data.batch_size} keep a core busy"
+    if site.precision.precision != "32-true":
+        return f"the precision is {site.precision.precision}"
+    return _needs_trainer(client) or cannot_vectorize(client, site) or _fails_in_a_block(client, site, busy[0])
+
+
+def _needs_trainer(client: ClientModule) -> str | None:
+    scheduled = not isinstance(client.configure_optimizers(), Optimizer)
+    return needs_trainer(client) or (f"{type(client).__name__} has learning-rate schedulers" if scheduled else None)
+
+
+def _fails_in_a_block(client: ClientModule, site: Site, task: ClientTask) -> str | None:
+    """What keeps the network's code out of a batched program, as a choice by values or chance does, in words; or None.
+
+    Code that assigns to itself, as a counter of steps does, would be called once for a whole block.
+    """
+    data, name = site.data, type(client.net).__name__
+    if attribute := assigned_attribute(client.net, data.transform(data.train.inputs[:2])):
+        return f"{name} assigns {attribute} as it computes"
+    start = read_state(client.net, client.layout)
+    client.receive(Broadcast(start, (0.0,) * len(client.layout.trainable), start.floats[:0]))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            Block(client, [task._replace(steps=1, diagnose=False)] * 2, data, site.precision).fit()
+    except Exception as error:  # of whatever kind: one by one, it shows whose it is
+        return f"{name} does not train in a block ({one_line(str(error), 100)})"
+    return None
+
+
+def _name(engine: Engine) -> str:
+    if not isinstance(engine, WorkersEngine):
+        return type(engine).__name__
+    return f"WorkersEngine of {engine.workers} {type(engine.engine).__name__}s"

@@ -15,7 +15,13 @@ class Engine(ABC):
 
     Engines differ in speed, never in what they compute: they agree with ``TrainerEngine`` to the bit, or (where they
     batch clients together) to rounding.
+
+    Attributes:
+        together: The most clients that are trained as one program. Of any other number, or with other clients beside
+            it, the same client may end with other bits.
     """
+
+    together: int = 1
 
     @abstractmethod
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:

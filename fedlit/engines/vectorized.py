@@ -60,7 +60,7 @@ class VectorizedEngine(Engine):
     def __init__(self, block_size: int = 100, trace: bool = True) -> None:
         if block_size < 1:
             raise InputError(f"block_size must be at least 1, got {block_size}")
-        self.block_size = block_size
+        self.block_size = self.together = block_size
         self.trace = trace
         self._programs: dict[Hashable, Program | None] = {}
 

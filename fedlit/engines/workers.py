@@ -32,6 +32,8 @@ DEPTH = 2
 SHARED = ("weights", "message")
 #: The most workers, and the most clients of a block; more are taken for a mistake.
 MOST = 1024
+#: Environment variable that says how many cores to use.
+CORES = "FEDLIT_CORES"
 
 
 class WorkersEngine(Engine):
@@ -43,7 +45,8 @@ class WorkersEngine(Engine):
     yielded in the order of the tasks: the result does not depend on the number of workers.
 
     A worker that dies (the kernel kills one when memory is short) is replaced, and what it was fitting is fitted once
-    more, client by client: the result is the same. A client whose worker dies again is a ``ClientFailure``.
+    more: the result is the same. Where it dies again the clients are fitted one by one, and the one whose worker dies
+    then is a ``ClientFailure``.
 
     For CPUs, on systems that fork (not Windows), in a process that has not used a GPU: PyTorch's threads for gradients
     there do not survive a fork.
@@ -62,6 +65,7 @@ class WorkersEngine(Engine):
         self.engine = engine or LoopEngine()
         self.workers = workers or available_cores()
         self.block_size = block_size
+        self.together = min(block_size, self.engine.together)
         self._pool: _Pool | None = None
 
     def check(self, client: ClientModule, site: Site) -> None:
@@ -95,7 +99,15 @@ class WorkersEngine(Engine):
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
+    """Cores that this process may run on, or as many as ``FEDLIT_CORES`` says.
+
+    Raises:
+        InputError: When that is no whole number from 1 up.
+    """
+    if given := os.environ.get(CORES):
+        if not given.isdecimal() or not 1 <= int(given) <= MOST:
+            raise InputError(f"{CORES} must be a whole number from 1 to {MOST}, got {given!r}; leave it out for all")
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -226,8 +238,7 @@ class _Worker:
                 f"the worker that trained client {names} died with exit status {self._exit_status}; once more",
                 stacklevel=2,
             )
-            alone = [request._replace(block=[task]) for task in request.block]
-            answers = [answer for single in alone for answer in self._once_more(single)]
+            answers = self._once_more(request)
             for _, later in self._held:
                 self._send(later)
         self._free.append(request.slot)
@@ -262,13 +273,15 @@ class _Worker:
         return [*updates, *reply.failures]
 
     def _once_more(self, request: _Request) -> list[ClientAnswer]:
-        """The answer of one client whose worker has died."""
+        """The answers to a block whose worker has died: as it was, for the same bits, and then client by client."""
         self._send(request)
         answers = self._receive(request)
-        if answers is None:
-            reason = f"its worker died twice, with exit status {self._exit_status}; is there memory enough?"
-            return [ClientFailure(request.block[0], reason)]
-        return answers
+        if answers is not None:
+            return answers
+        if len(request.block) > 1:
+            return [answer for task in request.block for answer in self._once_more(request._replace(block=[task]))]
+        reason = f"its worker died twice, with exit status {self._exit_status}; is there memory enough?"
+        return [ClientFailure(request.block[0], reason)]
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

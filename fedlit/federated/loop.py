@@ -26,7 +26,7 @@ from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import resolve_seed
 from fedlit.data.module import FederatedData, RoundSource, data_of
-from fedlit.engines.auto import auto
+from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.federated.beside import check_monitored
@@ -66,9 +66,11 @@ class FederatedLoop(Callback, RoundSource):
         algorithm: What is done otherwise than in FedAvg and FedProx, from ``fedlit.algorithms``; a list is a chain of
             them, see ``fedlit.algorithms.chain``; none is nothing.
         diagnostics: What is measured beyond the usual, and how often; none is nothing.
-        engine: How clients are trained; none picks one by hardware: on a CPU a worker process a core
-            (``fedlit.engines.WorkersEngine``), on a GPU ``fedlit.engines.LoopEngine``, and
-            ``fedlit.engines.TrainerEngine`` where a client needs a Trainer around it.
+        engine: How clients are trained; none picks one: many small clients of linear layers in blocks
+            (``fedlit.engines.VectorizedEngine``), others one by one (``fedlit.engines.LoopEngine``); on a CPU either in
+            a worker process a core (``fedlit.engines.WorkersEngine``); and ``fedlit.engines.TrainerEngine`` where a
+            client needs a Trainer around it. The run begins with a line that says which and why, and keeps to it when
+            it is gone on with.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
         max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (it raised an
             error, ran out of memory) or gave weights or a loss that are not finite numbers; with more the run stops.
@@ -122,6 +124,7 @@ class FederatedLoop(Callback, RoundSource):
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
         self._is_resumed = False
+        self._together: int | None = None  # clients that are trained as one program; None until it is known
 
     @property
     def seed(self) -> int:
@@ -149,7 +152,7 @@ class FederatedLoop(Callback, RoundSource):
                 "lower federation.clients_per_round or raise data.num_clients"
             )
         self.stragglers.check(data.num_clients)
-        self._seed_of_fit, self._is_resumed = resolve_seed(self._seed), False
+        self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
         versions.version()  # refuses what FEDLIT_KERNELS cannot name here
         self.algorithm_state = {}
         if self.tune_allocator:
@@ -180,8 +183,13 @@ class FederatedLoop(Callback, RoundSource):
         client = module.make_client().to(site.device)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
-        self._session = Session(site, client, self.engine or auto(client, site), store, temporary)
-        self._session.engine.check(client, site)
+        tasks = self.cohort(trainer.current_epoch, site.data)
+        choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
+        self._session = Session(site, client, choice.engine, store, temporary, choice.why)
+        choice.engine.check(client, site)
+        self._together = choice.engine.together
+        if choice.is_change:
+            rank_zero_warn(choice.why)
 
     def facts(self, module: FederatedModule, data: FederatedData) -> Facts:
         """What an algorithm may know of the federation."""
@@ -318,11 +326,14 @@ class FederatedLoop(Callback, RoundSource):
 
     def state_dict(self) -> dict[str, Any]:
         state = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in self.algorithm_state.items()}
-        return {"algorithm": state}
+        return {"algorithm": state, "together": self._together}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._is_resumed = True
         self.algorithm_state = state_dict["algorithm"]
+        self._together = state_dict.get("together") or 1  # an earlier fedlit wrote none, and trained client by client
+        if not isinstance(self._together, int) or not 1 <= self._together <= COUNT_MAX:
+            raise InputError(f"the checkpoint says that {self._together!r} clients train together; use another one")
 
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
@@ -358,5 +369,6 @@ class Rounds:
 
     def __iter__(self) -> Iterator[Cohort]:
         tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
-        shares = deal([task for task in tasks if task.steps], self._trainer.world_size)
+        busy = [task for task in tasks if task.steps]
+        shares = deal(busy, self._trainer.world_size, self._loop.session.engine.together)
         yield Cohort(tasks, shares[self._trainer.global_rank])

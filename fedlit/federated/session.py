@@ -21,6 +21,7 @@ class Session:
         engine: What trains them: the one that was named, or the one that suits.
         store: What clients keep from round to round; None where the algorithm keeps nothing.
         folder: A temporary folder for the store, where the run has no folder of its own.
+        note: Why it is this engine, where none was named.
     """
 
     site: Site
@@ -28,6 +29,7 @@ class Session:
     engine: Engine
     store: ClientStore | None = None
     folder: TemporaryDirectory[str] | None = None
+    note: str = ""
 
     def close(self) -> None:
         """End the engine's processes and remove what was temporary."""

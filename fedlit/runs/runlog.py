@@ -16,6 +16,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.core.terminal import Terminal
 from fedlit.data.module import data_of
+from fedlit.federated.module import FederatedModule
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.loggers import Board
@@ -59,6 +60,8 @@ class RunLog(Callback):
         self._began = True
         self._record(trainer, "running")
         for note in data_of(trainer).notes:
+            self._say(trainer, note)
+        if isinstance(pl_module, FederatedModule) and (note := pl_module.loop.session.note):
             self._say(trainer, note)
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):

@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     usable(folder, "--logs_dir or --name")
     plan = read_plan(file)
     jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
-    runs = _runs(plan, folder, jobs)
+    runs = _runs(plan, folder)
     _same_settings(plan, runs, folder)
     console = Terminal()
     if options.dry_run:
@@ -115,7 +115,7 @@ def main(words: Sequence[str]) -> int:
             failed += run_all([run for run in runs if run not in failed], jobs, console)
             _write(plan, runs, folder, words)
             _outlook(plan, folder, jobs, console)
-            runs = _runs(plan, folder, jobs)
+            runs = _runs(plan, folder)
             if all(run.finished or run in failed for run in runs):
                 break
     except KeyboardInterrupt:
@@ -132,14 +132,14 @@ def main(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _runs(plan: Plan, folder: Path, jobs: int) -> list[StudyRun]:
+def _runs(plan: Plan, folder: Path) -> list[StudyRun]:
     """The runs that have to be there now, seed by seed: a study that is stopped half-way has the same seeds of all."""
     asked = (
         asked_for(plan, status(plan, folder))
         if plan.looks
         else [(each, seed) for seed in plan.seeds for each in plan.combinations]
     )
-    return [StudyRun(plan.base, each, seed, folder, jobs > 1) for each, seed in asked]
+    return [StudyRun(plan.base, each, seed, folder) for each, seed in asked]
 
 
 def _outlook(plan: Plan, folder: Path, jobs: int, console: Terminal) -> None:
@@ -149,7 +149,7 @@ def _outlook(plan: Plan, folder: Path, jobs: int, console: Terminal) -> None:
     console.print(table(plan, now))
     for judged in now.judged:
         console.print(f"claim {judged.number} {judged.verdict}: {judged.text}")
-    ended = [StudyRun(plan.base, each, seed, folder, jobs > 1) for each, seed in likely(plan, now)]
+    ended = [StudyRun(plan.base, each, seed, folder) for each, seed in likely(plan, now)]
     if now.undecided and not all(run.finished for run in ended):
         console.print(f"likely {len(ended)} runs in all, if differences go on as they are: {_estimate(ended, jobs)}")
 

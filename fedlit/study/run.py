@@ -26,14 +26,12 @@ class StudyRun:
         combination: What it changes.
         seed: What ``seed_everything`` is given: partition, initial weights, cohorts, stragglers and batch order.
         study: The folder of the study.
-        one_thread: Whether it runs beside others, and so uses one core only.
     """
 
     base: Path
     combination: Combination
     seed: int
     study: Path
-    one_thread: bool = True
 
     @property
     def version(self) -> str:
@@ -99,8 +97,6 @@ class StudyRun:
         words = ["fit", "--config", self.base, *self.combination.words, "--seed_everything", self.seed]
         words += ["--logs_dir", self.study, "--name", self.combination.name, "--version", self.version]
         words += ["--trainer.max_epochs", self.rounds]
-        if self.one_thread and self.combination.config["federation"]["engine"] is None:
-            words += ["--federation.engine", "fedlit.engines.LoopEngine"]
         if self.begun:
             words += ["--ckpt_path", "last"]
         return [*sweep.FEDLIT, *map(str, words)]

@@ -41,7 +41,8 @@ import json, os, sys
 from pathlib import Path
 words = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 folder = Path(words["--logs_dir"], words["--name"], words["--version"])
-print(json.dumps({**words, "threads": os.environ["OMP_NUM_THREADS"], "leftovers": folder.exists()}))
+resources = {"threads": os.environ["OMP_NUM_THREADS"], "cores": os.environ["FEDLIT_CORES"]}
+print(json.dumps({**words, **resources, "leftovers": folder.exists()}))
 if os.environ.get("FAIL") and "spatial" in words["--name"]:
     sys.exit("fedlit: error: nothing works; mend it")
 (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,8 @@ def test_every_combination_is_run_at_every_seed_with_one_thread(capsys: pytest.C
                 str(seed),
             )
             assert (words["--trainer.max_epochs"], words["threads"]) == ("2", "1")
-            assert words["--federation.engine"] == "fedlit.engines.LoopEngine"
+            assert words["cores"] == "1"
+            assert "--federation.engine" not in words  # the same choice as of a run that has all cores
             assert words.get("--data.partition.alpha") == ("0.1" if "dir01" in name else None)
             assert words.get("--model.net.attention") == ("null" if "plain" in name else None)
     done = re.findall(r"seed (\d): finished", capsys.readouterr().out)
