@@ -25,11 +25,11 @@ OURS = {
 
 
 def main(args: ArgsType = None) -> int:
-    """Run a command; a mistake of the user's is one line on stderr.
+    """Run a command; a mistake of the user's is one line on stderr, any other error its traceback and one line.
 
     Returns:
         0 when done, 1 when another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
-        the input, 130 when stopped by Ctrl-C, 143 by SIGTERM.
+        the input, 3 for any other error, 130 when stopped by Ctrl-C, 143 by SIGTERM.
     """
     if not {"", here := str(Path.cwd())} & set(sys.path):
         sys.path.append(here)  # classes of a config's own, as with python -m; last, it shadows no other module
@@ -43,10 +43,8 @@ def main(args: ArgsType = None) -> int:
         with sigterm_is_ctrl_c(), quiet_threads():
             FedlitCLI(args, others={name: does for name, (_, does) in OURS.items()})
     except Exception as error:
-        if (end := told(error)) is None:
-            raise
-        status, line = end
-        sys.stderr.write(f"fedlit: error: {line}\n")
+        status, text = told(error)
+        sys.stderr.write(f"{text}\n")
         return status
     except (KeyboardInterrupt, SystemExit) as stop:
         stopped = status_of(stop) or status_of(stop.__context__)  # Lightning turns Ctrl-C into an exit of status 1

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.core.errors import InputError
+from fedlit.core.private_torch import BatchNorm
 from fedlit.core.records import Broadcast, Weights
 
 
@@ -85,5 +85,5 @@ class BatchNormPolicy(KeepLocal):
         super().__init__(("",) if local == "all" else (r"running_(mean|var)$",))
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
-        layers = [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]
+        layers = [name for name, module in net.named_modules() if isinstance(module, BatchNorm)]
         return [name for name in super().chosen(net, names) if name.rpartition(".")[0] in layers]

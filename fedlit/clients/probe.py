@@ -12,6 +12,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.clients.nets import check_answer, check_answer_in_training, check_takes_a_batch, remedy
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
+from fedlit.core.private_torch import BatchNorm
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 
@@ -86,7 +87,7 @@ def check_single_examples(client: ClientModule, data: FederatedData) -> None:
         InputError: Naming the first such client.
     """
     alone = np.flatnonzero(data.partition.sizes % data.batch_size == 1) if data.batch_size > 1 else np.array([0])
-    if not len(alone) or not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in client.net.modules()):
+    if not len(alone) or not any(isinstance(layer, BatchNorm) for layer in client.net.modules()):
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

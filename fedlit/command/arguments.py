@@ -6,13 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 import fedlit.algorithms
 import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.command.given import check_section
 from fedlit.command.keep_config import KeepConfig
+from fedlit.command.maker import Maker
 from fedlit.command.parser import Parser
+from fedlit.command.private import OpenCLI
 from fedlit.command.sections import OWNERS
 from fedlit.command.trainer import Trainer
 from fedlit.core.configs import plain_strings
@@ -21,7 +23,6 @@ from fedlit.core.files import refuse_endless
 from fedlit.core.messages import missing_package
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.mu import Mu
 
 DESCRIPTION = "The command line: fit, validate, test, predict a run; study, report, runs for many."
 
@@ -29,7 +30,7 @@ DESCRIPTION = "The command line: fit, validate, test, predict a run; study, repo
 OF_DATA = ("num_classes", "in_channels")
 
 
-class FederationArguments(LightningCLI):
+class FederationArguments(OpenCLI):
     """LightningCLI with the federation's defaults, a section ``federation`` for ``FederatedLoop``, and its checks.
 
     Args:
@@ -41,7 +42,7 @@ class FederationArguments(LightningCLI):
     def __init__(self, args: ArgsType = None, others: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         self._others = others or {}
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
-        self._refused: InputError | None = None
+        self._maker = Maker()
         super().__init__(
             FederatedModule,
             FederatedData,
@@ -77,13 +78,20 @@ class FederationArguments(LightningCLI):
                 "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
             )
 
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        """Lightning's, and the others by name."""
-        super()._add_subcommands(parser, **kwargs)
-        actions = parser._subcommands_action
-        assert actions is not None
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's commands, and the others by name."""
+        super().setup_parser(*args, **kwargs)
+        assert isinstance(self.parser, Parser)
         for name, does in self._others.items():
-            actions.add_subcommand(name, Parser(description=does), help=does)
+            self.parser.add_command(name, Parser(description=does), help=does)
+
+    @property
+    def command_parser(self) -> Parser:
+        """The parser of the command that was given."""
+        assert isinstance(self.parser, Parser)
+        found = self.parser.command_parsers[str(self.subcommand)]
+        assert isinstance(found, Parser)
+        return found
 
     # --- what the parser lets pass -----------------------------------------------------------------------------------
 
@@ -93,38 +101,25 @@ class FederationArguments(LightningCLI):
         self.config = plain_strings(self.config)
         check_section(self.config[self.config.subcommand].as_dict(), OWNERS)
 
-    def _add_instantiators(self) -> None:
-        super()._add_instantiators()
-        self.parser.add_instantiator(self._make_mu, Mu)
-
-    def _make_mu(self, class_type: type[Mu], *args: Any, **kwargs: Any) -> Mu:
-        """Keep what a rule for mu says: of several types that a value may have, jsonargparse chains one's error."""
-        try:
-            return class_type(*args, **kwargs)
-        except InputError as error:
-            self._refused = error
-            raise
-
     def instantiate_classes(self) -> None:
         """Make data, net and federation.
 
         Raises:
             InputError: Also when the net was given another number of classes or channels than the data has.
         """
+        self.parser.add_instantiator(self._maker, object)
         try:
             super().instantiate_classes()
             self._refuse_overridden()
-        except BaseException as error:
-            if self._refused is not None and isinstance(error, ValueError):
-                raise self._refused from error
-            if absent := missing_package(error):
-                raise absent from error
-            raise
+        except Exception as error:
+            failed = self._maker.error_behind(error)
+        else:
+            return
+        raise missing_package(failed) or failed
 
     def _refuse_overridden(self) -> None:
         """Refuse a number of classes or channels that was given and is not the data's."""
-        parser = self._parser(self.subcommand)
-        assert isinstance(parser, Parser)
+        parser = self.command_parser
         assert parser.written is not None  # it has parsed
         for of_data in OF_DATA:
             given, has = parser.written.get(f"model.net.init_args.{of_data}"), getattr(self.datamodule, of_data)
@@ -132,11 +127,6 @@ class FederationArguments(LightningCLI):
                 raise InputError(
                     f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
                 )
-
-    def _dump_config(self) -> None:
-        """As Lightning's, which looks for the arguments of a net that takes none."""
-        super()._dump_config()
-        self.config_dump["model"]["net"].setdefault("init_args", {})
 
 
 def _attribute(name: str) -> Any:

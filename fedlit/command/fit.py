@@ -10,7 +10,6 @@ from typing import Any
 import lightning
 import yaml
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fedlit.command.arguments import FederationArguments
 from fedlit.command.given import flat
@@ -21,7 +20,8 @@ from fedlit.command.sections import shortened
 from fedlit.core.checkpoint import BrokenCheckpointError
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line, warn
-from fedlit.federated.resume import check_record, while_restoring
+from fedlit.core.private_lightning import while_restoring
+from fedlit.federated.resume import check_record
 from fedlit.runs import (
     Outcome,
     Participation,
@@ -45,13 +45,18 @@ class FedlitCLI(FederationArguments):
     place: Place | None = None
 
     def instantiate_classes(self) -> None:
-        """As ``FederationArguments``; where that fails, the run's folder is given back."""
+        """As ``FederationArguments``, and what the Trainer is called with; where it fails, the folder is given back."""
         try:
             super().instantiate_classes()
         except BaseException:
             if self.place is not None:
                 self.place.release()
             raise
+        section, checkpoint = self.config_init[self.subcommand], self.place and self.place.checkpoint
+        section.ckpt_path = str(checkpoint) if checkpoint else None
+        section.weights_only = True  # checkpoints are data, not code
+        if self.subcommand == "test":
+            section.verbose = False  # we print a fuller table
 
     @property
     def run_name(self) -> str:
@@ -62,7 +67,8 @@ class FedlitCLI(FederationArguments):
 
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]
-        for line in self.parser.changes.left_out if isinstance(self.parser, Parser) else []:
+        assert isinstance(self.parser, Parser)
+        for line in self.parser.changes.left_out:
             warn(line)
         if section.get("weights_only") is not None:
             raise InputError("--weights_only: checkpoints are always read as data, never as code; leave it out")
@@ -78,11 +84,8 @@ class FedlitCLI(FederationArguments):
             check_record(checkpoint)
         before = config_in(checkpoint, KeepConfig.__name__)
         if before is not None:
-            section = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            section = self.command_parser.dump(self.config[self.subcommand], skip_none=False)
             refuse(changes(before, yaml.safe_load(section)))
-
-    def _parse_ckpt_path(self) -> None:
-        """Nothing: our checkpoints hold no hyper-parameters to be read before the config is known."""
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         section = self.config_init[self.subcommand]
@@ -105,9 +108,9 @@ class FedlitCLI(FederationArguments):
         loggers = loggers_of(run, given.logger, self.place.finished_rounds if self.place.goes_on else 0)
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run(self, command: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            super().run(command)
         except Exception as error:
             checkpoint = self.place.checkpoint if self.place else None
             if checkpoint is None or mistake(error) or not while_restoring(error):
@@ -120,26 +123,13 @@ class FedlitCLI(FederationArguments):
             if isinstance(callback, RankWatch):
                 callback.start(self.trainer)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
-        try:
-            return super()._instantiate_trainer(config, callbacks)
-        except (ValueError, TypeError, ImportError, RuntimeError, MisconfigurationException) as error:
-            raise mistake(error) or InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
-
     def _hparams(self) -> dict[str, Any]:
         """The run's choices, flat: everything but how the Trainer is run."""
-        self._dump_config()
-        sections = {key: self.config_dump[key] for key in ("model", "data", "federation", "seed_everything")}
-        return {**shortened(flat(sections)), "rounds": self.config_dump["trainer"]["max_epochs"]}
+        config = self.written_config()
+        sections = {key: config[key] for key in ("model", "data", "federation", "seed_everything")}
+        return {**shortened(flat(sections)), "rounds": config["trainer"]["max_epochs"]}
 
     # --- what each command does --------------------------------------------------------------------------------------
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        assert self.place is not None
-        checkpoint = str(self.place.checkpoint) if self.place.checkpoint else None
-        # Checkpoints are data, not code.
-        kwargs = {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": checkpoint, "weights_only": True}
-        return {**kwargs, "verbose": False} if subcommand == "test" else kwargs  # we print a fuller table
 
     def before_test(self) -> None:
         self._check_results("test.json", "test_classes.csv", "test_clients.csv")

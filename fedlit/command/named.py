@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
-from fedlit.core.messages import KeyedError
+from fedlit.command.explain import KeyedError
 
 
 def check_functions(key: str, value: Any, wanted: Any) -> None:
@@ -32,7 +32,10 @@ def check_functions(key: str, value: Any, wanted: Any) -> None:
     named = value.get("class_path") if isinstance(value, Mapping) or hasattr(value, "as_dict") else None
     if not isinstance(named, str):
         return
-    function = pydoc.locate(named)
+    try:
+        function = pydoc.locate(named)
+    except pydoc.ErrorDuringImport:
+        return  # jsonargparse imports it as well
     if function is None or isinstance(function, type):
         return  # jsonargparse says what is wrong with it
     types, returned = types_in(wanted), types_in(returns(function))

@@ -7,15 +7,18 @@ from typing import Any, Literal
 import lightning
 import torch
 from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 
+from fedlit.command.blame import refused_by_library
 from fedlit.core.checkpoint import CheckpointFile
+from fedlit.core.errors import InputError
+from fedlit.core.private_lightning import Precision as LightningPrecision
+from fedlit.core.private_lightning import has_checkpoint_io
 from fedlit.federated.trainer_settings import check_arguments, check_settings
 
-Precision = _PRECISION_INPUT | Literal["auto"]
+Precision = LightningPrecision | Literal["auto"]
 
 
-def best_precision(accelerator: str) -> _PRECISION_INPUT:
+def best_precision(accelerator: str) -> LightningPrecision:
     """The precision that suits the hardware: bf16-mixed on GPUs that have it, 16-mixed on older ones, else 32-true.
 
     A CPU without matrix instructions for bf16 trains several times slower in it, so there it is never chosen.
@@ -34,7 +37,7 @@ class Trainer(lightning.Trainer):
         plugins: As Lightning's. Without one for checkpoints there is ``fedlit.core.checkpoint.CheckpointFile``.
 
     Raises:
-        InputError: For an argument that has no effect on a federation.
+        InputError: For an argument that Lightning refuses, or that has no effect on a federation.
     """
 
     def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
@@ -44,9 +47,14 @@ class Trainer(lightning.Trainer):
         )
         given = kwargs.pop("plugins", None) or []
         plugins = list(given) if isinstance(given, list | tuple) else [given]
-        has_own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
+        has_own = has_checkpoint_io(kwargs.get("strategy"))
         if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(CheckpointFile())
         check_arguments(kwargs)
-        super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
+        try:
+            super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
+        except Exception as error:
+            if refused_by_library(error):
+                raise InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
+            raise
         check_settings(self)

@@ -61,7 +61,16 @@ def read_yaml(path: Path) -> Any:
     except InputError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
-        raise InputError(f"not valid YAML: {one_line(str(error))}; correct it there") from error
+        raise _not_yaml(error) from error
+
+
+def _not_yaml(error: Exception) -> InputError:
+    """What is wrong with a text that is not YAML, and where."""
+    said = str(error)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        said = f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
+    return InputError(f"not valid YAML: {one_line(said)}; correct it there")
 
 
 def check_yaml(text: str) -> None:
@@ -119,13 +128,16 @@ def check_config(text: str, sections: Collection[str]) -> None:
     try:
         check_yaml(text)
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _not_yaml(error) from error
+    except ValueError as error:  # of a date that is none, which the parser takes for text
         if isinstance(error, InputError):
             raise
         return
     refuse_endless(texts(tree))
     if not isinstance(tree, dict):
-        return
+        shown = one_line(text, 60) or "an empty file"
+        raise InputError(f"not a config: {shown}; write lines of the form 'key: value'")
     if tree.get("config") is not None:
         raise InputError(
             f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"

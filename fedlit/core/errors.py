@@ -1,4 +1,4 @@
-"""The error that stands for a mistake in what the user gave."""
+"""The error that stands for a mistake in what the user gave, and one that carries a traceback from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class InputError(ValueError):
 
     The message is one line that names the value and the remedy; the command line shows it without a traceback.
     """
+
+
+class ElsewhereError(RuntimeError):
+    """Something failed in another process, or in clients' fits: the message ends with the traceback from there."""

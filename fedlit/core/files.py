@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fedlit.core.errors import InputError
-from fedlit.core.messages import one_line
+from fedlit.core.messages import causes, one_line
 
 #: From the error number of a failed write to the remedy.
 REMEDIES = {
@@ -148,9 +148,10 @@ def quiet_threads() -> Iterator[None]:
 
 def unwritten(error: BaseException | None) -> UnwritableError | None:
     """The error to show for an ``OSError`` of a full disk or of permissions among the causes; None without one."""
-    while error is not None and not (isinstance(error, OSError) and error.errno in REMEDIES):
-        error = error.__cause__ or error.__context__
-    return _unwritable(error.filename or "a file of the run", error) if error else None
+    for each in causes(error):
+        if isinstance(each, OSError) and each.errno in REMEDIES:
+            return _unwritable(each.filename or "a file of the run", each)
+    return None
 
 
 def _unwritable(path: str | Path, error: OSError) -> UnwritableError:

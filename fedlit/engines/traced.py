@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx
-from torch._ops import OpOverload
 from torch.func import functionalize, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from fedlit.core.private_torch import Kernel, untracked_view, writes
 
 #: A step of a block: from its state (weights, the same tensors in every step) and its batch to tensors.
 StepFunction = Callable[..., tuple[Tensor, ...]]
@@ -27,7 +28,7 @@ PREPARED_BYTES = 2**22
 
 aten = torch.ops.aten
 CONSTANTS = {aten.zeros_like.default: 0.0, aten.ones_like.default: 1.0}
-SHAPING = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
+SHAPING = (aten.expand.default, aten.view.default, untracked_view)
 
 
 class Program(NamedTuple):
@@ -71,7 +72,7 @@ def traced(step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor])
 
 
 def _writes(node: fx.Node) -> bool:
-    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+    return isinstance(node.target, Kernel) and writes(node.target)
 
 
 def _simplify(graph: fx.Graph) -> None:
@@ -81,7 +82,7 @@ def _simplify(graph: fx.Graph) -> None:
             _cut_from_shape(node, CONSTANTS[node.target])
         elif _is_identity(node):
             node.replace_all_uses_with(node.args[0])
-        elif isinstance(node.target, OpOverload):
+        elif isinstance(node.target, Kernel):
             binding = getattr(torch, node.target.overloadpacket.__name__, None)
             node.target = binding if isinstance(binding, BuiltinFunctionType) else node.target
     graph.eliminate_dead_code()

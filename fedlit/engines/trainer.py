@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.loops import _FitLoop, _TrainingEpochLoop
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -17,6 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import overridden
 from fedlit.core.errors import InputError
+from fedlit.core.private_lightning import renew_loops
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
@@ -78,8 +78,7 @@ def inner_trainer(site: Site) -> Trainer:
 
 def renew(trainer: Trainer, steps: int) -> None:
     """Make a Trainer as new, for a fit of ``steps`` mini-batches: fresh loops, and a fresh gradient scaler if any."""
-    trainer.fit_loop = _FitLoop(trainer, max_epochs=-1)
-    trainer.fit_loop.epoch_loop = _TrainingEpochLoop(trainer, max_steps=steps)
+    renew_loops(trainer, steps)
     plugin = trainer.precision_plugin
     if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
         plugin.scaler = GradScaler(trainer.strategy.root_device.type)

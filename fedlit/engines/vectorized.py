@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 from torch import Tensor, nn, optim
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import of_client, overridden
 from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
+from fedlit.core.private_torch import BatchNorm, Dropout
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.block import CALLED_BY_BLOCKS, Block
@@ -103,9 +102,9 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
     if client.algorithm.changes_fit:
         return f"{client.algorithm.name} changes how clients train"
     for name, module in client.net.named_modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, BatchNorm):
             return f"{name} is a {type(module).__name__}"
-        if isinstance(module, _DropoutNd) and module.p > 0:
+        if isinstance(module, Dropout) and module.p > 0:
             return f"{name} drops out with p = {module.p}"
     data = site.data
     if written := written_buffer(client.net, data.transform(data.train.inputs[:2])):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fedlit.clients.client import ClientModule
-from fedlit.core.errors import InputError
+from fedlit.core.errors import ElsewhereError, InputError
 from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 from fedlit.engines.attempt import STOPS
 from fedlit.engines.engine import Engine
@@ -326,7 +326,7 @@ def _work(
         except STOPS as error:
             reply = _Reply([], [], type(error)(*error.args))
         except Exception:
-            reply = _Reply([], [], RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+            reply = _Reply([], [], ElsewhereError(f"a worker failed:\n{traceback.format_exc()}"))
         try:
             pipe.send(reply)
         except BrokenPipeError:

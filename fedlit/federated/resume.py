@@ -9,13 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from traceback import walk_tb
 from typing import Any
 
 import torch
 from lightning import Callback
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -107,14 +105,6 @@ def _check_step(state: dict[str, Any], make: OptimizerCallable, net: nn.Module, 
             f"{what}: {type(optimizer).__name__} cannot go on from its state of the rounds before "
             f"({type(error).__name__}: {error}); {OPTIMIZER_REMEDY}"
         ) from error
-
-
-def while_restoring(error: BaseException) -> bool:
-    """Whether an error came up while a Trainer took its state from a checkpoint."""
-    return any(
-        frame.f_globals.get("__name__") == _CheckpointConnector.__module__ and "restore" in frame.f_code.co_name
-        for frame, _ in walk_tb(error.__traceback__)
-    )
 
 
 class GivenArguments:

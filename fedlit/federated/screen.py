@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeGuard
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from fedlit.core.errors import InputError
+from fedlit.core.errors import ElsewhereError, InputError
 from fedlit.core.ranks import gathered
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientUpdate, is_finite
 
@@ -54,7 +54,7 @@ class Screen:
 
         Raises:
             InputError: When they are more than ``max_rejected`` of those that answered and none of their fits failed.
-            RuntimeError: When they are as many and some did, with the traceback of the first.
+            ElsewhereError: When they are as many and some did, with the traceback of the first.
         """
         found = {k: self._verdicts[k].reason for k in self.rejected}
         failed = {k: reason for k, reason in found.items() if reason}
@@ -75,7 +75,7 @@ class Screen:
         if failed:
             tracebacks = [self._verdicts[k].traceback for k in failed]
             first = next((text for text in tracebacks if text), "none, their processes died")
-            raise RuntimeError(f"{allowed}; mend what failed; {whole}. The first error:\n{first}")
+            raise ElsewhereError(f"{allowed}; mend what failed; {whole}. The first error:\n{first}")
         raise InputError(
             f"{allowed}; lower the learning rate of model.client_optimizer or look at these clients' data; {whole}"
         )

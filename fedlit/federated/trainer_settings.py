@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from lightning.pytorch.utilities import rank_zero_warn
 
 from fedlit.core.errors import InputError
+from fedlit.core.private_lightning import remembered
 
 #: Strategies that split a model over ranks.
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
@@ -64,8 +65,8 @@ def tell_of_limit(trainer: Any) -> None:
 
 def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
     """Of each argument to be refused its name, its value, and why with the remedy."""
-    connector = trainer._accelerator_connector  # has no public face
-    every, seconds = trainer.check_val_every_n_epoch, trainer._val_check_time_interval
+    private = remembered(trainer)
+    every, seconds = trainer.check_val_every_n_epoch, private.seconds_between_validations
     interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
     if trainer.precision not in PRECISIONS:
         yield (
@@ -126,9 +127,9 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
             trainer.reload_dataloaders_every_n_epochs,
             "clients' batches are made anew in each round and the held-out data stays; leave it out",
         )
-    if not connector.use_distributed_sampler:
+    if not private.distributed_sampler:
         yield "use_distributed_sampler", False, "fedlit deals data to ranks without samplers; leave it out"
-    if connector._layer_sync is not None:
+    if private.sync_batchnorm:
         yield (
             "sync_batchnorm",
             True,
@@ -136,8 +137,8 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
         )
     if not trainer.enable_autolog_hparams:
         yield "enable_autolog_hparams", False, "a run's settings are always kept, in its config.yaml; leave it out"
-    if trainer._model_registry:
-        yield "model_registry", trainer._model_registry, "checkpoints go to the run's folder; leave it out"
+    if private.model_registry:
+        yield "model_registry", private.model_registry, "checkpoints go to the run's folder; leave it out"
     if isinstance(trainer.strategy, SHARDING):
         yield (
             "strategy",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from fedlit.core.private_torch import is_transformed
 from fedlit.native import call, library
 from fedlit.native.versions import PYTORCH, version
 
@@ -59,8 +60,7 @@ def _is_plain(*tensors: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
-        and torch._C._functorch.peek_interpreter_stack() is None  # vmap, grad and their kin
-        and torch.utils._python_dispatch._get_current_dispatch_mode() is None  # make_fx, counters of FLOPs
+        and not is_transformed()
     )
 
 

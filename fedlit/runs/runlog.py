@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from fedlit.core.checkpoint import LAST
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
+from fedlit.core.private_torch import write_summary
 from fedlit.core.terminal import Terminal
 from fedlit.data.module import data_of
 from fedlit.federated.module import FederatedModule
@@ -76,7 +77,7 @@ class RunLog(Callback):
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
                 # Not Logger.log_hyperparams, which would put a made-up point on each of the curves.
                 for summary in hparams(self._hparams, shown):
-                    logger.experiment._get_file_writer().add_summary(summary)
+                    write_summary(logger.experiment, summary)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from typing import NoReturn
 import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from fedlit.core.messages import GO_ON, lost_rank
+from fedlit.core.private_lightning import rank_launcher, ranks_started_by
 
 POLL_SECONDS = 0.2
 #: In the environment of ranks that Lightning starts: the process that starts them.
@@ -84,8 +83,8 @@ class RankWatch(Callback):
 
     def _observe_alone(self, trainer: Trainer) -> None:
         """Turn off Lightning's own observer of this machine's ranks, which would kill this process silently."""
-        launcher = trainer.strategy.launcher
-        if isinstance(launcher, _SubprocessScriptLauncher) and len(launcher.procs) == trainer.num_devices - 1:
+        launcher = rank_launcher(trainer)
+        if launcher is not None and len(launcher.procs) == trainer.num_devices - 1:
             observed, launcher.procs = launcher.procs, list(launcher.procs)
             observed.clear()  # what that observer looks at, now that all are started
 
@@ -120,15 +119,10 @@ class RankWatch(Callback):
 
     def _dead(self) -> str:
         """Which rank has died, and of what; empty while all live."""
-        for rank, process in enumerate(self._children, self._first + 1):
+        for rank, process in enumerate(ranks_started_by(self._trainer), self._first + 1):
             if process.poll():
                 return f"rank {rank} {_end(process.returncode)}"
         return f"rank {self._first} has died" if self._parent not in (None, os.getppid()) else ""
-
-    @property
-    def _children(self) -> list[subprocess.Popen[bytes]]:
-        launcher = self._trainer.strategy.launcher
-        return launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
@@ -149,7 +143,7 @@ class RankWatch(Callback):
                 return
         sys.stderr.write(f"fedlit: error: {who}; {GO_ON if self._training else BEGIN_AGAIN}\n")
         sys.stderr.flush()
-        for process in self._children:
+        for process in ranks_started_by(self._trainer):
             process.kill()
         os._exit(1)
 

@@ -241,7 +241,7 @@ def _words(key: str, value: Any) -> Iterator[str]:
 class Rehearsal(FedlitCLI):
     """``fedlit fit`` up to the Trainer: the config is parsed, data, net and federation are made, no file is written."""
 
-    def _set_seed(self) -> None:
+    def seed(self) -> None:
         """Nothing: there is no run."""
 
     def before_instantiate_classes(self) -> None:
@@ -250,8 +250,8 @@ class Rehearsal(FedlitCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         return None
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        self._dump_config()
+    def run(self, command: str) -> None:
+        """Nothing: the config is what is wanted."""
 
 
 def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[str, ...], seed: int) -> Combination:
@@ -262,7 +262,7 @@ def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[
         if told is None:
             raise
         raise InputError(f"{name}: {one_line(str(told))}") from error
-    config = cli.config_dump
+    config = cli.written_config()
     rounds = config["trainer"]["max_epochs"]
     if not _count(rounds, 1):
         raise InputError(f"{name}: a study needs a number of rounds, got {rounds}; give rounds:")

@@ -146,7 +146,7 @@ class Parsed(FedlitCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         return None
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run(self, command: str) -> None:
         """Nothing."""
 
 
@@ -196,7 +196,7 @@ def test_a_class_is_built_with_its_own_defaults_and_its_config_builds_it_again(
     places: list[Place], first: list[str]
 ) -> None:
     cli = Built(["fit", *first, *(f"--{place.key}={path_of(place.foreign)}" for place in places)])
-    written = cli._parser("fit").dump(cli.config["fit"], skip_none=False)
+    written = cli.command_parser.dump(cli.config["fit"], skip_none=False)
     Path("config.yaml").write_text(written)
     again = Built(["fit", "--config=config.yaml"])
     for place in places:
@@ -205,7 +205,7 @@ def test_a_class_is_built_with_its_own_defaults_and_its_config_builds_it_again(
         assert built == {name: value for name, value in usual.items() if name in built}
         assert place.built(again.config_init["fit"]).built == built
     again.config["fit"].pop("config")
-    assert again._parser("fit").dump(again.config["fit"], skip_none=False) == written
+    assert again.command_parser.dump(again.config["fit"], skip_none=False) == written
 
 
 def test_the_default_classes_keep_the_defaults_that_fedlit_gives_them() -> None:
@@ -235,8 +235,8 @@ def test_what_was_written_for_a_class_stays_where_another_takes_it_and_is_said_w
     assert main([*words, "--data.num_clients=9999"]) == 2  # nothing runs
     warning, error = capsys.readouterr().err.splitlines()[-2:]
     assert warning == (
-        "fedlit: warning: strangers.Net does without in_channels, which was given for fedlit.models.EmnistCNN: it has "
-        "no such argument, or not for such a value"
+        "fedlit: warning: strangers.Net does without 'in_channels': 1, which was given for fedlit.models.EmnistCNN: it "
+        "has no such argument, or not for such a value"
     )
     assert "9999" in error
 
@@ -255,7 +255,7 @@ def test_a_net_gets_the_datas_classes_where_it_takes_them(foreign: str) -> None:
     built = cli.model.net.built
     assert built.get("num_classes", 10) == 10
     assert built["hidden"] == 300
-    assert "num_classes" not in yaml.safe_load(cli._parser("fit").dump(cli.config["fit"]))["model"]["net"]["init_args"]
+    assert "num_classes" not in yaml.safe_load(cli.command_parser.dump(cli.config["fit"]))["model"]["net"]["init_args"]
 
 
 @pytest.mark.parametrize(

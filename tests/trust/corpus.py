@@ -253,7 +253,7 @@ CASES = [
     ),
     fit("precision of a package", "--trainer.precision transformer-engine", "transformer_engine.*not met"),
     fit("logger of a package", "--trainer.logger lightning.pytorch.loggers.CometLogger", "comet-ml.*; install it"),
-    fit("number of 5,000 digits", f"--model.mu {'9' * 5000}", "model.mu: a whole number of 5000 digits"),
+    fit("number of 5,000 digits", f"--model.mu {'9' * 5000}", "model.mu: .*5000 digits"),
     # --- checkpoints
     fit("checkpoint that is none", "--ckpt_path tiny.npz", "tiny.npz is not a whole checkpoint"),
     fit("checkpoint that is missing", "--ckpt_path nope.ckpt", "nope.ckpt"),

@@ -1,0 +1,202 @@
+"""What jsonargparse says, as one line with the value and the remedy.
+
+``RULES`` has the mistakes that users make, each by a part of jsonargparse's text (of version 4.53.0) and what is said
+instead. What no rule knows is said as jsonargparse says it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fedlit.core.errors import InputError
+from fedlit.core.messages import mistake, one_line
+
+Options = Callable[[re.Match[str], Any], Iterable[str]]
+
+
+class KeyedError(InputError):
+    """A mistake at a key of the config, with which its message begins: an outer parser puts its own key in front."""
+
+
+class Rule(NamedTuple):
+    """A kind of mistake.
+
+    Attributes:
+        pattern: A regular expression, searched for in the text.
+        line: What is said: {1} and so on are the pattern's groups, {key} is the argument and {value} what it was given.
+        options: From the match and the parser what there is instead: the nearest to ``word`` is offered, or all if few.
+        word: What is near to an option; it is filled as the line is.
+        prefix: Stands before the option that is offered; filled as well.
+        else_: What is said where no option is near; filled as well.
+    """
+
+    pattern: str
+    line: str
+    options: Options | None = None
+    word: str = ""
+    prefix: str = ""
+    else_: str = ""
+
+
+def _arguments(found: re.Match[str], parser: Any) -> list[str]:
+    names = [action.dest for action in parser.actions] if parser else []
+    return [name for name in names if not name.endswith(("help", "print_config"))]
+
+
+def _module(found: re.Match[str], parser: Any) -> list[str]:
+    return [name for name in dir(importlib.import_module(found[1])) if not name.startswith("_")]
+
+
+def _files_beside(found: re.Match[str], parser: Any) -> list[str]:
+    return [str(path) for path in Path(found[1]).parent.glob("*.y*ml")]
+
+
+RULES = (
+    Rule(r'expected "subcommand" to be one of \{(.+?)\}', "a command is missing; give one of {1}, such as fedlit fit"),
+    Rule(
+        r"argument subcommand: invalid choice: '(.*?)' \(choose from (.+)\)",
+        "no command {1!r}",
+        lambda found, parser: re.findall(r"\w+", found[2]),
+        word="{1}",
+    ),
+    Rule(r"argument (--[\w.]+).*: expected one argument", "{1} needs a value; --help explains it"),
+    Rule(
+        r"(?:unrecognized arguments: |[Oo]ption ')(--)?([^\s=']+)",
+        "{1}{2}: no such option",
+        _arguments,
+        word="{2}",
+        prefix="{1}",
+    ),
+    Rule(
+        r"module '([\w.]+)' has no attribute '(\w+)'",
+        "{key}: no {2} in {1}, got {1}.{2}",
+        _module,
+        word="{2}",
+        prefix="{1}.",
+        else_="look for its name in {1}",
+    ),
+    Rule(r"No module named '([\w.]+)'", "{key}: no module {1!r} for {value}; install it, or correct the class path"),
+    Rule(
+        r"does not correspond to a subclass of (\w+)",
+        "{key}: {value} is not a {1}; fedlit fit --{key}.help CLASS_PATH explains those that are",
+    ),
+    Rule(
+        r"Expected '(\S+?)' to be a (?:function that returns|subclass of) (?:<class ')?(\w+)",
+        "{key}: {1} is no {2} class and not annotated to return one; name a class or a function that is",
+    ),
+    Rule(
+        r"Expected an instantiatable class, but (?:\S+ )?is abstract",
+        "{key}: {value} is abstract; give a class that has all of the methods",
+    ),
+    Rule(
+        r"the following arguments are required: (?:fit\.|validate\.|test\.|predict\.)?([\w., ]+)",
+        "{1} must be given, and not null; --help explains it",
+    ),
+    Rule(
+        r"(?:File does not exist|Path is not a file): '(.+?)'",
+        "no {key} file {1}",
+        _files_beside,
+        word="{1}",
+        else_="give the path of a YAML file",
+    ),
+)
+
+#: What jsonargparse says of a value that is not of a type, and the type in a user's words; "" is not worth a word.
+TYPES = {
+    r"Expected a path but": "",
+    r"Expected (?:an? )?<class 'NoneType'>": "",
+    r"Expected (?:an? )?<class 'int'>": "a whole number",
+    r"Expected (?:an? )?<class 'float'>": "a number",
+    r"Expected (?:an? )?<class 'bool'>": "true or false",
+    r"Expected (?:an? )?<class 'str'>": "text",
+    r"Expected (?:an? )?<class '(?:\w+\.)*(\w+)'>": "a {0}",
+    r"Expected a typing\.Literal\[(.+?)\]": "{0}",
+    r"Not a valid subclass of|Expected a dot import path string": "a class path",
+}
+
+
+def explain(message: str, error: BaseException | None = None, parser: Any = None) -> InputError:
+    """One line for a message of jsonargparse's, which may be many and nested.
+
+    Args:
+        message: The parser's message.
+        error: What it was made from.
+        parser: Where it came up; its options are offered for a mistyped one, its defaults for a wrong value.
+    """
+    key = found[1] if (found := re.match(r'Parser key "([^"]+)"', message)) else ""
+    cause = mistake(error)
+    if isinstance(cause, KeyedError):
+        return KeyedError(f"{key}.{cause}" if key else str(cause))
+    if cause is not None:
+        return cause
+    parser = getattr(error, "subcommand_parser", parser)
+    for rule in RULES:
+        if found := re.search(rule.pattern, message):
+            return KeyedError(one_line(_by_rule(rule, found, parser, key=key, value=_value(message))))
+    return KeyedError(one_line(_wrong_value(message, key, parser)))
+
+
+def _by_rule(rule: Rule, found: re.Match[str], parser: Any, **names: str) -> str:
+    def filled(text: str) -> str:
+        return text.format(found[0], *(group or "" for group in found.groups()), **names)
+
+    if rule.options is None or parser is None:
+        return filled(rule.line)
+    near = _near(filled(rule.word), rule.options(found, parser), filled(rule.prefix), filled(rule.else_))
+    return f"{filled(rule.line)}{near}"
+
+
+def _wrong_value(message: str, key: str, parser: Any) -> str:
+    """Of a value that fits none of its types: what one of them says of a part of it, else what the types are."""
+    wanted: dict[str, None] = {}
+    for error in _errors(message):
+        found = ((re.match(pattern, error), words) for pattern, words in TYPES.items())
+        if (known := next(((match, words) for match, words in found if match), None)) is None:
+            within = "." if re.match(r"[a-z_][\w.]*(?:: | must )", error) else ": "  # it begins with the key of a part
+            return f"{key}{within if key else ''}{error}"
+        match, words = known
+        wanted |= dict.fromkeys(filter(None, [words.format(*match.groups())]))
+    choices = [choice.strip(" '") for words in wanted if "'" in words for choice in words.split(",")]
+    value = _value(message)
+    default = next((action.default for action in parser.actions if action.dest == key), "") if parser else ""
+    remedy = "write it as package.module.Class" if "a class path" in wanted else "--help explains it"
+    if isinstance(default, str | int | float) and default != "":
+        remedy = f"for example {default}"
+    kinds = f"one of {', '.join(choices)}" if choices else " or ".join(wanted)
+    return f"{key} must be {kinds}, got {value}{_near(value, choices, else_=remedy)}"
+
+
+def _errors(message: str) -> list[str]:
+    """What each of the types of a value says, each on one line."""
+    text = re.sub(r'^Parser key ".*?":', "", message)
+    text = re.sub(r"\n *Given value type:.*", "", text.rpartition("Errors:\n")[2], flags=re.DOTALL)
+    text = re.sub(r"\n *Subclass types expect one of:(\n *- .*)*", "", text)
+    bullet = re.search(r"^ *- ", text, re.MULTILINE)
+    errors = re.split(f"^{bullet[0]}", text, flags=re.MULTILINE)[1:] if bullet else [text]
+    return [" ".join(error.split()) for error in errors]
+
+
+def _value(message: str) -> str:
+    """What was given: the innermost value that the message names."""
+    named = re.search(
+        r"given class_path '(.+?)'|Import path (?!does)(\S+)|dot import path string: (.*)|"
+        r"(?:Got|Given) value: (?:Namespace\(class_path='(.+?)'.*|(.*))",
+        message,
+    )
+    value = next(filter(None, named.groups()), "") if named else ""
+    return "null" if value == "None" else value
+
+
+def _near(word: str, options: Iterable[str], prefix: str = "", else_: str = "") -> str:
+    """The remedy: the option nearest to a word, else all of them where they are few, else another."""
+    options = list(dict.fromkeys(options))
+    if near := difflib.get_close_matches(word, options, n=1):
+        return f"; did you mean {prefix}{near[0]}?"
+    if else_ or len(options) > 12:
+        return f"; {else_ or '--help lists what there is'}"
+    return f"; there are {', '.join(options)}"

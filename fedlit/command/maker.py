@@ -1,0 +1,53 @@
+"""How jsonargparse makes the classes that a config names, so that what goes wrong in one is told as it was."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+import jsonargparse
+
+from fedlit.command.blame import refused_by_library
+from fedlit.core.errors import InputError
+
+JSONARGPARSE = str(Path(jsonargparse.__file__).parent)
+
+
+class Maker:
+    """Makes classes for ``ArgumentParser.add_instantiator``, and keeps the error of the last that failed.
+
+    Of a value that may be of several types jsonargparse tells the texts of their errors, not which is the class's own.
+    """
+
+    __signature__ = inspect.signature(lambda class_type, /, *args, **kwargs: None)  # asked for at each call
+
+    def __init__(self) -> None:
+        self._failed: Exception | None = None
+
+    def __call__(self, class_type: Any, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return class_type(*args, **kwargs)
+        except Exception as error:
+            self._failed = error
+            if refused_by_library(error) and not isinstance(error, InputError | ImportError):
+                name = getattr(class_type, "__name__", class_type)
+                self._failed = InputError(f"{name}: {error or type(error).__name__}; correct its arguments")
+                self._failed.__cause__ = error
+            raise
+
+    def error_behind(self, error: Exception) -> Exception:
+        """What to say where making what a config names ended with an error.
+
+        Returns:
+            An ``InputError`` where a class of a library refused its arguments. Else, where jsonargparse raised the
+            error, that of the class; else the error.
+        """
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if self._failed is not None and self._failed.__cause__ is error:
+            return self._failed
+        if not frame.f_code.co_filename.startswith(JSONARGPARSE):
+            return error
+        cause = error.__cause__
+        return self._failed or (cause if isinstance(cause, Exception) else error)

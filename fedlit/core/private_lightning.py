@@ -1,0 +1,79 @@
+"""What fedlit uses of Lightning's Trainer that is not public, by plain names.
+
+Tested with Lightning 2.6.6. Each part says why there is no public way. Where another version lacks one, it fails as it
+is imported or called: none of them passes in silence. For LightningCLI there is ``fedlit.command.private``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from traceback import walk_tb
+from typing import Any, NamedTuple
+
+from lightning import Trainer
+from lightning.pytorch.loops import _FitLoop, _TrainingEpochLoop
+from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+
+#: What a Trainer takes for its precision.
+Precision = _PRECISION_INPUT
+
+
+class Remembered(NamedTuple):
+    """Arguments of a Trainer that it keeps in private.
+
+    Attributes:
+        distributed_sampler: ``use_distributed_sampler``.
+        sync_batchnorm: As given.
+        seconds_between_validations: ``val_check_interval`` where it was given as a time; else None.
+        model_registry: As given; None or empty is none.
+    """
+
+    distributed_sampler: bool
+    sync_batchnorm: bool
+    seconds_between_validations: float | None
+    model_registry: str | None
+
+
+def remembered(trainer: Any) -> Remembered:
+    """What a Trainer was given; its public attributes do not have these."""
+    connector = trainer._accelerator_connector
+    return Remembered(
+        connector.use_distributed_sampler,
+        connector._layer_sync is not None,
+        trainer._val_check_time_interval,
+        trainer._model_registry,
+    )
+
+
+def renew_loops(trainer: Trainer, steps: int) -> None:
+    """Give a Trainer the loops of a new one, for ``steps`` mini-batches: it has no public way to begin again."""
+    trainer.fit_loop = _FitLoop(trainer, max_epochs=-1)
+    trainer.fit_loop.epoch_loop = _TrainingEpochLoop(trainer, max_steps=steps)
+
+
+def has_checkpoint_io(strategy: Any) -> bool:
+    """Whether a strategy was given a plugin for checkpoints; the public attribute makes one where there is none."""
+    return isinstance(strategy, Strategy) and strategy._checkpoint_io is not None
+
+
+def rank_launcher(trainer: Trainer) -> _SubprocessScriptLauncher | None:
+    """What started the other ranks of this machine, with their processes ``procs``; None where nothing did."""
+    launcher = trainer.strategy.launcher
+    return launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
+
+
+def ranks_started_by(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
+    """The processes of the ranks that this one started."""
+    launcher = rank_launcher(trainer)
+    return launcher.procs if launcher else []
+
+
+def while_restoring(error: BaseException) -> bool:
+    """Whether an error came up while a Trainer took its state from a checkpoint; only its frames say so."""
+    return any(
+        frame.f_globals.get("__name__") == _CheckpointConnector.__module__ and "restore" in frame.f_code.co_name
+        for frame, _ in walk_tb(error.__traceback__)
+    )

@@ -1,0 +1,43 @@
+"""What fedlit uses of PyTorch that is not public, by plain names.
+
+Tested with torch 2.14.1 and 2.11. Each part says why there is no public way. Where another version lacks one, it fails
+as it is imported or called: none of them passes in silence. The functions ``torch._foreach_*`` are named where they are
+used: PyTorch documents the family, and its own optimizers are made of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+#: The base of BatchNorm in all dimensions and of what other packages derive from it; the public ones share no other.
+BatchNorm = _BatchNorm
+
+#: The base of all layers of dropout; they share no public one.
+Dropout = _DropoutNd
+
+#: A kernel as ``make_fx`` records it; the type has no public name.
+Kernel = OpOverload
+
+#: A view that autograd does not track, which functionalized code has in place of ``view``.
+untracked_view = torch.ops.aten._unsafe_view.default
+
+
+def writes(kernel: Kernel) -> bool:
+    """Whether a kernel writes to what it is given; only its schema says so."""
+    return bool(kernel._schema.is_mutable)
+
+
+def is_transformed() -> bool:
+    """Whether a call now is seen by ``vmap``, ``grad`` and their kin, by ``make_fx``, or by a counter of FLOPs."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or _get_current_dispatch_mode() is not None
+
+
+def write_summary(writer: Any, summary: Any) -> None:
+    """Write a summary as it is; ``SummaryWriter.add_hparams`` opens another file for it, in a folder below."""
+    writer._get_file_writer().add_summary(summary)
