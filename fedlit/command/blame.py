@@ -32,10 +32,10 @@ class Place(NamedTuple):
 
 
 def owner_of(file: str) -> Owner:
-    """Whose a file is; code without a file, as a dataclass's, is a library's."""
+    """Whose a file is; code without a file of its own, as a dataclass's or a compiled module's, is a library's."""
     if file.startswith(OURS):
         return "fedlit"
-    return "library" if file.startswith(("<", *INSTALLED)) else "user"
+    return "user" if os.path.isabs(file) and not file.startswith(INSTALLED) else "library"
 
 
 def places(error: BaseException) -> list[Place]:
