@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
-import fedlit.algorithms
-import fedlit.optim  # noqa: F401  # their classes can be named without the package
 from fedlit.command.given import check_section
 from fedlit.command.keep_config import KeepConfig
 from fedlit.command.maker import Maker
@@ -26,6 +25,11 @@ from fedlit.federated import FederatedLoop, FederatedModule
 
 DESCRIPTION = "The command line: fit, validate, test, predict a run; study, report, runs for many."
 
+#: Packages of classes that can be given by their names alone, as ``--federation.algorithm Scaffold``.
+NAMED_SHORTLY = tuple(
+    f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
+)
+
 #: Arguments of a net that are the data's.
 OF_DATA = ("num_classes", "in_channels")
 
@@ -40,6 +44,7 @@ class FederationArguments(OpenCLI):
     """
 
     def __init__(self, args: ArgsType = None, others: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        load(NAMED_SHORTLY)
         self._others = others or {}
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
         self._maker = Maker()
@@ -127,6 +132,12 @@ class FederationArguments(OpenCLI):
                 raise InputError(
                     f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
                 )
+
+
+def load(modules: Iterable[str]) -> None:
+    """Load modules, for jsonargparse finds a class by its name alone among the subclasses that there are by then."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _attribute(name: str) -> Any:

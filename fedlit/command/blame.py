@@ -35,7 +35,7 @@ def owner_of(file: str) -> Owner:
     """Whose a file is; code without a file of its own, as a dataclass's or a compiled module's, is a library's."""
     if file.startswith(OURS):
         return "fedlit"
-    return "user" if os.path.isabs(file) and not file.startswith(INSTALLED) else "library"
+    return "user" if Path(file).is_absolute() and not file.startswith(INSTALLED) else "library"
 
 
 def places(error: BaseException) -> list[Place]:

@@ -1,0 +1,36 @@
+"""What can be said to the command shortly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from fedlit.command.arguments import NAMED_SHORTLY
+
+SHORT = {
+    "federation.algorithm": ("Scaffold", "fedlit.algorithms"),
+    "model.server_optimizer": ("FedYogi", "fedlit.optim"),
+    "federation.engine": ("LoopEngine", "fedlit.engines"),
+    "federation.stragglers": ("PartialWork", "fedlit.stragglers"),
+    "model.mu": ("AdaptiveMu", "fedlit.mu"),
+    "model.net": ("EmnistCNN", "fedlit.models"),
+    "data.partition": ("Dirichlet", "fedlit.data"),
+}
+
+
+def test_classes_of_ours_are_found_by_their_names_alone_in_a_fresh_process() -> None:
+    words = [f"--{key}={name}" for key, (name, _) in SHORT.items()]
+    command = [sys.executable, "-m", "fedlit", "fit", *words, "--print_config"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, package in SHORT.values():
+        assert {f"class_path: {package}.{name}", f"class_path: fedlit.{name}"} & {
+            *map(str.strip, done.stdout.splitlines())
+        }
+
+
+@pytest.mark.parametrize("name", NAMED_SHORTLY)
+def test_each_package_of_the_list_is_there(name: str) -> None:
+    __import__(name)
