@@ -97,8 +97,10 @@ RULES = (
         r"the following arguments are required: (?:fit\.|validate\.|test\.|predict\.)?([\w., ]+)",
         "{1} must be given, and not null; --help explains it",
     ),
+    Rule(r"(?s)Problems parsing config: (.*)", "not valid YAML: {1}; correct it there"),
+    Rule(r"Path is not a file: '(.+?)'", "{key} file {1} is a folder; give the path of a YAML file"),
     Rule(
-        r"(?:File does not exist|Path is not a file): '(.+?)'",
+        r"File does not exist: '(.+?)'",
         "no {key} file {1}",
         _files_beside,
         word="{1}",

@@ -25,10 +25,9 @@ def test_classes_of_ours_are_found_by_their_names_alone_in_a_fresh_process() -> 
     command = [sys.executable, "-m", "fedlit", "fit", *words, "--print_config"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    lines = {*map(str.strip, done.stdout.splitlines())}
     for name, package in SHORT.values():
-        assert {f"class_path: {package}.{name}", f"class_path: fedlit.{name}"} & {
-            *map(str.strip, done.stdout.splitlines())
-        }
+        assert {f"class_path: {package}.{name}", f"class_path: fedlit.{name}"} & lines
 
 
 @pytest.mark.parametrize("name", NAMED_SHORTLY)
