@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.nn.modules import module as all_modules
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import _get_current_dispatch_mode
@@ -36,6 +38,26 @@ def writes(kernel: Kernel) -> bool:
 def is_transformed() -> bool:
     """Whether a call now is seen by ``vmap``, ``grad`` and their kin, by ``make_fx``, or by a counter of FLOPs."""
     return torch._C._functorch.peek_interpreter_stack() is not None or _get_current_dispatch_mode() is not None
+
+
+def has_modes() -> bool:
+    """Whether a mode of PyTorch's sees every operation or function that is called now."""
+    return bool(torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks on its forward pass, which it can be given and not be asked for."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def has_global_hooks() -> bool:
+    """Whether the forward passes of all modules have hooks."""
+    return bool(all_modules._global_forward_hooks or all_modules._global_forward_pre_hooks)
+
+
+def own_buffers(module: nn.Module) -> dict[str, Tensor | None]:
+    """A module's buffers without those of its parts, also names that hold none, which ``named_buffers`` leaves out."""
+    return module._buffers
 
 
 def write_summary(writer: Any, summary: Any) -> None:

@@ -24,6 +24,7 @@ from fedlit.core.checkpoint import check_format
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
+from fedlit.core.private_torch import has_hooks
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
@@ -120,7 +121,7 @@ class FederatedModule(LightningModule):
         """
         size = data_of(self.trainer).eval_batch_size
         pieces = list(zip(*(part.split(size) for part in batch), strict=True)) if len(batch[0]) else []
-        if type(self).forward is FederatedModule.forward and not (self._forward_hooks or self._forward_pre_hooks):
+        if type(self).forward is FederatedModule.forward and not has_hooks(self):
             return each_piece(meet, nn.ModuleList([self.net, self.loss]), pieces)
         return [meet(self, self.loss, *piece) for piece in pieces]
 

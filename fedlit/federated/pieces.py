@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fedlit.core.private_torch import has_global_hooks, has_hooks, has_modes, own_buffers
+
 T = TypeVar("T")
 Piece = tuple[Tensor, ...]
 
@@ -37,16 +39,13 @@ def each_piece(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
 
 def _is_plain(modules: nn.ModuleList, inputs: Tensor) -> bool:
     """Whether nothing that is known beforehand rules out threads."""
-    of_all = nn.modules.module
     return (
         inputs.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._len_torch_function_stack()
-        and not of_all._global_forward_hooks
-        and not of_all._global_forward_pre_hooks
-        and not any(each.training or each._forward_hooks or each._forward_pre_hooks for each in _within(modules))
+        and not has_modes()
+        and not has_global_hooks()
+        and not any(each.training or has_hooks(each) for each in _within(modules))
         and not any(name.endswith("_orig_mod") for name, _ in modules.named_modules())  # a copy is compiled anew
     )
 
@@ -86,7 +85,7 @@ def _side_by_side(
 
 def _contents(modules: nn.ModuleList) -> list[tuple[Any, int]]:
     """All attributes and buffers, each with a number that moves when it is written to."""
-    parts = (part for each in _within(modules) for part in (vars(each), each._buffers))
+    parts = (part for each in _within(modules) for part in (vars(each), own_buffers(each)))
     return [(value, _count(value)) for part in parts for value in part.values()]
 
 
