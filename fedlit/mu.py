@@ -43,7 +43,7 @@ class Mu(Renewable, ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
 
 
 class ConstantMu(Mu):
@@ -145,7 +145,7 @@ class AdaptiveMu(Mu):
         if math.isfinite(loss):
             self._loss = loss
         self._falls = self._falls + 1 if loss < before < math.inf else 0
-        if not loss <= before:  # risen, or no number
+        if not loss <= before:  # risen, or NaN
             self._move(self._step)
         elif self._falls >= self._patience:
             self._move(-self._step)

@@ -82,7 +82,7 @@ class Rates:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; a schedule of another class than there, or that was not there, begins anew."""
+        """Resume from a checkpoint; a schedule that it lacks, or has of another class, starts from its beginning."""
         for role, schedule in self._schedules.items():
             then = state.get(role, {})
             if then.get("class") == type(schedule).__name__:

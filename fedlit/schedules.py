@@ -37,7 +37,7 @@ class Schedule(Renewable, ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
 
 
 class Constant(Schedule):

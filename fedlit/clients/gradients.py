@@ -21,7 +21,7 @@ def accuracy(net: nn.Module, batches: Batches) -> float:
 
 
 def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batches: Batches) -> float:
-    """Put the gradient of F, the mean loss over all examples, into ``.grad``, in place of what is there.
+    """Put the gradient of F, the mean loss over all examples, into ``.grad``, replacing an earlier one.
 
     In evaluation mode: without dropout, and with the running statistics of BatchNorm.
 

@@ -25,7 +25,7 @@ def of_client() -> frozenset[str]:
 
 
 def overridden(client: ClientModule, names: frozenset[str], called: frozenset[str]) -> str | None:
-    """What a client defines anew, in its class or on itself, of these names without those called, in words; or None."""
+    """What a client overrides, in its class or on itself, of these names without those called, in words; or None."""
     for name in sorted(names - called):
         if inspect.getattr_static(client, name) is not inspect.getattr_static(ClientModule, name):
             return f"{type(client).__name__} overrides {name}"

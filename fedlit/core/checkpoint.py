@@ -1,7 +1,7 @@
 """A checkpoint as a file: data, not code; written whole or not at all, read whole or refused.
 
-The file is a zip archive as ``torch.save`` writes it, so whatever reads those reads it. Its zip comment is the SHA-256
-of all that stands before: content and checksum are one file and cannot come apart.
+The file is a zip archive as ``torch.save`` writes it, so programs that read those read it. Its zip comment is the
+SHA-256 of all that stands before: content and checksum are one file and cannot come apart.
 
 Format 2 has that checksum; format 1, of earlier versions and of Trainers without ``CheckpointFile``, has none. Both are
 read.
@@ -130,7 +130,7 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise BrokenCheckpointError(
             path, "holds more than tensors and plain values, as code would be, and was not loaded"
         ) from error
-    except Exception as error:  # whatever a damaged archive leads to
+    except Exception as error:  # a damaged archive may raise anything
         raise BrokenCheckpointError(path, "is not a whole checkpoint: it is cut off or damaged") from error
     _check(checkpoint, path, sealed)
     return checkpoint  # type: ignore[no-any-return]
@@ -186,7 +186,7 @@ def _keep(path: Path, previous: Path) -> None:
 
 
 def _place(path: str | Path) -> Path:
-    """One form of a file's path, whatever the current folder was and by whichever link its folder was reached."""
+    """One form of a file's path, independent of the current folder and of links to its folder."""
     return Path(path).parent.resolve() / Path(path).name
 
 

@@ -17,8 +17,8 @@ class WholeMean:
     - A boolean is put to the vote: it changes where clients of more than half of the weight have changed it.
     - An integer that no client has lowered is a counter, as BatchNorm's ``num_batches_tracked`` does: it takes the
       largest of the clients' values.
-    - An integer that some client has lowered is none: it moves by the weighted mean of the clients' moves, rounded to
-      the nearest whole number, halves towards where it was.
+    - An integer that some client has lowered is no counter: it moves by the weighted mean of the clients' moves,
+      rounded to the nearest whole number, halves towards where it was.
 
     So the vote is the same mean, rounded alike: with a tie, both stay as they were broadcast.
 

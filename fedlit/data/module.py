@@ -133,7 +133,7 @@ class FederatedData(LightningDataModule, ABC):
         return 1
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split the data, once; later calls do nothing but for a fit whose seed is another: it splits anew."""
+        """Load and split the data, once; a later call does nothing, unless it is for a fit with another seed."""
         seed = resolve_seed(self._requested_seed)
         if self._is_set_up and (stage != "fit" or seed == self.seed):
             return

@@ -13,7 +13,7 @@ from fedlit.data.examples import Batches, Examples, identity
 class Share(Batches):
     """The pieces of a data set that fall to one of several ranks, in turn; no example falls to two.
 
-    A piece is what a network meets at once. It is the same for every number of ranks, and so are the bits of its
+    A piece is what a network evaluates at once. It is the same for every number of ranks, and so are the bits of its
     logits, which in general depend on how many examples are met together. All ranks have the same number of batches,
     as a network wrapped for several ranks may synchronise in each: where a share has fewer, the last ones are empty.
 

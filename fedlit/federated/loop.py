@@ -114,7 +114,7 @@ class FederatedLoop(Callback, RoundSource):
         self.algorithm = chain(*algorithm) if isinstance(algorithm, list) else algorithm or Algorithm()
         self.algorithm_state: State = {}
         if not 0 <= max_rejected <= 1:
-            raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 goes on whatever is rejected")
+            raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 never stops")
         self.max_rejected = max_rejected
         self.diagnostics = diagnostics
         self.folder: Path | None = None  # of the run; none is the Trainer's

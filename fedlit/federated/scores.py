@@ -28,7 +28,7 @@ class Scores(NamedTuple):
     confusion: Tensor
 
     def accuracy(self) -> float:
-        """Share of right predictions, in float32; 0 where there is none at all."""
+        """Share of right predictions, in float32; 0 without predictions."""
         return float(_ratio(self.hits.sum().float(), self.true.sum().float()))
 
     def f1_macro(self) -> float:

@@ -53,10 +53,10 @@ class Expectation:
 
     Args:
         metric: What is compared.
-        kind: What it is said to be.
+        kind: How it is claimed to differ from 0.
         compare: Weights, which sum to 0, by variant, by group or of BASELINE.
         at: Weights by place: MEAN, SMALLEST, LARGEST or a partition.
-        margin: A smaller effect is none.
+        margin: A smaller effect counts as none.
         stands_alone: Whether it counts against the claim even where the claim that is presumed is contradicted.
     """
 
@@ -75,7 +75,7 @@ class Claim:
     Args:
         text: What is claimed.
         parts: All of what it needs.
-        alpha_at_most: Partitions of a larger alpha, or without one, are passed over; infinite passes over none.
+        alpha_at_most: Partitions of a larger alpha, or without one, are left out; infinite leaves out none.
         presumes: The number, from 1, of an earlier claim without which this one means nothing; 0 is none.
         because: Why.
     """

@@ -109,7 +109,7 @@ class Study:
         gaps: Those that the tables and tests go without.
         validated: Whether ``global/*`` is measured on validation clients, not on the test set.
         select: The metric that the study chooses a combination by; empty where it chooses none.
-        claims: What the study was made to be held against; None where it names no claims.
+        claims: The claims that the study names; None where it names none.
         looks: When claims are looked at while seeds are added; None where all seeds were fixed before.
         baseline: The variant that others are compared with, as the study says.
         record: What ``fedlit study`` wrote of it; empty where there is nothing.

@@ -48,7 +48,7 @@ def report(
         target: The accuracy whose round is looked for; None is 0.9 of the baseline's best final one at each partition.
         baseline: The variant that others are compared with; None is the study's own, which is plain if it names none.
         rounds: Compare at this round; None is where the study ends.
-        claims: A file of claims that the runs are held against; None is those of the study's record, if it has any.
+        claims: A file of claims to test on the runs; None is those of the study's record, if it has any.
 
     Raises:
         InputError: When there is nothing to report on.

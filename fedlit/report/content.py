@@ -38,7 +38,7 @@ class Analysis:
         measured: A row a run.
         summary: A row a variant, partition and metric.
         comparisons: Against the baseline.
-        claims: What the runs are held against, or None.
+        claims: The claims that are tested on the runs, or None.
         judged: The claims with their verdicts.
         charts: As numbers.
     """

@@ -92,7 +92,7 @@ class Part:
 
     Args:
         contrast: What is compared.
-        margin: An effect smaller than this is none; NaN where the variant that it is a share of was not run.
+        margin: A smaller effect counts as none; NaN where the variant that it is a share of was not run.
         difference: What the seeds say.
         corrected_p: Of the paired t-test, corrected for the parts of the claim.
         finding: For or against the claim, or open.

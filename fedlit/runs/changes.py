@@ -81,7 +81,9 @@ def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | 
     except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"the config in the checkpoint cannot be read: {one_line(str(error))}; {ANOTHER}") from error
     if not isinstance(config, dict):
-        raise InputError(f"the config in the checkpoint is none, but {one_line(str(config), SHOWN_WIDTH)}; {ANOTHER}")
+        raise InputError(
+            f"the config in the checkpoint is not a mapping but {one_line(str(config), SHOWN_WIDTH)}; {ANOTHER}"
+        )
     return config
 
 

@@ -121,13 +121,13 @@ def run_of(checkpoint: Path) -> Path | None:
     """The folder of the run that a checkpoint is of, absolute; None for a file from elsewhere.
 
     A folder is a run's where fedlit has left its record of it. Its name, or a ``config.yaml`` in it, say nothing: they
-    may be the user's, and files of theirs are not to be written over.
+    may be the user's, whose files must not be overwritten.
     """
     run = checkpoint.resolve().parent.parent
     return run if any((run / record).is_file() for record in (STATE, LOCK)) else None
 
 
 def shown(path: Path) -> str:
-    """A path as a person would write it: from the current folder on where it is in there."""
+    """A path relative to the current folder if it lies in it, else as it is."""
     here = Path.cwd().resolve()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

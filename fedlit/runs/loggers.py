@@ -60,7 +60,7 @@ class Board(TensorBoardLogger):
 
     @property
     def experiment(self) -> SummaryWriter:
-        """The writer; there is none, an AttributeError, until the Trainer first saves, which is after its set-up."""
+        """The writer; an AttributeError until the Trainer first saves, which is after its set-up."""
         if not self._begun:
             raise AttributeError("the run has not begun")
         return super().experiment  # type: ignore[no-any-return]

@@ -80,7 +80,7 @@ def rows_of_curves(run: Path, rounds: Iterable[int]) -> Rows:
 
 
 def in_spans(rounds: Iterable[int]) -> str:
-    """Numbers as a person writes them: ``1 to 4, 7``."""
+    """Numbers in spans: ``1 to 4, 7``."""
     spans = []
     for _, group in groupby(enumerate(sorted(rounds)), lambda pair: pair[1] - pair[0]):
         numbers = [number for _, number in group]

@@ -121,7 +121,7 @@ def main(words: Sequence[str]) -> int:
         if run.state == "failed" and run.error:
             console.print(f"{run.folder.relative_to(logs)} failed: {run.error}")
         if run.note:
-            console.print(f"taken for none: {run.note}")
+            console.print(f"ignored: {run.note}")
     commands = list(dict.fromkeys(_commands(runs)))
     if commands:
         console.print("go on with:")

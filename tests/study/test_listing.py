@@ -141,7 +141,7 @@ def test_what_is_no_record_of_a_run_is_taken_for_none_and_said(
     (listed,) = list_runs(tmp_path)
     assert (listed.state, listed.done) == ("finished", 3)  # as of a run that left none
     assert main(["runs", str(tmp_path)]) == 0
-    assert f"taken for none: {run}/run.json is not a record" in capsys.readouterr().out
+    assert f"ignored: {run}/run.json is not a record" in capsys.readouterr().out
 
 
 def test_escape_sequences_and_markup_of_a_folders_name_are_shown(
