@@ -24,6 +24,7 @@ from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.core.seeding import address, reseed
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
+from fedlit.models.joined import joined
 from fedlit.rates import scale
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +54,7 @@ class ClientModule(LightningModule):
         algorithm: Algorithm | None = None,
     ) -> None:
         super().__init__()
-        self.net = copy.deepcopy(net).train()
+        self.net = joined(copy.deepcopy(net)).train()
         self.layout = Layout.of(self.net)
         self._make_optimizer = optimizer
         self.loss = loss

@@ -46,13 +46,15 @@ def has_modes() -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a module has hooks on its forward pass, which it can be given and not be asked for."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether a module has hooks on its passes, forward or backward, which it can be given and not be asked for."""
+    forward, backward = module._forward_hooks or module._forward_pre_hooks, module._backward_hooks
+    return bool(forward or backward or module._backward_pre_hooks)
 
 
 def has_global_hooks() -> bool:
-    """Whether the forward passes of all modules have hooks."""
-    return bool(all_modules._global_forward_hooks or all_modules._global_forward_pre_hooks)
+    """Whether the passes of all modules have hooks."""
+    forward = all_modules._global_forward_hooks or all_modules._global_forward_pre_hooks
+    return bool(forward or all_modules._global_backward_hooks or all_modules._global_backward_pre_hooks)
 
 
 def own_buffers(module: nn.Module) -> dict[str, Tensor | None]:

@@ -7,33 +7,40 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from fedlit.core.private_torch import has_global_hooks, has_hooks, has_modes, own_buffers
+from fedlit.models.joined import joined
 
 T = TypeVar("T")
 Piece = tuple[Tensor, ...]
 
 
+#: Networks that were found to write what they hold, or to draw random numbers.
+_WRITERS: WeakSet[nn.Module] = WeakSet()
+
+
 def each_piece(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece]) -> list[T]:
-    """``meet(*modules, *piece)`` for one piece after the other, in their order.
+    """``meet(*modules, *piece)`` for each piece, in their order.
 
-    On a CPU the pieces are met side by side, each by one thread, where all these hold: PyTorch computes with several
-    threads here, no module is in training mode or has a hook, no gradients, autocast, tracer or other mode of PyTorch
-    is on, and the modules only read what they hold. Each thread has copies of the modules that share the parameters.
-    Where a copy shows afterwards that it has written an attribute or a buffer, or random numbers were drawn, the
-    results are discarded, and the pieces are evaluated one after the other as everywhere else.
+    On a CPU the pieces are evaluated side by side, each by one thread, where all these hold: no module is in training
+    mode or has a hook, gradients, autocast, tracers and other modes of PyTorch are off, and the modules only read what
+    they hold. As many threads run as PyTorch has; a single piece is computed by all of them. Each thread has a copy of
+    the modules that shares their parameters and has layers `joined`. If a copy turns out to have written an attribute
+    or a buffer, or random numbers were drawn, the results are discarded. Then, and from then on, the modules themselves
+    evaluate one piece after the other, as they do everywhere else.
 
-    A thread a piece takes less time than all threads on one piece after the other, the more so on a busy machine, and
-    gives the bits of one thread whatever the number of them.
+    One thread a piece takes less time than all threads on one piece after the other, above all on a busy machine, and
+    gives the bits of one thread whatever their number.
     """
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads > 1 and _is_plain(modules, pieces[0][0]):
-        found = _side_by_side(meet, modules, pieces, threads)
+    if pieces and modules[0] not in _WRITERS and _is_plain(modules, pieces[0][0]):
+        found = _by_copies(meet, modules, pieces, min(torch.get_num_threads(), len(pieces)))
         if found is not None:
             return found
+        _WRITERS.add(modules[0])
     return [meet(*modules, *piece) for piece in pieces]
 
 
@@ -50,13 +57,11 @@ def _is_plain(modules: nn.ModuleList, inputs: Tensor) -> bool:
     )
 
 
-def _side_by_side(
-    meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece], threads: int
-) -> list[T] | None:
-    """The results of that many threads; None where a module cannot be copied, or did more than read."""
+def _by_copies(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece], threads: int) -> list[T] | None:
+    """The results of copies on that many threads; None if a module cannot be copied, writes, or draws."""
     try:
         with torch.inference_mode(False):
-            copies = [copy.deepcopy(modules, {id(p): p for p in modules.parameters()}) for _ in range(threads)]
+            copies = [joined(copy.deepcopy(modules, {id(p): p for p in modules.parameters()})) for _ in range(threads)]
     except Exception:  # whatever a class of the user's raises
         return None
     before, dice = [_contents(each) for each in copies], torch.get_rng_state()
@@ -71,11 +76,14 @@ def _side_by_side(
         finally:
             free.append(mine)
 
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            found = list(pool.map(of_one, pieces))
-    finally:
-        torch.set_num_threads(all_threads)
+    if threads == 1:
+        found = list(map(of_one, pieces))
+    else:
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                found = list(pool.map(of_one, pieces))
+        finally:
+            torch.set_num_threads(all_threads)
     drew = not torch.equal(dice, torch.get_rng_state())
     if drew or not all(map(_is_same, before, map(_contents, copies))):
         torch.set_rng_state(dice)

@@ -12,9 +12,9 @@ its cohort needs; a contender that did other work, or failed, is named below the
 
 Contenders: ``loop`` (written by hand: one process, two threads; the reference of all ratios), ``processes`` (by hand:
 two workers of one thread), each also with ``channels-last``; every engine of ``fedlit.engines`` from Python with
-evaluation, logging and checkpoints off; and the command ``fedlit fit`` with no engine named, as it is and with one and
-two ranks, with validation, metrics, TensorBoard and checkpoints on. For the command, the columns "all in" include them,
-and the others are the rounds alone.
+evaluation, logging and checkpoints off; and the command ``fedlit fit`` with no engine named, as it is, with one and two
+ranks, and (``fit-plain``) with a network of PyTorch's modules alone, with validation, metrics, TensorBoard and
+checkpoints on. For the command, the columns "all in" include them, and the others are the rounds alone.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from tests.benchmarks.workloads import LEARNING_RATE, MU, SEED, Plan, Workload
 #: What all others are compared with.
 REFERENCE = "loop"
 BASELINES = ("loop", "loop-channels-last", "processes", "processes-channels-last")
+OF_CONVOLUTIONS = ("channels-last", "plain")
 NETS = {"cnn": "fedlit.models.EmnistCNN", "mlp": "fedlit.models.MLP"}
 
-#: The command as it is, and with the number of ranks named.
+#: The command as it is, with the number of ranks named, and with a network in which nothing is fedlit's.
 COMMANDS: dict[str, tuple[str, dict[str, str]]] = {
     "fit": ("", {}),
     "fit-1-rank": ("--trainer.accelerator cpu --trainer.devices 1", {}),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, tuple[str, dict[str, str]]] = {
         "--trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp",
         {"OMP_NUM_THREADS": "1"},
     ),
+    "fit-plain": ("--model.net=tests.benchmarks.plain.PlainCNN", {}),
 }
 
 
@@ -40,16 +42,16 @@ def python(*words: str | Path) -> tuple[str, ...]:
 
 
 def contenders(plan: Plan, folder: Path) -> list[Contender]:
-    """All who can run the plan in FOLDER; only convolutions have another memory layout."""
-    baselines = [name for name in BASELINES if plan.workload.net == "cnn" or not name.endswith("channels-last")]
-    return [
-        *(Contender(name, python("tests.benchmarks.baselines", name, folder)) for name in baselines),
+    """All who can run the plan in FOLDER; only convolutions have another memory layout and a network of their own."""
+    everyone = [
+        *(Contender(name, python("tests.benchmarks.baselines", name, folder)) for name in BASELINES),
         *(Contender(name, python("tests.benchmarks.api", name, folder)) for name in plan.engines),
         *(
             Contender(name, fit_command(plan.workload, folder) + tuple(options.split()), environment)
             for name, (options, environment) in COMMANDS.items()
         ),
     ]
+    return [each for each in everyone if plan.workload.net == "cnn" or not each.name.endswith(OF_CONVOLUTIONS)]
 
 
 def fit_command(workload: Workload, folder: Path) -> tuple[str, ...]:

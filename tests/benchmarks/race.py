@@ -74,6 +74,20 @@ class Race:
         reference = self.runs[REFERENCE]
         return median(value(run) / value(reference[i]) for i, run in self.runs[name].items() if i in reference)
 
+    def bounds(self) -> tuple[float, float]:
+        """How many times faster than the reference its rounds could be at the sgemm peak, and rounds with evaluation.
+
+        All products are counted that a forward pass and its gradients have by definition. Medians over repeats.
+        """
+        workload, found = self.plan.workload, []
+        for i, done in self.runs[REFERENCE].items():
+            training = done.samples * workload.flop_per_sample
+            testing = workload.rounds * workload.test_size * workload.flop_per_test
+            at_peak = (flop / (1e9 * self.gflops[i]) for flop in (training, training + testing))
+            found.append([done.wall_seconds / seconds for seconds in at_peak])
+        rounds, all_in = zip(*found, strict=True)
+        return median(rounds), median(all_in)
+
     @property
     def standing(self) -> list[str]:
         """Contenders that have not failed."""

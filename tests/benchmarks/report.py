@@ -75,13 +75,16 @@ def race_sheet(race: Race) -> Sheet:
         f"x {REFERENCE}'s",
     )
     names = [*race.runs, *(name for name in race.failures if name not in race.runs)]
+    bound, bound_all_in = race.bounds()
     notes = (
         f"{workload.clients:,} clients, {workload.cohort} a round, {workload.rounds} rounds timed; medians of "
         f"{len(race.gflops)} interleaved repeats (least to most). x {REFERENCE}: times its speed, and its memory. "
         f"Memory is of one more run, which is not timed. "
         f"All in: from a round's start to the next, with whatever else the contender does. A sample is "
         f"{workload.flop_per_sample / 1e6:.3g} MFLOP, the sgemm peak {with_spread(race.gflops, '.0f')} GFLOP/s. "
-        f"{machine()}"
+        f"With all products made at that peak and nothing else, rounds would take 1/{bound:.2f} of {REFERENCE}'s time, "
+        f"and 1/{bound_all_in:.2f} with a forward pass of the {workload.test_size:,} held-out samples after each; "
+        f"only what leaves products out is faster. {machine()}"
     )
     return Sheet(f"{workload.name}: a round", columns, [row(name) for name in names], notes)
 

@@ -65,13 +65,21 @@ class Workload:
 
         Forward, gradient of the weights and gradient of the inputs cost the same; the first layer's inputs need none.
         """
-        if self.net == "mlp":
-            first, rest = self.side**2 * 64, 64 * CLASSES
-        else:
-            half, quarter = self.side // 2, self.side // 4
-            first = self.side**2 * 9 * 32
-            rest = half**2 * 9 * 32 * 64 + quarter**2 * 64 * 128 + 128 * CLASSES
+        first, rest = self._products
         return 2 * (2 * first + 3 * rest)
+
+    @property
+    def flop_per_test(self) -> int:
+        """Floating-point operations of the forward pass of one sample."""
+        return 2 * sum(self._products)
+
+    @property
+    def _products(self) -> tuple[int, int]:
+        """Multiplications of the forward pass of one sample: in the first layer, and in all others."""
+        if self.net == "mlp":
+            return self.side**2 * 64, 64 * CLASSES
+        half, quarter = self.side // 2, self.side // 4
+        return self.side**2 * 9 * 32, half**2 * 9 * 32 * 64 + quarter**2 * 64 * 128 + 128 * CLASSES
 
 
 W1 = Workload("w1", clients=100, cohort=10, mean_size=300, sigma=0.5, least=32, batch=32, net="cnn", rounds=4)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from fedlit.data import Tensors
 from fedlit.engines import WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.federated.pieces import each_piece
-from fedlit.models import EmnistCNN
+from fedlit.models import EmnistCNN, joined
 from fedlit.runs import MetricsTable
 
 #: Threads, and how many each may use, that met a piece since the last ``meet``.
@@ -170,6 +171,8 @@ def test_a_network_that_does_more_meets_one_piece_after_the_other(name: str):
         made = [net.eval() for net in made]
     assert_equal(meet(made[0], 1), meet(made[1], 3))
     assert (threading.get_ident(), 3) in seen
+    meet(made[1], 3)
+    assert seen == {(threading.get_ident(), 3)}  # it is known by now
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -180,6 +183,20 @@ def test_modes_of_this_thread_are_kept(mode: Callable[[], Any]):
     with torch.no_grad(), mode():
         expected = Net().eval()(torch.zeros(1, 5))
     assert {(each.dtype, each.requires_grad) for each in logits} == {(expected.dtype, expected.requires_grad)}
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_layers_of_a_sequential_are_joined_whatever_the_number_of_threads():
+    net = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)).eval()
+    pieces = [(piece,) for piece in torch.rand(6, 1, 8, 8).split(2)]
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        with torch.no_grad(), patch.object(joined, "conv_pool", wraps=joined.conv_pool) as calls:
+            found.append(each_piece(lambda net, piece: net(piece), nn.ModuleList([net]), pieces))
+        assert calls.call_count == 3
+    assert all(map(torch.equal, *found))
+    assert type(net) is nn.Sequential
 
 
 @pytest.mark.usefixtures("three_threads")
