@@ -123,5 +123,5 @@ def test_what_a_diverged_client_would_remember_is_not_kept():
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
 def test_a_share_outside_0_to_1_is_refused(share: float):
-    with pytest.raises(InputError, match=f"max_rejected must be from 0 to 1, got {share}; 1 goes on"):
+    with pytest.raises(InputError, match=f"max_rejected must be from 0 to 1, got {share}; 1 never stops"):
         FederatedLoop(max_rejected=share)
