@@ -75,17 +75,20 @@ def attention_maps(images: NDArray[np.float32], maps: Mapping[str, NDArray[np.fl
     """Test images in the first row, and under them where each spatial gate looks.
 
     Args:
-        images: (B, H, W).
-        maps: By the gate's name, (B, h, w) gate values in [0, 1].
+        images: (B, H, W); of sequences H is time and W the places.
+        maps: By the gate's name, (B, h, w) gate values in [0, 1], drawn as large as the images.
         title: A line above the picture.
     """
     figure = blank(1.1 * len(images) + 1, 1.2 * (len(maps) + 1) + 0.3)
     grid = figure.subplots(len(maps) + 1, len(images), squeeze=False)
+    height, width = images.shape[1:]
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # as that of an image
     for column, image in enumerate(images):
         grid[0, column].imshow(image, cmap="gray")
     for row, (name, values) in enumerate(maps.items(), start=1):
         for column, gate in enumerate(values):
-            shown = grid[row, column].imshow(gate, cmap="viridis", vmin=values.min(), vmax=values.max())
+            colours = {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}
+            shown = grid[row, column].imshow(gate, extent=extent, **colours)
         grid[row, 0].set_ylabel(name, fontsize=7)
         figure.colorbar(shown, ax=list(grid[row]), fraction=0.02, label="gate")
     for axes in grid.flat:

@@ -74,6 +74,19 @@ def test_a_studys_combinations_are_configs_that_fit_takes(study: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
+def test_the_study_of_gates_over_time_and_space_differs_in_gates_only() -> None:
+    gates = {"plain": None, "temporal": "Temporal", "sensorwise": "Sensorwise", "spatio_temporal": "SpatioTemporal"}
+    plan = read_plan(FOLDER / "sensors" / "study_gates.yaml")
+    assert [each.name for each in plan.combinations] == list(gates)
+    expected = copy.deepcopy(plan.combinations[0].config)
+    for each in plan.combinations:
+        found = each.config["model"]["net"]["init_args"]["attention"]
+        assert (found and found["class_path"]) == (gates[each.name] and f"fedlit.attention.{gates[each.name]}")
+        expected["model"]["net"]["init_args"]["attention"] = found
+        assert each.config == expected
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
 def test_the_search_sets_clients_apart_and_varies_learning_rate_and_mu() -> None:
     plan = read_plan(FOLDER / "study_lr_mu.yaml")
     assert plan.select == "global/accuracy"

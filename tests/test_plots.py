@@ -60,6 +60,13 @@ def test_gates_stand_under_their_images() -> None:
     assert [axes.get_ylabel() for axes in pictures] == ["", "", "first", "", "second", ""]
 
 
+def test_a_gate_over_time_or_space_alone_is_drawn_as_large_as_its_sequence() -> None:
+    gates = {"time": np.full((1, 3, 1), 0.5, dtype=np.float32), "space": np.full((1, 1, 4), 0.5, dtype=np.float32)}
+    figure = plots.attention_maps(np.zeros((1, 6, 4), dtype=np.float32), gates)
+    extents = [axes.images[0].get_extent() for axes in figure.axes if axes.images]
+    assert [tuple(map(float, extent)) for extent in extents] == [(-0.5, 3.5, 5.5, -0.5)] * 3
+
+
 def test_curves_are_labelled_lines_over_rounds() -> None:
     table = pd.DataFrame({"round": [1, 2], "global/accuracy": [0.5, 0.75]})
     axes = plots.curves({"spatial": table, "plain": table}).axes[0]

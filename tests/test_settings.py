@@ -23,7 +23,7 @@ from fedlit.algorithms import CoordinateMedian
 from fedlit.cli import main
 from fedlit.command.trainer import Trainer
 from fedlit.core.errors import InputError
-from fedlit.data import EMNIST, FederatedData, MNIST5k, Synthetic, Tensors, TorchDataset, Uniform
+from fedlit.data import EMNIST, FederatedData, MNIST5k, SimulatedSensors, Synthetic, Tensors, TorchDataset, Uniform
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine
 from fedlit.federated import (
     ClientModule,
@@ -352,6 +352,19 @@ OURS: dict[type, dict[str, Any]] = {
         "reading": "data/test_synthetic.py::test_alpha_and_beta_are_standard_deviations_or_variances",
         "test_fraction": "data/test_synthetic.py::test_thirty_clients_hold_their_own_examples_nine_tenths_of_them_for_"
         "training",
+    },
+    SimulatedSensors: DATA
+    | {
+        "sensors": "data/test_sensors.py::test_every_client_is_a_site_with_four_fifths_of_its_recordings_for_training",
+        "steps": "data/test_sensors.py::test_every_client_is_a_site_with_four_fifths_of_its_recordings_for_training",
+        "classes": "data/test_sensors.py::test_every_client_is_a_site_with_four_fifths_of_its_recordings_for_training",
+        "recordings": "data/test_sensors.py::test_every_client_is_a_site_with_four_fifths_of_its_recordings_for_"
+        "training",
+        "test_fraction": "data/test_sensors.py::test_every_client_is_a_site_with_four_fifths_of_its_recordings_for_"
+        "training",
+        "noise": "data/test_sensors.py::test_sensors_have_their_gain_and_offset_or_nothing_but_noise",
+        "spread": "data/test_sensors.py::test_sensors_have_their_gain_and_offset_or_nothing_but_noise",
+        "faulty": "data/test_sensors.py::test_sensors_have_their_gain_and_offset_or_nothing_but_noise",
     },
 }
 #: Of the command, beside sections that are classes': likewise, or what it is refused with.

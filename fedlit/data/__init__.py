@@ -6,6 +6,7 @@ from fedlit.data.examples import Batches, Examples
 from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import ByGroup, Dirichlet, QuantitySkew, Shards, Uniform
+from fedlit.data.sensors import SimulatedSensors
 from fedlit.data.synthetic import Synthetic
 from fedlit.data.tensors import Tensors, TorchDataset
 
@@ -21,6 +22,7 @@ __all__ = [
     "Partitioner",
     "QuantitySkew",
     "Shards",
+    "SimulatedSensors",
     "Synthetic",
     "Tensors",
     "TorchDataset",

@@ -121,11 +121,13 @@ class Pictures(Callback):
         # Images from the whole test set, evenly spaced: as many classes as can be, and always the same.
         chosen = torch.linspace(0, len(data.test) - 1, self.digits).long()
         inputs = data.transform(data.test.inputs[chosen])
-        if inputs.dim() != 4 or not inputs.is_floating_point():  # no pictures
+        if inputs.dim() not in (3, 4) or not inputs.is_floating_point():  # no pictures
             return
         maps = gate_maps(pl_module, inputs)
         if maps:
-            images = inputs.mean(1).cpu().numpy()
+            images = (
+                (inputs if inputs.dim() == 3 else inputs.mean(1)).cpu().numpy()
+            )  # (B, H, W), or sequences (B, T, S)
             figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
             self._show(trainer, "attention", figure)
 
@@ -176,7 +178,7 @@ def round_of(picture: Path) -> int | None:
 def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, NDArray[np.float32]]:
     """The maps (B, h, w) of every spatial gate in a network, for a batch of inputs.
 
-    A spatial gate is a module with a method ``gate`` that maps its input to (B, 1, h, w).
+    A spatial gate is a module with a method ``gate`` that maps its input to (B, 1, h, w); of sequences, h is time.
     """
     maps: dict[str, NDArray[np.float32]] = {}
 

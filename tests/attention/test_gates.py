@@ -8,7 +8,18 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 import fedlit.attention
-from fedlit.attention import CBAM, ECA, Channel, ChannelMLP, GlobalSpatial, Spatial, SqueezeExcite
+from fedlit.attention import (
+    CBAM,
+    ECA,
+    Channel,
+    ChannelMLP,
+    GlobalSpatial,
+    Sensorwise,
+    Spatial,
+    SpatioTemporal,
+    SqueezeExcite,
+    Temporal,
+)
 from fedlit.core.errors import InputError
 
 CHANNEL = {
@@ -24,8 +35,13 @@ SPATIAL = {
     "cbam": lambda channels: CBAM(channels),
     "cbam_batch": lambda channels: CBAM(channels, norm="batch"),
     "global_spatial": lambda channels: GlobalSpatial(channels),
+    "spatio_temporal": lambda channels: SpatioTemporal(channels),
 }
-ALL = CHANNEL | SPATIAL
+TEMPORAL = {"temporal": lambda channels: Temporal(channels)}
+SENSORWISE = {"sensorwise": lambda channels: Sensorwise(channels)}
+#: By the shape of the gate on features (3, 12, 6, 5).
+SHAPES = {(3, 12, 1, 1): CHANNEL, (3, 1, 6, 5): SPATIAL, (3, 1, 6, 1): TEMPORAL, (3, 1, 1, 5): SENSORWISE}
+ALL = CHANNEL | SPATIAL | TEMPORAL | SENSORWISE
 WITHOUT_BATCH_STATISTICS = [name for name in ALL if not name.endswith("_batch")]
 
 
@@ -52,7 +68,7 @@ def test_the_shape_is_kept(name: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_the_gate_lies_between_0_and_1_and_has_one_value_a_channel_or_a_place(name: str) -> None:
     gate = build(name).gate(features(3, 12, 6, 5))
-    assert gate.shape == ((3, 12, 1, 1) if name in CHANNEL else (3, 1, 6, 5))
+    assert name in SHAPES[tuple(gate.shape)]
     assert ((gate > 0) & (gate < 1)).all()
 
 
@@ -69,7 +85,7 @@ def test_cbam_is_the_channel_gate_and_then_the_spatial_gate_on_what_it_leaves() 
     torch.testing.assert_close(module(x), refined * module.gate(x))
 
 
-@pytest.mark.parametrize("name", ["channel", "global_spatial"])
+@pytest.mark.parametrize("name", ["channel", "global_spatial", "temporal", "sensorwise"])
 def test_an_open_gate_starts_at_the_sigmoid_of_2_everywhere(name: str) -> None:
     x = features(3, 12, 6, 5)
     torch.testing.assert_close(build(name)(x), x / (1 + torch.tensor(-2.0).exp()))
@@ -128,6 +144,8 @@ def test_autocast_keeps_the_dtype_of_the_features(name: str, dtype: torch.dtype)
         (lambda: ECA(0), "channels must be at least 1, got 0; use"),
         (lambda: Spatial(0), "channels must be at least 1, got 0; use"),
         (lambda: GlobalSpatial(0), "channels must be at least 1, got 0; use"),
+        (lambda: Temporal(0), "channels must be at least 1, got 0; use"),
+        (lambda: SpatioTemporal(8, time_kernel_size=2), "kernel_size must be odd and positive, got 2; use 3"),
         (lambda: ChannelMLP(8, reduction=0), "reduction must be at least 1, got 0; use"),
         (lambda: CBAM(8, min_hidden=0), "min_hidden must be at least 1, got 0; use"),
         (lambda: GlobalSpatial(8, size=0), "size must be at least 1, got 0; use"),

@@ -34,6 +34,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Optimizer], float]
     "spatial with batch norm": (lambda: cnn(lambda c: attention.Spatial(c, norm="batch")), sgd, 1),
     "cbam": (lambda: cnn(attention.CBAM), sgd, 1),
     "global_spatial": (lambda: cnn(attention.GlobalSpatial), sgd, 1),
+    "spatio_temporal": (lambda: cnn(attention.SpatioTemporal), sgd, 1),
     "group norm": (lambda: cnn(norm="group"), sgd, 1),
     "batch norm": (lambda: cnn(norm="batch"), sgd, 1),
     "dropout": (lambda: cnn(dropout=0.5), sgd, 1),

@@ -12,10 +12,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from fedlit.attention import CBAM, Channel, GlobalSpatial, Spatial
+from fedlit.attention import CBAM, Channel, GlobalSpatial, Sensorwise, Spatial, SpatioTemporal, Temporal
 from fedlit.cli import main
-from fedlit.data import MNIST5k, Tensors
-from fedlit.models import EmnistCNN
+from fedlit.data import MNIST5k, SimulatedSensors, Tensors
+from fedlit.models import EmnistCNN, SequenceCNN
 from fedlit.runs import Pictures
 from fedlit.runs.pictures import gate_maps
 
@@ -56,6 +56,27 @@ def test_cbam_shows_its_spatial_half() -> None:
     with torch.no_grad():
         expected = cbam.spatial.gate(cbam.channel(x))[:, 0].numpy()
     np.testing.assert_allclose(gate_maps(net, x)["0"], expected, rtol=1e-6)
+
+
+def test_gates_over_time_and_space_have_maps_along_them() -> None:
+    x = torch.randn(3, 12, 5)
+    time, space, both = "blocks.0.attention.time", "blocks.0.attention.space", "blocks.0.attention"
+    shapes = {
+        Temporal: {both: (3, 6, 1)},
+        Sensorwise: {both: (3, 1, 5)},
+        SpatioTemporal: {both: (3, 6, 5), time: (3, 6, 1), space: (3, 1, 5)},
+    }
+    for gate, expected in shapes.items():
+        maps = gate_maps(SequenceCNN(gate, widths=[2]), x)
+        assert {name: values.shape for name, values in maps.items()} == expected
+
+
+def test_gates_of_sequences_are_drawn_under_them(tmp_path: Path) -> None:
+    data = SimulatedSensors(num_clients=2, recordings=10, steps=12, seed=0)
+    data.setup()
+    trainer = SimpleNamespace(datamodule=data, global_step=1, loggers=[])
+    Pictures(tmp_path, digits=2)._attention(trainer, SequenceCNN(Temporal, widths=[2]))  # type: ignore[arg-type]
+    assert (tmp_path / "attention.png").is_file()
 
 
 def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
