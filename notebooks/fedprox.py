@@ -1,4 +1,4 @@
-"""Draws the FedProx paper's runs on synthetic data, after Figures 1 and 2 of Li et al. 2020 (arXiv:1812.06127).
+"""The FedProx paper's runs on synthetic data, drawn and counted: Figures 1 and 2 of Li et al. 2020 (arXiv:1812.06127).
 
   fedlit study --config configs/fedprox/study_heterogeneity.yaml
   fedlit study --config configs/fedprox/study_stragglers.yaml
@@ -7,6 +7,11 @@
 The figure shows training loss, test accuracy and the variance of the clients' gradients over the rounds: how
 heterogeneous data and stragglers harm FedAvg, and what partial work and the proximal term do about it. Runs that have
 not ended are drawn as far as they have come.
+
+Beside the figure are two tables of the runs that have ended: NAME.csv, a row a run, and NAME.md, mean and range over
+seeds and in how many seeds one method is above another. Means over all rounds are what the seeds agree in. The loss of
+the last rounds differs several-fold between seeds, and where stragglers are dropped it depends on the client with the
+most data: with one that holds half of them, or hardly any, the order of the methods is another.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -44,6 +49,10 @@ LINES = {
     "mu0": "FedProx, \u03bc = 0 (FedAvg where none straggles)",
     "mu1": "FedProx, \u03bc = 1",
 }
+
+
+#: Rounds of a run that has ended, and those of its end that are looked at apart.
+ROUNDS, LAST = 200, 20
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,91 @@ def read(studies: Sequence[Path]) -> pd.DataFrame:
     seeds = [int(path.parent.name.removeprefix("seed_")) for path in paths]
     tables = [pd.read_csv(path).assign(run=path.parts[-3], seed=seed) for path, seed in zip(paths, seeds, strict=True)]
     return pd.concat(tables, ignore_index=True)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+#: What is measured of a run: a column of ``metrics.csv``, and of how many of the last rounds the mean is taken.
+MEASURES = {
+    "loss": ("diagnostics/train_loss", None),
+    "loss_last": ("diagnostics/train_loss", LAST),
+    "accuracy": ("global/accuracy", None),
+    "accuracy_last": ("global/accuracy", LAST),
+}
+#: Comparisons that are counted: a measure, and the methods of which the first is said to have more of it.
+PAIRS = (
+    ("loss", "dropped", "mu1"),
+    ("loss", "mu0", "mu1"),
+    ("accuracy", "mu0", "dropped"),
+    ("loss_last", "dropped", "mu0"),
+    ("loss_last", "mu0", "mu1"),
+)
+
+
+def measured(table: pd.DataFrame, rounds: int = ROUNDS) -> pd.DataFrame:
+    """A row for each run that has come to ``rounds``: its column and line of the figure, seed and MEASURES."""
+    rows = []
+    for (run, seed), of_run in table.groupby(["run", "seed"]):
+        column, _, line = str(run).rpartition("_")
+        if column not in COLUMNS or line not in LINES or of_run["round"].max() < rounds:
+            continue
+        ordered = of_run[of_run["round"] <= rounds].sort_values("round")
+        means = {
+            name: ordered[metric].dropna().iloc[-(last or rounds) :].mean() for name, (metric, last) in MEASURES.items()
+        }
+        rows.append({"data": column, "method": line, "seed": seed, **means})
+    return pd.DataFrame(rows, columns=["data", "method", "seed", *MEASURES])
+
+
+class Count(NamedTuple):
+    """At how many seeds, of those that have both, a measure of one method is above that of another."""
+
+    data: str
+    measure: str
+    above: str
+    below: str
+    seeds: int
+    of: int
+
+
+def counts(runs: pd.DataFrame) -> list[Count]:
+    """Of each data set and pair of methods."""
+    found = []
+    for measure, above, below in PAIRS:
+        values = runs.pivot_table(index=["data", "seed"], columns="method", values=measure)
+        if {above, below} <= set(values):
+            pairs = values[[above, below]].dropna()
+            for column in (column for column in COLUMNS if column in pairs.index):
+                there = pairs.loc[column]
+                found.append(Count(column, measure, above, below, int((there[above] > there[below]).sum()), len(there)))
+    return found
+
+
+def to_markdown(runs: pd.DataFrame) -> str:
+    """Both tables: mean and range over seeds of each measure, and the counts."""
+    lines = [
+        f"Mean (lowest to highest) over seeds. Loss is f(w) before a round; last: mean of the last {LAST} rounds.",
+        "",
+        "| data | method | seeds | loss, all rounds | loss, last | accuracy, all rounds | accuracy, last |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for column, line in ((column, line) for column in COLUMNS for line in LINES):
+        there = runs[(runs["data"] == column) & (runs["method"] == line)]
+        if len(there):
+            cells = (f"{v.mean():.3f} ({v.min():.3f} to {v.max():.3f})" for v in (there[name] for name in MEASURES))
+            lines.append(f"| {_plain(COLUMNS[column])} | {LINES[line]} | {len(there)} | {' | '.join(cells)} |")
+    lines += ["", "| data | | at so many seeds |", "| --- | --- | ---: |"]
+    for count in counts(runs):
+        said = f"{count.measure.replace('_', ', ')}: {LINES[count.above]} > {LINES[count.below]}"
+        lines.append(f"| {_plain(COLUMNS[count.data])} | {said} | {count.seeds} of {count.of} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(title: str) -> str:
+    return ", ".join(title.split("\n"))
+
+
+# --- the figure ------------------------------------------------------------------------------------------------------
 
 
 def figure(table: pd.DataFrame) -> Figure:
@@ -155,11 +249,15 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(words)
     try:
-        figure(read(options.studies)).savefig(options.out)
+        table = read(options.studies)
+        figure(table).savefig(options.out)
     except InputError as error:
         sys.stderr.write(f"no figure: {error}\n")
         return 2
-    sys.stdout.write(f"figure: {options.out}\n")
+    runs = measured(table)
+    runs.to_csv(options.out.with_suffix(".csv"), index=False, float_format="%.6g")
+    options.out.with_suffix(".md").write_text(to_markdown(runs), encoding="utf-8")
+    sys.stdout.write(f"figure: {options.out}; tables: {options.out.with_suffix('.md')}, .csv\n")
     return 0
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from federations import data, fit, net, quadratic_module, quadratics
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 from fedlit.core.errors import InputError
+from fedlit.data import ByGroup, Tensors
 from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
+from fedlit.models import SoftmaxRegression
 
+FloatArray, IntArray = NDArray[np.float32], NDArray[np.int64]
 POINTS = [[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]
 
 
@@ -40,6 +45,57 @@ def test_clients_that_agree_have_dissimilarity_one_and_no_variance():
     result = measured(quadratic_module(), quadratics([[1.0, 2.0, -1.0]] * 2, sizes=(2, 5)))
     assert result["diagnostics/dissimilarity"] == pytest.approx(1)
     assert result["diagnostics/gradient_variance"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.fixture
+def synthetic_1_1() -> list[tuple[FloatArray, IntArray]]:
+    """Inputs (n, 60) and classes (n,) of twelve clients of Synthetic(1, 1), by a generator that shares nothing with
+    ``fedlit.data.Synthetic`` but the paper: Li et al. 2020, Section 5.1. NumPy keeps the stream of ``RandomState``."""
+    draw = np.random.RandomState(7)
+    std = np.sqrt(np.arange(1, 61) ** -1.2)
+    clients = []
+    for _ in range(12):
+        n = int(min(draw.lognormal(4, 2), 400)) + 50
+        u, b = draw.normal(0, 1, 2)
+        weights, offsets = draw.normal(u, 1, (60, 10)), draw.normal(u, 1, 10)
+        inputs = draw.normal(draw.normal(b, 1, 60), std, (n, 60)).astype(np.float32)
+        clients.append((inputs, (inputs @ weights + offsets).argmax(1)))
+    return clients
+
+
+def test_at_zero_weights_all_quantities_of_synthetic_data_are_sums_that_numpy_writes_out(
+    synthetic_1_1: list[tuple[FloatArray, IntArray]],
+):
+    """There softmax gives 1/10 to each class: F_k = log 10, and its gradients are means of (1/10 - [y = c]) (x, 1)."""
+    inputs, targets = (np.concatenate(parts) for parts in zip(*synthetic_1_1, strict=True))
+    owners = np.repeat(np.arange(12), [len(y) for _, y in synthetic_1_1])
+    names = [str(c) for c in range(10)]
+    federation = Tensors(
+        train=(inputs, targets, owners), test=(inputs, targets), class_names=names, partition=ByGroup(), seed=0
+    )
+    net = SoftmaxRegression(num_classes=10, in_channels=60, image_size=1)
+    assert all(not p.any() for p in net.parameters())
+    result = measured(FederatedModule(net, mu=0.0), federation)
+
+    gradients = []
+    for x, y in synthetic_1_1:
+        errors = 0.1 - np.eye(10)[y]  # (n, 10)
+        with_one = np.column_stack([x.astype(np.float64), np.ones(len(x))])  # (n, 61)
+        gradients.append((errors.T @ with_one / len(x)).ravel())
+    stacked, sizes = np.stack(gradients), np.array([len(y) for _, y in synthetic_1_1])
+    shares = sizes / sizes.sum()
+    whole = shares @ stacked
+    apart = ((stacked - whole) ** 2).sum(1)
+    square = (whole**2).sum()
+    expected = {
+        "train_loss": math.log(10),
+        "dissimilarity": math.sqrt(shares @ (stacked**2).sum(1) / square),
+        "dissimilarity_unweighted": math.sqrt((stacked**2).sum(1).mean() / square),
+        "gradient_variance": shares @ apart,
+        "gradient_variance_unweighted": apart.mean(),
+    }
+    assert expected["dissimilarity"] > 1.5  # clients disagree
+    assert {name: result[f"diagnostics/{name}"] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.5, 2.0])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fedprox import COLUMNS, LINES, figure, main, read
+from fedprox import COLUMNS, LINES, MEASURES, counts, figure, main, measured, read, to_markdown
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fedlit import plots
@@ -112,6 +112,49 @@ def test_runs_that_have_not_begun_are_not_read(tmp_path: Path) -> None:
     }
 
 
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def ended(name: str, seed: int, last: float) -> pd.DataFrame:
+    """200 rounds: a loss of 3 and then, in the last 20, of ``last``; the accuracy is a tenth of it."""
+    loss = np.r_[np.full(180, 3.0), np.full(20, last)]
+    return scalars(name, seed=seed, loss=loss).assign(**{"global/accuracy": loss / 10})
+
+
+def test_a_run_is_measured_over_all_rounds_and_the_last_twenty_once_it_has_ended() -> None:
+    runs = measured(
+        pd.concat([ended("synthetic_iid_mu1", 4, 1.0), scalars("synthetic_iid_mu0"), ended("mine_mu0", 0, 1)])
+    )
+    assert runs.to_dict("records") == [
+        {
+            "data": "synthetic_iid",
+            "method": "mu1",
+            "seed": 4,
+            "loss": pytest.approx((180 * 3 + 20 * 1) / 200),
+            "loss_last": pytest.approx(1.0),
+            "accuracy": pytest.approx((180 * 0.3 + 20 * 0.1) / 200),
+            "accuracy_last": pytest.approx(0.1),
+        }
+    ]
+
+
+def test_it_is_counted_at_how_many_seeds_one_method_is_above_another() -> None:
+    name = "synthetic_1_1_stragglers90"
+    losses = {("mu0", 0): 2.0, ("mu0", 1): 2.0, ("mu0", 2): 2.0, ("mu1", 0): 1.0, ("mu1", 1): 2.5, ("dropped", 0): 1.5}
+    runs = measured(pd.concat([ended(f"{name}_{method}", seed, last) for (method, seed), last in losses.items()]))
+    found = {(c.measure, c.above, c.below): (c.seeds, c.of) for c in counts(runs)}
+    assert found == {
+        ("loss", "dropped", "mu1"): (1, 1),
+        ("loss", "mu0", "mu1"): (1, 2),
+        ("accuracy", "mu0", "dropped"): (1, 1),
+        ("loss_last", "dropped", "mu0"): (0, 1),
+        ("loss_last", "mu0", "mu1"): (1, 2),
+    }
+    text = to_markdown(runs)
+    assert "2.000 (2.000 to 2.000)" in text
+    assert "| Synthetic(1, 1), 90 % stragglers | loss, last: FedAvg, stragglers dropped > " in text
+
+
 # --- the script ------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +168,8 @@ def test_it_draws_all_runs_of_both_studies(tmp_path: Path, capsys: pytest.Captur
     assert sorted(read([Path(folder) for folder in folders])["run"].unique()) == NAMES
     assert main([*folders, "--out", str(tmp_path / "here.png")]) == 0
     assert (tmp_path / "here.png").read_bytes().startswith(b"\x89PNG")
+    assert list(pd.read_csv(tmp_path / "here.csv")) == ["data", "method", "seed", *MEASURES]
+    assert (tmp_path / "here.md").is_file()
     assert "here.png" in capsys.readouterr().out
 
 
