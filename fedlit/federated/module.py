@@ -278,10 +278,14 @@ class FederatedModule(LightningModule):
         summary = summary | self.round_metrics
         if {"clients/train_loss", "global/loss"} <= summary.keys():
             summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
-        self.log_dict(summary, logger=False)
+        # What self.log_dict would put there, of which each metric passes through several torchmetrics a round.
+        self.trainer.callback_metrics.update({name: self._scalar(value) for name, value in summary.items()})
         for logger in self.trainer.loggers:
             logger.log_metrics(summary, step=self.trainer.global_step)
         self.logged = summary
+
+    def _scalar(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.get_default_dtype(), device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what identifies the federation, so that its checkpoint is not resumed as another one's."""
