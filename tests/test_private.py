@@ -17,7 +17,9 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-ROOT = Path(__file__).parent.parent / "fedlit"
+import fedlit
+
+ROOT = Path(fedlit.__file__).parent
 #: The files that use private parts, and the packages that these are of.
 FILES = {
     "core/private_torch.py": ("torch",),
