@@ -17,6 +17,7 @@ from fedlit import plots
 from fedlit.core.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "fedprox"
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results" / "fedprox"
 STUDIES = sorted(CONFIGS.glob("study_*.yaml"))
 AXES = {study.stem: yaml.safe_load(study.read_text())["axes"].values() for study in STUDIES}
 RUNS = {study: ["_".join(values) for values in product(*axes)] for study, axes in AXES.items()}
@@ -153,6 +154,15 @@ def test_it_is_counted_at_how_many_seeds_one_method_is_above_another() -> None:
     text = to_markdown(runs)
     assert "2.000 (2.000 to 2.000)" in text
     assert "| Synthetic(1, 1), 90 % stragglers | loss, last: FedAvg, stragglers dropped > " in text
+
+
+def test_of_the_published_runs_at_ninety_percent_stragglers_all_seeds_agree_over_all_rounds() -> None:
+    """What is an invariant of the paper's generator: means over all rounds. The order at the end is none."""
+    runs = pd.read_csv(RESULTS / "stragglers90.csv")
+    found = {(c.measure, c.above, c.below): (c.seeds, c.of) for c in counts(runs)}
+    assert runs["seed"].nunique() == 10
+    for invariant in (("loss", "dropped", "mu1"), ("loss", "mu0", "mu1"), ("accuracy", "mu0", "dropped")):
+        assert found[invariant] == (10, 10), invariant
 
 
 # --- the script ------------------------------------------------------------------------------------------------------
