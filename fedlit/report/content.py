@@ -18,7 +18,7 @@ from fedlit.report.document import Bullets, Document, Element, JudgedClaim, Pict
 from fedlit.report.draws import Draws, compare_draws
 from fedlit.report.judge import Judgement, rules
 from fedlit.report.metrics import LAST_ROUNDS, METRICS, Metric
-from fedlit.report.statistics import LEVEL, Comparison, Interval, smallest_p
+from fedlit.report.statistics import LEVEL, Comparison, effect_in_words, smallest_p
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 #: Charts that have a section of their own.
@@ -171,7 +171,7 @@ def _claims(found: Analysis) -> Iterable[Element]:
             yield _parts(claim)
         if claim.details:
             rows = [
-                (d.text, d.metric.title, *_effect(d.metric, d.difference.interval), _p(d.difference.p))
+                (d.text, d.metric.title, *effect_in_words(d.metric, d.difference.interval), _p(d.difference.p))
                 for d in claim.details
             ]
             columns = ("paired difference", "of", "mean", f"{LEVEL:.0%} interval", "p, uncorrected")
@@ -184,7 +184,7 @@ def _parts(claim: Judgement) -> Table:
             part.text,
             f"{part.metric.title} {part.kind}",
             f"**{part.finding}**" if part.finding != "open" else part.finding,
-            *_effect(part.metric, part.difference.interval),
+            *effect_in_words(part.metric, part.difference.interval),
             _number(part.metric, part.margin),
             str(part.difference.n),
             _p(part.corrected_p),
@@ -276,7 +276,7 @@ def _differences(found: Analysis) -> Iterable[Element]:
             (
                 c.partition,
                 c.variant,
-                *_effect(metric, c.difference.interval),
+                *effect_in_words(metric, c.difference.interval),
                 str(c.difference.n),
                 f"**{_p(c.corrected_p)}**" if c.decided else _p(c.corrected_p),
                 _number(metric, c.difference.detectable),
@@ -380,13 +380,6 @@ def _cell(metric: Metric, row: Mapping[Hashable, Any]) -> str:
 
 def _number(metric: Metric, value: float) -> str:
     return "\u2013" if math.isnan(value) else f"{value:,.{metric.digits}f}"
-
-
-def _effect(metric: Metric, interval: Interval) -> tuple[str, str]:
-    """A signed mean, and the ends of its interval."""
-    digits = max(metric.digits, 4)
-    ends = "\u2013" if math.isnan(interval.low) else f"{interval.low:+.{digits}f} … {interval.high:+.{digits}f}"
-    return f"{interval.mean:+.{digits}f}", ends
 
 
 def _p(value: float) -> str:

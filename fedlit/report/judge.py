@@ -122,6 +122,33 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A look at a part of a claim.
+
+    Args:
+        seeds: How many there are then.
+        level: Of the interval.
+        correction: What a p is multiplied by, for all looks and for the parts of the claim, to be held against
+            1 - LEVEL.
+    """
+
+    seeds: int
+    level: float
+    correction: float
+
+    def part(self, contrast: Contrast, effect: Difference, margin: float) -> Part:
+        """What an effect says of a contrast at this look."""
+        return contrast.part(effect, min(1.0, effect.p * self.correction), margin)
+
+
+def looks_at(looks: Looks, parts: int) -> Iterator[Look]:
+    """All looks at a part of a claim that has so many parts, which share the level."""
+    levels, shared = looks.levels(1 - LEVEL), looks.levels((1 - LEVEL) / parts)
+    for n, level, strict in zip(looks.at, levels, shared, strict=True):
+        yield Look(n, 1 - level, (1 - LEVEL) / strict)
+
+
+@dataclass(frozen=True)
 class Detail:
     """A number beside the verdict: a contrast at one partition; it decides nothing."""
 
@@ -223,13 +250,11 @@ def look_by_look(
         looks: When it is looked at.
         parts: Of its claim, which share the level.
     """
-    levels = looks.levels(1 - LEVEL)
-    found = contrast.part(difference(pairs, 1 - levels[0]), math.nan, math.nan)
-    for n, level, strict in zip(looks.at, levels, looks.levels((1 - LEVEL) / parts), strict=True):
-        if n > len(pairs):
+    found = contrast.part(difference(pairs, 1 - looks.levels(1 - LEVEL)[0]), math.nan, math.nan)
+    for look in looks_at(looks, parts):
+        if look.seeds > len(pairs):
             break
-        effect = difference(pairs[:n], 1 - level)
-        found = contrast.part(effect, min(1.0, effect.p * (1 - LEVEL) / strict), margin(pairs.index[:n]))
+        found = look.part(contrast, difference(pairs[: look.seeds], look.level), margin(pairs.index[: look.seeds]))
         if found.finding != "open":
             break
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fedlit.report.judge import Judgement, Part
+from fedlit.report.judge import Judgement, Part, looks_at
 from fedlit.report.sequential import Looks
-from fedlit.report.statistics import LEVEL, expected
+from fedlit.report.statistics import expected
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,8 @@ def seeds_needed(part: Part, looks: Looks, parts: int, done: int) -> int | None:
     now = part.difference
     if now.n < 2:
         return None
-    for n, level, strict in zip(looks.at, looks.levels(1 - LEVEL), looks.levels((1 - LEVEL) / parts), strict=True):
-        then = expected(now.mean, now.spread, n, 1 - level)
-        said = part.contrast.part(then, min(1.0, then.p * (1 - LEVEL) / strict), part.margin)
-        if n > done and said.finding != "open":
-            return n
+    for look in looks_at(looks, parts):
+        then = look.part(part.contrast, expected(now.mean, now.spread, look.seeds, look.level), part.margin)
+        if look.seeds > done and then.finding != "open":
+            return look.seeds
     return None

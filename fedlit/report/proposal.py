@@ -13,10 +13,10 @@ from fedlit.core.errors import InputError
 from fedlit.report.collect import Study, cell_of
 from fedlit.report.content import Analysis
 from fedlit.report.outlook import Open, open_parts
-from fedlit.report.sequential import Looks
+from fedlit.report.sequential import BATCH, Looks
 
-#: Seeds that a proposed study begins with, and that it adds at a time.
-AT_LEAST, BATCH = 5, 5
+#: Seeds that a proposed study begins with.
+AT_LEAST = 5
 CLAIMS = "claims.yaml"
 
 

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+#: Seeds that are added at a time, where nothing else is said.
+BATCH = 5
 #: Points that the distribution of a statistic is integrated over: the error of a level is below a thousandth of it.
 POINTS = 801
 #: How the level is spent: t to this power. Large effects are found early, and the last look loses little.

@@ -62,7 +62,7 @@ from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
 from fedlit.study.sweep import run_all
-from fedlit.study.until import asked_for, likely, status, table
+from fedlit.study.until import Status, asked_for, likely, status, table
 
 
 def parser() -> Parser:
@@ -97,12 +97,13 @@ def main(words: Sequence[str]) -> int:
     usable(folder, "--logs_dir or --name")
     plan = read_plan(file)
     jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
-    runs = _runs(plan, folder)
+    now = status(plan, folder) if plan.looks else None
+    runs = _runs(plan, now, folder)
     _same_settings(plan, runs, folder)
     console = Terminal()
     if options.dry_run:
         _show(runs, jobs, console)
-        _outlook(plan, folder, jobs, console)
+        _outlook(plan, now, folder, jobs, console)
         return 0
     lock = FolderLock(folder)
     failed: list[StudyRun] = []
@@ -113,9 +114,9 @@ def main(words: Sequence[str]) -> int:
             _write(plan, runs, folder, words)
             console.print(f"{len(runs)} runs in {folder}: {_estimate(runs, jobs)}")
             failed += run_all([run for run in runs if run not in failed], jobs, console)
-            _write(plan, runs, folder, words)
-            _outlook(plan, folder, jobs, console)
-            runs = _runs(plan, folder)
+            now = status(plan, folder) if plan.looks else None
+            _outlook(plan, now, folder, jobs, console)
+            runs = _runs(plan, now, folder)
             if all(run.finished or run in failed for run in runs):
                 break
     except KeyboardInterrupt:
@@ -132,19 +133,19 @@ def main(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _runs(plan: Plan, folder: Path) -> list[StudyRun]:
-    """The runs that have to be there now, seed by seed: a study that is stopped half-way has the same seeds of all."""
-    asked = (
-        asked_for(plan, status(plan, folder))
-        if plan.looks
-        else [(each, seed) for seed in plan.seeds for each in plan.combinations]
-    )
+def _runs(plan: Plan, now: Status | None, folder: Path) -> list[StudyRun]:
+    """The runs that have to be there now, seed by seed: a study that is stopped half-way has the same seeds of all.
+
+    All are asked for where claims are not looked at while seeds are added, and have no status.
+    """
+    every = [(each, seed) for seed in plan.seeds for each in plan.combinations]
+    asked = asked_for(plan, now) if now else every
     return [StudyRun(plan.base, each, seed, folder) for each, seed in asked]
 
 
-def _outlook(plan: Plan, folder: Path, jobs: int, console: Terminal) -> None:
+def _outlook(plan: Plan, now: Status | None, folder: Path, jobs: int, console: Terminal) -> None:
     """How the claims of a study stand that adds seeds until they are decided, and what that is likely to take."""
-    if not plan.looks or not (now := status(plan, folder)).judged:
+    if now is None or not now.judged:
         return
     console.print(table(plan, now))
     for judged in now.judged:

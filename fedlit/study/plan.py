@@ -21,7 +21,7 @@ from fedlit.report.claims import claims_of, read_claims
 from fedlit.report.collect import BASELINE_VARIANT
 from fedlit.report.sequential import Looks
 from fedlit.runs.folder import folder_name
-from fedlit.study.seeds import read_seeds
+from fedlit.study.seeds import is_count, read_seeds
 
 KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline")
 #: The metric that depends on other runs: the accuracy to reach is a share of the baseline's.
@@ -113,7 +113,7 @@ def _plan(path: Path) -> Plan:
     if not base.is_file():
         raise InputError(f"base: no config file {base}; give its path, from the study file's folder")
     seeds, rounds = read_seeds(tree.get("seeds", [0])), tree.get("rounds")
-    if rounds is not None and not _count(rounds, 1):
+    if rounds is not None and not is_count(rounds, 1):
         raise InputError(f"rounds must be a whole number from 1 up, got {rounds}; leave it out to take the base's")
     axes = _axes(tree.get("axes"))
     select = tree.get("select")
@@ -190,10 +190,6 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
     """The overrides of each axis, flat, by the name of the value."""
     if not isinstance(given, dict) or not given:
@@ -264,6 +260,6 @@ def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[
         raise InputError(f"{name}: {one_line(str(told))}") from error
     config = cli.written_config()
     rounds = config["trainer"]["max_epochs"]
-    if not _count(rounds, 1):
+    if not is_count(rounds, 1):
         raise InputError(f"{name}: a study needs a number of rounds, got {rounds}; give rounds:")
     return Combination(name, values, words, rounds, {key: config[key] for key in ("model", "data", "federation")})

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedlit.core.errors import InputError
-from fedlit.report.sequential import Looks
+from fedlit.report.sequential import BATCH, Looks
 
-KEYS = ("at_least", "at_most", "batch", "first", "until")
+UNTIL_KEYS = ("at_least", "at_most", "batch", "first", "until")
 EXAMPLE = "{at_least: 5, at_most: 60, until: decided}"
-#: Seeds that are added at a time, where the file does not say how many.
-BATCH = 5
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def read_seeds(given: Any) -> Seeds:
 
 
 def _listed(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, list) or not given or not all(_is_count(seed, 0) for seed in given):
+    if not isinstance(given, list) or not given or not all(is_count(seed, 0) for seed in given):
         raise InputError(
             f"seeds must be a list of whole numbers from 0 up, got {given}; write for example [0, 1, 2], or {EXAMPLE}"
         )
@@ -51,13 +49,13 @@ def _listed(given: Any) -> tuple[int, ...]:
 
 def _until(given: Mapping[str, Any]) -> Seeds:
     for key in given:
-        if key not in KEYS:
-            raise InputError(f"seeds: no such key {key}; there are {', '.join(KEYS)}")
+        if key not in UNTIL_KEYS:
+            raise InputError(f"seeds: no such key {key}; there are {', '.join(UNTIL_KEYS)}")
     if given.get("until") != "decided":
         raise InputError(f"seeds.until must be decided, got {given.get('until')}; write {EXAMPLE}")
     numbers = {"batch": BATCH, "first": 0, **given}
     for key, least in (("at_least", 2), ("at_most", 2), ("batch", 1), ("first", 0)):
-        if not _is_count(numbers.get(key), least):
+        if not is_count(numbers.get(key), least):
             raise InputError(
                 f"seeds.{key} must be a whole number from {least} up, got {numbers.get(key)}; write {EXAMPLE}"
             )
@@ -67,5 +65,6 @@ def _until(given: Mapping[str, Any]) -> Seeds:
     return Seeds(tuple(range(first, first + at_most)), Looks.every(batch, at_least, at_most))
 
 
-def _is_count(value: Any, least: int) -> bool:
+def is_count(value: Any, least: int) -> bool:
+    """Whether a value of a YAML file is a whole number from ``least`` up."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

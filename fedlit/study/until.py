@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from fedlit.report.claims import claims_of
 from fedlit.report.collect import Cell, cell_of, collect
 from fedlit.report.judge import Judgement, Part, judge
 from fedlit.report.outlook import Open, open_parts
-from fedlit.report.statistics import measure_all, targets
+from fedlit.report.statistics import effect_in_words, measure_all, targets
 from fedlit.study.plan import Combination, Plan
 
 #: A combination at a seed.
@@ -86,11 +85,9 @@ def table(plan: Plan, now: Status) -> Table:
     expected = {id(each.part): each.seeds for each in now.undecided}
     for claim in now.judged:
         for part in claim.parts:
-            interval, digits = part.difference.interval, max(part.metric.digits, 4)
-            ends = "" if math.isnan(interval.low) else f"{interval.low:+.{digits}f} … {interval.high:+.{digits}f}"
             seeds = expected.get(id(part), 0)
             left = "" if seeds == 0 else f"more than {len(plan.seeds)}" if seeds is None else str(seeds)
             what = f"{part.metric.title} {part.kind}: {part.text}"
-            mean = f"{interval.mean:+.{digits}f}"
-            shown.add_row(str(claim.number), what, str(part.difference.n), part.finding, mean, ends, left)
+            effect = effect_in_words(part.metric, part.difference.interval)
+            shown.add_row(str(claim.number), what, str(part.difference.n), part.finding, *effect, left)
     return shown

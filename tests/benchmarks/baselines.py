@@ -54,6 +54,11 @@ def build(workload: Workload) -> nn.Sequential:
     torch.manual_seed(SEED)
     if workload.net == "mlp":
         return nn.Sequential(nn.Flatten(), nn.Linear(workload.side**2, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+    return cnn(workload.side, CLASSES)
+
+
+def cnn(side: int, classes: int) -> nn.Sequential:
+    """The convolutional network, from PyTorch's modules alone."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
         nn.ReLU(),
@@ -62,9 +67,9 @@ def build(workload: Workload) -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(64 * (workload.side // 4) ** 2, 128),
+        nn.Linear(64 * (side // 4) ** 2, 128),
         nn.ReLU(),
-        nn.Linear(128, CLASSES),
+        nn.Linear(128, classes),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+from federations import fit
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch.optim import SGD
 
@@ -41,19 +42,10 @@ def final(seed: int, mu: float, iid: bool = False, stragglers: Stragglers | None
     loop = FederatedLoop(
         10, 20, stragglers=stragglers, engine=VectorizedEngine(), diagnostics=Diagnostics(every=1, gamma=False)
     )
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=ROUNDS,
-        callbacks=[loop, losses],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
     net = SoftmaxRegression(num_classes=10, in_channels=60, image_size=1)
     data = Synthetic(alpha=spread, beta=spread, iid=iid, batch_size=10, seed=seed)
-    trainer.fit(FederatedModule(net, mu=mu, client_optimizer=lambda p: SGD(p, lr=0.01)), datamodule=data)
+    module = FederatedModule(net, mu=mu, client_optimizer=lambda p: SGD(p, lr=0.01))
+    fit(module, loop, data, rounds=ROUNDS, callbacks=[losses], limit_val_batches=0)
     last = losses.rows[-10:]
     return sum(loss for loss, _ in last) / 10, sum(variance for _, variance in last) / 10
 

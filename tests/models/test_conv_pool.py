@@ -29,14 +29,6 @@ def running(name: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def whole_numbers(*shape: int, seed: int) -> Tensor:
     """From -3 to 3: sums of their products are exact, in whatever order they are made, and many are equal."""
     return torch.randint(-3, 4, shape, generator=torch.Generator().manual_seed(seed)).float()

@@ -17,14 +17,6 @@ from fedlit.models import joined as module
 from fedlit.models.joined import joined
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def calls() -> Iterator[Mock]:
     """Of ``conv_pool``."""
