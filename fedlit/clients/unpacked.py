@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor
 from fedlit.clients.versions import name_of
 from fedlit.core.errors import InputError
 from fedlit.core.packs import writing_pack
+
+OLD = re.compile(r"(?P<client>\d+)/(?P<round>\d+)\.npy(?P<part>\.part)?")
 
 
 def pack_old(folder: Path) -> None:
@@ -25,9 +27,9 @@ def pack_old(folder: Path) -> None:
         InputError: When one of the files cannot be read.
     """
     rounds: dict[int, dict[int, Path]] = defaultdict(dict)
-    for path in folder.glob("[0-9]*/*.npy"):
-        if (match := re.fullmatch(r"(\d+)/(\d+)\.npy", f"{path.parent.name}/{path.name}")) is not None:
-            rounds[int(match[2])][int(match[1])] = path
+    for path, match in _old_files(folder):
+        if not match["part"]:
+            rounds[int(match["round"])][int(match["client"])] = path
     for round, files in sorted(rounds.items()):
         clients = np.array(sorted(files))
         with writing_pack(folder / name_of(clients, np.full(len(clients), round))) as pack:
@@ -37,9 +39,18 @@ def pack_old(folder: Path) -> None:
 
 
 def remove_old(folder: Path) -> None:
-    """Remove the folders of clients that earlier versions made."""
-    for path in folder.glob("[0-9]*/"):
-        shutil.rmtree(path)
+    """Remove the files of earlier versions, and the folders that nothing else is in."""
+    for path, _ in _old_files(folder):
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # what fedlit did not write stays, and its folder
+            path.parent.rmdir()
+
+
+def _old_files(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    """Those that earlier versions wrote, the cut-off ones among them, with what their names say."""
+    paths = folder.glob("[0-9]*/*.npy*")
+    matches = ((path, OLD.fullmatch(f"{path.parent.name}/{path.name}")) for path in paths)
+    return [(path, match) for path, match in matches if match]
 
 
 def _load(path: Path) -> Tensor:

@@ -483,6 +483,18 @@ def test_packing_that_was_cut_off_is_done_again(tmp_path: Path):
     assert [read(store, client, 3) for client in rounds] == [vector(client, 2).tolist() for client in rounds]
 
 
+@pytest.mark.parametrize("finished", [0, 1])
+def test_a_file_that_is_not_of_fedlit_stays(tmp_path: Path, finished: int):
+    write_old(tmp_path, {0: [0], 1: [0]})
+    mine = [tmp_path / "2024 notes" / "a.txt", tmp_path / "0" / "mine.txt", tmp_path / "1" / "copy.npy"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    ClientStore(tmp_path).rewind(finished)
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+    assert not [*tmp_path.glob("*/000000.npy")]
+
+
 def test_a_damaged_file_of_an_earlier_version_is_refused_by_name_and_nothing_is_lost(tmp_path: Path):
     write_old(tmp_path, {0: [0], 1: [0]})
     path = tmp_path / "1" / "000000.npy"
