@@ -81,6 +81,7 @@ class ChangesOfClass(logging.Logger):
     """
 
     CHANGED = re.compile(r"Due to class_path change from '(.+)' to '(.+)', discarding init_args: \{(.*)\}", re.DOTALL)
+    CLASS = re.compile(r"Namespace\(class_path='([\w.]+)'\)")
 
     def __init__(self) -> None:
         super().__init__("fedlit.changes_of_class", logging.DEBUG)
@@ -92,6 +93,7 @@ class ChangesOfClass(logging.Logger):
     def handle(self, record: logging.LogRecord) -> None:
         if changed := self.CHANGED.match(record.getMessage()):
             before, now, arguments = changed.groups()
+            arguments = self.CLASS.sub(r"\1", arguments)
             line = (
                 f"{now} does without {arguments}, which was given for {before}: it has no such argument, or not for "
                 "such a value"

@@ -18,6 +18,7 @@ from torch import nn
 from fedlit.cli import main
 from fedlit.command.defaults import beneath
 from fedlit.command.fit import FedlitCLI
+from fedlit.command.private import ChangesOfClass
 
 pytestmark = pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
 
@@ -290,3 +291,13 @@ def test_defaults_lie_beneath_what_was_given_of_the_same_class_at_every_depth() 
     assert beneath(spec("a.A", part=spec("b.B", y=7)), default) == spec("a.A", part=spec("b.B", y=7, z=3), x=1)
     assert beneath(spec("a.A", part=None), default) == spec("a.A", part=None, x=1)
     assert beneath(Namespace(class_path="a.A"), default) == default
+
+
+def test_a_class_among_the_arguments_left_out_is_said_by_its_path() -> None:
+    log = ChangesOfClass()
+    log.debug(
+        "Due to class_path change from 'a.A' to 'b.B', discarding init_args: "
+        "{'gate': Namespace(class_path='c.C'), 'width': 1}"
+    )
+    (line,) = log.left_out
+    assert line.startswith("b.B does without 'gate': c.C, 'width': 1, which was given for a.A: ")
