@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from fedlit.models.init import MAX_UNITS, he_
 
 Attention = Callable[[int], nn.Module]
 Norm = Literal["none", "group", "batch"]
+Place = Literal["after_pool", "before_pool"]
 MAX_SIDE = 10_000
 
 
@@ -28,8 +29,8 @@ class EmnistCNN(nn.Module):
     for a training step.
 
     The attention comes after the pool, where it gates what the next block reads at a quarter of the cost, and where a
-    k x k gate sees twice as far. Before the pool the maximum would partly undo a spatial gate: a place that is turned
-    down loses to its neighbour.
+    k x k gate sees twice as far. Before the pool (``attention_at``) the maximum partly undoes a spatial gate: a place
+    that is turned down loses to its neighbour.
 
     Convolutions and linear layers start as :func:`~fedlit.models.init.he_` says; attention keeps its own
     initialisation and is built last, so that at one seed all variants start from the same weights elsewhere. Parameters
@@ -46,6 +47,7 @@ class EmnistCNN(nn.Module):
         norm: ``group`` (8 channel groups, or the largest divisor of 8 that divides the width) depends on no other image
             or client; ``batch`` trains fastest on IID data and is fragile on skewed clients.
         dropout: probability in [0, 1) of dropping a hidden unit.
+        attention_at: ``after_pool``, or ``before_pool``: between ReLU and pool, at four times the places.
     """
 
     def __init__(
@@ -58,11 +60,15 @@ class EmnistCNN(nn.Module):
         hidden: int = 128,
         norm: Norm = "none",
         dropout: float = 0.0,
+        attention_at: Place = "after_pool",
     ) -> None:
         super().__init__()
+        if attention_at not in get_args(Place):
+            raise InputError(f"attention_at must be after_pool or before_pool, got {attention_at!r}; use after_pool")
         _check(num_classes, in_channels, image_size, widths, hidden, dropout)
         side = image_size >> len(widths)
-        self.blocks = nn.Sequential(*(ConvBlock(n_in, n_out, norm) for n_in, n_out in pairwise([in_channels, *widths])))
+        channels = pairwise([in_channels, *widths])
+        self.blocks = nn.Sequential(*(ConvBlock(n_in, n_out, norm, attention_at) for n_in, n_out in channels))
         output = nn.Linear(hidden, num_classes)
         self.head = nn.Sequential(nn.Linear(widths[-1] * side**2, hidden), nn.ReLU(), nn.Dropout(dropout), output)
         he_(self, output)
@@ -77,16 +83,24 @@ class EmnistCNN(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution -> norm -> ReLU -> 2x2 max pool -> attention: (B, C, H, W) -> (B, D, H // 2, W // 2)."""
+    """3x3 convolution -> norm -> ReLU -> 2x2 max pool -> attention: (B, C, H, W) -> (B, D, H // 2, W // 2).
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "none") -> None:
+    The attention may come before the pool.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Norm = "none", attention_at: Place = "after_pool"
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=norm == "none")
         self.norm = _norm(norm, out_channels)
         self.attention: nn.Module = nn.Identity()
+        self.attention_at = attention_at
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H // 2, W // 2)."""
+        if self.attention_at == "before_pool":
+            return F.max_pool2d(self.attention(self.norm(self.conv(x)).relu()), 2)
         if isinstance(self.norm, nn.Identity) and self.conv.bias is not None:
             x = conv_pool(x, self.conv.weight, self.conv.bias)  # (B, D, H // 2, W // 2)
         else:

@@ -76,6 +76,17 @@ def test_attention_comes_after_each_block_and_is_named_so() -> None:
     assert seen == [(2, 32, 14, 14), (2, 64, 7, 7)]
 
 
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_attention_before_the_pool_gates_what_the_relu_gives(norm: str) -> None:
+    model = net(Spatial, norm=norm, attention_at="before_pool")
+    x = images
+    for block in model.blocks:
+        gated = block.attention(block.norm(block.conv(x)).relu())
+        assert gated.shape[-1] == x.shape[-1]
+        x = F.max_pool2d(gated, 2)
+    torch.testing.assert_close(model(images), model.head(x.flatten(1)))
+
+
 def test_at_one_seed_all_variants_start_from_the_same_weights_elsewhere() -> None:
     plain = net().state_dict()
     attentive = net(CBAM).state_dict()
@@ -139,6 +150,7 @@ def test_channels_last_gives_the_same_logits() -> None:
         ({"widths": [8, 0]}, r"widths must be one or more positive numbers, got \[8, 0\]; use"),
         ({"image_size": 3}, "image_size 3 is too small for 2 blocks; use 4 or more"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0; use 0"),
+        ({"attention_at": "start"}, "attention_at must be after_pool or before_pool, got 'start'; use"),
         ({"norm": "layer"}, "norm must be none, group or batch, got 'layer'; use"),
         ({"attention": nn.Conv2d}, "attention Conv2d failed for 32 channels .*out_channels.*; use a class"),
         ({"attention": lambda channels: channels}, "gave a int, not a module; use a class"),
