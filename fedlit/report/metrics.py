@@ -72,6 +72,7 @@ METRICS = (
         f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST_ROUNDS} rounds",
     ),
     Metric("clients_p10", "client p10, in fits", "Fairness", 1, 3, "clients/accuracy_p10 over the cohort, likewise"),
+    Metric("own_mean", "mean client, own", "Fairness", 1, 3, "clients/own_accuracy_mean on held-out data, likewise"),
     Metric("own_p10", "client p10, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),
     Metric("to_target", "rounds to target", "Cost", -1, 1, "the first round with the target accuracy"),
     Metric("seconds", "seconds a round", "Cost", -1, 2, "median of round/seconds, evaluation excluded"),

@@ -43,6 +43,7 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
     means = {
         "clients_p10": "clients/accuracy_p10",
         "clients_mean": "clients/accuracy_mean",
+        "own_mean": "clients/own_accuracy_mean",
         "own_p10": "clients/own_accuracy_p10",
     }
     result |= {key: float(last[column].mean()) for key, column in means.items() if column in table}
