@@ -24,6 +24,8 @@ from fedlit.runs.read import damaged
 
 #: The variant that others are compared with, where none is named.
 BASELINE_VARIANT = "plain"
+#: The axis whose values are rows of the report, within which variants are compared, where a study names none.
+PARTITION = "partition"
 #: The partition of runs whose names do not tell it.
 ANY = "all"
 
@@ -42,7 +44,7 @@ class Run:
     Args:
         name: As its folder is called.
         variant: What is compared.
-        partition: How the data are divided.
+        partition: How the data are divided, or the value of another axis that variants are compared within.
         seed: Runs of one seed and partition are pairs: they share data, initial weights and cohorts.
         folder: Where it lies.
         table: Its scalars, a row a round.
@@ -112,6 +114,7 @@ class Study:
         claims: The claims that the study names; None where it names none.
         looks: When claims are looked at while seeds are added; None where all seeds were fixed before.
         baseline: The variant that others are compared with, as the study says.
+        within: What `partitions` are the values of: the axis that variants are compared within.
         record: What ``fedlit study`` wrote of it; empty where there is nothing.
     """
 
@@ -129,6 +132,7 @@ class Study:
     claims: Claims | None = None
     looks: Looks | None = None
     baseline: str = BASELINE_VARIANT
+    within: str = PARTITION
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -170,7 +174,9 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     if not runs:
         found_none = f"no NAME/seed_K/{METRICS_CSV} under {folder}" if folder.is_dir() else f"no folder {folder}"
         raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
-    _check_same_data(runs)
+    within = str(record.get("within") or PARTITION)
+    for group in [runs] if within == PARTITION else _by_partition(runs):
+        _check_same_data(group)
     planned = _planned_rounds(record, runs)
     furthest = max(run.rounds for run in runs)
     horizon = rounds or (planned if 0 < planned <= furthest else furthest)
@@ -202,6 +208,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         claims=_claims(record, folder / STUDY),
         looks=_looks(record, folder / STUDY),
         baseline=str(record.get("baseline") or BASELINE_VARIANT),
+        within=within,
         record=record,
     )
 
@@ -222,8 +229,13 @@ def _check_same_data(runs: Iterable[Run]) -> None:
             key = differing[0]
             raise InputError(
                 f"runs of different data cannot be compared: data.{key} is {known.get(key)} in {other.folder} and "
-                f"{facts.get(key)} in {run.folder}; report on a folder for each"
+                f"{facts.get(key)} in {run.folder}; report on a folder for each, or name the axis that changes the "
+                "data by within: in the study file"
             )
+
+
+def _by_partition(runs: Sequence[Run]) -> list[list[Run]]:
+    return [[run for run in runs if run.partition == p] for p in dict.fromkeys(run.partition for run in runs)]
 
 
 def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,28 +285,29 @@ def _plan(record: Mapping[str, Any], path: Path) -> dict[Key, tuple[str, str]]:
     if not record:
         return {}
     try:
-        kept = _axes_of_variant(record["axes"])
+        within = str(record.get("within") or PARTITION)
+        kept = _axes_of_variant(record["axes"], within)
         cells = {
-            (str(run["name"]), int(run["seed"])): cell_of(str(run["name"]), run["axes"], record["axes"])
+            (str(run["name"]), int(run["seed"])): cell_of(str(run["name"]), run["axes"], record["axes"], within)
             for run in record["runs"]
         }
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _no_record(path, error) from error
-    orders = [[str(value) for value in record["axes"].get(axis, [])] for axis in (*kept[:1], "partition")]
+    orders = [[str(value) for value in record["axes"].get(axis, [])] for axis in (*kept[:1], within)]
     return dict(sorted(cells.items(), key=lambda item: [_index(o, v) for o, v in zip(orders, item[1], strict=False)]))
 
 
-def cell_of(name: str, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Cell:
+def cell_of(name: str, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], within: str = PARTITION) -> Cell:
     """Variant and partition of a study's runs of this name, with these values of the study's axes.
 
-    Axes other than the partition that take several values make up the variant.
+    Axes other than ``within`` that take several values make up the variant.
     """
-    variant = " ".join(str(values[axis]) for axis in _axes_of_variant(axes))
-    return variant or name, str(values.get("partition", ANY))
+    variant = " ".join(str(values[axis]) for axis in _axes_of_variant(axes, within))
+    return variant or name, str(values.get(within, ANY))
 
 
-def _axes_of_variant(axes: Mapping[str, Sequence[Any]]) -> list[str]:
-    others = [axis for axis in axes if axis != "partition"]
+def _axes_of_variant(axes: Mapping[str, Sequence[Any]], within: str) -> list[str]:
+    others = [axis for axis in axes if axis != within]
     return [axis for axis in others if len(axes[axis]) > 1] or others
 
 

@@ -50,7 +50,7 @@ def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
     seeds = {"first": max(study.seeds) + 1, "at_least": looks.at[0], "at_most": at_most, "until": "decided"}
     kept = {
         "base": os.path.relpath(_base_of(study), out),
-        **{key: tree[key] for key in ("rounds", "set") if key in tree},
+        **{key: tree[key] for key in ("rounds", "set", "within") if key in tree},
         "seeds": seeds,
         "claims": CLAIMS,
         "baseline": found.baseline,
@@ -82,8 +82,9 @@ def _base_of(study: Study) -> Path:
 def _needed(study: Study, axes: Mapping[str, Mapping[str, Any]], undecided: Iterable[Open]) -> dict[str, Any]:
     """The axes, with the values that the open parts compare."""
     cells = {cell for each in undecided for cell in each.part.contrast.cells}
+    every = study.record["axes"]
     runs = [
-        run["axes"] for run in study.record["runs"] if cell_of(run["name"], run["axes"], study.record["axes"]) in cells
+        run["axes"] for run in study.record["runs"] if cell_of(run["name"], run["axes"], every, study.within) in cells
     ]
     return {
         axis: {name: change for name, change in values.items() if str(name) in {str(run[axis]) for run in runs}}

@@ -23,6 +23,10 @@ To test claims on the runs, with verdicts in fedlit report:
   claims: claims.yaml                   a file as configs/claims.yaml; it is kept in study.json, with the runs
   baseline: plain                       the variant that claims and the report compare the others with
 
+To compare variants at each value of an axis that is not called partition, such as several data sets:
+
+  within: data                          variants are compared at the same value of this axis, by claims and the report
+
 To run as many seeds as the claims need, and no more:
 
   seeds: {at_least: 5, at_most: 60, until: decided}     and, if they are not to be 5 and 0, batch: 5, first: 0
@@ -223,6 +227,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "select": plan.select,
         "claims": plan.claims,
         "baseline": plan.baseline,
+        "within": plan.within,
         "looks": plan.looks.at if plan.looks else None,
         "axes": plan.axes,
         "runs": [{"name": run.combination.name, "seed": run.seed, "axes": run.combination.values} for run in runs],

@@ -18,12 +18,12 @@ from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line
 from fedlit.report.claims import claims_of, read_claims
-from fedlit.report.collect import BASELINE_VARIANT
+from fedlit.report.collect import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
 from fedlit.runs.folder import folder_name
 from fedlit.study.seeds import is_count, read_seeds
 
-KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline")
+KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline", "within")
 #: The metric that depends on other runs: the accuracy to reach is a share of the baseline's.
 TO_TARGET = "to_target"
 #: Keys of a config that a study sets itself, and what to use in their place.
@@ -69,6 +69,7 @@ class Plan:
         claims: The content of its file of claims, or None.
         looks: When claims are looked at while seeds are added; None where all seeds are run.
         baseline: The variant that claims mean by it.
+        within: The axis at whose values variants are compared.
         tree: The file as it was read, of plain values.
     """
 
@@ -80,6 +81,7 @@ class Plan:
     claims: dict[str, Any] | None = None
     looks: Looks | None = None
     baseline: str = BASELINE_VARIANT
+    within: str = PARTITION
     tree: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -87,6 +89,11 @@ class Plan:
         """The values of each axis, by their names."""
         axes = self.combinations[0].values
         return {axis: list(dict.fromkeys(each.values[axis] for each in self.combinations)) for axis in axes}
+
+    @property
+    def cells(self) -> dict[Cell, Combination]:
+        """The combination of each variant and partition, as a report names them."""
+        return {cell_of(each.name, each.values, self.axes, self.within): each for each in self.combinations}
 
 
 def read_plan(path: Path) -> Plan:
@@ -127,6 +134,9 @@ def _plan(path: Path) -> Plan:
         raise InputError("seeds.until: decided needs claims: FILE, and no select:, which looks at all seeds at once")
     if seeds.looks and claims and TO_TARGET in {p.metric.key for c in claims_of(claims).claims for p in c.parts}:
         raise InputError(f"seeds.until: decided cannot look at {TO_TARGET}, whose target changes as seeds are added")
+    within = str(tree.get("within", PARTITION))
+    if "within" in tree and within not in tree["axes"]:
+        raise InputError(f"within: no axis {within}; there are {', '.join(tree['axes'])}: name one of them")
     common = _common(tree.get("set"), axes)
     first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
     if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
@@ -145,7 +155,11 @@ def _plan(path: Path) -> Plan:
             _unseen_test_set(select, each)
     if seeds.looks and len(rounds_of := sorted({each.rounds for each in combinations})) > 1:
         raise InputError(f"seeds.until: decided needs runs of equally many rounds, got {rounds_of}; give rounds:")
-    return Plan(base, seeds.all, tuple(combinations), common, select, claims, seeds.looks, baseline, tree)
+    plan = Plan(base, seeds.all, tuple(combinations), common, select, claims, seeds.looks, baseline, within, tree)
+    variants = dict.fromkeys(variant for variant, _ in plan.cells)
+    if (seeds.looks or "baseline" in tree) and baseline not in variants:
+        raise InputError(f"baseline: no variant {baseline}; there are {', '.join(variants)}: name one of them")
+    return plan
 
 
 def _claims(given: Any, folder: Path) -> dict[str, Any]:

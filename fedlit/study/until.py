@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fedlit.core.errors import InputError
 from fedlit.report.claims import claims_of
-from fedlit.report.collect import Cell, cell_of, collect
+from fedlit.report.collect import Cell, collect
 from fedlit.report.judge import Judgement, Part, judge
 from fedlit.report.outlook import Open, open_parts
 from fedlit.report.statistics import effect_in_words, measure_all, targets
@@ -39,10 +39,7 @@ def status(plan: Plan, folder: Path) -> Status:
     """What the runs that are there say of the claims, whatever order they were made in: a function of the runs."""
     assert plan.claims is not None
     assert plan.looks is not None
-    cells = {cell_of(each.name, each.values, plan.axes): each for each in plan.combinations}
-    if plan.baseline not in {variant for variant, _ in cells}:
-        variants = ", ".join(dict.fromkeys(variant for variant, _ in cells))
-        raise InputError(f"baseline: no variant {plan.baseline}; there are {variants}: name one of them by baseline:")
+    cells = plan.cells
     try:
         study = collect(folder, plan.combinations[0].rounds)
     except InputError:  # no run is finished yet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -144,6 +145,23 @@ def test_runs_of_different_data_are_refused(one: str, other: str, told: str, tmp
     write_data(tmp_path / "plain_dir01/seed_0", one)
     write_data(tmp_path / "channel_mlp_dir01/seed_0", other)
     with pytest.raises(InputError, match=f"runs of different data cannot be compared: {told}.*report on a folder for"):
+        collect(tmp_path)
+
+
+def test_a_study_says_which_axis_variants_are_compared_within(tmp_path: Path) -> None:
+    runs = []
+    for data, variant, seed in itertools.product(("digits", "letters"), ("mu0", "mu1"), (0, 1)):
+        write_run(run := tmp_path / f"{data}_{variant}/seed_{seed}", scalars(0.8, 0, 3), None, 3, seed)
+        write_data(run, f"{{class_path: E, init_args: {{split: {data}}}}}")
+        runs.append({"name": f"{data}_{variant}", "seed": seed, "axes": {"data": data, "method": variant}})
+    axes = {"data": ["digits", "letters"], "method": ["mu0", "mu1"]}
+    record = {"axes": axes, "within": "data", "baseline": "mu0", "rounds": 3, "runs": runs}
+    (tmp_path / "study.json").write_text(json.dumps(record))
+    study = collect(tmp_path)
+    assert (study.variants, study.partitions) == (("mu0", "mu1"), ("digits", "letters"))
+    assert (study.within, study.baseline, len(study.finished)) == ("data", "mu0", 8)
+    write_data(tmp_path / "digits_mu0/seed_0", "{class_path: E, init_args: {split: letters}}")
+    with pytest.raises(InputError, match=r"runs of different data.* data.split is .*name the axis .* by within:"):
         collect(tmp_path)
 
 

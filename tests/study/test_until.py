@@ -177,6 +177,7 @@ def test_a_mistake_in_the_seeds_is_said(seeds: str, message: str, capsys: pytest
         ("claims", None, "needs claims: FILE"),
         ("select", "global/accuracy", "no select:"),
         ("baseline", "none", "baseline: no variant none; there are plain, spatial, channel"),
+        ("within", "data", "within: no axis data; there are variant, partition: name one of them"),
         ("baseline", 3, "baseline must be the name of a variant, got 3"),
     ],
 )
