@@ -91,7 +91,7 @@ class RoundMeter:
         result = {
             "clients/train_loss": weights @ column["loss"],
             "clients/proximal": weights @ column["proximal"],
-            **_spread("clients/accuracy", column["accuracy"]),
+            **spread("clients/accuracy", column["accuracy"]),
             "drift/mean": column["drift"].mean(),
             "drift/cosine": self._cosine(mean.floats[: len(self._start)] - self._start),
             "drift/cosine_of_pairs": self._cosine_of_pairs(),
@@ -102,7 +102,7 @@ class RoundMeter:
         }
         result |= {f"drift/{block}": column[f"drift/{block}"].mean() for block in self._blocks}
         if "own_accuracy" in column:
-            result |= _spread("clients/own_accuracy", column["own_accuracy"])
+            result |= spread("clients/own_accuracy", column["own_accuracy"])
         if "gamma" in column:
             result |= {
                 "diagnostics/gamma_mean": column["gamma"].mean(),
@@ -124,7 +124,8 @@ class RoundMeter:
         return (dot(directions, directions) - moved) / (moved * (moved - 1))
 
 
-def _spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+def spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean, standard deviation and outer tenths of values over clients, ``NAME_mean`` and so on."""
     return {
         f"{name}_mean": values.mean(),
         f"{name}_std": values.std(),

@@ -1,6 +1,8 @@
 """A run's folder, and what a person sees of it: scalars, pictures, progress, checkpoints."""
 
 from fedlit.runs.checkpoints import checkpoints, place_own
+from fedlit.runs.client_accuracy import ClientAccuracy
+from fedlit.runs.film import AttentionFilm
 from fedlit.runs.loggers import Board, MetricsTable, loggers_of, own_loggers
 from fedlit.runs.outcome import Outcome
 from fedlit.runs.participation import Participation
@@ -10,7 +12,9 @@ from fedlit.runs.read import read_runs
 from fedlit.runs.runlog import RunLog
 
 __all__ = [
+    "AttentionFilm",
     "Board",
+    "ClientAccuracy",
     "MetricsTable",
     "Outcome",
     "Participation",

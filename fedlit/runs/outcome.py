@@ -11,6 +11,7 @@ from torch import Tensor
 from fedlit.clients.gradients import evaluating
 from fedlit.core.tables import write_table
 from fedlit.data.module import data_of
+from fedlit.data.skew import label_skew
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.evaluation import class_accuracy, client_accuracy
 
@@ -22,8 +23,8 @@ class Outcome(Callback):
     """Writes ``classes.csv`` and ``clients.csv`` into the run folder at the end: the model after the last round.
 
     By class it is the accuracy on the held-out data, counted in the evaluation of the last round that was validated. By
-    client it is the accuracy on the client's own training data, at the cost of one forward pass over all of it. Both
-    name the round, as a run may be resumed.
+    client it is the accuracy on the client's own training data, at the cost of one forward pass over all of it, beside
+    the skew of its labels (``fedlit.data.skew.label_skew``). Both name the round, as a run may be resumed.
 
     Args:
         folder: The run's; None writes nothing, as on ranks other than the first.
@@ -58,8 +59,9 @@ class Outcome(Callback):
             accuracies = client_accuracy(pl_module, data).tolist()
         pl_module.cpu()
         sizes = data.partition.sizes.tolist()
-        clients = ([round, *row] for row in zip(range(data.num_clients), sizes, accuracies, strict=True))
-        write_table(folder / CLIENTS_CSV, ["round", "client", "samples", "accuracy"], clients)
+        skew = label_skew(data.train.targets.cpu().numpy(), data.partition).tolist()
+        clients = ([round, *row] for row in zip(range(data.num_clients), sizes, accuracies, skew, strict=True))
+        write_table(folder / CLIENTS_CSV, ["round", "client", "samples", "accuracy", "skew"], clients)
 
     def state_dict(self) -> dict[str, Any]:
         return {"counts": self._counts, "round": self._validated}

@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor, nn
 
 from fedlit import plots
-from fedlit.clients.gradients import evaluating
 from fedlit.core.bins import bin_names, bin_width, num_bins
 from fedlit.core.files import replacing
 from fedlit.data.module import data_of
 from fedlit.runs.checkpoints import BEST_BY
+from fedlit.runs.gates import as_images, gate_maps, shown_inputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,16 +115,12 @@ class Pictures(Callback):
         if self._is_drawn("attention", trainer.global_step):
             return
         data = data_of(trainer)
-        # Images from the whole test set, evenly spaced: as many classes as can be, and always the same.
-        chosen = torch.linspace(0, len(data.test) - 1, self.digits).long()
-        inputs = data.transform(data.test.inputs[chosen])
-        if inputs.dim() not in (3, 4) or not inputs.is_floating_point():  # no pictures
+        inputs = shown_inputs(data, self.digits)
+        images = as_images(inputs)
+        if images is None:
             return
         maps = gate_maps(pl_module, inputs)
         if maps:
-            images = (
-                (inputs if inputs.dim() == 3 else inputs.mean(1)).cpu().numpy()
-            )  # (B, H, W), or sequences (B, T, S)
             figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
             self._show(trainer, "attention", figure)
 
@@ -172,36 +165,3 @@ def round_of(picture: Path) -> int | None:
             return int(image.info[ROUND])
     except (OSError, ValueError, LookupError, SyntaxError):
         return None
-
-
-@torch.no_grad()
-def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, NDArray[np.float32]]:
-    """The maps (B, h, w) of every spatial gate in a network, for a batch of inputs.
-
-    A spatial gate is a module with a method ``gate`` that maps its input to (B, 1, h, w); of sequences, h is time.
-    """
-    maps: dict[str, NDArray[np.float32]] = {}
-
-    def look(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        try:
-            gate = module.gate(*arguments)  # type: ignore[operator]
-        except Exception:  # a method of this name need not be a gate; only its map is missing then
-            return
-        if not isinstance(gate, Tensor):
-            return
-        if gate.dim() == 4 and gate.shape[1] == 1 and gate.shape[2:] != (1, 1):
-            maps[name] = gate[:, 0].float().expand(len(inputs), -1, -1).cpu().numpy()
-
-    with evaluating(net):
-        hooks = [
-            module.register_forward_pre_hook(lambda module, arguments, name=name: look(name, module, arguments))
-            for name, module in net.named_modules()
-            if callable(getattr(module, "gate", None))
-        ]
-        try:
-            if hooks:
-                net(inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return {name.removeprefix("net."): values for name, values in maps.items()}

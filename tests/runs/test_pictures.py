@@ -17,7 +17,7 @@ from fedlit.cli import main
 from fedlit.data import MNIST5k, SimulatedSensors, Tensors
 from fedlit.models import EmnistCNN, SequenceCNN
 from fedlit.runs import Pictures
-from fedlit.runs.pictures import gate_maps
+from fedlit.runs.gates import gate_maps
 
 
 def test_maps_are_the_gates_of_what_reaches_them() -> None:

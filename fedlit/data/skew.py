@@ -1,0 +1,29 @@
+"""How far the labels of each client are from those of all clients together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlit.data.partition import Partition
+
+
+def label_skew(labels: NDArray[np.integer], partition: Partition) -> NDArray[np.float64]:
+    """Total variation distance of each client's label mix from the population's, (K,), in [0, 1).
+
+    It is 1/2 sum_c |p_k(c) - p(c)|, the share of the client's examples that would need another label for its mix to
+    be that of the whole training set: 0 is the same mix, and a client of a single class c is at 1 - p(c). NaN for a
+    client without examples. Memory and time grow with the number of examples, not with clients times classes.
+
+    Args:
+        labels: Class of each example, from 0, shape (N,).
+        partition: Which client holds which example.
+    """
+    classes = int(labels.max()) + 1
+    population = np.bincount(labels, minlength=classes) / len(labels)  # (C,)
+    pairs, counts = np.unique(partition.owners * classes + labels, return_counts=True)  # those that occur
+    client, label = np.divmod(pairs, classes)
+    # 1/2 sum |p - q| = 1 - sum min(p, q), to which only classes that the client has contribute.
+    shared = np.minimum(counts / partition.sizes[client], population[label])
+    common = np.bincount(client, shared, minlength=partition.num_clients)
+    return np.where(partition.sizes > 0, np.clip(1 - common, 0, 1), np.nan)

@@ -1,0 +1,88 @@
+"""Files that a run leaves of some of its rounds: ``rounds/KIND_0007.csv`` of round 7."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from lightning import Callback, LightningModule, Trainer
+
+from fedlit.core.errors import InputError
+from fedlit.federated.module import FederatedModule
+
+#: Folder in a run's folder.
+ROUNDS = "rounds"
+
+
+def files_by_round(run: Path, pattern: str) -> dict[int, Path]:
+    """The files of a kind that a run has left, by their round, in order.
+
+    Args:
+        run: The run's folder.
+        pattern: The file's name with ``{}`` in place of the round, as ``clients_{}.csv``.
+    """
+    before, after = map(re.escape, pattern.split("{}"))
+    found = ((re.fullmatch(rf"{before}(\d+){after}", path.name), path) for path in (run / ROUNDS).glob("*"))
+    return dict(sorted((int(name[1]), path) for name, path in found if name))
+
+
+class ByRound(Callback):
+    """Leaves a file of every k-th round and of the last one.
+
+    They are written before the round's checkpoint. On a resume the files of rounds after the checkpoint are removed,
+    to be made again, so a run that was stopped ends with the files of one that never was.
+
+    Args:
+        every: Rounds k from one file to the next, at least 1.
+    """
+
+    #: A file's name, with ``{}`` in place of the round.
+    pattern: ClassVar[str]
+
+    def __init__(self, every: int) -> None:
+        if every < 1:
+            raise InputError(f"every must be at least 1, got {every}; 1 is each round")
+        self.every = every
+        self._folder = Path()
+
+    @abstractmethod
+    def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
+        """Write the file of the round that has just been finished; called on the first rank alone."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FederatedModule)
+        place = trainer.log_dir or trainer.default_root_dir  # asked for on all ranks: they tell each other
+        self._folder = pl_module.loop.folder or Path(place)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finished = trainer.global_step
+        self._remove(trainer, lambda round: round > finished or round % self.every > 0)  # the latter of an earlier end
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_epochs:
+            self._record(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step % self.every and trainer.global_step != trainer.max_epochs:  # stopped early
+            self._record(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finished = trainer.global_step
+        self._remove(trainer, lambda round: round > finished)  # where a resumed run had no round left
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FederatedModule)
+        if (store := pl_module.loop.session.store) is not None:
+            store.begin()  # on every rank: from here on, what clients kept in this round can be read
+        if trainer.is_global_zero:
+            name = self.pattern.format(f"{trainer.global_step:04}")
+            self.record(trainer, pl_module, self._folder / ROUNDS / name)
+
+    def _remove(self, trainer: Trainer, is_stale: Callable[[int], bool]) -> None:
+        if trainer.is_global_zero:
+            for round, path in files_by_round(self._folder, self.pattern).items():
+                if is_stale(round):
+                    path.unlink()

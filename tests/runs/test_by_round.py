@@ -1,0 +1,213 @@
+"""Files of rounds: which there are, after any end and any resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from federations import cnn, data, fit, images, net, two_ranks, weights
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from fedlit.algorithms import Algorithm, KeepLocal
+from fedlit.attention import CBAM, Spatial
+from fedlit.core.errors import InputError
+from fedlit.core.layout import write_state
+from fedlit.core.records import ClientAnswer, ClientUpdate
+from fedlit.engines import LoopEngine
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.runs import AttentionFilm, ClientAccuracy, Outcome
+from fedlit.runs.by_round import ByRound, files_by_round
+from fedlit.runs.film import frames_of, skewed_client
+from fedlit.runs.gates import gates, shown_inputs
+from fedlit.runs.strips import spread_over
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|Experiment logs directory)")
+
+
+def run(
+    folder: Path,
+    rounds: int,
+    *callbacks: ByRound | Outcome,
+    algorithm: Algorithm | None = None,
+    resume: str | None = None,
+    updates: list[ClientUpdate] | None = None,
+    **trainer: object,
+) -> FederatedModule:
+    """A run of six clients, all of them in each round, with a checkpoint of each round."""
+
+    def hear(answer: ClientAnswer) -> None:
+        assert isinstance(answer, ClientUpdate)
+        if updates is not None:
+            updates.append(answer._replace(weights=answer.weights._replace(floats=answer.weights.floats.clone())))
+
+    loop = FederatedLoop(6, 1, seed=0, algorithm=algorithm, engine=LoopEngine())
+    loop.folder = folder
+    loop.on_update.append(hear)
+    kept = ModelCheckpoint(dirpath=folder / "ckpt", filename="{step}", save_top_k=-1, enable_version_counter=False)
+    return fit(
+        FederatedModule(cnn(CBAM), mu=0.1),
+        loop,
+        images(),
+        rounds=rounds,
+        callbacks=[*callbacks, kept],
+        enable_checkpointing=True,
+        ckpt_path=folder / "ckpt" / f"{resume}.ckpt" if resume else None,
+        **trainer,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "rounds").glob("*"))}
+
+
+def test_every_kth_round_and_the_last_one_has_a_file(tmp_path: Path) -> None:
+    run(tmp_path, 5, ClientAccuracy(2))
+    assert list(files_by_round(tmp_path, "clients_{}.csv")) == [2, 4, 5]
+    assert list(files_by_round(tmp_path, "clients_{}.txt")) == []
+
+
+@pytest.mark.parametrize("callback", [ClientAccuracy, AttentionFilm])
+@pytest.mark.parametrize("algorithm", [Algorithm, KeepLocal])
+def test_a_resumed_run_leaves_the_files_of_one_that_never_stopped(
+    callback: type[ByRound], algorithm: type[Algorithm], tmp_path: Path
+) -> None:
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    run(straight, 5, callback(every=2), algorithm=algorithm())
+    run(resumed, 3, callback(every=2), algorithm=algorithm())  # its last round, 3, is no second one
+    (resumed / "rounds" / callback.pattern.format("0004")).touch()  # as of a process killed before its checkpoint
+    run(resumed, 5, callback(every=2), algorithm=algorithm(), resume="step=3")
+    assert len(contents(straight)) == 3
+    assert contents(resumed) == contents(straight)
+
+
+def test_where_no_round_is_left_files_of_later_rounds_go(tmp_path: Path) -> None:
+    run(tmp_path, 3, ClientAccuracy(1))
+    run(tmp_path, 2, ClientAccuracy(1), resume="step=2")
+    assert list(files_by_round(tmp_path, "clients_{}.csv")) == [1, 2]
+
+
+def test_a_run_is_the_same_with_them_and_without(tmp_path: Path) -> None:
+    watched = run(tmp_path / "a", 3, ClientAccuracy(1), AttentionFilm(), algorithm=KeepLocal())
+    assert torch.equal(weights(watched), weights(run(tmp_path / "b", 3, algorithm=KeepLocal())))
+
+
+def test_two_ranks_leave_the_files_of_one(tmp_path: Path) -> None:
+    for folder, more in (("one", {}), ("two", two_ranks())):
+        run(tmp_path / folder, 2, ClientAccuracy(1), AttentionFilm(), algorithm=KeepLocal(), **more)
+    assert len(contents(tmp_path / "one")) == 4
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_accuracy_of_the_last_round_is_that_of_the_outcome(tmp_path: Path) -> None:
+    run(tmp_path, 2, ClientAccuracy(2), Outcome(tmp_path))
+    last = pd.read_csv(tmp_path / "rounds" / "clients_0002.csv")
+    outcome = pd.read_csv(tmp_path / "clients.csv")
+    assert last.columns.tolist() == ["round", "client", "samples", "skew", "accuracy"]
+    pd.testing.assert_frame_equal(last[outcome.columns], outcome)
+
+
+def test_what_a_client_keeps_is_in_its_model(tmp_path: Path) -> None:
+    updates: list[ClientUpdate] = []
+    module = run(tmp_path, 2, ClientAccuracy(2), algorithm=KeepLocal(), updates=updates)
+    federation = images()
+    federation.setup()
+    measured = pd.read_csv(tmp_path / "rounds" / "clients_0002.csv").set_index("client")["accuracy"]
+    for update in updates[-6:]:
+        sent = cnn(CBAM)
+        write_state(sent, module.layout, update.weights)
+        own = {name: value for name, value in sent.state_dict().items() if ".attention." in name}
+        model = cnn(CBAM).eval()
+        model.load_state_dict(module.net.state_dict() | own)
+        rows = federation.partition.client(update.task.client)
+        guesses = model(federation.transform(federation.train.inputs[rows])).argmax(-1)
+        right = (guesses == federation.train.targets[rows]).double().mean().item()
+        assert measured[update.task.client] == pytest.approx(right)
+
+
+def test_examples_that_clients_hold_out_have_a_column_and_scalars(tmp_path: Path) -> None:
+    scalars: dict[str, float] = {}
+
+    class Remember(ClientAccuracy):
+        def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
+            class Logger:
+                def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+                    scalars.update(metrics)
+
+            trainer.loggers = [Logger()]  # type: ignore[list-item]
+            super().record(trainer, module, path)
+            trainer.loggers = []
+
+    loop = FederatedLoop(4, 1, seed=0)
+    loop.folder = tmp_path
+    fit(FederatedModule(net()), loop, data(client_holdout=0.3), rounds=1, callbacks=[Remember(1)])
+    table = pd.read_csv(tmp_path / "rounds" / "clients_0001.csv")
+    assert table["own_accuracy"].isna().tolist() == [size < 4 for size in (9, 4, 17, 1, 12, 6)]  # 0.3 * n_k < 1
+    for name in ("accuracy", "own_accuracy"):
+        assert scalars[f"all_clients/{name}_mean"] == pytest.approx(table[name].mean())
+        assert scalars[f"all_clients/{name}_p10"] == pytest.approx(np.nanpercentile(table[name], 10))
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm, KeepLocal])
+def test_a_frame_shows_what_the_client_sends_back_in_the_next_round(algorithm: type[Algorithm], tmp_path: Path) -> None:
+    updates: list[ClientUpdate] = []
+    module = run(tmp_path, 3, AttentionFilm(client=2), algorithm=algorithm(), updates=updates)
+    federation = images()
+    federation.setup()
+    inputs = shown_inputs(federation, 4)
+    sent = {update.task.round: update for update in updates if update.task.client == 2}
+    frames = frames_of(tmp_path)
+    assert list(frames) == [1, 2, 3]
+    for round in (1, 2):
+        fitted = cnn(CBAM)
+        write_state(fitted, module.layout, sent[round].weights)  # its round is counted from 0: it is the next one
+        for name, gate in gates(fitted, inputs).items():
+            np.testing.assert_allclose(frames[round][f"client/{name}"], gate, atol=1e-3)  # a frame has 16 bits
+    for name, gate in gates(module.net, inputs).items():
+        np.testing.assert_allclose(frames[3][f"global/{name}"], gate, atol=1e-3)
+
+
+def test_spatial_and_channel_gates_are_drawn_and_a_new_fit_removes_the_pictures(tmp_path: Path) -> None:
+    run(tmp_path, 2, AttentionFilm())
+    pictures = [tmp_path / name for name in ("attention_film.png", "channel_gates.png")]
+    assert all(picture.is_file() for picture in pictures)
+    loop = FederatedLoop(6, 1, seed=0)
+    loop.folder = tmp_path
+    fit(FederatedModule(cnn(Spatial)), loop, images(), rounds=1, callbacks=[AttentionFilm()])
+    assert [picture.is_file() for picture in pictures] == [True, False]
+
+
+def test_a_network_without_gates_is_said_to_have_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loop = FederatedLoop(4, 1, seed=0)
+    loop.folder = tmp_path
+    with caplog.at_level("INFO"):
+        fit(loop=loop, rounds=1, callbacks=[AttentionFilm()])
+    assert "nothing to film" in caplog.text
+    assert not (tmp_path / "rounds").exists()
+
+
+def test_the_skewed_client_is_no_small_one() -> None:
+    federation = images((2, 8, 9))  # labels go round: the smallest has two of three classes
+    federation.setup()
+    assert skewed_client(federation) == 1  # 3, 2 and 3 of the classes; the largest has an even mix
+
+
+@pytest.mark.parametrize(
+    ("callback", "said"),
+    [
+        (lambda: ClientAccuracy(0), "every must be at least 1, got 0"),
+        (lambda: AttentionFilm(digits=0), "digits must be at least 1, got 0"),
+        (lambda: AttentionFilm(client=6), "client must be from 0 to 5, got 6"),
+    ],
+)
+def test_what_cannot_be_is_refused(callback: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        run(tmp_path, 1, callback())  # type: ignore[operator]
+
+
+def test_the_first_and_the_last_round_are_among_those_shown() -> None:
+    assert spread_over([1, 2, 3], 8) == [1, 2, 3]
+    assert spread_over(range(1, 101), 4) == [1, 34, 67, 100]
