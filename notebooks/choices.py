@@ -70,7 +70,7 @@ def to_markdown(found: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: pd.Series) -> str:  # type: ignore[type-arg]
+def _cell(row: pd.Series) -> str:
     digits = 4 if row["metric"] == "wobble" else 3
     mean, low, high = (f"{row[key]:+.{digits}f}".replace("-", "\u2212") for key in ("mean", "low", "high"))
     return f"{mean} ({low} to {high}), **{row['finding']}**, {row['n']:.0f}"
