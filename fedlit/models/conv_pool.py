@@ -9,16 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from fedlit.core.private_torch import is_transformed
-from fedlit.native import call, library
-from fedlit.native.versions import PYTORCH, version
+from fedlit.models.loops import GROUP, call_loop, channels_last, empty, gradients, may_run
 
 #: Threads up to which grey images train faster here. The loops run on one, PyTorch's kernels on all.
 THREADS = 2
-#: Channels come in multiples of this, which all versions of the loops take whole.
-GROUP = 16
-
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -35,7 +29,7 @@ def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         weight: (C, D, 3, 3).
         bias: (C,).
     """
-    if version() != PYTORCH and _is_plain(x, weight, bias) and is_faster(x, weight, bias):
+    if _fits(x, weight, bias) and may_run(x, weight, bias) and is_faster(x, weight, bias):
         return _ConvPool.apply(x, weight, bias)  # type: ignore[no-any-return]
     return reference(x, weight, bias)
 
@@ -46,22 +40,9 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2).relu()
 
 
-def _is_plain(*tensors: Tensor) -> bool:
-    """Whether these are float32 on a CPU, of the right shapes, and met by no transform or tracer."""
-    x, weight, bias = tensors
-    return (
-        x.dim() == 4
-        and weight.shape == (len(bias), x.shape[1], 3, 3)
-        and bias.dim() == 1
-        and min(*x.shape, *weight.shape) > 0
-        and min(x.shape[2:]) > 1
-        and all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
-        and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.layout == torch.strided for t in tensors)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not is_transformed()
-    )
+def _fits(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether these are of the right shapes."""
+    return x.dim() == 4 and bias.dim() == 1 and weight.shape == (len(bias), x.shape[1], 3, 3) and min(x.shape[2:]) > 1
 
 
 def is_faster(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
@@ -93,31 +74,29 @@ class _ConvPool(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (images, depth, height, width), channels = x.shape, len(weight)
-        pooled = _empty(images, channels, height // 2, width // 2)
-        where = _empty(*pooled.shape, dtype=torch.uint8)
+        pooled = empty(images, channels, height // 2, width // 2)
+        where = empty(*pooled.shape, dtype=torch.uint8)
         size = images, height, width, channels
         if depth == 1:
             taps = weight.reshape(channels, 9).t().contiguous()
             padded = torch.zeros(height + 2, width + 2)
-            _call("grey_conv_relu_pool", *size, _channels_last(x), taps, bias.contiguous(), padded, pooled, where)
+            call_loop("grey_conv_relu_pool", *size, channels_last(x), taps, bias.contiguous(), padded, pooled, where)
         else:
-            _call("relu_pool", *size, _channels_last(F.conv2d(x, weight, bias, padding=1)), pooled, where)
+            call_loop("relu_pool", *size, channels_last(F.conv2d(x, weight, bias, padding=1)), pooled, where)
         ctx.save_for_backward(x, weight, bias, where)
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Gradients:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, where = ctx.saved_tensors
         wanted: tuple[bool, ...] = ctx.needs_input_grad
         if torch.is_grad_enabled():  # a gradient is to be taken of this gradient
-            inputs = [t for t, is_wanted in zip((x, weight, bias), wanted, strict=True) if is_wanted]
-            found = iter(torch.autograd.grad(reference(x, weight, bias), inputs, grad, create_graph=True))
-            return tuple(next(found) if is_wanted else None for is_wanted in wanted)  # type: ignore[return-value]
-        grad, x = _channels_last(grad), _channels_last(x)
+            return gradients(reference, (x, weight, bias), wanted, grad)
+        grad, x = channels_last(grad), channels_last(x)
         return _of_grey(grad, where, x) if x.shape[1] == 1 else _of_many(grad, where, x, weight)
 
 
-def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor) -> Gradients:
+def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
     """For many channels, without the products that are zero."""
     images, depth, height, width = x.shape
     channels = len(weight)
@@ -127,29 +106,17 @@ def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor) -> Gradient
     lists = torch.empty(longest), torch.empty(longest, dtype=torch.int64)
     of_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
     of_bias = torch.zeros(channels)
-    _call("grad_of_weight", *size, grad, where, x, padded, *lists, of_weight, of_bias)
+    call_loop("grad_of_weight", *size, grad, where, x, padded, *lists, of_weight, of_bias)
     of_x = torch.empty_like(x)
-    _call("grad_of_input", *size, grad, where, _channels_last(weight), padded, *lists, of_x)
+    call_loop("grad_of_input", *size, grad, where, channels_last(weight), padded, *lists, of_x)
     return of_x, of_weight, of_bias
 
 
-def _of_grey(grad: Tensor, where: Tensor, x: Tensor) -> Gradients:
+def _of_grey(grad: Tensor, where: Tensor, x: Tensor) -> tuple[Tensor | None, ...]:
     """For images of one channel, whose own gradient is not asked for."""
     images, _, height, width = x.shape
     channels = grad.shape[1]
     sums = torch.zeros(10, channels)
     padded = torch.zeros(height + 2, width + 2)
-    _call("grey_grad_of_weight", images, height, width, channels, grad, where, x, padded, sums)
+    call_loop("grey_grad_of_weight", images, height, width, channels, grad, where, x, padded, sums)
     return None, sums[:9].t().reshape(channels, 1, 3, 3), sums[9]
-
-
-def _call(name: str, *arguments: int | Tensor) -> None:
-    call(getattr(library("conv_pool"), f"{name}_{version()}"), *arguments)
-
-
-def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.detach().contiguous(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fedlit.core.errors import InputError
 from fedlit.models.conv_pool import conv_pool
 from fedlit.models.init import MAX_UNITS, he_
+from fedlit.models.norm_pool import norm_pool
 
 Attention = Callable[[int], nn.Module]
 Norm = Literal["none", "group", "batch"]
@@ -104,7 +105,7 @@ class ConvBlock(nn.Module):
         if isinstance(self.norm, nn.Identity) and self.conv.bias is not None:
             x = conv_pool(x, self.conv.weight, self.conv.bias)  # (B, D, H // 2, W // 2)
         else:
-            x = F.max_pool2d(self.norm(self.conv(x)), 2).relu()  # the same with the norm between
+            x = norm_pool(self.conv(x), self.norm)  # the same with the norm between
         return self.attention(x)  # type: ignore[no-any-return]  # (B, D, H // 2, W // 2)
 
 

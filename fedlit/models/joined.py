@@ -1,25 +1,25 @@
-"""Convolution, ReLU and max pool that follow each other in a ``torch.nn.Sequential``, as one operation."""
+"""Layers that end in ReLU and max pool and follow each other in a ``torch.nn.Sequential``, as one operation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from fedlit.core.private_torch import has_global_hooks, has_hooks
 from fedlit.models.conv_pool import conv_pool
+from fedlit.models.norm_pool import is_unchanged, norm_pool
 
 N = TypeVar("N", bound=nn.Module)
 
 
 def joined(net: N) -> N:
-    """The network, in which every plain ``Sequential`` calls ``conv_pool`` where its layers amount to that.
+    """The network, in which plain ``Sequential``s call ``conv_pool`` or ``norm_pool`` where their layers amount to it.
 
-    These are a ``Conv2d`` with a 3x3 kernel, padding 1 and a bias, a ``ReLU`` and a ``MaxPool2d(2)``, all other
-    arguments as by default, none of them a subclass or with a hook. What is computed is the same, to rounding (see
-    ``conv_pool``); modules, names and parameters stay. Subclasses of ``Sequential`` and layers that a ``forward``
-    calls by itself are left alone.
+    These are a ``Conv2d`` with a 3x3 kernel, padding 1 and a bias, or any ``GroupNorm``, then a ``ReLU`` and a
+    ``MaxPool2d(2)``, all other arguments as by default, none of them a subclass or with a hook. What is computed is the
+    same, to rounding (see there); modules, names and parameters stay. Subclasses of ``Sequential`` and layers that a
+    ``forward`` calls by itself are left alone.
     """
     for module in net.modules():
         if type(module) is nn.Sequential:
@@ -33,11 +33,9 @@ class Sequential(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         layers = list(self)
         while layers:
-            if len(layers) >= len(PARTS) and all(map(_is, layers, PARTS)) and layers[0].bias is not None:
-                x = conv_pool(x, layers[0].weight, layers[0].bias)  # type: ignore[arg-type]
-                layers = layers[len(PARTS) :]
-            else:
-                x = layers.pop(0)(x)
+            join = next((join for join in JOINS if _fits(layers, join.parts)), None)
+            x = join.call(layers[0], x) if join else layers[0](x)
+            layers = layers[len(join.parts) if join else 1 :]
         return x
 
 
@@ -45,20 +43,37 @@ class _Part(NamedTuple):
     """A class of layers, and arguments; a number stands for two alike as well."""
 
     kind: type[nn.Module]
-    arguments: Mapping[str, int | str]
+    arguments: Mapping[str, int | str] = {}
+    has: tuple[str, ...] = ()  # parameters that may not be None
 
 
-PARTS = (
-    _Part(
-        nn.Conv2d,
-        {"kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"},
-    ),
-    _Part(nn.ReLU, {}),
+class _Join(NamedTuple):
+    """Layers, and what they are together: a function of the first of them and its input."""
+
+    parts: tuple[_Part, ...]
+    call: Callable[[Any, Tensor], Tensor]
+
+
+_CONVOLUTION = _Part(
+    nn.Conv2d,
+    {"kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"},
+    has=("bias",),
+)
+_RELU_AND_POOL = (
+    _Part(nn.ReLU),
     _Part(
         nn.MaxPool2d,
         {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False},
     ),
 )
+JOINS = (
+    _Join((_CONVOLUTION, *_RELU_AND_POOL), lambda layer, x: conv_pool(x, layer.weight, layer.bias)),
+    _Join((_Part(nn.GroupNorm), *_RELU_AND_POOL), lambda layer, x: norm_pool(x, layer)),
+)
+
+
+def _fits(layers: list[nn.Module], parts: tuple[_Part, ...]) -> bool:
+    return len(layers) >= len(parts) and all(map(_is, layers, parts))
 
 
 def _is(layer: nn.Module, part: _Part) -> bool:
@@ -66,7 +81,6 @@ def _is(layer: nn.Module, part: _Part) -> bool:
     return (
         type(layer) is part.kind
         and all(getattr(layer, name) in (value, (value, value)) for name, value in part.arguments.items())
-        and not has_hooks(layer)
-        and not has_global_hooks()
-        and "forward" not in vars(layer)
+        and all(getattr(layer, name) is not None for name in part.has)
+        and is_unchanged(layer)
     )

@@ -192,6 +192,8 @@ LOOP(grad_of_input)(long images, long height, long width, long channels, long de
     }
 }
 
+#include "norm_pool.h"
+
 #undef INLINE
 #undef LOOP
 #undef add_long_rows

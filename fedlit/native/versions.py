@@ -26,12 +26,15 @@ ELSEWHERE = ("neon",)
 #: measured yet, and runs only where it is named.
 MEASURED = ("avx512", "avx2")
 
+#: The loop that was written last: what was compiled before it is not whole.
+NEWEST = "norm_relu_pool"
+
 
 def runnable() -> tuple[str, ...]:
     """The versions that were compiled and that this processor can run, the widest first."""
     compiled = library("conv_pool")
     found = RUNNABLE.get(torch.backends.cpu.get_cpu_capability(), ELSEWHERE)
-    return tuple(version for version in found if hasattr(compiled, f"relu_pool_{version}"))
+    return tuple(version for version in found if hasattr(compiled, f"{NEWEST}_{version}"))
 
 
 def choose(name: str | None) -> str:

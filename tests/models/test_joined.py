@@ -130,6 +130,20 @@ def test_all_else_is_left_alone(name: str, calls: Mock) -> None:
     assert not calls.called
 
 
+@pytest.mark.parametrize("arguments", [{}, {"affine": False}, {"bias": False}], ids=("affine", "plain", "no bias"))
+def test_a_group_norm_before_relu_and_pool_is_joined_with_them(arguments: dict[str, bool], calls: Mock) -> None:
+    norm = nn.GroupNorm(4, 16, **arguments)
+    made = nn.Sequential(convolution(bias=False), norm, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    with patch.object(module, "norm_pool", wraps=module.norm_pool) as counted:
+        for ours, theirs in zip(answers(joined(copy.deepcopy(made))), answers(made), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        assert counted.call_count == 1
+        answers(joined(nn.Sequential(convolution(), hooked(norm, "forward_hook"), nn.ReLU(), nn.MaxPool2d(2))))
+        answers(joined(nn.Sequential(convolution(), norm, nn.LeakyReLU(), nn.MaxPool2d(2))))
+        assert counted.call_count == 1
+    assert not calls.called
+
+
 def test_groups_and_places_of_maxima_are_left_alone(calls: Mock) -> None:
     grouped = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(), nn.MaxPool2d(2))
     places = nn.Sequential(convolution(), nn.ReLU(), nn.MaxPool2d(2, return_indices=True))

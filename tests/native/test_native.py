@@ -24,8 +24,9 @@ VERSIONS = {"x86_64": ("avx512", "avx2"), "aarch64": ("neon",), "arm64": ("neon"
 def test_what_can_be_compiled_was_compiled_at_installation() -> None:
     """An installation that leaves them out says nothing: each function is there to be called, in each version."""
     assert library("exact_sum").add_exactly
-    loops = re.findall(r"^LOOP\((\w+)\)", (FOLDER / "conv_pool.h").read_text(), re.MULTILINE)
-    assert "grad_of_weight" in loops
+    texts = "".join(path.read_text() for path in FOLDER.glob("*.h"))
+    loops = re.findall(r"^LOOP\((\w+)\)", texts, re.MULTILINE)
+    assert {"grad_of_weight", "grad_of_norm"} <= set(loops)
     for version in VERSIONS.get(platform.machine(), ()):
         for loop in loops:
             assert getattr(library("conv_pool"), f"{loop}_{version}")

@@ -25,7 +25,7 @@ class Compiled:
     """A library with the loops of some versions."""
 
     def __init__(self, *names: str) -> None:
-        self.__dict__ = {f"relu_pool_{name}": None for name in names}
+        self.__dict__ = {f"{versions.NEWEST}_{name}": None for name in names}
 
 
 X86, ARM = Compiled("avx512", "avx2"), Compiled("neon")

@@ -1,0 +1,52 @@
+"""What operations with loops in C share: when these may run, how they are called, and gradients of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedlit.core.private_torch import is_transformed
+from fedlit.native import call, library
+from fedlit.native.versions import PYTORCH, version
+
+#: Channels come in multiples of this, which all versions of the loops take whole.
+GROUP = 16
+
+
+def may_run(*tensors: Tensor) -> bool:
+    """Whether loops run here and these are float32 on a CPU, none of them empty, and met by no transform or tracer."""
+    return (
+        version() != PYTORCH
+        and all(type(t) in (Tensor, torch.nn.Parameter) and t.numel() for t in tensors)
+        and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.layout == torch.strided for t in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not is_transformed()
+    )
+
+
+def call_loop(name: str, *arguments: int | float | Tensor) -> None:
+    """Call a loop of ``native/conv_pool.c`` in the version that runs here."""
+    call(getattr(library("conv_pool"), f"{name}_{version()}"), *arguments)
+
+
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """An uninitialised (B, C, H, W) with the channels last."""
+    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """The same (B, C, H, W) with the channels last, and without a gradient."""
+    return tensor.detach().contiguous(memory_format=torch.channels_last)
+
+
+def gradients(
+    reference: Callable[..., Tensor], inputs: Sequence[Tensor], wanted: Sequence[bool], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of what ``reference`` computes of inputs, of which a gradient can be taken; None if not wanted."""
+    of = [tensor for tensor, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
+    found = iter(torch.autograd.grad(reference(*inputs), of, grad, create_graph=True))
+    return tuple(next(found) if is_wanted else None for is_wanted in wanted)
