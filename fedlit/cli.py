@@ -1,4 +1,4 @@
-"""The command line: ``fit``, ``validate``, ``test``, ``predict`` a run; ``study``, ``report``, ``runs`` for many."""
+"""The command line: ``fit``, ``validate``, ``test``, ``predict`` a run; ``study``, ``report``, ``runs``, ``sites``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
     "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
+    "sites": ("fedlit.flower.command", "Write a project that trains real sites over Flower."),
     "runs": ("fedlit.study.listing", "Show all runs under a folder: how far, how good, and how to go on."),
 }
 

@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"runs", "plots"},
     {"command"},
     {"study", "report"},
-    {"cli", "child", "__main__"},
+    {"cli", "child", "__main__", "flower"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 

@@ -66,6 +66,9 @@ class FederatedData(LightningDataModule, ABC):
     mean: float | Sequence[float] = 0.0
     std: float | Sequence[float] = 1.0
 
+    #: Whether the clients' examples are in this process; where they are not, ``train`` is a few examples of their kind.
+    has_examples: bool = True
+
     train: Examples
     test: Examples
     partition: Partition

@@ -225,14 +225,14 @@ class FederatedLoop(Callback, RoundSource):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (store := self.session.store) is not None:
             prunes = trainer.is_global_zero and trainer.current_epoch > 0
-            store.begin(self._rounds_of_checkpoints(trainer) if prunes else ())
+            store.begin(self.rounds_of_checkpoints(trainer) if prunes else ())
 
     def _trained(self, finished: int) -> dict[int, int]:
         """Of each client that trained in the finished rounds the last in which it did."""
         tasks = (task for round in range(finished) for task in self.cohort(round, self.session.site.data))
         return {task.client: task.round for task in tasks if task.steps}
 
-    def _rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
+    def rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
         """Finished rounds of the checkpoints in the folders that are written to, and of this moment."""
         written = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
         folders = {Path(path).resolve() for path in written if path}

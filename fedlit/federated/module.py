@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
 from fedlit.clients.nets import check_trainable
@@ -192,7 +193,11 @@ class FederatedModule(LightningModule):
 
     def make_client(self) -> ClientModule:
         """The local problem that this server hands to its clients."""
-        client = self.client_class(self.net, self.client_optimizer, self.loss, self.loop.algorithm)
+        return self.client_with(self.loop.algorithm)
+
+    def client_with(self, algorithm: Algorithm) -> ClientModule:
+        """The same with an algorithm that is prepared already, as where there is no Trainer."""
+        client = self.client_class(self.net, self.client_optimizer, self.loss, algorithm)
         client.clip_norm = self.client_clip_norm
         return client
 

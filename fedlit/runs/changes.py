@@ -26,6 +26,7 @@ MAY_CHANGE = {
     "data.batch_size": True,
     "data.eval_batch_size": True,
     "data.download": True,
+    "data.wait_s": True,  # for real sites
     "data*.path": True,  # the same data may have been moved: its partition is compared by its hash
     "data*.root": True,
     "data*": False,

@@ -29,10 +29,12 @@ def class_accuracy(hits: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[
 
 @torch.no_grad()
 def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.float64]:
-    """Accuracy (K,) of the global model on each client's own training data; NaN for a client without any.
+    """Accuracy (K,) of the global model on each client's own training data; NaN for a client without any here.
 
     One pass over the training set in the partition's order, so the cost does not depend on the number of clients.
     """
+    if not data.has_examples:
+        return np.full(data.num_clients, np.nan)
     order = torch.from_numpy(data.partition.order)
     batches = Batches(data.train, data.eval_batch_size, order, transform=data.transform)
     hits = torch.cat([(module(x).argmax(-1) == y).cpu() for x, y in batches]).numpy()  # (N,)
@@ -51,14 +53,15 @@ def write_test(trainer: Trainer, folder: Path, show: bool = True) -> None:
     module.eval()
     classes = class_accuracy(module.scores.hits.cpu().numpy(), module.scores.true.cpu().numpy())
     clients = client_accuracy(module, data)
-    known = clients[data.partition.sizes > 0]
+    known = clients[~np.isnan(clients)]
     summary = {name.removeprefix("global/"): float(value) for name, value in trainer.callback_metrics.items()}
-    summary |= {
-        "clients_accuracy_mean": float(known.mean()),
-        "clients_accuracy_std": float(known.std()),
-        "clients_accuracy_p10": float(np.percentile(known, 10)),
-        "clients_accuracy_p90": float(np.percentile(known, 90)),
-    }
+    if len(known):
+        summary |= {
+            "clients_accuracy_mean": float(known.mean()),
+            "clients_accuracy_std": float(known.std()),
+            "clients_accuracy_p10": float(np.percentile(known, 10)),
+            "clients_accuracy_p90": float(np.percentile(known, 90)),
+        }
     with replacing(folder / "test.json") as file:
         file.write(json.dumps(summary, indent=2) + "\n")
     write_table(
@@ -100,14 +103,15 @@ def _show(summary: dict[str, float], names: Sequence[str], classes: NDArray[np.f
     order = np.argsort(classes)
     for label, chosen in (("hardest classes", order[:5]), ("easiest classes", order[::-1][:5])):
         table.add_row(label, "  ".join(f"{names[c]} {classes[c]:.2f}" for c in chosen))
-    table.add_section()
-    table.add_row("on each client's own data", "")
-    table.add_row(
-        "accuracy, mean ± std", f"{summary['clients_accuracy_mean']:.4f} ± {summary['clients_accuracy_std']:.4f}"
-    )
-    table.add_row(
-        "worst and best tenth", f"{summary['clients_accuracy_p10']:.4f}, {summary['clients_accuracy_p90']:.4f}"
-    )
+    if "clients_accuracy_mean" in summary:
+        table.add_section()
+        table.add_row("on each client's own data", "")
+        table.add_row(
+            "accuracy, mean ± std", f"{summary['clients_accuracy_mean']:.4f} ± {summary['clients_accuracy_std']:.4f}"
+        )
+        table.add_row(
+            "worst and best tenth", f"{summary['clients_accuracy_p10']:.4f}, {summary['clients_accuracy_p90']:.4f}"
+        )
     console = Terminal()
     console.print(table)
     console.print(f"per class and per client: {folder / 'test_classes.csv'}, {folder / 'test_clients.csv'}")

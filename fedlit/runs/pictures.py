@@ -78,7 +78,7 @@ class Pictures(Callback):
         if trainer.global_step == 0:  # the pictures in the folder are of an earlier fit
             for tag in ("partition", "confusion", "attention"):
                 (self._folder / f"{tag}.png").unlink(missing_ok=True)
-        if (self._folder / "partition.png").is_file():  # resumed
+        if not data.has_examples or (self._folder / "partition.png").is_file():  # resumed
             return
         bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
         shown = range(min(data.num_clients, plots.MOST_CLIENTS))

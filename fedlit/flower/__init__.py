@@ -1,0 +1,25 @@
+"""Real sites: the same federation over Flower (https://flower.ai), the extra ``fedlit[flower]``.
+
+``Sites`` and ``FlowerEngine`` are what a config names; ``fedlit sites new DIR`` writes a project with both, which
+``flwr run`` takes as it is. Nothing outside of this package knows of Flower, and nothing here imports it before it is
+needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedlit.flower.engine import FlowerEngine as FlowerEngine
+    from fedlit.flower.sites import Sites as Sites
+
+_HOME_OF = {"FlowerEngine": "engine", "Sites": "sites"}
+__all__ = ["FlowerEngine", "Sites"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name on first use: a site's process that passes messages on loads no torch."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,0 +1,75 @@
+"""A site's data and local problem, built from its own file and the config of the federation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import lightning
+import torch
+from jsonargparse import ArgumentParser
+
+from fedlit.clients.client import ClientModule
+from fedlit.command.arguments import NAMED_SHORTLY, FederationArguments, load
+from fedlit.core.errors import InputError
+from fedlit.core.messages import mistake, one_line
+from fedlit.data.module import FederatedData
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.flower.place import Place
+from fedlit.flower.site_data import Described
+from fedlit.flower.trainer_of_site import SiteTrainer
+from fedlit.flower.wire import Terms
+
+#: What a site does without, of the config of the server.
+WITHOUT = ("--trainer.callbacks", "null", "--trainer.logger", "false")
+
+
+class Problem(FederationArguments):
+    """The ``model`` and ``federation`` of a config, without a Trainer."""
+
+    loop: FederatedLoop
+
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        self.loop = self.config_init[self.subcommand].federation
+        return None  # type: ignore[return-value]
+
+    def run(self, command: str) -> None:
+        """Nothing: a site trains when it is asked to."""
+
+
+def built(place: Place, words: Sequence[str]) -> SiteTrainer:
+    """What trains at a site.
+
+    Args:
+        place: The site's own file.
+        words: Those of ``fedlit fit`` that the federation is run by: ``--config`` with its file, and changes to it.
+    """
+    torch.set_num_threads(place.threads)
+    return SiteTrainer(place, partial(own_data, place), partial(client_of, words))
+
+
+def own_data(place: Place) -> FederatedData:
+    """The site's data, as its file names them.
+
+    Raises:
+        InputError: When they cannot be made.
+    """
+    load(NAMED_SHORTLY)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(FederatedData, "data")
+    try:
+        made = parser.instantiate_classes(parser.parse_object({"data": dict(place.data)}))
+    except Exception as error:
+        raise InputError(f"{place.path.name}: data: {one_line(str(mistake(error) or error), 200)}") from error
+    return made.data  # type: ignore[no-any-return]
+
+
+def client_of(words: Sequence[str], terms: Terms) -> ClientModule:
+    """The local problem of a config, as ``FederatedModule.make_client`` makes it at the server."""
+    described = ["--data", "fedlit.flower.site_data.Described", "--data.classes", str(len(terms.classes))]
+    made = Problem(["fit", *words, *described, "--data.channels", str(terms.channels), *WITHOUT])
+    module, loop = made.model, made.loop
+    assert isinstance(module, FederatedModule)
+    loop.algorithm.prepare(loop.facts(module, Described(len(terms.classes), terms.channels, terms.clients)))
+    return module.client_with(loop.algorithm)

@@ -1,0 +1,7 @@
+"""A site's end."""
+
+from pathlib import Path
+
+from fedlit.flower.apps import client_app
+
+app = client_app(Path(__file__).parent)

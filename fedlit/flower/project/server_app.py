@@ -1,0 +1,7 @@
+"""The server's end."""
+
+from pathlib import Path
+
+from fedlit.flower.apps import server_app
+
+app = server_app(Path(__file__).parent)

@@ -1,0 +1,72 @@
+"""The process that trains at a site: it stays from task to task, so that PyTorch is loaded once and not at every task.
+
+Flower starts a process for each message. That process loads nothing but Flower: it passes the frame on to this one,
+over a socket in a folder that only the same user can enter, and brings the answer back. This process ends when the
+SuperNode does, or when no task has come for as long as the site's file says.
+
+    python -m fedlit.flower.resident SITE.YAML PROJECT SOCKET PARENT WORDS...
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Listener
+from pathlib import Path
+
+from fedlit.flower.built import built
+from fedlit.flower.place import Place, read_place
+
+#: Seconds between two looks whether the SuperNode is still there.
+LOOK = 2.0
+#: Seconds that the first question may take to come.
+FIRST = 60.0
+
+
+def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
+    """Answer questions until the parent process or the socket is gone, or none has come for ``place.keep_alive_s``."""
+    trainer = built(place, words)
+    with Listener(socket, "AF_UNIX") as listener:
+        ends_at = [time.monotonic() + FIRST]
+
+        def watch() -> None:
+            while math.isinf(ends_at[0]) or (Path(socket).exists() and time.monotonic() < ends_at[0]):
+                if not _is_there(parent):
+                    break
+                time.sleep(LOOK)
+            Path(socket).unlink(missing_ok=True)
+            os._exit(0)
+
+        threading.Thread(target=watch, name="end", daemon=True).start()
+        while True:
+            with listener.accept() as pipe, suppress(EOFError, OSError):  # of one who asked and has gone
+                question = pipe.recv_bytes()
+                ends_at[0] = math.inf
+                pipe.send_bytes(trainer.answer(question))
+            ends_at[0] = time.monotonic() + place.keep_alive_s
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run as a process."""
+    path, project, socket, parent, *words = arguments
+    sys.path.append(project)  # classes of the project's own
+    serve(read_place(Path(path)), words, socket, int(parent))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,79 @@
+"""A site's own examples, as the data of one client of a federation whose other clients are elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedlit.core.errors import InputError
+from fedlit.data.examples import Examples
+from fedlit.data.module import FederatedData
+from fedlit.data.partition import Partition, offsets_of
+from fedlit.data.tensors import InMemory
+from fedlit.flower.wire import Terms
+
+
+class Described(FederatedData):
+    """Data of which only the number of classes and of channels is known: enough to build a network for it.
+
+    Args:
+        classes: Number of classes.
+        channels: Channels of the inputs.
+        clients: Number of clients.
+    """
+
+    def __init__(self, classes: int = 2, channels: int = 1, clients: int = 1) -> None:
+        super().__init__()
+        self._classes, self._channels, self.num_clients = classes, channels, clients
+
+    def load(self) -> tuple[Examples, Examples]:
+        raise InputError("these data are elsewhere; train where they are")
+
+    @property
+    def class_names(self) -> list[str]:
+        return [str(number) for number in range(self._classes)]
+
+    @property
+    def in_channels(self) -> int:
+        return self._channels
+
+
+class OwnData(FederatedData):
+    """The examples of one client, on the terms of the server: batch size, normalisation, what is held out.
+
+    All other clients are empty, so that whatever is addressed by a client's number is as in a process that has the data
+    of all of them.
+
+    Args:
+        own: The site's data; its training examples count. Where an ``.npz`` file says of no rows that they are for
+            testing, all of them are for training.
+        terms: The server's.
+        client: This client's number, from 0.
+    """
+
+    def __init__(self, own: FederatedData, terms: Terms, client: int = 0) -> None:
+        super().__init__(batch_size=terms.batch_size, client_holdout=terms.client_holdout, seed=terms.data_seed)
+        self.mean, self.std = terms.mean, terms.std
+        examples = training_examples(own)
+        sizes = np.zeros(terms.clients, dtype=np.int64)
+        sizes[client] = len(examples)
+        self.seed, self.num_clients, self._names = terms.data_seed, terms.clients, own.class_names
+        self.train, self.test = examples, examples.take(np.arange(min(2, len(examples))))
+        self.partition = Partition(np.arange(len(examples)), offsets_of(sizes))
+        if terms.client_holdout:
+            self._hold_out_own()
+        self._is_set_up = True
+
+    def load(self) -> tuple[Examples, Examples]:
+        return self.train, self.test
+
+    @property
+    def class_names(self) -> list[str]:
+        return self._names
+
+
+def training_examples(data: FederatedData) -> Examples:
+    """What a site trains on."""
+    if isinstance(data, InMemory) and data.test_fraction is None:
+        return data.read().train
+    data.setup("fit")
+    return data.train

@@ -1,0 +1,233 @@
+"""The data of a federation of real sites, as the server knows them: how many examples each has, and no example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import numpy as np
+
+from fedlit.core.errors import InputError
+from fedlit.core.seeding import resolve_seed
+from fedlit.data.convert import channel_stats
+from fedlit.data.describe import describe
+from fedlit.data.examples import Batches, Examples
+from fedlit.data.module import FederatedData
+from fedlit.data.partition import Partition, offsets_of
+from fedlit.data.tensors import InMemory
+from fedlit.flower.frame import Frame, Value, pack
+from fedlit.flower.grid import connection
+from fedlit.flower.identity import differences, inputs_of
+from fedlit.flower.kinds import GREETING
+from fedlit.flower.link import Link
+from fedlit.flower.wire import Terms
+
+#: The longest name of a site.
+MOST_NAME = 60
+ELSEWHERE = "the examples of the clients are at the sites; use federation.engine fedlit.flower.FlowerEngine"
+
+
+class Sites(FederatedData):
+    """Real sites, each of which holds the data of one client; the server holds a test set.
+
+    Client k is the site whose name stands at position k of ``sites``. When a fit begins all of them are asked what they
+    are; one that does not match is refused by name. Their examples stay where they are: the server learns how many each
+    has, and normalises as it says, not as they measure.
+
+    Args:
+        sites: Names of the sites, each as its key was registered: ``flwr supernode register KEY --name NAME``.
+        held_out: The server's own data. Its test set is what the global model is tested on; of an ``.npz`` file that
+            does not say which rows are for testing, all are.
+        mean: Mean of uint8 inputs in units of [0, 1], one number or one a channel; None measures the training examples
+            of ``held_out``, if it has any.
+        std: Standard deviation, as ``mean``.
+        registered: Whether a site's name must be the one that its key is registered by. False takes a site's own word:
+            only where all who can reach the server are trusted.
+        wait_s: How many seconds to wait for the sites when a fit begins.
+        batch_size: Examples in a site's training batch.
+        eval_batch_size: See ``fedlit.data.FederatedData``.
+        seed: Seed of the draw of ``client_holdout``; None takes that of ``seed_everything``.
+        client_holdout: See ``fedlit.data.FederatedData``; each site draws its own.
+    """
+
+    has_examples = False
+
+    def __init__(
+        self,
+        sites: list[str],
+        held_out: FederatedData,
+        mean: float | list[float] | None = None,
+        std: float | list[float] | None = None,
+        registered: bool = True,
+        wait_s: float = 600.0,
+        batch_size: int = 32,
+        eval_batch_size: int | None = None,
+        seed: int | None = None,
+        client_holdout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed, client_holdout=client_holdout
+        )
+        for name in sites:
+            if not name.isprintable() or not 0 < len(name) <= MOST_NAME or sites.count(name) > 1:
+                raise InputError(
+                    f"data.sites has {name[:MOST_NAME]!r}, but a name is there once and has 1 to {MOST_NAME} characters"
+                )
+        if not sites:
+            raise InputError("data.sites is empty; give it the names of the sites")
+        if not 0 < wait_s < 1e9:
+            raise InputError(f"data.wait_s must be more than 0, got {wait_s}; 600 is the default")
+        self.sites, self.held_out, self.registered, self.wait_s = sites, held_out, registered, wait_s
+        self._given_mean, self._given_std = mean, std
+        self._link: Link | None = None
+        self.federation = ""
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.held_out.class_names
+
+    @property
+    def in_channels(self) -> int:
+        return self.held_out.in_channels
+
+    @property
+    def link(self) -> Link:
+        """The connection to the sites, from a fit's setup on.
+
+        Raises:
+            InputError: Before.
+        """
+        if self._link is None:
+            raise InputError(ELSEWHERE)
+        return self._link
+
+    @property
+    def terms(self) -> Terms:
+        """What the sites are told; known after ``setup``."""
+        return Terms(
+            self.batch_size,
+            float(self.client_holdout),
+            self.seed,
+            [*self.class_names],
+            self.in_channels,
+            len(self.sites),
+            self.mean,
+            self.std,
+        )
+
+    def load(self) -> tuple[Examples, Examples]:
+        """The server's examples: a few of those that it holds out, in place of training examples, and all of them."""
+        train, test = self._held_out()
+        if test.inputs.dtype.is_floating_point or test.inputs.element_size() > 1:
+            self.mean, self.std = 0.0, 1.0  # tokens and numbers stay as they are
+        else:
+            self.mean, self.std = self._statistics(train)
+        return test.take(np.arange(min(2, len(test)))), test
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the test set; for a fit, ask the sites what they are."""
+        seed = resolve_seed(self._requested_seed)
+        if self._is_set_up and stage != "fit":
+            return
+        self.seed, self.notes, self.num_clients = seed, [], len(self.sites)
+        self.train, self.test = self.load()
+        sizes = np.zeros(len(self.sites), dtype=np.int64)
+        if stage == "fit":
+            self.federation = uuid4().hex
+            sizes = self._meet()
+        self.partition = Partition(np.arange(sizes.sum()), offsets_of(sizes))
+        self._is_set_up = True
+
+    def _meet(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Sizes n_k of the sites, (K,)."""
+        values, blobs = self.terms.parts()
+        greeting = pack(Frame(GREETING.name, values, blobs))
+        self._link = Link(connection(), self.sites, self.registered, greeting)
+        self._link.meet(self.wait_s)
+        self.refuse_others({"inputs": inputs_of(self.test)})
+        sizes = [self.facts(name)["examples"] for name in self.sites]
+        (line, *_) = describe(self.test, self.test, self.class_names, self.mean, self.std)
+        self.tell(
+            f"data: {len(self.test):,} held-out examples of {self.num_classes:,} classes;{line.partition(';')[2]}"
+        )
+        self.tell(f"sites: {', '.join(f'{name} ({size:,})' for name, size in zip(self.sites, sizes, strict=True))}")
+        return np.array(sizes)
+
+    def refuse_others(self, here: Mapping[str, Value]) -> None:
+        """Refuse sites that are not what they should be.
+
+        Args:
+            here: Of what ``fedlit.flower.identity.SAME`` names that which is known here.
+
+        Raises:
+            InputError: Naming the sites, and what differs.
+        """
+        found, classes = self.link.introductions, [*self.class_names]
+        if wrong := [f"site {name}: {line}" for name in self.sites for line in differences(found[name], here, classes)]:
+            raise InputError("; ".join(wrong))
+
+    def _held_out(self) -> tuple[Examples | None, Examples]:
+        """The server's training examples, if it has any, and those that it holds out."""
+        own = self.held_out
+        if isinstance(own, InMemory) and own.test_fraction is None:
+            source = own.read()
+            return (None, source.train) if source.test is None else (source.train, source.test)
+        own.seed = self.seed
+        return own.load()
+
+    def _statistics(self, train: Examples | None) -> tuple[Any, Any]:
+        if self._given_mean is not None and self._given_std is not None:
+            return self._given_mean, self._given_std
+        if train is None:
+            raise InputError(
+                "data.mean and data.std are not given, and the server has no training examples to measure them on; "
+                "give both, in units of [0, 1]"
+            )
+        measured = channel_stats(train.inputs)
+        given = (self._given_mean, self._given_std)
+        return tuple(own if own is not None else found for own, found in zip(given, measured, strict=True))  # type: ignore[return-value]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on must find again."""
+        return {"federation": self.federation, "sites": {name: self.facts(name) for name in self.sites}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Refuse to go on where a site has other data.
+
+        Raises:
+            InputError: Naming the site.
+        """
+        then = state_dict["sites"]
+        if [*then] != self.sites:
+            raise InputError(
+                f"the run's sites are {', '.join(then)}, and data.sites are {', '.join(self.sites)}; use the run's "
+                "config.yaml, or start anew without --ckpt_path"
+            )
+        for name, before in then.items():
+            now = self.facts(name)
+            if before["examples"] != now["examples"]:
+                raise InputError(
+                    f"site {name} has {now['examples']:,} training examples, and had {before['examples']:,} when the "
+                    "run began; give it the same again, or start anew without --ckpt_path"
+                )
+            if before["data"] != now["data"]:
+                raise InputError(
+                    f"site {name} has as many training examples as when the run began, but others, as where two sites "
+                    "have swapped their names; give it the same again, or start anew without --ckpt_path"
+                )
+        self.federation = state_dict["federation"]
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Of a site how many training examples it has, and their hash."""
+        said = self.link.introductions[name]
+        return {"examples": said["examples"], "data": said["data"]}
+
+    def client_batches(self, client: int, round: int, seed: int) -> NoReturn:
+        raise InputError(ELSEWHERE)
+
+    def client_eval_batches(self, client: int) -> NoReturn:
+        raise InputError(ELSEWHERE)
+
+    def client_holdout_batches(self, client: int) -> Batches | None:
+        raise InputError(ELSEWHERE)
