@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -70,6 +72,7 @@ def _by_copies(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
 
     def of_one(piece: Piece) -> T:
         mine = free.popleft()  # there are as many as threads
+        torch.set_num_threads(1)  # each time: of some libraries it is a setting of the process, and set back below
         try:
             with torch.no_grad(), torch.inference_mode(inference):
                 return meet(*mine, *piece)
@@ -80,8 +83,7 @@ def _by_copies(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
         found = list(map(of_one, pieces))
     else:
         try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                found = list(pool.map(of_one, pieces))
+            found = _in_order(_pool(os.getpid(), threads), of_one, pieces)
         finally:
             torch.set_num_threads(all_threads)
     drew = not torch.equal(dice, torch.get_rng_state())
@@ -89,6 +91,23 @@ def _by_copies(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
         torch.set_rng_state(dice)
         return None
     return found
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of this process, which last; a forked process has none of its parent's and gets its own."""
+    return ThreadPoolExecutor(threads, f"pieces of {process}")
+
+
+def _in_order(pool: ThreadPoolExecutor, call: Callable[[Piece], T], pieces: Sequence[Piece]) -> list[T]:
+    """The results; whatever happens, no thread works on a piece any more at the end."""
+    futures = [pool.submit(call, piece) for piece in pieces]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 def _contents(modules: nn.ModuleList) -> list[tuple[Any, int]]:
