@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # the list of public names: type checkers read it, and so doe
     from fedlit.models import MLP as MLP
     from fedlit.models import EmnistCNN as EmnistCNN
 
+__version__ = "0.1.0"
+
 
 def _homes() -> dict[str, str]:
     """From each name that is imported for type checkers to the package that it is imported from."""

@@ -104,7 +104,7 @@ RULES = (
         "no {key} file {1}",
         _files_beside,
         word="{1}",
-        else_="give the path of a YAML file",
+        else_="give the path of a YAML file, or a name that fedlit configs lists",
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ from fedlit.command.defaults import OwnDefaults
 from fedlit.command.explain import explain
 from fedlit.command.named import check_functions
 from fedlit.command.sections import OWNERS
+from fedlit.core.bundled import bundled, find
 from fedlit.core.configs import check_config, read_text
 from fedlit.core.errors import InputError
 from fedlit.core.messages import missing_package, mistake
+
+CONFIG_OPTIONS = ("-c", "--config")
 
 
 class Parser(OwnDefaults):
@@ -20,6 +25,10 @@ class Parser(OwnDefaults):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped option is none, however near to one
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        """As jsonargparse's; a config may be given by the name of one that comes with fedlit."""
+        return super().parse_args(by_name(sys.argv[1:] if args is None else args), *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         _pass_on(ex)
@@ -36,6 +45,16 @@ class Parser(OwnDefaults):
         except ValueError as error:
             _pass_on(error)
             raise InputError(f"{path}: {mistake(error) or explain(str(error), error, self)}") from error
+
+
+def by_name(words: Sequence[str]) -> list[str]:
+    """Words of a command in which the names of bundled configs are the paths of their files."""
+    found, names = [*words], bundled()
+    for at, word in enumerate(words):
+        option, _, value = word.rpartition("=")
+        if value in names and (option or words[at - 1]) in CONFIG_OPTIONS:
+            found[at] = f"{option}={find(value)}" if option else str(find(value))
+    return found
 
 
 def _pass_on(error: BaseException | None) -> None:

@@ -12,8 +12,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 
-#: Errors of the run and not of a client: a mistake in the config, a device or a rank that is lost.
-STOPS = (InputError, MisconfigurationException, torch.AcceleratorError, dist.DistError)
+#: Errors of the run and not of a client: a mistake in the config, a rank that is lost.
+STOPS = (InputError, MisconfigurationException, dist.DistError)
 
 
 def attempt(
@@ -29,17 +29,24 @@ def attempt(
         The updates, and a failure for each client whose own fit raised an ``Exception``; running out of memory is one.
 
     Raises:
-        InputError: And whatever else concerns the run as a whole, see ``STOPS``.
+        InputError: And whatever else concerns the run as a whole: see ``STOPS``, and a GPU that fails.
     """
     try:
         return [*fit(tasks)]
     except STOPS:
         raise
     except Exception as error:
+        if device_failed(error):
+            raise
         if len(tasks) == 1:
             return [failure(tasks[0], error)]
     # Only now are the frames of the error gone, and with them the memory that its tensors took.
     return [answer for task in tasks for answer in attempt(fit, [task])]
+
+
+def device_failed(error: Exception) -> bool:
+    """Whether a GPU reports an error, after which nothing runs on it; before torch 2.8 that has no class of its own."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
 
 
 def failure(task: ClientTask, error: Exception) -> ClientFailure:

@@ -18,7 +18,7 @@ from torch import Tensor
 @cache
 def library(name: str) -> ctypes.CDLL | None:
     """``NAME.c``, compiled; None where that could not be."""
-    for suffix in EXTENSION_SUFFIXES:
+    for suffix in reversed(EXTENSION_SUFFIXES):  # one for all Pythons before what was left there of one for this alone
         path = files(__name__) / f"_{name}{suffix}"
         if path.is_file():
             return ctypes.CDLL(str(path))

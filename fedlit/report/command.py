@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedlit.core.bundled import find
 from fedlit.core.errors import InputError
 from fedlit.core.tables import cell
 from fedlit.core.terminal import Terminal
@@ -190,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims",
-        type=Path,
+        type=find,
         help="YAML file of claims that get verdicts, as configs/claims.yaml (default: those that the study file names)",
     )
     parser.add_argument(

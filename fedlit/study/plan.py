@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from fedlit.command.fit import FedlitCLI
+from fedlit.core.bundled import find
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line
@@ -116,7 +117,7 @@ def _plan(path: Path) -> Plan:
             raise InputError(f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else "there are base, axes"))
     if not isinstance(tree.get("base"), str):
         raise InputError(f"base must be a config file, got {tree.get('base')}; give its path, from the study file's")
-    base = path.parent / tree["base"]
+    base = find(tree["base"], path.parent)
     if not base.is_file():
         raise InputError(f"base: no config file {base}; give its path, from the study file's folder")
     seeds, rounds = read_seeds(tree.get("seeds", [0])), tree.get("rounds")
@@ -166,7 +167,7 @@ def _claims(given: Any, folder: Path) -> dict[str, Any]:
     """What a file of claims holds, checked."""
     if not isinstance(given, str):
         raise InputError(f"claims must be a file of claims, got {given}; give its path, from the study file's folder")
-    return read_claims(folder / given).tree
+    return read_claims(find(given, folder)).tree
 
 
 def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...]:

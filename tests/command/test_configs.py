@@ -1,0 +1,57 @@
+"""``fedlit configs``, and commands that are given a config by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedlit.cli import main
+from fedlit.core.bundled import FOLDER, bundled
+from fedlit.study.plan import read_plan
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_list_has_every_config_by_its_name_and_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["configs"]) == 0
+    words = capsys.readouterr().out.split()
+    assert set(bundled()) <= set(words)
+    assert "bundled digits, 20 skewed clients" in " ".join(words)
+
+
+def test_copies_are_the_same_files_and_replace_none_that_was_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert FOLDER is not None
+    assert main(["configs", "--copy", "mine"]) == 0
+    copied = {file.relative_to("mine"): file.read_bytes() for file in Path("mine").rglob("*.yaml")}
+    assert copied == {file.relative_to(FOLDER): file.read_bytes() for file in FOLDER.rglob("*.yaml")}
+    Path("mine/study.yaml").write_text("changed")
+    Path("mine/smoke.yaml").unlink()
+    assert main(["configs", "--copy", "mine"]) == 2
+    assert "mine/study.yaml is there, with other content" in capsys.readouterr().err
+    assert Path("mine/study.yaml").read_text() == "changed"
+    assert not Path("mine/smoke.yaml").exists()
+
+
+def test_a_run_of_a_config_by_its_name_is_that_of_its_file(tmp_path: Path) -> None:
+    small = "--trainer.accelerator=cpu --trainer.max_epochs=1 --federation.clients_per_round=2".split()
+    assert main(["fit", "--config", "smoke", *small]) == 0
+    config = yaml.safe_load(Path("logs/smoke/version_0/config.yaml").read_text())
+    assert config["model"]["net"]["init_args"]["widths"] == [4, 8]  # as configs/smoke.yaml has it
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
+def test_a_study_of_ones_own_may_be_based_on_a_config_by_its_name(tmp_path: Path) -> None:
+    Path("grid.yaml").write_text("base: smoke\naxes: {mu: {none: {model.mu: 0}, much: {model.mu: 1}}}\n")
+    assert read_plan(Path("grid.yaml")).base == bundled()["smoke"]
+
+
+def test_a_name_that_is_none_is_told_where_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", "quickstrat"]) == 2
+    assert "give the path of a YAML file, or a name that fedlit configs lists" in capsys.readouterr().err
