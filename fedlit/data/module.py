@@ -163,6 +163,14 @@ class FederatedData(LightningDataModule, ABC):
             self._hold_out_own()
         self._is_set_up = True
 
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run on these data to be resumed, by what it is called in messages."""
+        return {
+            "number of clients": self.num_clients,
+            "number of training samples": len(self.train),
+            "partition hash": self.partition.hash,
+        }
+
     def _set_clients_apart(self) -> None:
         """Take the validation clients out of the federation; those that are left are numbered anew."""
         whole, examples = self.partition, self.train

@@ -337,13 +337,7 @@ class FederatedLoop(Callback, RoundSource):
 
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
-        return {
-            "number of clients": data.num_clients,
-            "number of training samples": len(data.train),
-            "partition hash": data.partition.hash,
-            "federation seed": self.seed,
-            "algorithm": self.algorithm.name,
-        }
+        return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
 
 
 def _rounds_in(checkpoint: Path) -> int:

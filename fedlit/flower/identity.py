@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from fedlit.clients.client import ClientModule
 from fedlit.data.describe import kind_of
 from fedlit.data.examples import Examples
-from fedlit.data.module import FederatedData
 from fedlit.federated.resume import settings_of
 from fedlit.flower.frame import Value
+from fedlit.flower.site_data import OwnData
 
 #: What must be the same at the server and at a site, and what to do where it is not.
 SAME = {
@@ -55,13 +55,13 @@ def inputs_of(examples: Examples) -> str:
     return f"{'x'.join(map(str, examples.inputs.shape[1:]))} {kind}"
 
 
-def introduction(name: str, client: ClientModule, data: FederatedData) -> dict[str, Value]:
+def introduction(name: str, client: ClientModule, data: OwnData) -> dict[str, Value]:
     """A site's answer to a greeting; the hash of its data is of no use to compare sites with each other."""
     return {
         **identity(client),
         "name": name,
         "inputs": inputs_of(data.train),
-        "classes": [*data.class_names],
+        "classes": data.own_names,
         "examples": len(data.train),
         "data": fingerprint(name, data.train),
     }

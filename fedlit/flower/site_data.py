@@ -48,15 +48,24 @@ class OwnData(FederatedData):
             testing, all of them are for training.
         terms: The server's.
         client: This client's number, from 0.
+
+    Attributes:
+        own_names: What the site's data call the classes; numbers where they have no names.
+
+    Raises:
+        InputError: When a label has no name there.
     """
 
     def __init__(self, own: FederatedData, terms: Terms, client: int = 0) -> None:
         super().__init__(batch_size=terms.batch_size, client_holdout=terms.client_holdout, seed=terms.data_seed)
         self.mean, self.std = terms.mean, terms.std
         examples = training_examples(own)
+        self.own_names = [*own.class_names]
+        if len(examples) and int(examples.targets.max()) >= len(self.own_names):
+            raise InputError(f"label {int(examples.targets.max())} has no name among its {len(self.own_names)} classes")
         sizes = np.zeros(terms.clients, dtype=np.int64)
         sizes[client] = len(examples)
-        self.seed, self.num_clients, self._names = terms.data_seed, terms.clients, own.class_names
+        self.seed, self.num_clients, self._names = terms.data_seed, terms.clients, terms.classes
         self.train, self.test = examples, examples.take(np.arange(min(2, len(examples))))
         self.partition = Partition(np.arange(len(examples)), offsets_of(sizes))
         if terms.client_holdout:

@@ -146,7 +146,7 @@ class Sites(FederatedData):
         self._link = Link(connection(), self.sites, self.registered, greeting)
         self._link.meet(self.wait_s)
         self.refuse_others({"inputs": inputs_of(self.test)})
-        sizes = [self.facts(name)["examples"] for name in self.sites]
+        sizes = [int(self.link.introductions[name]["examples"]) for name in self.sites]  # type: ignore[arg-type]
         (line, *_) = describe(self.test, self.test, self.class_names, self.mean, self.std)
         self.tell(
             f"data: {len(self.test):,} held-out examples of {self.num_classes:,} classes;{line.partition(';')[2]}"
@@ -188,40 +188,19 @@ class Sites(FederatedData):
         given = (self._given_mean, self._given_std)
         return tuple(own if own is not None else found for own, found in zip(given, measured, strict=True))  # type: ignore[return-value]
 
+    def identity(self) -> dict[str, Any]:
+        """The sites, how many examples each has, and which."""
+        found = {name: self.link.introductions[name] for name in self.sites}
+        sizes = {f"number of training examples of site {name}": said["examples"] for name, said in found.items()}
+        hashes = {f"hash of the data of site {name}": said["data"] for name, said in found.items()}
+        return {"list of sites": ", ".join(self.sites), **sizes, **hashes}
+
     def state_dict(self) -> dict[str, Any]:
-        """What a run that goes on must find again."""
-        return {"federation": self.federation, "sites": {name: self.facts(name) for name in self.sites}}
+        """What the sites call the run by."""
+        return {"federation": self.federation}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Refuse to go on where a site has other data.
-
-        Raises:
-            InputError: Naming the site.
-        """
-        then = state_dict["sites"]
-        if [*then] != self.sites:
-            raise InputError(
-                f"the run's sites are {', '.join(then)}, and data.sites are {', '.join(self.sites)}; use the run's "
-                "config.yaml, or start anew without --ckpt_path"
-            )
-        for name, before in then.items():
-            now = self.facts(name)
-            if before["examples"] != now["examples"]:
-                raise InputError(
-                    f"site {name} has {now['examples']:,} training examples, and had {before['examples']:,} when the "
-                    "run began; give it the same again, or start anew without --ckpt_path"
-                )
-            if before["data"] != now["data"]:
-                raise InputError(
-                    f"site {name} has as many training examples as when the run began, but others, as where two sites "
-                    "have swapped their names; give it the same again, or start anew without --ckpt_path"
-                )
         self.federation = state_dict["federation"]
-
-    def facts(self, name: str) -> dict[str, Any]:
-        """Of a site how many training examples it has, and their hash."""
-        said = self.link.introductions[name]
-        return {"examples": said["examples"], "data": said["data"]}
 
     def client_batches(self, client: int, round: int, seed: int) -> NoReturn:
         raise InputError(ELSEWHERE)

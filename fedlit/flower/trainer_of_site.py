@@ -52,7 +52,7 @@ class SiteTrainer:
         except Exception as error:  # of whatever kind: the server is to know why there is no answer
             said = mistake(error) or error
             reason = str(said) if isinstance(said, InputError | WireError) else f"{type(said).__name__}: {said}"
-            found = Frame(FAILURE.name, {"reason": one_line(reason, 300)}, {})
+            found = Frame(FAILURE.name, {"reason": one_line(f"{self._place.name}: {reason}", 300)}, {})
         return pack(found)
 
     def _introduce(self, frame: Frame) -> Frame:
