@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,6 +49,27 @@ def test_ones_own_is_run_as_the_page_says(page: str, tmp_path: Path, monkeypatch
     narrow = "" if page == "model" else NARROW
     assert main(shlex.split(f"{words} --logs_dir {tmp_path}/logs {SMALL} {narrow}")) == 0
     assert (tmp_path / "logs/default/version_0/metrics.csv").is_file()
+
+
+def test_data_that_people_have_are_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("own/formats.md", "python")[0], {})  # LEAF's files
+    for place, command in enumerate(commands("own/formats.md")):
+        narrow = "" if "--model.net" in command else NARROW
+        assert main(shlex.split(f"{command} --logs_dir {tmp_path}/logs {SMALL} {narrow}")) == 0
+        assert (tmp_path / f"logs/default/version_{place}/metrics.csv").is_file()
+
+
+def test_the_formats_of_libraries_are_read_as_the_page_says(tmp_path: Path) -> None:
+    pytest.importorskip("flwr_datasets", reason="flwr_datasets is not installed: pip install datasets flwr-datasets")
+    made: dict[str, Any] = {}
+    exec(blocks("own/formats.md", "python")[1], made)
+    made["data"].setup()
+    assert made["data"].num_clients == 2
+    (config,) = blocks("own/formats.md", "yaml")
+    (tmp_path / "flower.yaml").write_text(config)
+    words = f"fit --config {tmp_path}/flower.yaml --logs_dir {tmp_path}/logs {SMALL} {NARROW}"
+    assert main(words.split()) == 0
 
 
 def test_the_python_example_is_that_of_the_readme() -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -47,6 +50,25 @@ def reseed(device: torch.device, seed: int) -> None:
             torch.cuda.manual_seed(seed)
     else:
         torch.manual_seed(seed)
+
+
+@contextmanager
+def drawing_at(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators of PyTorch, NumPy and Python start at a seed inside; outside they are as if untouched.
+
+    For code of others that draws from them, such as torchvision's transforms. It takes about 50 us.
+    """
+    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for each in {torch.device("cpu"), device}:
+            reseed(each, seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(of_numpy)  # noqa: NPY002
+            random.setstate(of_python)
 
 
 def resolve_seed(seed: int | None) -> int:

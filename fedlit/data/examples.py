@@ -79,6 +79,8 @@ class Batches:
         order: Maps the number of the pass to a permutation of 0..n-1 (int64, on the CPU); None keeps the order.
         transform: Applied to the inputs of a few batches at a time, on their device, so sample by sample: what it does
             to one must not depend on the others. uint8 stays uint8 up to here.
+        augment: Applied before it to the inputs of one batch at a time, with the numbers of the pass and of the batch
+            in it, from 0; None changes nothing.
 
     Raises:
         InputError: If ``batch_size`` is below 1.
@@ -91,6 +93,7 @@ class Batches:
         indices: NDArray[np.int64] | Tensor | None = None,
         order: Callable[[int], Tensor] | None = None,
         transform: Callable[[Tensor], Tensor] = identity,
+        augment: Callable[[Tensor, int, int], Tensor] | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}; 32 is the default")
@@ -99,6 +102,7 @@ class Batches:
         self.indices = None if indices is None else torch.as_tensor(indices)
         self.order = order
         self.transform = transform
+        self.augment = augment
         self.num_passes = 0
 
     @property
@@ -110,16 +114,19 @@ class Batches:
         return -(-self.num_examples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rows = self.rows(self.num_passes)
+        number, augment = self.num_passes, self.augment
+        rows = self.rows(number)
         self.num_passes += 1
         inputs, targets = self.examples.inputs, self.examples.targets
-        span = self.batch_size * max(1, FETCH // self.batch_size)
+        span = self.batch_size * (1 if augment else max(1, FETCH // self.batch_size))
         for start in range(0, self.num_examples, span):
             stop = start + span
             if rows is None:
                 x, y = inputs[start:stop], targets[start:stop]
             else:  # rows are copied whole, which by inputs[rows] they are not
                 x, y = inputs.index_select(0, rows[start:stop]), targets.index_select(0, rows[start:stop])
+            if augment is not None:
+                x = augment(x.clone(), number, start // self.batch_size)
             yield from zip(self.transform(x).split(self.batch_size), y.split(self.batch_size), strict=True)
 
     def rows(self, number: int) -> Tensor | None:

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedlit.core.errors import InputError
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Cohort
 from fedlit.core.seeding import generator, resolve_seed, rng
-from fedlit.core.threads import one_thread_if_small
+from fedlit.data.augment import Augmentation
 from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
-from fedlit.data.partitioners import ByGroup, Uniform
+from fedlit.data.partitioners import Uniform
 from fedlit.data.share import Share
 
 DEFAULT_NUM_CLIENTS = 100
@@ -47,7 +47,8 @@ class FederatedData(LightningDataModule, ABC):
 
     Args:
         partition: How the training set is split over clients; None is ``fedlit.data.Uniform``, an even IID split.
-        num_clients: Number of clients; None is one a group with ``fedlit.data.ByGroup``, else 100.
+        num_clients: Number of clients; None is what the partitioner makes of the data (``fedlit.data.ByGroup``
+            one a group), else 100.
         batch_size: Examples in a client's training batch.
         eval_batch_size: Examples that the network meets at once in evaluation; None is 64 on a CPU, whose caches hold
             no more, and 1024 on an accelerator. It changes speed and memory, not results.
@@ -58,6 +59,11 @@ class FederatedData(LightningDataModule, ABC):
         validation_clients: Number of clients, drawn with ``seed``, that never train. The metrics ``global/*`` of each
             round, and with them the best checkpoint, are then on their examples, and the test set stays unseen until
             ``fedlit test``: choose learning rates and mu like this. 0 validates on the test set.
+        augment: Random changes of the batches that clients train on, such as ``torchvision.transforms.v2.RandomCrop``:
+            a module, or several in turn, from inputs (B, ...) as they were loaded (images are uint8) to inputs of the
+            same shape and type. torchvision's draw once a batch, within ``fedlit.data.PerExample`` once an example.
+            What they draw from the global generators of PyTorch, NumPy or Python depends on (seed, round, client,
+            epoch, batch) and on nothing else. Evaluation is not augmented. None changes nothing.
 
     Raises:
         InputError: If a number is below 1, or ``client_holdout`` is out of range.
@@ -85,6 +91,7 @@ class FederatedData(LightningDataModule, ABC):
         seed: int | None = None,
         client_holdout: float = 0.0,
         validation_clients: int = 0,
+        augment: nn.Module | list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
         for name, value in {
@@ -102,6 +109,8 @@ class FederatedData(LightningDataModule, ABC):
         self.client_holdout = client_holdout
         self.validation_clients = validation_clients
         self.validation: Examples | None = None
+        modules = [augment] if isinstance(augment, nn.Module) else augment
+        self.augmentation = Augmentation(modules) if modules else None
         self.partitioner = Uniform() if partition is None else partition
         self.batch_size = batch_size
         self._requested_eval_batch_size = eval_batch_size
@@ -150,10 +159,12 @@ class FederatedData(LightningDataModule, ABC):
             raise InputError(
                 f"the data has one class, {self.class_names[0]}, and so nothing to tell apart; give it two"
             )
-        self.num_clients = self._requested_clients or self._default_num_clients()
-        self.partition = self.partitioner.split(
-            self.train.targets.numpy(), self.num_clients, rng(self.seed, "partition"), self.train.groups
-        )
+        if self.augmentation:
+            self.augmentation.check(self.train.inputs[:2])
+        labels, groups = self.train.targets.numpy(), self.train.groups
+        asked = self._requested_clients or self.partitioner.clients_of(labels, groups)
+        self.num_clients = asked or DEFAULT_NUM_CLIENTS
+        self.partition = self.partitioner.split(labels, self.num_clients, rng(self.seed, "partition"), groups)
         for note in describe(self.train, self.test, self.class_names, self.mean, self.std):
             self.tell(note)
         if self.partition.note:
@@ -195,11 +206,6 @@ class FederatedData(LightningDataModule, ABC):
         self._own = examples.take(np.flatnonzero(chosen)), whole.restricted(chosen)
         self.train, self.partition = examples.take(np.flatnonzero(~chosen)), whole.restricted(~chosen)
 
-    def _default_num_clients(self) -> int:
-        if isinstance(self.partitioner, ByGroup) and self.train.groups is not None:
-            return len(np.unique(self.train.groups))
-        return DEFAULT_NUM_CLIENTS
-
     @property
     def eval_batch_size(self) -> int:
         """Examples that the network meets at once in evaluation."""
@@ -230,7 +236,8 @@ class FederatedData(LightningDataModule, ABC):
         def order(epoch: int) -> Tensor:
             return torch.randperm(len(indices), generator=generator(seed, "batches", round, client, epoch))
 
-        return Batches(self.train, self.batch_size, indices, order, self.transform)
+        augment = self.augmentation.of_client(client, round, seed) if self.augmentation else None
+        return Batches(self.train, self.batch_size, indices, order, self.transform, augment)
 
     def client_holdout_batches(self, client: int) -> Batches | None:
         """A client's own examples that it does not train on; None where it has none."""
@@ -302,8 +309,7 @@ def normalise(x: Tensor, mean: float | Sequence[float], std: float | Sequence[fl
     """
     if x.dtype != torch.uint8:
         return x
-    with one_thread_if_small(x):
-        return x.to(torch.float32).sub_(_per_channel(mean, x) * 255).div_(_per_channel(std, x) * 255)
+    return x.to(torch.float32).sub_(_per_channel(mean, x) * 255).div_(_per_channel(std, x) * 255)
 
 
 def _per_channel(value: float | Sequence[float], x: Tensor) -> float | Tensor:

@@ -121,6 +121,15 @@ class Partitioner(ABC):
             InputError: If there are too few samples for that many clients.
         """
 
+    def clients_of(self, labels: NDArray[np.integer], groups: NDArray[np.integer] | None) -> int | None:
+        """How many clients the data make of themselves, where no number is asked for; None leaves it to the default.
+
+        Args:
+            labels: As for ``split``.
+            groups: As for ``split``.
+        """
+        return None
+
 
 def offsets_of(sizes: IntArray) -> IntArray:
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)

@@ -180,6 +180,10 @@ class ByGroup(Partitioner):
         InputError: If the data has no groups, or another number of groups than ``num_clients``.
     """
 
+    def clients_of(self, labels: NDArray[np.integer], groups: NDArray[np.integer] | None) -> int | None:
+        """As many as there are groups."""
+        return None if groups is None else len(np.unique(groups))
+
     def split(
         self,
         labels: NDArray[np.integer],

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partition
+
+
+def skew_of_clients(data: FederatedData) -> NDArray[np.float64]:
+    """`label_skew` of the clients' training examples, (K,); NaN for all where these are not in this process."""
+    if not data.has_examples:
+        return np.full(data.num_clients, np.nan)
+    return label_skew(data.train.targets.cpu().numpy(), data.partition)
 
 
 def label_skew(labels: NDArray[np.integer], partition: Partition) -> NDArray[np.float64]:

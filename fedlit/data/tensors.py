@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import regular
+from fedlit.core.memory import refuse_larger
 from fedlit.core.messages import one_line
 from fedlit.core.seeding import rng
 from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
@@ -27,6 +29,11 @@ from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 
 DEFAULT_TEST_FRACTION = 0.2
+
+#: Of what is read there are two copies while training and test set are taken from it.
+COPIES = 2
+#: What else can be done about data that are too large.
+FEWER = "give fewer examples or smaller ones, keep images as uint8"
 
 #: Names of an ``.npz`` file's arrays; those of one tuple mean the same.
 INPUTS, LABELS, GROUPS = ("images", "inputs"), ("labels", "targets"), ("writers", "groups")
@@ -136,6 +143,17 @@ class InMemory(FederatedData):
         del self._source  # names and channels are known by now; the tensors need not stay twice
         return train, test
 
+    def tell_of_untrained_groups(self, train: Examples, test: Examples) -> None:
+        """Say how many groups are in the test set alone, if any."""
+        if train.groups is None or test.groups is None:
+            return
+        untrained = np.setdiff1d(test.groups, train.groups)
+        if len(untrained):
+            self.tell(
+                f"{len(untrained)} groups are in the test rows alone and cannot be clients; "
+                f"test_fraction={DEFAULT_TEST_FRACTION} holds out rows of every group instead"
+            )
+
     def _hold_out(self, examples: Examples) -> tuple[Examples, Examples]:
         strata = examples.targets.numpy() if examples.groups is None else examples.groups
         fraction = DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
@@ -225,26 +243,16 @@ class Tensors(InMemory):
             raise InputError(f"{path}: n_train is {num_train} of {len(examples)} rows; leave some on either side")
         rows = np.arange(len(examples))
         train, test = examples.take(rows[:num_train]), examples.take(rows[num_train:])
-        self._tell_of_untrained_groups(train, test)
+        self.tell_of_untrained_groups(train, test)
         return Source(train, test, classes)
-
-    def _tell_of_untrained_groups(self, train: Examples, test: Examples) -> None:
-        if train.groups is None or test.groups is None:
-            return
-        untrained = np.setdiff1d(test.groups, train.groups)
-        if len(untrained):
-            self.tell(
-                f"{len(untrained)} groups are in the test rows alone and cannot be clients; "
-                f"test_fraction={DEFAULT_TEST_FRACTION} holds out rows of every group instead"
-            )
 
 
 class TorchDataset(InMemory):
     """Any torchvision-style dataset, by class path: samples (input, label) or (input, label, group), read once.
 
     Inputs may be PIL images, arrays or tensors, of one shape; uint8 stays uint8. The samples are read one by one
-    through the dataset's own transforms and then kept in memory, so use it for what fits, and leave random
-    augmentation out. In YAML::
+    through the dataset's own transforms and then kept in memory; random augmentation belongs to ``augment``, which
+    draws for each batch anew. In YAML::
 
         class_path: fedlit.data.TorchDataset
         init_args:
@@ -262,7 +270,7 @@ class TorchDataset(InMemory):
             `FederatedData`.
 
     Raises:
-        InputError: If the samples cannot be used.
+        InputError: If the samples cannot be used, or take more memory than is free.
     """
 
     def __init__(
@@ -285,23 +293,31 @@ class TorchDataset(InMemory):
     def read(self) -> Source:
         """See `InMemory.read`."""
         train = _made(self._train)
-        test = None if self._test is None else _materialise(_made(self._test), self.images)
-        return Source(_materialise(train, self.images), test, getattr(train, "classes", None))
+        test = None if self._test is None else materialise(_made(self._test), self.images)
+        return Source(materialise(train, self.images), test, getattr(train, "classes", None))
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with regular(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = dict(file)
-    except NPZ_ERRORS as error:
-        raise InputError(
-            f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
-        ) from error
-
+    with _reading(path), regular(path).open("rb") as stream, ZipFile(stream) as members:
+        size = sum(member.file_size for member in members.infolist())
+    refuse_larger(str(path), COPIES * size, FEWER)
+    with _reading(path), regular(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        arrays: dict[str, NDArray[Any]] = dict(file)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path}: {name} is no array; write the file with numpy.savez_compressed")
     return arrays
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file, in place of whatever NumPy and zipfile say of it."""
+    try:
+        yield
+    except NPZ_ERRORS as error:
+        raise InputError(
+            f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
+        ) from error
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any] | None:
@@ -333,16 +349,28 @@ def _made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
     return dataset if isinstance(dataset, Dataset) else dataset()
 
 
-def _materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
-    """Every sample of a map-style dataset, in order."""
-    samples = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
-    if not samples:
-        raise InputError(f"{type(dataset).__name__} is empty; give it samples")
+def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
+    """Every sample of a map-style dataset, in order.
+
+    Raises:
+        InputError: When the samples cannot be used, or take more memory than is free.
+    """
+    name, number = type(dataset).__name__, len(dataset)  # type: ignore[arg-type]
+    if not number:
+        raise InputError(f"{name} is empty; give it samples")
+    first = dataset[0]
+    refuse_larger(f"{name} of {number:,} samples", COPIES * number * _num_bytes(first), FEWER)
+    samples = [first, *(dataset[i] for i in range(1, number))]
     if not all(isinstance(sample, tuple | list) and len(sample) in (2, 3) for sample in samples):
-        raise InputError(f"samples of {type(dataset).__name__} must be (input, label) or (input, label, group)")
+        raise InputError(f"samples of {name} must be (input, label) or (input, label, group)")
     inputs, *rest = zip(*samples, strict=True)
     try:
         stacked = np.stack([np.asarray(x) for x in inputs])  # (N, ...)
     except ValueError as error:
-        raise InputError(f"samples of {type(dataset).__name__} differ in shape; add a Resize transform") from error
+        raise InputError(f"samples of {name} differ in shape; add a Resize transform") from error
     return all_finite(as_examples(stacked, *(np.asarray(column) for column in rest), images=images))
+
+
+def _num_bytes(sample: Any) -> int:
+    """Those of a sample's input; 0 of what is no sample."""
+    return np.asarray(sample[0]).nbytes if isinstance(sample, tuple | list) and sample else 0

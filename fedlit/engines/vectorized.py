@@ -48,8 +48,8 @@ class VectorizedEngine(Engine):
     is not possible, the network itself runs.
 
     Refused, because they would not be right: BatchNorm and whatever else writes buffers, active dropout (its masks
-    could not be those of the other engines), optimizers that look at more than one scalar at a time, losses that
-    are not plain means over samples, mixed precision with a gradient scaler.
+    could not be those of the other engines), augmented batches, optimizers that look at more than one scalar at a time,
+    losses that are not plain means over samples, mixed precision with a gradient scaler.
 
     Args:
         block_size: Clients to a block, at least 1; memory grows with it.
@@ -107,6 +107,8 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
         if isinstance(module, Dropout) and module.p > 0:
             return f"{name} drops out with p = {module.p}"
     data = site.data
+    if data.augmentation:
+        return "data.augment draws for each batch of each client anew"
     if written := written_buffer(client.net, data.transform(data.train.inputs[:2])):
         return f"{type(client.net).__name__} writes its buffer {written} as it trains"
     if shared := _shared_module(client.net):

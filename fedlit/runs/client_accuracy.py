@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import nn
 
 from fedlit.clients.gradients import accuracy, evaluating
+from fedlit.core.errors import InputError
 from fedlit.core.records import ClientTask
 from fedlit.core.tables import write_table
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
-from fedlit.data.skew import label_skew
+from fedlit.data.skew import skew_of_clients
 from fedlit.federated.meter import spread
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.by_round import ByRound
@@ -45,11 +46,15 @@ class ClientAccuracy(ByRound):
     def __init__(self, every: int = 5) -> None:
         super().__init__(every)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        if not data_of(trainer).has_examples:
+            raise InputError("ClientAccuracy measures on the clients' examples, which are not here; leave it out")
+
     def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
         data, round = data_of(trainer), trainer.global_step
         measured = accuracy_by_client(module, data)
-        skew = label_skew(data.train.targets.cpu().numpy(), data.partition)
-        table = {"samples": data.partition.sizes, "skew": skew, **measured}
+        table = {"samples": data.partition.sizes, "skew": skew_of_clients(data), **measured}
         rows = zip(*(column.tolist() for column in table.values()), strict=True)
         write_table(path, ["round", "client", *table], ([round, k, *row] for k, row in enumerate(rows)))
         scalars: dict[str, float] = {}

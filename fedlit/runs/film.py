@@ -19,7 +19,7 @@ from fedlit.core.layout import write_state
 from fedlit.core.messages import warn
 from fedlit.core.records import ClientFailure
 from fedlit.data.module import FederatedData, data_of
-from fedlit.data.skew import label_skew
+from fedlit.data.skew import skew_of_clients
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.by_round import ByRound, files_by_round
 from fedlit.runs.client_accuracy import next_task
@@ -97,8 +97,9 @@ class AttentionFilm(ByRound):
         frames = frames_of(self._folder)
         data = data_of(trainer)
         client = self._chosen(data)
-        skew = label_skew(data.train.targets.cpu().numpy(), data.partition)[client]
-        labels = {"global": "the global model", "client": f"client {client} (label skew {skew:.2f}) after a fit"}
+        skew = skew_of_clients(data)[client]
+        known = "" if np.isnan(skew) else f" (label skew {skew:.2f})"
+        labels = {"global": "the global model", "client": f"client {client}{known} after a fit"}
         for name, is_shown, strip in ((FILM, is_map, map_strip), (CHANNELS, is_of_channels, channel_strip)):
             chosen = {
                 round: {key: gate for key, gate in frame.items() if key == IMAGES or is_shown(gate)}
@@ -115,7 +116,7 @@ class AttentionFilm(ByRound):
 def skewed_client(data: FederatedData) -> int:
     """The client of the most skewed labels among those with at least as many examples as the median client."""
     sizes = data.partition.sizes
-    skew = label_skew(data.train.targets.cpu().numpy(), data.partition)
+    skew = np.nan_to_num(skew_of_clients(data))
     return int(np.where(sizes >= np.median(sizes[sizes > 0]), skew, -1.0).argmax())
 
 

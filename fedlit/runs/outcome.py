@@ -11,7 +11,7 @@ from torch import Tensor
 from fedlit.clients.gradients import evaluating
 from fedlit.core.tables import write_table
 from fedlit.data.module import data_of
-from fedlit.data.skew import label_skew
+from fedlit.data.skew import skew_of_clients
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.evaluation import class_accuracy, client_accuracy
 
@@ -55,13 +55,11 @@ class Outcome(Callback):
             [self._validated or round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True)
         )
         write_table(folder / CLASSES_CSV, ["round", "class", "samples", "accuracy"], rows)
-        if not data.has_examples:  # they are where the clients are
-            return
         with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
             accuracies = client_accuracy(pl_module, data).tolist()
         pl_module.cpu()
         sizes = data.partition.sizes.tolist()
-        skew = label_skew(data.train.targets.cpu().numpy(), data.partition).tolist()
+        skew = skew_of_clients(data).tolist()
         clients = ([round, *row] for row in zip(range(data.num_clients), sizes, accuracies, skew, strict=True))
         write_table(folder / CLIENTS_CSV, ["round", "client", "samples", "accuracy", "skew"], clients)
 

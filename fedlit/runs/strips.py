@@ -65,7 +65,7 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
     """
     names, rounds = _names(frames), sorted(frames)
     models = [model for model in labels if any(key.startswith(f"{model}/") for f in frames.values() for key in f)]
-    figure = plots.blank(4.4 * len(models) + 0.8, 2.6 * len(names) + 0.5)
+    figure = plots.blank(3.8 * len(models) + 0.8, 2.3 * len(names) + 0.5)
     grid = figure.subplots(len(names), len(models), squeeze=False)
     for row, name in enumerate(names):
         channels = _first(frames, name).shape[1]
@@ -78,11 +78,12 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
             axes.invert_yaxis()
             ticks = spread_over(range(len(rounds)), MOST_ROUNDS)
             axes.set_xticks(ticks, [str(rounds[tick]) for tick in ticks])
+            axes.tick_params(labelsize=8)
             axes.set_ylabel(f"channel of {name}" if column == 0 else "", fontsize=8)
-            axes.set_xlabel("round" if row == len(names) - 1 else "")
-            if row == 0:
-                axes.set_title(labels[model], fontsize=9)
-        figure.colorbar(cells, ax=list(grid[row]), label="gate, mean over the inputs", fraction=0.03)
+            axes.set_xlabel("round" if row == len(names) - 1 else "", fontsize=8)
+            low, high = np.nanmin(heat), np.nanmax(heat)
+            axes.set_title(f"{labels[model]}\nfrom {low:.2f} to {high:.2f}", fontsize=8, parse_math=False)
+    figure.colorbar(cells, ax=grid[:, -1].tolist(), label="gate, mean over the inputs", fraction=0.05, aspect=40)
     return figure
 
 
