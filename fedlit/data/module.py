@@ -16,6 +16,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Cohort
 from fedlit.core.seeding import generator, resolve_seed, rng
+from fedlit.core.threads import one_thread_if_small
 from fedlit.data.augment import Augmentation
 from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
@@ -309,7 +310,8 @@ def normalise(x: Tensor, mean: float | Sequence[float], std: float | Sequence[fl
     """
     if x.dtype != torch.uint8:
         return x
-    return x.to(torch.float32).sub_(_per_channel(mean, x) * 255).div_(_per_channel(std, x) * 255)
+    with one_thread_if_small(x):
+        return x.to(torch.float32).sub_(_per_channel(mean, x) * 255).div_(_per_channel(std, x) * 255)
 
 
 def _per_channel(value: float | Sequence[float], x: Tensor) -> float | Tensor:

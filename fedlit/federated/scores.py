@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fedlit.core.bins import bin_width, num_bins
+from fedlit.core.threads import one_thread_if_small
 
 
 class Scores(NamedTuple):
@@ -60,13 +61,14 @@ class Tally(Metric):
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Count one batch: logits (B, C) and class numbers (B,)."""
-        guesses = logits.argmax(1)
-        classes, bins = len(self.hits), len(self.confusion)
-        self.hits += torch.bincount(targets[guesses == targets], minlength=classes)
-        self.predicted += torch.bincount(guesses, minlength=classes)
-        self.true += torch.bincount(targets, minlength=classes)
-        pairs = targets // self._width * bins + guesses // self._width  # (B,)
-        self.confusion += torch.bincount(pairs, minlength=bins**2).view(bins, bins)
+        with one_thread_if_small(logits):
+            guesses = logits.argmax(1)
+            classes, bins = len(self.hits), len(self.confusion)
+            self.hits += torch.bincount(targets[guesses == targets], minlength=classes)
+            self.predicted += torch.bincount(guesses, minlength=classes)
+            self.true += torch.bincount(targets, minlength=classes)
+            pairs = targets // self._width * bins + guesses // self._width  # (B,)
+            self.confusion += torch.bincount(pairs, minlength=bins**2).view(bins, bins)
 
     def compute(self) -> Scores:
         return Scores(self.hits, self.predicted, self.true, self.confusion)

@@ -8,10 +8,10 @@ from typing import Any
 
 import lightning
 import torch
-from jsonargparse import ArgumentParser
 
 from fedlit.clients.client import ClientModule
 from fedlit.command.arguments import NAMED_SHORTLY, FederationArguments, load
+from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line
 from fedlit.data.module import FederatedData
@@ -56,7 +56,7 @@ def own_data(place: Place) -> FederatedData:
         InputError: When they cannot be made.
     """
     load(NAMED_SHORTLY)
-    parser = ArgumentParser(exit_on_error=False)
+    parser = Parser()
     parser.add_subclass_arguments(FederatedData, "data")
     try:
         made = parser.instantiate_classes(parser.parse_object({"data": dict(place.data)}))

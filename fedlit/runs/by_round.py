@@ -11,6 +11,7 @@ from typing import ClassVar
 from lightning import Callback, LightningModule, Trainer
 
 from fedlit.core.errors import InputError
+from fedlit.data.module import data_of
 from fedlit.federated.module import FederatedModule
 
 #: Folder in a run's folder.
@@ -54,6 +55,11 @@ class ByRound(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FederatedModule)
+        if not (data := data_of(trainer)).has_examples:
+            raise InputError(
+                f"trainer.callbacks: {type(self).__name__} looks at clients' examples, which {type(data).__name__} "
+                "leaves where they are; leave it out"
+            )
         place = trainer.log_dir or trainer.default_root_dir  # asked for on all ranks: they tell each other
         self._folder = pl_module.loop.folder or Path(place)
 

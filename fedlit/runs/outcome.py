@@ -55,6 +55,8 @@ class Outcome(Callback):
             [self._validated or round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True)
         )
         write_table(folder / CLASSES_CSV, ["round", "class", "samples", "accuracy"], rows)
+        if not data.has_examples:  # they are where the clients are
+            return
         with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
             accuracies = client_accuracy(pl_module, data).tolist()
         pl_module.cpu()

@@ -1,0 +1,158 @@
+"""A project that ``fedlit sites new`` writes, and the config in it, read by a server and by its sites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from offices import Node, OfficeGrid, flower
+
+from fedlit.cli import main
+from fedlit.core.errors import InputError
+from fedlit.flower.built import built
+from fedlit.flower.command import FILES, write_project
+from fedlit.flower.place import read_place
+from fedlit.flower.relay import path_in
+from fedlit.runs.read import rows_of
+
+SIZES = {"north": 20, "south": 12, "west": 7}
+
+
+def arrays(count: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {"images": rng.integers(0, 256, (count, 8, 8), np.uint8), "labels": np.arange(count) % 3}
+
+
+def federation(folder: Path, **changes: Any) -> Path:
+    """A project of three sites with a network of 8 x 8 pixels, and the files of sites and server beside it."""
+    write_project(folder / "project")
+    path = folder / "project" / "federation.yaml"
+    config = yaml.safe_load(path.read_text())
+    np.savez(folder / "held_out.npz", **arrays(30, 99))
+    held_out = {"class_path": "fedlit.data.Tensors", "init_args": {"path": str(folder / "held_out.npz")}}
+    config["data"]["init_args"] |= {"sites": [*SIZES], "held_out": held_out, "batch_size": 4}
+    config["model"]["net"]["init_args"] = {"image_size": 8, "widths": [4, 8], "hidden": 16}
+    config["federation"]["clients_per_round"] = 3
+    config["federation"] |= changes.pop("federation", {})
+    config["model"] |= changes.pop("model", {})
+    config["trainer"] |= {"max_epochs": 2, "enable_progress_bar": False}
+    path.write_text(yaml.safe_dump(config))
+    for name, count in SIZES.items():
+        np.savez(folder / f"{name}.npz", **arrays(count, count))
+        site = yaml.safe_load((folder / "project" / "site.yaml").read_text())
+        site |= {"name": name, "data": {**site["data"], "init_args": {"path": f"{name}.npz"}}, "state": f"{name}_state"}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(site))
+    return path
+
+
+def nodes_of(folder: Path, words: Sequence[str]) -> dict[int, Node]:
+    return {k: Node(built(read_place(folder / f"{name}.yaml"), words).answer) for k, name in enumerate(SIZES, 7)}
+
+
+def one_process(folder: Path) -> list[str]:
+    """The words of ``fedlit fit`` that train the same federation in one process."""
+    parts = [arrays(count, count) for count in SIZES.values()] + [arrays(30, 99)]
+    whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    owners = np.repeat(np.arange(4), [*SIZES.values(), 30])
+    np.savez(folder / "whole.npz", **whole, writers=owners, n_train=sum(SIZES.values()))
+    partition = "--data.partition fedlit.data.ByGroup --data.batch_size 4 --data.mean 0.1309 --data.std 0.308".split()
+    data = ["--data", "fedlit.data.Tensors", "--data.path", str(folder / "whole.npz"), *partition]
+    return [*data, "--federation.engine", "fedlit.engines.LoopEngine", "--name", "one"]
+
+
+def weights(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]  # type: ignore[no-any-return]
+
+
+def metrics(run: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows_of(run)]
+
+
+@pytest.mark.flower
+@pytest.mark.filterwarnings("ignore:No positive class")
+def test_a_project_trains_its_sites_to_the_bits_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    algorithm = {"algorithm": "fedlit.algorithms.Scaffold", "averaging": "uniform"}
+    config = federation(tmp_path, federation=algorithm, model={"mu": 0.0})
+    words = ["--config", str(config), "--model.client_optimizer.lr", "0.05"]
+    with flower(OfficeGrid(nodes_of(tmp_path, words))):
+        assert main(["fit", *words]) == 0
+    assert main(["fit", *words, *one_process(tmp_path)]) == 0
+    sites, one = tmp_path / "logs" / "federation" / "version_0", tmp_path / "logs" / "one" / "version_0"
+    assert metrics(sites) == metrics(one)
+    expected = weights(one)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(sites).items())
+    assert sorted(path.name for path in (tmp_path / "north_state").rglob("*.pack")) == ["000000.pack", "000001.pack"]
+    assert main(["test", *words, "--ckpt_path", "best"]) == 0  # without a grid: of the server's own data
+
+
+def test_a_project_has_all_its_files_and_their_commands_are_those_of_flower(tmp_path: Path):
+    write_project(tmp_path / "p")
+    assert sorted(str(path.relative_to(tmp_path / "p")) for path in (tmp_path / "p").rglob("*") if path.is_file()) == (
+        sorted(FILES)
+    )
+    text = (tmp_path / "p" / "README.md").read_text()
+    for script in re.findall(r"\./(\w+\.sh)", text):
+        assert (tmp_path / "p" / script).stat().st_mode & 0o111
+    for script in ("server.sh", "site.sh", "run.sh"):  # nothing is reported to anybody
+        assert "FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1" in (tmp_path / "p" / script).read_text()
+
+
+def test_a_project_is_not_written_over_something(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine").touch()
+    for folder in (tmp_path / "a", tmp_path / "a" / "mine"):
+        with pytest.raises(InputError, match="is there and not empty; give another folder"):
+            write_project(folder)
+
+
+@pytest.mark.skipif(find_spec("flwr") is not None, reason="Flower is installed")
+def test_without_flower_the_command_says_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["sites", "new", str(tmp_path / "p")]) == 2
+    assert "Flower is not installed; install it by pip install 'fedlit[flower]'" in capsys.readouterr().err
+
+
+BAD_FILES = {
+    "no mapping": ("[1]", "must have name and data"),
+    "no data": ("name: a", "must have name and data"),
+    "another key": ("{name: a, data: {class_path: x}, port: 1}", "must have name and data, and may have state"),
+    "a number for a name": ("{name: 1, data: {class_path: x}}", "name is 1"),
+    "a truth for a number": ("{name: a, data: {class_path: x}, threads: true}", "threads is True"),
+    "no threads": ("{name: a, data: {class_path: x}, threads: 0}", "threads is 0, and must be at least 1"),
+    "too many threads": ("{name: a, data: {class_path: x}, threads: 100000}", "threads is 100000, and there are"),
+    "epochs that are not a number": ("{name: a, data: {class_path: x}, max_epochs: .nan}", "max_epochs is nan"),
+    "another accelerator": ("{name: a, data: {class_path: x}, accelerator: abacus}", "it is auto or cpu"),
+    "not YAML": ("name: [", "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_sites_file_that_cannot_be_used_is_refused_in_one_line(case: str, tmp_path: Path):
+    text, said = BAD_FILES[case]
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as error:
+        read_place(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_super_node_that_was_started_without_the_sites_file_says_how(tmp_path: Path):
+    for given in ({}, {"site": 3}, {"site": str(tmp_path / "none.yaml")}):
+        with pytest.raises(InputError, match=r"start it with --node-config 'site="):
+            path_in(given)
+
+
+def test_data_that_cannot_be_made_are_the_sites_mistake(tmp_path: Path):
+    from fedlit.flower.built import own_data
+
+    path = tmp_path / "site.yaml"
+    path.write_text("{name: a, data: {class_path: fedlit.data.Tensors, init_args: {paht: x.npz}}}")
+    with pytest.raises(InputError, match=r"site\.yaml: data: .*paht"):
+        own_data(read_place(path))
