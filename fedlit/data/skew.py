@@ -10,9 +10,7 @@ from fedlit.data.partition import Partition
 
 
 def skew_of_clients(data: FederatedData) -> NDArray[np.float64]:
-    """`label_skew` of the clients' training examples, (K,); NaN for all where these are not in this process."""
-    if not data.has_examples:
-        return np.full(data.num_clients, np.nan)
+    """`label_skew` of the clients' training examples, (K,)."""
     return label_skew(data.train.targets.cpu().numpy(), data.partition)
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from numpy.typing import NDArray
 from torch import nn
 
 from fedlit.clients.gradients import accuracy, evaluating
-from fedlit.core.errors import InputError
 from fedlit.core.records import ClientTask
 from fedlit.core.tables import write_table
 from fedlit.data.examples import Batches
@@ -45,11 +44,6 @@ class ClientAccuracy(ByRound):
 
     def __init__(self, every: int = 5) -> None:
         super().__init__(every)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_fit_start(trainer, pl_module)
-        if not data_of(trainer).has_examples:
-            raise InputError("ClientAccuracy measures on the clients' examples, which are not here; leave it out")
 
     def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
         data, round = data_of(trainer), trainer.global_step

@@ -98,8 +98,7 @@ class AttentionFilm(ByRound):
         data = data_of(trainer)
         client = self._chosen(data)
         skew = skew_of_clients(data)[client]
-        known = "" if np.isnan(skew) else f" (label skew {skew:.2f})"
-        labels = {"global": "the global model", "client": f"client {client}{known} after a fit"}
+        labels = {"global": "the global model", "client": f"client {client} (label skew {skew:.2f}) after a fit"}
         for name, is_shown, strip in ((FILM, is_map, map_strip), (CHANNELS, is_of_channels, channel_strip)):
             chosen = {
                 round: {key: gate for key, gate in frame.items() if key == IMAGES or is_shown(gate)}
