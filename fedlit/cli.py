@@ -22,6 +22,7 @@ OURS = {
     "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
     "sites": ("fedlit.flower.command", "Write a project that trains real sites over Flower."),
     "runs": ("fedlit.study.listing", "Show all runs under a folder: how far, how good, and how to go on."),
+    "export": ("fedlit.command.export", "Write a checkpoint's network as safetensors, ONNX or a PyTorch program."),
     "configs": ("fedlit.command.configs", "List the configs that come with fedlit, or copy them."),
 }
 

@@ -22,6 +22,7 @@ from fedlit.core.files import refuse_endless
 from fedlit.core.messages import missing_package
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.federated.reload import OF_DATA, attribute
 
 DESCRIPTION = "The command line: fit, validate, test, predict a run; study, report, runs for many."
 
@@ -29,9 +30,6 @@ DESCRIPTION = "The command line: fit, validate, test, predict a run; study, repo
 NAMED_SHORTLY = tuple(
     f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
 )
-
-#: Arguments of a net that are the data's.
-OF_DATA = ("num_classes", "in_channels")
 
 
 class FederationArguments(OpenCLI):
@@ -80,7 +78,7 @@ class FederationArguments(OpenCLI):
         parser.set_defaults({key: {"class_path": path} for key, path in default_classes.items()})
         for of_data in OF_DATA:
             parser.link_arguments(
-                "data", f"model.net.init_args.{of_data}", compute_fn=_attribute(of_data), apply_on="instantiate"
+                "data", f"model.net.init_args.{of_data}", compute_fn=attribute(of_data), apply_on="instantiate"
             )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
@@ -138,10 +136,3 @@ def load(modules: Iterable[str]) -> None:
     """Load modules, for jsonargparse finds a class by its name alone among the subclasses that there are by then."""
     for module in modules:
         importlib.import_module(module)
-
-
-def _attribute(name: str) -> Any:
-    def read(data: FederatedData) -> Any:
-        return getattr(data, name)
-
-    return read

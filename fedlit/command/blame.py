@@ -18,6 +18,8 @@ Owner = Literal["library", "fedlit", "user"]
 OURS = str(Path(fedlit.__file__).parent) + os.sep
 #: Python's own modules and those that are installed.
 INSTALLED = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+#: Folders of installed packages, also of a user's own installs and of what a virtual environment is based on.
+SITES = {"site-packages", "dist-packages"}
 
 
 class Place(NamedTuple):
@@ -35,7 +37,8 @@ def owner_of(file: str) -> Owner:
     """Whose a file is; code without a file of its own, as a dataclass's or a compiled module's, is a library's."""
     if file.startswith(OURS):
         return "fedlit"
-    return "user" if Path(file).is_absolute() and not file.startswith(INSTALLED) else "library"
+    installed = file.startswith(INSTALLED) or not SITES.isdisjoint(Path(file).parts)
+    return "user" if Path(file).is_absolute() and not installed else "library"
 
 
 def places(error: BaseException) -> list[Place]:

@@ -6,7 +6,8 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import IO, Any, ClassVar, Self, TypeVar
 
 import torch
 from lightning import Callback, LightningModule
@@ -21,7 +22,7 @@ from fedlit.clients.clipping import check_limit
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
-from fedlit.core.checkpoint import check_format
+from fedlit.core.checkpoint import check_format, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
@@ -32,6 +33,7 @@ from fedlit.federated.beside import check_callbacks
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.pieces import each_piece
+from fedlit.federated.reload import config_of, made_by
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
     GivenArguments,
@@ -307,17 +309,7 @@ class FederatedModule(LightningModule):
         Raises:
             InputError: Naming what differs.
         """
-        where = "the checkpoint has another net: "
-        for name, tensor in self.state_dict().items():
-            stored = checkpoint["state_dict"].get(name)
-            if stored is None:
-                raise InputError(f"{where}it lacks {name}; use the model section of the run's config.yaml")
-            if stored.shape != tensor.shape:
-                shapes = f"{name} is {tuple(stored.shape)} there and {tuple(tensor.shape)} here"
-                raise InputError(f"{where}{shapes}; use the model section of the run's config.yaml")
-        surplus = sorted(set(checkpoint["state_dict"]) - set(self.state_dict()))
-        if surplus:
-            raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
+        self._check_net(checkpoint)
         if self.trainer.state.fn != "fit":
             return
         check_format(checkpoint)
@@ -338,6 +330,59 @@ class FederatedModule(LightningModule):
         for change in take_settings(checkpoint, self.server_optimizer, self.net):
             rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
         self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def _check_net(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another net's checkpoint."""
+        where = "the checkpoint has another net: "
+        for name, tensor in self.state_dict().items():
+            stored = checkpoint["state_dict"].get(name)
+            if stored is None:
+                raise InputError(f"{where}it lacks {name}; use the model section of the run's config.yaml")
+            if stored.shape != tensor.shape:
+                shapes = f"{name} is {tuple(stored.shape)} there and {tuple(tensor.shape)} here"
+                raise InputError(f"{where}{shapes}; use the model section of the run's config.yaml")
+        surplus = sorted(set(checkpoint["state_dict"]) - set(self.state_dict()))
+        if surplus:
+            raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[Any],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """A trained module, for use without a Trainer.
+
+        Its weights are the checkpoint's, which is read as data and never as code. What else it is made of is named in
+        the run's config, and a config is code: what it names is imported and called. With ``net`` none is read.
+
+        Args:
+            checkpoint_path: ``best.ckpt``, for example.
+            map_location: The device; None is the CPU.
+            hparams_file: The config that it was trained with; None is ``config.yaml`` of the run's folder.
+            strict: False also takes a checkpoint that lacks some of the weights, or has more.
+            weights_only: True, whatever is given.
+            kwargs: Arguments of the class, before those of the config.
+
+        Raises:
+            InputError: When the checkpoint or the config cannot be used, or the checkpoint is of another net.
+        """
+        if not isinstance(checkpoint_path, str | Path):
+            raise InputError(f"checkpoint_path must be the path of a file, got {checkpoint_path!r}; give its path")
+        path = Path(checkpoint_path)
+        checkpoint = read(path, map_location or "cpu")
+        if "net" not in kwargs:
+            arguments, _ = made_by(Path(hparams_file) if hparams_file else config_of(path), cls)
+            kwargs = {**arguments, **kwargs}
+        module = cls(**kwargs)
+        if strict is not False:
+            module._check_net(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=strict is not False)
+        return module.to(map_location or "cpu")
 
     def on_fit_start(self) -> None:
         self.arguments_of_callbacks.restore()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fedlit.cli import main
+from fedlit.command.blame import owner_of
 from fedlit.command.exits import FAULT, MISTAKE
 from fedlit.federated import FederatedLoop
 
@@ -192,3 +193,16 @@ def torch_fails() -> object:
     names: dict[str, object] = {"torch": torch}
     exec(compile(text, ours("loop.py"), "exec"), names)
     return names["fails"]
+
+
+@pytest.mark.parametrize(
+    ("file", "owner"),
+    [
+        ("/home/me/project/nets.py", "user"),
+        ("/home/me/.local/lib/python3.12/site-packages/torch/nn/modules/linear.py", "library"),  # pip install --user
+        ("/usr/lib/python3/dist-packages/yaml/__init__.py", "library"),  # what a virtual environment is based on
+        ("<string>", "library"),
+    ],
+)
+def test_whose_code_it_is_shows_in_the_place_of_its_file(file: str, owner: str) -> None:
+    assert owner_of(file) == owner

@@ -1,0 +1,135 @@
+"""A trained network as a file that other programs read, checked against the network itself."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fedlit.core.errors import InputError
+from fedlit.core.files import writing
+from fedlit.core.messages import one_line
+
+#: How far an output may be from the network's: this share of the largest, or so much where all are below 1.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files for networks.
+
+    Args:
+        packages: Those that it needs beside PyTorch.
+        write: From the network, inputs (B, ...), the file and facts about the network, which the file keeps.
+        run: Outputs (B, C) of the file's network for the same inputs; where it holds weights alone, in the network
+            that is given, which it may change.
+    """
+
+    packages: tuple[str, ...]
+    write: Callable[[nn.Module, Tensor, Path, Mapping[str, str]], None]
+    run: Callable[[nn.Module, Tensor, Path], Tensor]
+
+
+@torch.no_grad()
+def export(net: nn.Module, inputs: Tensor, path: Path, to: str, facts: Mapping[str, str]) -> float:
+    """Write a network's file, and replace the one that was there once the new one is known to compute the same.
+
+    Args:
+        net: In evaluation mode, on the CPU.
+        inputs: (B, ...) with B from 2 up; a file with the computation takes any number of such inputs.
+        path: The file.
+        to: One of ``FORMATS``.
+        facts: What the file is to say of the network.
+
+    Returns:
+        The greatest difference between outputs of the file's network and of this one.
+
+    Raises:
+        InputError: When a package is missing, or the network cannot be written or computes something else there.
+    """
+    format = FORMATS[to]
+    if missing := [name for name in format.packages if importlib.util.find_spec(name) is None]:
+        raise InputError(f"--to {to} needs {', '.join(missing)}; pip install 'fedlit[export]'")
+    expected = net(inputs)
+    with writing(path), tempfile.TemporaryDirectory(prefix=".export_", dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of PyTorch's and other packages' developers to themselves
+                format.write(net, inputs, part, facts)
+                found = format.run(copy.deepcopy(net), inputs, part)
+        except OSError:
+            raise
+        except Exception as error:
+            said = one_line(f"{type(error).__name__}: {error}", 200)
+            raise InputError(f"--to {to}: the network cannot be exported: {said}; {_REMEDY}") from error
+        difference = float((found - expected).abs().max())
+        if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+            raise InputError(f"--to {to}: outputs of the file differ by {difference:.1g} from the net's; {_REMEDY}")
+        part.replace(path)
+    return difference
+
+
+_REMEDY = "safetensors has the weights of any network"
+
+
+def _write_weights(net: nn.Module, inputs: Tensor, path: Path, facts: Mapping[str, str]) -> None:
+    from safetensors.torch import save_model
+
+    save_model(net, str(path), metadata=dict(facts))
+
+
+def _run_weights(net: nn.Module, inputs: Tensor, path: Path) -> Tensor:
+    from safetensors.torch import load_model
+
+    for tensor in net.state_dict().values():
+        tensor.zero_()
+    load_model(net, str(path))
+    return net(inputs)  # type: ignore[no-any-return]
+
+
+def _program(net: nn.Module, inputs: Tensor) -> torch.export.ExportedProgram:
+    """The network's computation for any number of inputs."""
+    return torch.export.export(net, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+
+
+def _write_program(net: nn.Module, inputs: Tensor, path: Path, facts: Mapping[str, str]) -> None:
+    torch.export.save(_program(net, inputs), path, extra_files={"fedlit.json": json.dumps(dict(facts))})
+
+
+def _run_program(net: nn.Module, inputs: Tensor, path: Path) -> Tensor:
+    return torch.export.load(path).module()(inputs)  # type: ignore[no-any-return]
+
+
+def _write_onnx(net: nn.Module, inputs: Tensor, path: Path, facts: Mapping[str, str]) -> None:
+    program = _program(net, inputs)
+    written = torch.onnx.export(
+        program, (inputs,), dynamo=True, verbose=False, input_names=["inputs"], output_names=["logits"]
+    )
+    assert written is not None
+    written.model.metadata_props.update(facts)
+    written.save(str(path))
+
+
+def _run_onnx(net: nn.Module, inputs: Tensor, path: Path) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"inputs": inputs.numpy()})
+    return torch.from_numpy(logits)
+
+
+#: By the ending of their files.
+FORMATS = {
+    "safetensors": Format(("safetensors",), _write_weights, _run_weights),
+    "onnx": Format(("onnx", "onnxscript", "onnxruntime"), _write_onnx, _run_onnx),
+    "pt2": Format((), _write_program, _run_program),
+}

@@ -1,0 +1,115 @@
+"""``fedlit export``, and a module that is loaded without a Trainer."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import fit
+
+from fedlit.cli import main
+from fedlit.core.checkpoint import read
+from fedlit.core.errors import InputError
+from fedlit.data import MNIST5k
+from fedlit.federated import FederatedModule
+from fedlit.federated.reload import made_by
+from fedlit.models import EmnistCNN
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    logs = tmp_path_factory.mktemp("trained")
+    assert fit(logs, 2) == 0
+    return logs / "run" / "version_0"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a finished run, in a current folder that has nothing else."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "logs" / "run" / "version_0")
+    return Path("logs/run/version_0")
+
+
+def test_the_file_goes_to_the_runs_folder_and_the_command_says_what_it_takes(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("export --name run --ckpt_path last --to pt2".split()) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "version_0/last.pt2: the network after round 2" in said
+    assert "takes float32 (batch, 1, 28, 28): pixels / 255, less 0.1309, over" in said
+    assert "gives logits of 10 classes" in said
+    module = FederatedModule.load_from_checkpoint(run / "checkpoints" / "last.ckpt").eval()
+    images = torch.randn(5, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.load(run / "last.pt2").module()(images), module(images))
+
+
+def test_a_checkpoint_from_elsewhere_needs_its_config_and_goes_to_the_current_folder(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ("config.yaml", "checkpoints/best.ckpt"):
+        shutil.copy(run / file, Path(file).name)
+    words = "export --ckpt_path best.ckpt --to pt2".split()
+    assert main(words) == 2
+    assert "give that config, or the net" in capsys.readouterr().err
+    assert main([*words, "--config", "config.yaml"]) == 0
+    assert Path("best.pt2").is_file()
+    assert main([*words, "--config", "config.yaml"]) == 2
+    assert "best.pt2 is there; name another file by --out" in capsys.readouterr().err
+    assert main([*words, "--config", "config.yaml", "--out", "new/net.pt2"]) == 0
+    assert Path("new/net.pt2").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--ckpt_path best --to onxx --name run", "to must be one of safetensors, onnx, pt2, got onxx"),
+        ("--ckpt_path none.ckpt --to pt2", "no checkpoint file 'none.ckpt'"),
+        ("--ckpt_path best --to pt2", "no checkpoint 'best' of a run named 'default'"),
+        ("--to pt2", "ckpt_path must be given"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_mistake_is_one_line(words: str, said: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", *words.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_module_is_loaded_with_net_and_arguments_of_its_runs_config(run: Path) -> None:
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    module = FederatedModule.load_from_checkpoint(checkpoint)
+    assert isinstance(module.net, EmnistCNN)
+    assert module.mu.value == 0.01
+    assert module(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    for name, tensor in read(checkpoint)["state_dict"].items():
+        assert torch.equal(module.state_dict()[name], tensor), name
+    assert FederatedModule.load_from_checkpoint(checkpoint, mu=0.5).mu.value == 0.5
+
+
+def test_with_a_net_no_config_is_read(run: Path) -> None:
+    from_config = FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
+    (run / "config.yaml").unlink()
+    given = FederatedModule.load_from_checkpoint(str(run / "checkpoints" / "best.ckpt"), net=from_config.net)
+    assert given.net is from_config.net
+    with pytest.raises(InputError, match="give that config, or the net"):
+        FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
+
+
+def test_another_net_is_refused_by_name(run: Path) -> None:
+    with pytest.raises(InputError, match=r"the checkpoint has another net: .* is .* there and .* here"):
+        FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", net=EmnistCNN(num_classes=10))
+
+
+def test_the_data_of_a_config_are_made_and_not_read(run: Path) -> None:
+    _, data = made_by(run / "config.yaml", FederatedModule)
+    assert isinstance(data, MNIST5k)
+    assert not hasattr(data, "train")
+
+
+def test_a_config_that_is_none_of_a_run_is_named(tmp_path: Path, run: Path) -> None:
+    (tmp_path / "short.yaml").write_text("model: {}\n")
+    with pytest.raises(InputError, match=r"short.yaml: no config of a run"):
+        FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", hparams_file=tmp_path / "short.yaml")
