@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.egg_info import egg_info
 
 CONFIGS = Path("configs")
 
@@ -43,10 +43,14 @@ def for_index(readme: str, repository: str | None) -> str:
     return re.sub(r"(?<!!)\[([^]]*)\]\((?!https?:|#)([^)]+)\)", link if repository else r"\1", shown)
 
 
+class ForIndex(egg_info):
+    """Writes the package's description for an index."""
+
+    def run(self) -> None:
+        described = self.distribution.metadata
+        described.long_description = for_index(described.long_description, described.project_urls.get("Repository"))
+        super().run()
+
+
 if __name__ == "__main__":
-    urls = tomllib.loads(Path("pyproject.toml").read_text())["project"].get("urls", {})
-    setup(
-        cmdclass={"build_py": WithConfigs},
-        long_description=for_index(Path("README.md").read_text(), urls.get("Repository")),
-        long_description_content_type="text/markdown",
-    )
+    setup(cmdclass={"build_py": WithConfigs, "egg_info": ForIndex})

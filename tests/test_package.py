@@ -22,6 +22,7 @@ pytest.importorskip("setuptools", "77", reason="setuptools 77, which builds the 
 #: Folders of which the source distribution has all files, and files beside them.
 FOLDERS = ("fedlit", "configs", "tests", "notebooks", ".ci")
 FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "logs/README.md")
+RELATIVE = re.compile(r"\]\((?!https?:|#)")  # a link or picture of the README
 MADE = re.compile(r"__pycache__|\.pyc$|\.so$|\.pyd$|\.ipynb_checkpoints")
 
 
@@ -54,6 +55,7 @@ def test_one_wheel_is_for_all_pythons_and_carries_configs_types_and_data(built: 
     assert not {name for name in names if name.startswith(("configs", "tests", "setup"))}
     assert "Author: The fedlit developers" in metadata
     assert "# fedlit" in metadata
+    assert not RELATIVE.search(metadata)
 
 
 def test_the_source_distribution_has_what_its_tests_need(built: Path) -> None:
@@ -76,4 +78,4 @@ def test_the_readme_of_an_index_has_no_paths_of_the_repository() -> None:
     shown = f"[all]({home}/blob/HEAD/study.md) of ![a picture]({home}/raw/HEAD/pictures/a.png) at {elsewhere}"
     assert for_index(README, home) == shown
     assert for_index(README, None) == f"all of  at {elsewhere}"
-    assert not re.search(r"\]\((?!https?:|#)", for_index((ROOT / "README.md").read_text(), None))
+    assert not RELATIVE.search(for_index((ROOT / "README.md").read_text(), None))
