@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -55,7 +56,8 @@ def relay(frame: bytes, site: Path, project: Path, words: Sequence[str], run: in
 
 def _connected(socket: Path) -> Connection | None:
     try:
-        return Client(str(socket), "AF_UNIX")
+        with contextlib.chdir(socket.parent):  # the address of a socket may have a hundred characters, and no more
+            return Client(socket.name, "AF_UNIX")
     except OSError:
         return None
 

@@ -9,13 +9,13 @@ SuperNode does, or when no task has come for as long as the site's file says.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from multiprocessing.connection import Listener
 from pathlib import Path
 
@@ -31,7 +31,9 @@ FIRST = 60.0
 def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
     """Answer questions until the parent process or the socket is gone, or none has come for ``place.keep_alive_s``."""
     trainer = built(place, words)
-    with Listener(socket, "AF_UNIX") as listener:
+    with contextlib.chdir(Path(socket).parent):  # the address of a socket may have a hundred characters, and no more
+        listener = Listener(Path(socket).name, "AF_UNIX")
+    with listener:
         ends_at = [time.monotonic() + FIRST]
 
         def watch() -> None:
@@ -44,7 +46,7 @@ def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
 
         threading.Thread(target=watch, name="end", daemon=True).start()
         while True:
-            with listener.accept() as pipe, suppress(EOFError, OSError):  # of one who asked and has gone
+            with listener.accept() as pipe, contextlib.suppress(EOFError, OSError):  # of one who asked and has gone
                 question = pipe.recv_bytes()
                 ends_at[0] = math.inf
                 pipe.send_bytes(trainer.answer(question))
