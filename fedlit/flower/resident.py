@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run as a process."""
     path, project, socket, parent, *words = arguments
     sys.path.append(project)  # classes of the project's own
+    del sys.argv[1:]  # which LightningCLI would warn of
     serve(read_place(Path(path)), words, socket, int(parent))
 
 
