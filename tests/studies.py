@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fedlit.report.collect import Run, Study
+from fedlit.report.collect import Study
+from fedlit.report.run import Run
 
 VARIANTS = ("plain", "channel", "channel_mlp", "spatial")
 PARTITIONS = ("dir01", "dir05", "iid")

@@ -51,7 +51,14 @@ def test_one_wheel_is_for_all_pythons_and_carries_configs_types_and_data(built: 
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
     configs = {f"fedlit/configs/{file.relative_to(ROOT / 'configs')}" for file in (ROOT / "configs").rglob("*.yaml")}
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "fedlit").rglob("*.py")}
-    assert {*configs, *modules, "fedlit/py.typed", "fedlit/data/mnist_5k.npz", "fedlit/report/page.css"} <= names
+    assert {
+        *configs,
+        *modules,
+        "fedlit/py.typed",
+        "fedlit/data/mnist_5k.npz",
+        "fedlit/report/page.css",
+        "fedlit/report/page.js",
+    } <= names
     assert not {name for name in names if name.startswith(("configs", "tests", "setup"))}
     assert "Author: The fedlit developers" in metadata
     assert "# fedlit" in metadata

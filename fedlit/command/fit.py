@@ -36,6 +36,7 @@ from fedlit.runs import (
 from fedlit.runs.changes import changes, config_in, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.setting import Setting
 from fedlit.runs.stop import RankWatch
 
 
@@ -104,7 +105,15 @@ class FedlitCLI(FederationArguments):
         log = RunLog(section.logs_dir, self._command, self._hparams(), self.place.lock)
         place_own(callbacks, run)
         kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
-        self.trainer_defaults["callbacks"] = [*told, Pictures(run), Participation(run), Outcome(run), log, *kept]
+        self.trainer_defaults["callbacks"] = [
+            *told,
+            Pictures(run),
+            Participation(run),
+            Setting(run),
+            Outcome(run),
+            log,
+            *kept,
+        ]
         loggers = loggers_of(run, given.logger, self.place.finished_rounds if self.place.goes_on else 0)
         return super().instantiate_trainer(logger=loggers, **kwargs)
 

@@ -18,19 +18,19 @@ from fedlit.core.bundled import find
 from fedlit.core.errors import InputError
 from fedlit.core.tables import cell
 from fedlit.core.terminal import Terminal
-from fedlit.report.charts import charts, together
-from fedlit.report.claims import Claims, read_claims
-from fedlit.report.collect import Study, collect
-from fedlit.report.content import Analysis, document
-from fedlit.report.judge import Judgement, judge
+from fedlit.report.analysis import Analysis, analyse
+from fedlit.report.claims import read_claims
+from fedlit.report.collect import collect
+from fedlit.report.content import document
+from fedlit.report.judge import Judgement
 from fedlit.report.markdown import to_markdown
+from fedlit.report.metrics import METRICS
+from fedlit.report.outlook import MOST_SEEDS
 from fedlit.report.page import to_html
+from fedlit.report.pictures import together
 from fedlit.report.proposal import propose
-from fedlit.report.statistics import Comparison, compare, measure_all, summarise, targets
+from fedlit.report.statistics import Comparison
 from fedlit.runs.folder import usable
-
-#: Seeds that ``--plan`` allows where it is given none.
-MOST_SEEDS = 60
 
 
 def report(
@@ -62,20 +62,6 @@ def report(
     return found
 
 
-def analyse(
-    study: Study, target: float | None = None, baseline: str | None = None, claims: Claims | None = None
-) -> Analysis:
-    """All numbers of a report."""
-    baseline = baseline or study.baseline
-    aims = targets(study, baseline, target)
-    measured = measure_all(study, aims)
-    comparisons = compare(measured, study, baseline)
-    drawn = charts(study, measured, comparisons)
-    judged = judge(measured, study, claims, baseline) if claims else []
-    summary = summarise(measured, study)
-    return Analysis(study, baseline, aims, measured, summary, comparisons, claims, judged, drawn)
-
-
 def write(found: Analysis, out: Path) -> None:
     """Write the page, the Markdown, the tables and the pictures."""
     out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +79,10 @@ def write(found: Analysis, out: Path) -> None:
 
 def _tables(found: Analysis, out: Path) -> None:
     """``runs.csv`` and ``summary.csv`` hold what seeds determine, ``seconds.csv`` what the machine does."""
-    measured, timed = found.measured, [key for key in ("seconds",) if key in found.measured]
+    measured, timed = (
+        found.measured,
+        [metric.key for metric in METRICS if metric.timed and metric.key in found.measured],
+    )
     _save(measured.drop(columns=timed), out / "runs.csv")
     _save(measured[["variant", "partition", "seed", *timed]], out / "seconds.csv")
     _save(found.summary[~found.summary["metric"].isin(timed)], out / "summary.csv")

@@ -9,12 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedlit.report.charts import Chart
+from fedlit.report.panels import Chart
 
 
 @dataclass(frozen=True)
 class Text:
     """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The sentence that is read first."""
 
     text: str
 
@@ -37,6 +44,8 @@ class Table:
         title: Above it.
         folded: Whether a page shows it only on demand, and under which title.
         notes: By column head, what it means.
+        grouped_by: What the groups are.
+        wide: Whether words may take the whole width.
     """
 
     columns: tuple[str, ...]
@@ -45,6 +54,8 @@ class Table:
     title: str = ""
     folded: str = ""
     notes: dict[str, str] = field(default_factory=dict)
+    grouped_by: str = "partition"
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,15 +74,16 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim's heading."""
+    """A claim's heading, its verdict and why, and what would decide what is open."""
 
     number: int
     text: str
     verdict: str
     reason: str
+    outlook: tuple[str, ...] = ()
 
 
-Element = Text | Bullets | Table | Tables | PictureRow | JudgedClaim | Chart
+Element = Lead | Text | Bullets | Table | Tables | PictureRow | JudgedClaim | Chart
 
 
 @dataclass(frozen=True)

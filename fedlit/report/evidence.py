@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from fedlit.report.claims import BASELINE, LARGEST, MEAN, SMALLEST, Claim, Expectation, Group, Margin
-from fedlit.report.collect import Cell, Study
+from fedlit.report.collect import Study
 from fedlit.report.metrics import Metric
+from fedlit.report.record import Cell
 from fedlit.report.statistics import contrast
 
 

@@ -39,11 +39,13 @@ from typing import Literal
 import pandas as pd
 
 from fedlit.report.claims import Claim, Claims, Expectation, Kind
-from fedlit.report.collect import Cell, Study
+from fedlit.report.collect import Study
 from fedlit.report.evidence import Evidence, LeftOutError, in_words, product_of, signed
+from fedlit.report.intervals import LEVEL, Difference, difference, holm, smallest_p
 from fedlit.report.metrics import Metric
+from fedlit.report.record import Cell
 from fedlit.report.sequential import Looks
-from fedlit.report.statistics import LEVEL, Difference, contrast, difference, holm, smallest_p
+from fedlit.report.statistics import contrast
 
 Finding = Literal["for", "against", "open"]
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -210,7 +212,7 @@ def _judged(
     parts = _parts(evidence, claim, partitions)
     details = tuple(detail for detail in _details(evidence, claim, partitions, beside) if detail.difference.n)
     result = verdict([part.finding for part in parts])
-    reason = _reason(result, parts)
+    reason = _unmeasured(evidence, parts) or _reason(result, parts)
     against_alone = any(part.finding == "against" and part.stands_alone for part in parts)
     if presumed and presumed.verdict == "contradicted" and not against_alone:
         result, reason = "undecided", f"claim {claim.presumes} is contradicted: {claim.because}"
@@ -302,6 +304,18 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     if "against" in findings:
         return "contradicted"
     return "supported" if findings and set(findings) == {"for"} else "undecided"
+
+
+def _unmeasured(evidence: Evidence, parts: Sequence[Part]) -> str:
+    """Which metrics the runs that a claim compares lack; empty where they have all."""
+    lacking = {
+        part.metric
+        for part in parts
+        if part.difference.n == 0 and len(contrast(evidence.measured, "accuracy", part.contrast.cells))
+    }
+    return "; ".join(
+        f"the runs have no {each.title}" + (f", which needs {each.needs}" if each.needs else "") for each in lacking
+    )
 
 
 def _reason(result: Verdict, parts: Sequence[Part]) -> str:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import os
 from pathlib import Path
 from urllib.parse import quote
 
-from fedlit.report.charts import Chart
-from fedlit.report.document import Bullets, Document, Element, JudgedClaim, PictureRow, Table, Tables, Text, sentence
+from fedlit.core.messages import visible
+from fedlit.report.document import (
+    Bullets,
+    Document,
+    Element,
+    JudgedClaim,
+    Lead,
+    PictureRow,
+    Table,
+    Tables,
+    Text,
+    sentence,
+)
+from fedlit.report.panels import Chart
 from fedlit.report.prose import prose
 
 
@@ -22,7 +35,7 @@ def to_markdown(document: Document, folder: Path) -> str:
 
 def _written(block: Element, folder: Path) -> str:
     match block:
-        case Text(text):
+        case Text(text) | Lead(text):
             return prose(text)
         case Bullets(items):
             return "\n".join(f"- {prose(item)}" for item in items)
@@ -30,8 +43,10 @@ def _written(block: Element, folder: Path) -> str:
             return _written_table(block)
         case Tables(tables):
             return "\n\n".join(_written_table(table) for table in tables)
-        case JudgedClaim(number, text, verdict, reason):
-            return f"### {number}. {prose(text)}\n\n**{verdict.capitalize()}.** {prose(sentence(reason))}."
+        case JudgedClaim(number, text, verdict, reason, outlook):
+            lines = "".join(f"\n- {prose(line)}" for line in outlook)
+            said = f"**{verdict.capitalize()}.** {prose(sentence(reason))}."
+            return f"### {number}. {prose(text)}\n\n{said}\n{lines}".rstrip()
         case PictureRow(files):
             return "\n\n".join(f"![{prose(label)}]({_relative(path, folder)})" for label, path in files)
         case Chart():
@@ -41,14 +56,15 @@ def _written(block: Element, folder: Path) -> str:
 
 def _written_table(table: Table) -> str:
     grouped = any(table.groups)
-    columns = ("partition", *table.columns) if grouped else table.columns
+    columns = (table.grouped_by, *table.columns) if grouped else table.columns
     words = table.words + grouped
     rows = [((group, *line) if grouped else line) for group, lines in table.groups.items() for line in lines]
     marks = ["---" if i < words else "---:" for i in range(len(columns))]
     cells = [[prose(cell).replace("|", "\\|") for cell in row] for row in (columns, marks, *rows)]
     text = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    above = f"**{prose(table.title)}**" if table.title else f"{prose(table.folded)}:" if table.folded else ""
-    return f"{above}\n\n{text}" if above else text
+    if table.folded:  # without a blank line after the summary, Markdown takes the table for text
+        return f"<details><summary>{html.escape(visible(table.folded))}</summary>\n\n{text}\n\n</details>"
+    return f"**{prose(table.title)}**\n\n{text}" if table.title else text
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 #: Rounds at the end of a run that its stability and fairness are measured over.
@@ -19,6 +20,9 @@ class Metric:
         sign: 1 where more is better, -1 where less is, 0 where neither.
         digits: After the point.
         meaning: What it is, in a line.
+        most: The largest value that it can have; 1 of a share. The least is 0.
+        timed: Whether it depends on the machine and on what else ran there.
+        needs: What a run must have for it, where not every run has.
     """
 
     key: str
@@ -27,10 +31,16 @@ class Metric:
     sign: int
     digits: int
     meaning: str
+    most: float = math.inf
+    timed: bool = False
+    needs: str = ""
 
+
+ON_TRAINING, ON_HELD_OUT = "Fairness, on clients' training data", "Fairness, on data that clients hold out"
+CLIENTS = "clients.csv of the round compared, which fedlit fit writes after its last one"
 
 METRICS = (
-    Metric("accuracy", "final accuracy", "Accuracy and loss", 1, 3, "global/accuracy after the last round"),
+    Metric("accuracy", "final accuracy", "Accuracy and loss", 1, 3, "global/accuracy after the last round", most=1),
     Metric(
         "best_accuracy",
         "best accuracy",
@@ -38,9 +48,10 @@ METRICS = (
         1,
         3,
         "the highest global/accuracy of any round, which favours unsteady runs",
+        most=1,
     ),
     Metric("loss", "final loss", "Accuracy and loss", -1, 3, "global/loss after the last round"),
-    Metric("f1_macro", "macro F1", "Accuracy and loss", 1, 3, "global/f1_macro after the last round"),
+    Metric("f1_macro", "macro F1", "Accuracy and loss", 1, 3, "global/f1_macro after the last round", most=1),
     Metric(
         "wobble",
         "wobble",
@@ -48,34 +59,107 @@ METRICS = (
         -1,
         4,
         f"spread of accuracy about its straight line, last {LAST_ROUNDS} rounds",
+        needs="three rounds",
     ),
-    Metric("std", "std", "Stability", -1, 4, f"standard deviation of accuracy over the last {LAST_ROUNDS} rounds"),
-    Metric("largest_drop", "largest drop", "Stability", -1, 4, "the most that accuracy fell from a round to the next"),
-    Metric("change", "mean change", "Stability", -1, 4, "mean of |accuracy - accuracy a round before|, all rounds"),
+    Metric(
+        "std",
+        "std",
+        "Stability",
+        -1,
+        4,
+        f"standard deviation of accuracy over the last {LAST_ROUNDS} rounds",
+        needs="two rounds",
+    ),
+    Metric(
+        "largest_drop",
+        "largest drop",
+        "Stability",
+        -1,
+        4,
+        "the most that accuracy fell from a round to the next",
+        needs="two rounds",
+    ),
+    Metric(
+        "change",
+        "mean change",
+        "Stability",
+        -1,
+        4,
+        "mean of |accuracy - accuracy a round before|, all rounds",
+        needs="two rounds",
+    ),
     Metric(
         "client_mean",
         "mean client",
-        "Fairness",
+        ON_TRAINING,
         1,
         3,
         "mean over all clients of the final global model's accuracy on their training data (clients.csv)",
+        most=1,
+        needs=CLIENTS,
     ),
-    Metric("client_std", "std of clients", "Fairness", -1, 3, "standard deviation of these accuracies over clients"),
-    Metric("client_p10", "client p10", "Fairness", 1, 3, "the 10th percentile of these accuracies"),
-    Metric("client_worst", "worst decile", "Fairness", 1, 3, "mean of these over the tenth of clients with the lowest"),
+    Metric(
+        "client_std",
+        "std of clients",
+        ON_TRAINING,
+        -1,
+        3,
+        "standard deviation of these accuracies over clients",
+        needs=CLIENTS,
+    ),
+    Metric(
+        "client_p10", "client p10", ON_TRAINING, 1, 3, "the 10th percentile of these accuracies", most=1, needs=CLIENTS
+    ),
+    Metric(
+        "client_worst",
+        "worst decile",
+        ON_TRAINING,
+        1,
+        3,
+        "mean of these over the tenth of clients with the lowest",
+        most=1,
+        needs=CLIENTS,
+    ),
     Metric(
         "clients_mean",
         "mean client, in fits",
-        "Fairness",
+        ON_TRAINING,
         1,
         3,
         f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST_ROUNDS} rounds",
+        most=1,
     ),
-    Metric("clients_p10", "client p10, in fits", "Fairness", 1, 3, "clients/accuracy_p10 over the cohort, likewise"),
-    Metric("own_mean", "mean client, own", "Fairness", 1, 3, "clients/own_accuracy_mean on held-out data, likewise"),
-    Metric("own_p10", "client p10, own", "Fairness", 1, 3, "clients/own_accuracy_p10 on held-out data, likewise"),
+    Metric(
+        "clients_p10",
+        "client p10, in fits",
+        ON_TRAINING,
+        1,
+        3,
+        "clients/accuracy_p10 over the cohort, likewise",
+        most=1,
+    ),
+    Metric(
+        "own_mean",
+        "mean client, own",
+        ON_HELD_OUT,
+        1,
+        3,
+        f"clients/own_accuracy_mean of the cohort on data of their own, mean of the last {LAST_ROUNDS} rounds",
+        most=1,
+        needs="data.client_holdout",
+    ),
+    Metric(
+        "own_p10",
+        "client p10, own",
+        ON_HELD_OUT,
+        1,
+        3,
+        "clients/own_accuracy_p10 over the cohort, likewise",
+        most=1,
+        needs="data.client_holdout",
+    ),
     Metric("to_target", "rounds to target", "Cost", -1, 1, "the first round with the target accuracy"),
-    Metric("seconds", "seconds a round", "Cost", -1, 2, "median of round/seconds, evaluation excluded"),
+    Metric("seconds", "seconds a round", "Cost", -1, 2, "median of round/seconds, evaluation excluded", timed=True),
     Metric(
         "values", "values sent", "Cost", 0, 0, "numbers in the model as sent to a client: its parameters and buffers"
     ),

@@ -1,13 +1,21 @@
-"""What would settle the parts of claims that are still open: how many seeds, of which runs."""
+"""What would settle what is still open: how many seeds, of which runs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scipy.special import stdtrit
+
+from fedlit.report.intervals import LEVEL, expected
 from fedlit.report.judge import Judgement, Part, looks_at
-from fedlit.report.sequential import Looks
-from fedlit.report.statistics import expected
+from fedlit.report.sequential import BATCH, Looks
+
+#: Seeds that a study begins with and is allowed, where it is made to settle what another has left open.
+AT_LEAST, MOST_SEEDS = 5, 60
+#: Seeds beyond which no estimate is given.
+MOST_TO_SHOW = 1000
 
 
 @dataclass(frozen=True)
@@ -62,3 +70,25 @@ def seeds_needed(part: Part, looks: Looks, parts: int, done: int) -> int | None:
         if look.seeds > done and then.finding != "open":
             return look.seeds
     return None
+
+
+def fresh_looks(at_most: int = MOST_SEEDS) -> Looks:
+    """The looks of a study of its own that stops when what it asks is decided."""
+    return Looks.every(BATCH, min(AT_LEAST, at_most), at_most)
+
+
+def seeds_to_show(effect: float, spread: float, tests: int = 1) -> int | None:
+    """Seeds at which a test finds a true difference of this size 4 times in 5.
+
+    Args:
+        effect: The size, without its sign.
+        spread: Standard deviation of the paired differences.
+        tests: How many are made, among which the level is shared.
+
+    Returns:
+        None for more than `MOST_TO_SHOW`, and where one of the two is not known.
+    """
+    tail = (1 - LEVEL) / 2 / tests
+    reach = ((n, stdtrit(n - 1, 1 - tail) + stdtrit(n - 1, 0.8)) for n in range(2, MOST_TO_SHOW + 1))
+    enough = (n for n, errors in reach if errors * spread / math.sqrt(n) <= effect)
+    return next(enough, None)

@@ -1,29 +1,44 @@
-"""A document as one self-contained page: no reference to another file, readable wide and narrow, in light and dark."""
+"""A document as one self-contained page: no reference to another file, readable wide and narrow, in light and dark.
+
+It is whole without its script, and in print. With it a reader chooses variants and seeds, reads values off the curves,
+and looks into clients.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
+import io
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
-from fedlit.report.charts import Chart, alone, colours, darkened
 from fedlit.report.document import Document, sentence
+from fedlit.report.panels import Chart, Clients, Curves, Floats
+from fedlit.report.pictures import colours
+from fedlit.report.svg import draw
 
 PAGE = "page.html.j2"
+#: Of a picture that is embedded.
+COLOURS = 128
 
 
 def to_html(document: Document) -> str:
     """The page."""
+    variants, panels = document.variants, []
 
-    def panels(chart: Chart) -> Iterator[tuple[str, str, str]]:
-        """The title of each panel and its pictures for a light and a dark page."""
-        for panel, svg in zip(chart.panels, alone(chart, document.variants), strict=True):
-            yield panel.title, _uri("svg+xml", svg.encode()), _uri("svg+xml", darkened(svg).encode())
+    def drawn(chart: Chart) -> Iterator[Markup]:
+        """The panels of a chart; their numbers are kept for the script."""
+        for panel in chart.panels:
+            panels.append(panel)
+            yield draw(panel, variants, len(panels) - 1)
 
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -34,16 +49,66 @@ def to_html(document: Document) -> str:
     )
     page.filters |= {
         "anchor": lambda title: re.sub(r"\W+", "-", title.lower()).strip("-"),
-        "drawn": lambda chart: {line.variant for panel in chart.panels for line in getattr(panel, "lines", ())},
-        "embedded": lambda path: _uri("png", path.read_bytes()),
+        "legend": lambda chart: {line.variant for panel in chart.panels for line in getattr(panel, "lines", ())},
+        "embedded": _embedded,
         "kind": lambda block: type(block).__name__,
         "marked": _marked,
-        "panels": panels,
+        "number": _number,
+        "drawn": drawn,
         "sentence": sentence,
     }
-    page.globals |= {"variants": document.variants}
-    palette = {name: colours(document.variants, dark=name == "dark").values() for name in ("light", "dark")}
+    page.globals |= {"variants": variants, "numbers": lambda: _script(variants, panels)}
+    palette = {name: colours(variants, dark=name == "dark").values() for name in ("light", "dark")}
     return page.get_template(PAGE).render(document=document, **palette)
+
+
+def _script(variants: Sequence[str], panels: Sequence[Any]) -> Markup:
+    """The numbers of all panels as JSON that cannot end the element it lies in."""
+    told = json.dumps(
+        {"variants": variants, "panels": [numbers(panel, variants) for panel in panels]}, separators=(",", ":")
+    )
+    return Markup(re.sub(r"[<>&]", lambda found: f"\\u{ord(found[0]):04x}", told))
+
+
+@singledispatch
+def numbers(panel: object, variants: Sequence[str]) -> dict[str, Any]:
+    """What the script needs of a panel; nothing where it stays as it is drawn."""
+    return {}
+
+
+@numbers.register
+def _curves(panel: Curves, variants: Sequence[str]) -> dict[str, Any]:
+    lines = [
+        {
+            "variant": variants.index(line.variant),
+            "x": _short(line.x),
+            "seeds": {seed: _short(values) for seed, values in line.seeds.items()},
+        }
+        for line in panel.lines
+    ]
+    return {"label": panel.x_label, "lines": lines}
+
+
+@numbers.register
+def _clients(panel: Clients, variants: Sequence[str]) -> dict[str, Any]:
+    return {
+        "clients": panel.columns,
+        "samples": panel.samples,
+        "rows": panel.rows,
+        "accuracy": [_short(row) for row in panel.values],
+        "classes": panel.classes,
+        "mix": [row.tolist() for row in panel.mix],
+    }
+
+
+def _short(values: Floats) -> list[float | None]:
+    """In four digits; None is not known."""
+    return [None if value != value else float(f"{value:.4g}") for value in values.tolist()]
+
+
+def _number(cell: str) -> Markup:
+    """A cell of a table of numbers: what is in brackets at its end is small."""
+    return Markup(re.sub(r" (\([^()]*\))(?=(</strong>)?$)", r" <small>\1</small>", str(_marked(cell))))
 
 
 def _marked(text: str) -> Markup:
@@ -53,5 +118,9 @@ def _marked(text: str) -> Markup:
     return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", text))
 
 
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def _embedded(path: Path) -> str:
+    """A picture as an address that holds it, in so few colours that it takes a third of the file's size."""
+    content = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(COLOURS).save(content, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

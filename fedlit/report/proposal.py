@@ -10,13 +10,11 @@ from typing import Any
 import yaml
 
 from fedlit.core.errors import InputError
-from fedlit.report.collect import Study, cell_of
-from fedlit.report.content import Analysis
-from fedlit.report.outlook import Open, open_parts
-from fedlit.report.sequential import BATCH, Looks
+from fedlit.report.analysis import Analysis
+from fedlit.report.collect import Study
+from fedlit.report.outlook import Open, fresh_looks, open_parts
+from fedlit.report.record import cell_of
 
-#: Seeds that a proposed study begins with.
-AT_LEAST = 5
 CLAIMS = "claims.yaml"
 
 
@@ -37,7 +35,7 @@ def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
     study = found.study
     if found.claims is None:
         raise InputError("--plan is for claims, and there are none; name their file by --claims")
-    looks = Looks.every(BATCH, min(AT_LEAST, at_most), at_most)
+    looks = fresh_looks(at_most)
     undecided = list(open_parts(found.judged, looks, anew=True))
     if not undecided:
         yield "no part of a claim is open: nothing to plan"

@@ -1,23 +1,21 @@
-"""From runs to numbers: what is measured of each run, intervals over seeds, and paired differences."""
+"""From runs to numbers: what is measured of each run, means over seeds, and paired differences to the baseline."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
 
-from fedlit.report.collect import Cell, Run, Study
+from fedlit.report.collect import Study
+from fedlit.report.intervals import LEAST_SEEDS, LEVEL, Difference, Interval, bounded_interval, difference, holm
 from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, METRICS, TESTED, Metric
+from fedlit.report.record import Cell
+from fedlit.report.run import Run
 from fedlit.runs.outcome import CLIENTS_CSV
-
-#: Of every interval; 1 - LEVEL is what a corrected p must not exceed.
-LEVEL = 0.95
-
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
@@ -139,111 +137,6 @@ def _until(table: pd.DataFrame, horizon: int) -> pd.DataFrame:
     return table[table["round"] <= horizon].sort_values("round")
 
 
-# --- intervals and tests ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and its 95 % t interval, which is NaN for a single seed."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def half(self) -> float:
-        return (self.high - self.low) / 2
-
-
-def effect_in_words(metric: Metric, interval: Interval) -> tuple[str, str]:
-    """The signed mean of differences in a metric, and the ends of its interval, a dash where they are not known."""
-    digits = max(metric.digits, 4)
-    ends = "\u2013" if math.isnan(interval.low) else f"{interval.low:+.{digits}f} … {interval.high:+.{digits}f}"
-    return f"{interval.mean:+.{digits}f}", ends
-
-
-def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """The mean of n values and Student's t interval for it: mean ± t(n - 1) s / sqrt(n)."""
-    x = np.asarray(values, dtype=float)
-    n, mean = len(x), float(x.mean()) if len(x) else math.nan
-    if n < 2 or not np.isfinite(x).all():
-        return Interval(mean, math.nan, math.nan, n)
-    return _interval(mean, float(x.std(ddof=1)), n, level)
-
-
-def _interval(mean: float, spread: float, n: int, level: float) -> Interval:
-    """Of n values with this mean and standard deviation; ``scipy.stats.t`` takes fifty times as long."""
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * spread / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean paired difference over seeds.
-
-    Args:
-        interval: Mean and t interval.
-        p: Of the paired t-test, two-sided. It takes the differences for normal.
-        detectable: The true difference that these many seeds, scattering as they do, would find 4 times in 5.
-        spread: Standard deviation of the differences.
-    """
-
-    interval: Interval
-    p: float
-    detectable: float
-    spread: float = math.nan
-
-    @property
-    def mean(self) -> float:
-        return self.interval.mean
-
-    @property
-    def n(self) -> int:
-        return self.interval.n
-
-
-def difference(pairs: ArrayLike, level: float = LEVEL) -> Difference:
-    """What paired differences (n,) say, with an interval of this level; p is NaN below two pairs."""
-    d = np.asarray(pairs, dtype=float)
-    if len(d) < 2 or not np.isfinite(d).all():
-        return Difference(t_interval(d), math.nan, math.nan)
-    largest = float(np.abs(d).max())
-    spread = float(d.std(ddof=1))
-    # Differences that are all alike leave nothing to judge chance by but whether they are zero.
-    return expected(float(d.mean()), 0.0 if spread <= 1e-12 * largest * math.sqrt(len(d)) else spread, len(d), level)
-
-
-def expected(mean: float, spread: float, pairs: int, level: float = LEVEL) -> Difference:
-    """What so many paired differences, at least two, say that have this mean and this standard deviation."""
-    error, df = spread / math.sqrt(pairs), pairs - 1
-    p = 2 * float(stdtr(df, -abs(mean) / error)) if error else float(mean == 0)
-    reach = float(stdtrit(df, (1 + LEVEL) / 2) + stdtrit(df, 0.8))
-    return Difference(_interval(mean, spread, pairs, level), p, reach * error, spread)
-
-
-def smallest_p(pairs: int) -> float:
-    """The least p with so many pairs of a two-sided test that does not take their differences for normal.
-
-    All differences are of one sign, and 2 of the 2^n changes of their signs are as extreme.
-    """
-    return 2.0 ** (1 - pairs)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: p values that may each be held against one level; NaN stays NaN and is not counted.
-
-    Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
-    """
-    order = sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=lambda i: ps[i])
-    corrected = [math.nan] * len(ps)
-    least = 0.0
-    for rank, i in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * ps[i]))
-        corrected[i] = least
-    return corrected
-
-
 # --- contrasts --------------------------------------------------------------------------------------------------------
 
 
@@ -251,11 +144,15 @@ def contrast(measured: pd.DataFrame, metric: str, weights: Mapping[Cell, float])
     """sum of weight * metric over cells (variant, partition), by seed, of the seeds that have all of them."""
     if metric not in measured:
         return pd.Series(dtype=float)
-    values = measured.pivot_table(index="seed", columns=["variant", "partition"], values=metric, dropna=False)
-    if not set(weights) <= set(values.columns):
-        return pd.Series(dtype=float)
-    chosen = values[list(weights)].dropna()  # (seeds, cells)
-    return pd.Series(chosen.to_numpy(dtype=float) @ np.array(list(weights.values())), index=chosen.index)
+    variants, partitions = measured["variant"].to_numpy(), measured["partition"].to_numpy()
+    seeds, values = measured["seed"].to_numpy(), measured[metric].to_numpy(dtype=float)
+    cells = []
+    for variant, partition in weights:
+        there = (variants == variant) & (partitions == partition) & ~np.isnan(values)
+        cells.append(dict(zip(seeds[there].tolist(), values[there].tolist(), strict=True)))
+    common = sorted(set.intersection(*map(set, cells)))
+    table = np.array([[cell[seed] for cell in cells] for seed in common]).reshape(len(common), len(cells))
+    return pd.Series(table @ np.array(list(weights.values())), index=pd.Index(common, dtype="int64"))
 
 
 def against(variant: str, baseline: str, partition: str) -> dict[Cell, float]:
@@ -278,36 +175,45 @@ class Comparison:
         """Whether it is unlikely to be chance, all comparisons of this metric considered."""
         return self.corrected_p <= 1 - LEVEL
 
+    @property
+    def better(self) -> bool:
+        return self.difference.mean * self.metric.sign > 0
+
 
 def compare(measured: pd.DataFrame, study: Study, baseline: str) -> list[Comparison]:
-    """Every variant against the baseline, by metric, partition and variant; none without two seeds in common."""
+    """Every variant against the baseline, by metric, partition, variant; the mean alone below `LEAST_SEEDS` pairs."""
     result = []
     for key in TESTED:
         cells = [(v, p) for p in study.partitions for v in study.variants if v != baseline]
-        found = [(v, p, difference(contrast(measured, key, against(v, baseline, p)))) for v, p in cells]
+        found = [(v, p, _difference(contrast(measured, key, against(v, baseline, p)))) for v, p in cells]
         found = [(v, p, d) for v, p, d in found if d.n > 0]
         corrected = holm([d.p for *_, d in found])
         result += [Comparison(BY_KEY[key], *each, p) for each, p in zip(found, corrected, strict=True)]
     return result
 
 
+def _difference(pairs: pd.Series[float]) -> Difference:
+    found = difference(pairs)
+    if found.n >= LEAST_SEEDS:
+        return found
+    return Difference(Interval(found.mean, math.nan, math.nan, found.n), math.nan, math.nan)
+
+
 def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Mean and interval of every metric at every cell, and whether it is the best there beyond chance.
 
-    ``best`` holds where its paired difference to every other variant at that partition is decided: paired t-tests,
-    corrected for their number by Holm.
+    ``best`` holds where its paired difference to every other variant at that partition is decided by at least
+    `LEAST_SEEDS` pairs: paired t-tests, corrected by Holm for all of the metric. No time of a machine is best.
     """
     rows = []
-    known = [metric for metric in METRICS if metric.key in measured]
-    for partition in study.partitions:
-        there = measured[measured["partition"] == partition]
-        variants = [variant for variant in study.variants if variant in set(there["variant"])]
-        for metric in known:
-            winner = _winner(measured, metric, variants, partition)
-            for variant in variants:
+    for metric in (metric for metric in METRICS if metric.key in measured):
+        winners = _winners(measured, study, metric)
+        for partition in study.partitions:
+            there = measured[measured["partition"] == partition]
+            for variant in (variant for variant in study.variants if variant in set(there["variant"])):
                 values = there.loc[there["variant"] == variant, metric.key].dropna().to_numpy(dtype=float)
                 finite = values[np.isfinite(values)]
-                interval = t_interval(finite)
+                interval = bounded_interval(finite, metric.most)
                 rows.append(
                     {
                         "partition": partition,
@@ -318,20 +224,25 @@ def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
                         "high": interval.high,
                         "n": len(finite),
                         "of": len(study.seeds),
-                        "best": variant == winner,
+                        "best": winners.get(partition) == variant,
                     }
                 )
     return pd.DataFrame(rows, columns=["partition", "variant", "metric", "mean", "low", "high", "n", "of", "best"])
 
 
-def _winner(measured: pd.DataFrame, metric: Metric, variants: Sequence[str], partition: str) -> str | None:
-    """The variant that is better than every other one beyond chance, or None."""
-    there = measured[measured["partition"] == partition]
-    means = there.groupby("variant")[metric.key].mean() * metric.sign
-    if metric.sign == 0 or len(variants) < 2 or not np.isfinite(means).all():
-        return None
-    first = str(means.idxmax())
-    others = [variant for variant in variants if variant != first]
-    pairs = [contrast(measured, metric.key, against(first, other, partition)) for other in others]
-    ps = holm([difference(d).p for d in pairs])
-    return first if all(p <= 1 - LEVEL for p in ps) else None
+def _winners(measured: pd.DataFrame, study: Study, metric: Metric) -> dict[str, str]:
+    """By partition, the variant that is better than every other one there beyond chance, where there is one."""
+    if metric.sign == 0 or metric.timed:
+        return {}
+    firsts: list[tuple[str, str]] = []  # a partition and its best variant, once for each other variant
+    ps: list[float] = []
+    for partition in study.partitions:
+        means = measured[measured["partition"] == partition].groupby("variant")[metric.key].mean() * metric.sign
+        if len(means) < 2 or not np.isfinite(means).all():
+            continue
+        first = str(means.idxmax())
+        pairs = [contrast(measured, metric.key, against(first, other, partition)) for other in means.index.drop(first)]
+        firsts += [(partition, first)] * len(pairs)
+        ps += [_difference(each).p for each in pairs]
+    found = list(zip(firsts, holm(ps), strict=True))
+    return {p: first for p, first in dict(firsts).items() if all(c <= 1 - LEVEL for (at, _), c in found if at == p)}

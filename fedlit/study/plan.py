@@ -19,7 +19,7 @@ from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line
 from fedlit.report.claims import claims_of, read_claims
-from fedlit.report.collect import BASELINE_VARIANT, PARTITION, Cell, cell_of
+from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
 from fedlit.runs.folder import folder_name
 from fedlit.study.seeds import is_count, read_seeds

@@ -10,10 +10,12 @@ from rich.table import Table
 
 from fedlit.core.errors import InputError
 from fedlit.report.claims import claims_of
-from fedlit.report.collect import Cell, collect
+from fedlit.report.collect import collect
 from fedlit.report.judge import Judgement, Part, judge
+from fedlit.report.numbers import effect_in_words
 from fedlit.report.outlook import Open, open_parts
-from fedlit.report.statistics import effect_in_words, measure_all, targets
+from fedlit.report.record import Cell
+from fedlit.report.statistics import measure_all, targets
 from fedlit.study.plan import Combination, Plan
 
 #: A combination at a seed.

@@ -11,8 +11,10 @@ from matplotlib.colors import to_hex
 from studies import made_up, scalars, shapes, study_of, write_outcome, write_study
 
 from fedlit.plots import COLOURS
-from fedlit.report.charts import DARK, LIGHT, Heat, Panel, alone, charts, colours, darkened, together
+from fedlit.report.charts import charts
 from fedlit.report.collect import Study, collect
+from fedlit.report.panels import Heat, Panel
+from fedlit.report.pictures import colours, together
 from fedlit.report.statistics import compare, measure_all, targets
 
 
@@ -79,15 +81,6 @@ def test_black_is_nearly_white_on_a_dark_page() -> None:
     eight = [str(i) for i in range(8)]
     assert colours(eight)["7"] == "#000000"
     assert colours(eight, dark=True)["7"] == "#F8F9FA"
-
-
-def test_panels_alone_are_pictures_of_light_and_dark(study: Study) -> None:
-    chart = charts(study, made_up().iloc[:0], [])[0]
-    light = alone(chart, study.variants)[0]
-    dark = darkened(light)
-    assert all(colour in light and colour not in dark for colour in LIGHT.values())
-    assert all(colour in dark and colour not in light for colour in DARK.values())
-    assert all(colour.lower() in dark for colour in colours(study.variants).values())
 
 
 def test_accuracy_by_class_is_shown_where_runs_were_tested(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from studies import made_up, study_of
 
 from fedlit.core.errors import InputError
 from fedlit.report.claims import Kind, claims_of, read_claims
+from fedlit.report.intervals import Difference, Interval
 from fedlit.report.judge import Finding, Judgement, finding, rules, verdict
 from fedlit.report.judge import judge as judge_claims
-from fedlit.report.statistics import Difference, Interval
 
 STEADIER, SHAKIER = {"wobble": -0.005}, {"wobble": 0.01}
 WORSE = {"wobble": 0.01, "accuracy": -0.1}

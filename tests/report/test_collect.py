@@ -160,6 +160,7 @@ def test_a_study_says_which_axis_variants_are_compared_within(tmp_path: Path) ->
     study = collect(tmp_path)
     assert (study.variants, study.partitions) == (("mu0", "mu1"), ("digits", "letters"))
     assert (study.within, study.baseline, len(study.finished)) == ("data", "mu0", 8)
+    assert all(math.isnan(alpha) for alpha in study.alphas.values())  # no partitions, so neither even nor uneven
     write_data(tmp_path / "digits_mu0/seed_0", "{class_path: E, init_args: {split: letters}}")
     with pytest.raises(InputError, match=r"runs of different data.* data.split is .*name the axis .* by within:"):
         collect(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import scalars, shapes, write_outcome, write_study
+from studies import scalars, shapes, write_outcome, write_run, write_study
 
 from fedlit.report.command import main
 
@@ -43,12 +43,125 @@ def test_the_page_needs_nothing_else(whole: Path) -> None:
     assert places
     assert all(place.startswith(("data:image/", "#")) for place in places)
     assert "@import" not in page
+    assert not set(re.findall(r"https?://[^\s\"']+", page)) - {"http://www.w3.org/2000/svg"}  # a name, not a place
     assert "url(" not in page
 
 
-def test_the_page_is_light_and_dark(whole: Path) -> None:
+def test_the_page_is_light_and_dark_and_light_on_paper(whole: Path) -> None:
     page = (whole / "report.html").read_text()
-    assert page.count('<source media="(prefers-color-scheme: dark)"') == page.count("<picture>") > 0
+    assert page.count("@media screen and (prefers-color-scheme: dark)") == page.count("prefers-color-scheme") == 2
+
+
+def test_the_page_is_whole_without_its_script(whole: Path) -> None:
+    page = (whole / "report.html").read_text().partition("<script")[0]
+    titles = re.findall(r"<figure><h3>(.+?)</h3>", page)
+    assert {"Accuracy over the rounds", "Paired differences to the baseline"} <= set(titles)
+    assert page.count("<svg") == page.count('role="img"') >= 2 * len(titles)  # a panel a partition
+    assert 'class="line"' in page
+    assert 'class="controls"' not in page
+
+
+def test_the_script_is_given_every_seed_of_every_curve(whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    panels = json.loads(page.partition('id="numbers">')[2].partition("</script>")[0])["panels"]
+    curves = [panel for panel in panels if panel.get("label") == "round"]
+    assert curves
+    table = pd.read_csv(whole.parent / "plain_dir01/seed_2/metrics.csv")
+    assert curves[0]["lines"][0]["seeds"]["2"] == pytest.approx(table["global/accuracy"], rel=1e-3)
+    assert {tuple(line["seeds"]) for panel in curves for line in panel["lines"]} == {("0", "1", "2")}
+    frames = re.findall(r'data-panel="(\d+)" data-frame', page)
+    assert [panels[int(number)]["label"] for number in frames] == [p["label"] for p in panels if p.get("label")]
+
+
+def test_the_answer_comes_first(whole: Path) -> None:
+    text = (whole / "report.md").read_text()
+    first = text.split("\n\n")[2:5]
+    assert first[0] == "## In short"
+    assert first[1].startswith("In final test accuracy, over 3 seeds and beyond chance, worse than plain: **spatial**")
+    assert "Of 4 claims:" in first[1]
+    assert first[2] == "**Final test accuracy, after round 12**"
+    assert "| variant | dir01, \u03b1 = 0.1 | iid, even |" in text
+
+
+def test_two_seeds_are_shown_as_two_values_and_nothing_is_marked(tmp_path: Path) -> None:
+    text = said(write_study(tmp_path, CELLS, seeds=(0, 1), rounds=6), *CLAIMS)
+    runs = pd.read_csv(tmp_path / "report/runs.csv").query("variant == 'plain' and partition == 'iid'")["accuracy"]
+    assert f"| plain | {runs.mean():.3f} ({runs.iloc[0]:.3f} and {runs.iloc[1]:.3f}) |" in text.replace("**", "")
+    tables = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    assert "**" not in tables
+    assert pd.read_csv(tmp_path / "report/summary.csv")[["low", "high"]].isna().all(axis=None)
+    assert pd.read_csv(tmp_path / "report/differences.csv")[["low", "high", "p_t_holm"]].isna().all(axis=None)
+    assert '<path class="dots"' in (tmp_path / "report/report.html").read_text()
+    assert 'class="bar"' not in (tmp_path / "report/report.html").read_text()
+
+
+def test_runs_of_unlike_lengths_are_compared_at_the_last_round_that_all_have(tmp_path: Path) -> None:
+    for name, rounds in (("plain", 10), ("other", 20)):
+        for seed in (0, 1, 2):
+            write_run(tmp_path / name / f"version_{seed}", scalars(0.8, 0, rounds), None, rounds, seed)
+    text = said(tmp_path)
+    assert "6 runs compared at round 10 of 20" in text
+    assert "**Runs of unlike lengths**: 3 runs of 10, 3 runs of 20 rounds." in text
+    assert "have not come to round" not in text
+    assert "3 of 6 runs have not come to round 20" in said(tmp_path, "--rounds", "20")
+
+
+def test_what_needs_more_rounds_is_said_to_need_them(tmp_path: Path) -> None:
+    text = said(write_study(tmp_path, CELLS, rounds=2), *CLAIMS)
+    assert "nan" not in text
+    assert "in common" not in text.partition("## How this was computed")[0].replace("seeds in common", "")
+    assert "The runs have no wobble, which needs three rounds" in text
+    heterogeneity = [line for line in text.splitlines() if "heterogeneity.png" in line]
+    assert heterogeneity
+    page = (tmp_path / "report/report.html").read_text()
+    assert all("<path" in svg or "<rect" in svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    assert ">wobble</text>" not in page  # no empty panel
+
+
+def test_what_was_run_is_one_table(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, CELLS, seeds=(0, 1), rounds=6)
+    for path in folder.glob("*/*/config.yaml"):
+        mu = 0.5 if "spatial" in str(path) else 0
+        net = "{class_path: fedlit.EmnistCNN, init_args: {hidden: 128, norm: none}}"
+        sgd = "{class_path: torch.optim.SGD, init_args: {lr: 0.1, momentum: 0.0}}"
+        data = "{class_path: fedlit.data.EMNIST, init_args: {split: letters, num_clients: 30, batch_size: 32}}"
+        path.write_text(
+            f"trainer: {{max_epochs: 6}}\nmodel: {{mu: {mu}, net: {net}, client_optimizer: {sgd}}}\ndata: {data}\n"
+            "federation: {clients_per_round: 10, local_epochs: 2.0}\n"
+        )
+        made_with = [{"torch": "2.14.0", "commit": "abc", "processor": "AMD EPYC", "cores": "2"}]
+        (path.parent / "origin.json").write_text(json.dumps(made_with))
+    record = json.loads((folder / "study.json").read_text())
+    changes = {"variant": {"plain": {}, "spatial": {"model.mu": 0.5}}}
+    (folder / "study.json").write_text(json.dumps(record | {"file": {"axes": changes}}))
+    text = said(folder)
+    for row in (
+        "| data | EMNIST(split=letters) |",
+        "| clients | 30 |",
+        "| clients a round | 10 |",
+        "| local epochs | 2 |",
+        "| mu | 0 (plain, channel, channel\\_mlp); 0.5 (spatial) |".replace("\\_", "_"),
+        "| clients' optimizer | SGD(lr=0.1) |",
+        "| network | EmnistCNN(hidden=128, norm=none) |",
+        "| numbers in the model | 426,415 |",
+        "| rounds | 6 |",
+        "| versions | torch 2.14.0 |",
+        "| machine | AMD EPYC, 2 cores |",
+        "| axis variant | **plain**: as the base config; **spatial**: `model.mu` 0.5 |",
+    ):
+        assert row in text
+
+
+def test_fairness_says_on_which_data(whole: Path) -> None:
+    text = (whole / "report.md").read_text()
+    assert "**Fairness, on clients' training data**" in text
+    assert "**Fairness**" not in text
+
+
+def test_minus_signs_are_minus_signs(whole: Path) -> None:
+    page = (whole / "report.html").read_text().partition("<script")[0]
+    assert "\u22120." in page
+    assert not re.findall(r">[^<]*(?<![\w.])-\d", page.partition("</style>")[2])
 
 
 def test_the_page_says_what_the_markdown_says(whole: Path) -> None:

@@ -46,8 +46,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_has_no_tag_of_a_name(report: Path) -> None:
     page = (report / "report.html").read_text()
     assert set(re.findall(r"<img ([a-z]+)=", page)) == {"alt"}
-    assert "<script" not in page
+    assert re.findall(r"<script[^>]*>", page) == ['<script type="application/json" id="numbers">', "<script>"]
     assert "<b>" not in page
+    numbers = page.partition('id="numbers">')[2].partition("</script>")[0]
+    assert json.loads(numbers)["variants"] == NAMES
+    assert not set("<>&") & set(numbers)
 
 
 def test_the_markdown_has_no_tag_and_no_link_of_a_name(report: Path) -> None:

@@ -10,20 +10,8 @@ import pytest
 from scipy import stats
 from studies import made_up, study_of
 
-from fedlit.report.statistics import (
-    against,
-    compare,
-    contrast,
-    difference,
-    fairness,
-    holm,
-    measure,
-    smallest_p,
-    stability,
-    summarise,
-    t_interval,
-    targets,
-)
+from fedlit.report.intervals import LEAST_SEEDS, bounded_interval, difference, holm, smallest_p, t_interval
+from fedlit.report.statistics import against, compare, contrast, fairness, measure, stability, summarise, targets
 
 
 def test_steady_progress_has_a_spread_but_no_wobble() -> None:
@@ -79,6 +67,58 @@ def test_intervals_are_students() -> None:
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.half == pytest.approx(found.high - found.mean)
+
+
+@pytest.mark.parametrize("most", [1.0, math.inf])
+def test_an_interval_of_a_bounded_metric_stays_within_its_bounds(most: float) -> None:
+    values = [0.0, 0.02, 0.01, 0.15, 0.03]
+    plain, found = t_interval(values), bounded_interval(values, most)
+    assert plain.low < 0 <= found.low < found.mean < found.high
+    # Its ends are t standard errors from the mean, at the scatter that such a mean would have.
+    for end in (found.low, found.high):
+        scatter = end * (1 - end / most) / (found.mean * (1 - found.mean / most))
+        assert abs(end - found.mean) == pytest.approx(plain.half * math.sqrt(scatter))
+    near_one = bounded_interval([1 - value for value in values], 1.0)
+    assert near_one.high <= 1 < t_interval([1 - value for value in values]).high
+
+
+def test_far_from_the_bounds_an_interval_is_students() -> None:
+    values = [0.50, 0.51, 0.49, 0.505]
+    plain, found = t_interval(values), bounded_interval(values, 1.0)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-4)
+
+
+def test_bounded_intervals_hold_the_mean_as_often_as_students() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.beta(18, 2, (4000, 5))  # of mean 0.9
+    held = [found.low <= 0.9 <= found.high for found in (bounded_interval(each, 1) for each in draws)]
+    students = [found.low <= 0.9 <= found.high for found in map(t_interval, draws)]
+    assert np.mean(held) >= 0.93
+    assert np.mean(held) >= np.mean(students)
+
+
+def test_equal_values_and_values_below_zero_have_students_interval() -> None:
+    assert (bounded_interval([0.5] * 3, 1).low, bounded_interval([0.0] * 3, 1).high) == (0.5, 0)
+    below = [-1.0, 0.5, 2.0]
+    assert bounded_interval(below) == t_interval(below)
+
+
+def test_below_three_seeds_there_is_neither_interval_nor_test() -> None:
+    assert LEAST_SEEDS == 3
+    assert math.isnan(bounded_interval([0.5, 0.6], 1).low)
+    measured = made_up(seeds=2, channel={"accuracy": 0.05})
+    found = [c for c in compare(measured, study_of(measured), "plain") if c.metric.key == "accuracy"]
+    assert found[0].difference.mean == pytest.approx(0.05, abs=0.01)
+    assert all(math.isnan(c.difference.interval.low) and not c.decided for c in found)
+    assert not summarise(measured, study_of(measured))["best"].any()
+
+
+def test_time_is_never_best_however_clear() -> None:
+    measured = made_up(seeds=5)
+    measured["seconds"] = np.where(measured["variant"] == "plain", 1.0, 2.0) + 0.01 * measured["seed"]
+    best = summarise(measured, study_of(measured)).query("metric == 'seconds'")
+    assert len(best) == 12
+    assert not best["best"].any()
 
 
 def test_one_seed_has_no_interval() -> None:

@@ -16,8 +16,8 @@ TINY = (
 ).split()
 #: What is in every run's folder at its end, whatever its loggers are.
 ALWAYS = {
-    "checkpoints", "classes.csv", "clients.csv", "config.yaml", "confusion.png", "draws.json", "metrics.csv",
-    "participation.csv", "partition.json", "partition.png", "run.json", "run.lock",
+    "checkpoints", "classes.csv", "clients.csv", "config.yaml", "confusion.png", "draws.json", "labels.csv",
+    "metrics.csv", "origin.json", "participation.csv", "partition.json", "partition.png", "run.json", "run.lock",
 }  # fmt: skip
 LOGGERS = "lightning.pytorch.loggers"
 

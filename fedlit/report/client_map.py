@@ -1,0 +1,64 @@
+"""Every client of a partition: its accuracy in each variant, its size and its labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedlit.core.files import regular
+from fedlit.core.tables import name_of
+from fedlit.report.collect import Study, heterogeneity_of, outcomes
+from fedlit.report.panels import Chart, Clients
+from fedlit.runs.outcome import CLIENTS_CSV
+from fedlit.runs.setting import LABELS
+
+#: Clients that are shown; of more, so many that are spread evenly from the worst to the best.
+MOST_CLIENTS = 150
+
+
+def each_client(study: Study) -> Chart | None:
+    """A panel for each partition, at the first seed that a variant has there."""
+    panels = tuple(panel for partition in study.partitions if (panel := _panel(study, partition)) is not None)
+    if not panels:
+        return None
+    caption = (
+        f"The final global model on each client's own training data ({CLIENTS_CSV}) at one seed; clients from the "
+        "least to the most accurate, by the mean of the variants."
+    )
+    return Chart("each_client", "Every client", caption, panels)
+
+
+def _panel(study: Study, partition: str) -> Clients | None:
+    by_seed: dict[int, dict[str, pd.DataFrame]] = {}
+    for variant in study.variants:
+        for seed, found in outcomes(study, variant, partition, CLIENTS_CSV).items():
+            by_seed.setdefault(seed, {})[variant] = found.set_index("client")
+    if not by_seed:
+        return None
+    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # with most variants
+    tables = by_seed[seed]
+    accuracy = pd.DataFrame({variant: table["accuracy"] for variant, table in tables.items()})  # (K, V)
+    ranked = accuracy.mean(axis=1).dropna().sort_values(kind="stable").index
+    shown = ranked[np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_CLIENTS)).astype(int))]
+    if not len(shown):
+        return None
+    runs = [run for run in study.finished if (run.partition, run.seed) == (partition, seed)]
+    known = next((table for run in runs if (table := _labels(run.folder / LABELS, shown)) is not None), None)
+    return Clients(
+        f"{heterogeneity_of(study, partition)}, seed {seed}",
+        tuple(accuracy.columns),
+        tuple(map(str, shown)),
+        accuracy.loc[shown].to_numpy(dtype=float).T,
+        tuple(next(iter(tables.values())).loc[shown, "samples"].astype(int)),
+        *((tuple(map(name_of, known.columns)), known.to_numpy(dtype=np.int64)) if known is not None else ()),
+    )
+
+
+def _labels(path: Path, clients: pd.Index[int]) -> pd.DataFrame | None:
+    """How many examples of each class these clients have, (K, C); None where that is not written of all of them."""
+    try:
+        return pd.read_csv(regular(path)).set_index("client").loc[clients].astype("int64")
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,174 @@
+"""A run as a report reads it from its folder, and the runs that there are in a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object, regular
+from fedlit.core.tables import name_of
+from fedlit.report.record import Key
+from fedlit.runs.folder import CONFIG, METRICS_CSV
+from fedlit.runs.participation import draws_of
+from fedlit.runs.read import damaged
+from fedlit.runs.state import recorded
+
+#: What a run says of its partition.
+PARTITION_FACTS = "partition.json"
+#: The one in C reads a config ten times as fast.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has begun.
+
+    Args:
+        name: As its folder is called.
+        variant: What is compared.
+        partition: How the data are divided, or the value of another axis that variants are compared within.
+        seed: Runs of one seed and partition are pairs: they share data, initial weights and cohorts.
+        folder: Where it lies.
+        table: Its scalars, a row a round.
+        config: Its ``config.yaml``, empty where there is none.
+        asked: Rounds that it was asked to make, 0 where that is not written anywhere.
+    """
+
+    name: str
+    variant: str
+    partition: str
+    seed: int
+    folder: Path
+    table: pd.DataFrame
+    config: Mapping[str, Any]
+    asked: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """The last round in its table, 0 where there is none."""
+        return int(self.table["round"].max()) if len(self.table) else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has made the rounds that it was asked for, or stopped early by itself."""
+        return 0 < self.asked <= self.rounds or (_state(self.folder) == ("finished", self.asked) and self.asked > 0)
+
+    @property
+    def clients(self) -> int:
+        """How many clients there are, 0 where that is not written."""
+        with suppress(InputError):
+            found = read_object(self.folder / PARTITION_FACTS).get("num_clients")
+            return found if isinstance(found, int) else 0
+        return 0
+
+    @property
+    def draws(self) -> dict[str, str]:
+        """Hashes of its partition, of who took part and of their batch order; empty before its end."""
+        return draws_of(self.folder)
+
+    def outcome(self, name: str, round: int) -> pd.DataFrame | None:
+        """Its ``classes.csv`` or ``clients.csv``, or None where that is not there or is of another round."""
+        try:
+            table = read_outcome(self.folder / name)
+        except (ValueError, OSError):
+            return None
+        return table if len(table) and (table["round"] == round).all() else None
+
+
+def read_outcome(path: Path) -> pd.DataFrame:
+    """A table by client or by class, its classes as they are named."""
+    path = regular(path)
+    table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values={"accuracy": ["nan", ""]})
+    return table.assign(**{"class": table["class"].map(name_of)}) if "class" in table else table
+
+
+def find_runs(folder: Path) -> dict[Key, Path]:
+    """The folder of each run, by name and seed; of several versions of one seed the newest.
+
+    A part ``seed_K`` of the path is the seed; else the config's ``seed_everything``, else the version.
+    """
+    found: dict[Key, tuple[int, Path]] = {}
+    for path in sorted(folder.glob(f"**/{METRICS_CSV}")):
+        parts = path.parent.relative_to(folder).parts
+        seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
+        versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
+        names = [part for part in parts if not re.fullmatch(r"seed_\d+|version_\d+", part)]
+        name = "/".join(names) or folder.resolve().name
+        version = versions[-1] if versions else 0
+        if seeds:
+            seed = seeds[-1]
+        else:
+            written = _config(path.parent).get("seed_everything")
+            seed = written if isinstance(written, int) and not isinstance(written, bool) else version
+        if (name, seed) not in found or found[name, seed][0] <= version:
+            found[name, seed] = (version, path.parent)
+    return {key: place for key, (_, place) in found.items()}
+
+
+def read_run(
+    name: str, seed: int, folder: Path, variant: str, partition: str, planned: int | None = None
+) -> Run | None:
+    """A run, or None where no round of it that was validated is on disk.
+
+    Args:
+        name: As its folder is called.
+        seed: Its seed.
+        folder: Where it lies.
+        variant: What is compared.
+        partition: Where it is compared.
+        planned: Rounds that its study asks it for; None is what the run itself says.
+
+    Raises:
+        InputError: When its table holds something else than rounds.
+    """
+    try:
+        table = pd.read_csv(regular(folder / METRICS_CSV))
+    except (ValueError, OSError):  # an empty file, or half a line
+        return None
+    if "round" not in table or "global/accuracy" not in table or table.empty:
+        return None
+    try:
+        table = table.apply(pd.to_numeric)
+        if (table["round"].astype("int64") != table["round"]).any() or table["round"].min() < 1:
+            raise ValueError("rounds are whole numbers from 1 up")
+    except (ValueError, TypeError) as error:
+        raise damaged(folder / METRICS_CSV, error) from error
+    if table["global/accuracy"].isna().all():
+        return None
+    config = _config(folder)
+    asked = planned or _state(folder)[1] or lookup(config, "trainer", "max_epochs")
+    return Run(name, variant, partition, seed, folder, table, config, max(asked, 0) if isinstance(asked, int) else 0)
+
+
+def _state(folder: Path) -> tuple[str, int]:
+    """What became of a run, and of how many rounds; empty and 0 where it does not say."""
+    with suppress(InputError):
+        said = recorded(folder)
+        return said.get("state", ""), said.get("rounds") or 0
+    return "", 0
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = yaml.load(path.read_text(), LOADER) if path.is_file() else {}
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def lookup(tree: Any, *keys: str) -> Any:
+    """What lies at a path in nested mappings, or None."""
+    for key in keys:
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(key)
+    return tree

@@ -1,0 +1,70 @@
+"""Sections that are charts and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fedlit.report.analysis import Analysis
+from fedlit.report.collect import Study, heterogeneity_of
+from fedlit.report.document import Element, PictureRow, Text
+from fedlit.report.run import Run
+
+#: Charts that have a section of their own.
+APART = ("differences", "heterogeneity", "clients", "each_client", "classes")
+
+
+def curves(found: Analysis) -> Iterable[Element]:
+    """Scalars over the rounds."""
+    return (chart for chart in found.charts if chart.name not in APART)
+
+
+def heterogeneity(found: Analysis) -> Iterable[Element]:
+    """Results against alpha."""
+    return _named(found, "heterogeneity")
+
+
+def clients(found: Analysis) -> Iterable[Element]:
+    """Accuracy over the clients."""
+    yield from _named(found, "clients")
+    yield from _named(found, "each_client")
+
+
+def classes(found: Analysis) -> Iterable[Element]:
+    """Accuracy by class, and what is taken for what where clients differ most."""
+    charts = list(_named(found, "classes"))
+    yield from charts
+    study = found.study
+    partition = study.partitions[0]
+    files = tuple(
+        (run.variant, run.folder / "confusion.png")
+        for variant in study.variants
+        for run in _first(study, variant, partition)
+        if (run.folder / "confusion.png").is_file()
+    )
+    if files:
+        remedy = "" if charts else " For accuracy by class run `fedlit test` on the runs."
+        yield Text(f"Confusion at {heterogeneity_of(study, partition)} in the best round of the first seed.{remedy}")
+        yield PictureRow(files)
+
+
+def partitions(study: Study) -> Iterable[Element]:
+    """Who holds what."""
+    files: list[tuple[str, Path]] = []
+    for partition in study.partitions:
+        there = [run for run in study.runs if run.partition == partition]
+        runs = sorted(there, key=lambda run: (run.seed, study.variants.index(run.variant)))
+        pictures = [run.folder / "partition.png" for run in runs if (run.folder / "partition.png").is_file()]
+        files += [(heterogeneity_of(study, partition), picture) for picture in pictures[:1]]
+    if files:
+        yield Text("Who holds what, at the first seed.")
+        yield PictureRow(tuple(files))
+
+
+def _named(found: Analysis, name: str) -> Iterable[Element]:
+    return (chart for chart in found.charts if chart.name == name)
+
+
+def _first(study: Study, variant: str, partition: str) -> list[Run]:
+    runs = [run for run in study.runs if (run.variant, run.partition) == (variant, partition)]
+    return sorted(runs, key=lambda run: run.seed)[:1]

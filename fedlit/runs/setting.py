@@ -1,0 +1,105 @@
+"""What a run was made with and on: versions, machine, and which labels each client holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from fedlit.core.bins import bin_names, bin_width, num_bins
+from fedlit.core.files import regular, replacing
+from fedlit.core.tables import write_table
+from fedlit.data.module import FederatedData, data_of
+
+ORIGIN = "origin.json"
+LABELS = "labels.csv"
+#: What fedlit's package lies in: a checkout, or where packages are installed.
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("fedlit", "torch", "lightning", "numpy")
+#: Clients whose labels are counted; of more, the first ones.
+MOST_CLIENTS = 1000
+
+
+class Setting(Callback):
+    """Writes into the run folder at the start: ``origin.json`` and ``labels.csv``.
+
+    The first is a list of what the run was made with: versions, fedlit's commit, system, processor and GPU, an entry
+    more where a run goes on with others. The second has a row for each client, up to ``MOST_CLIENTS``, with how many of
+    its examples each class has.
+
+    Args:
+        folder: The run's; None writes nothing, as on ranks other than the first.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._folder is None or not trainer.is_global_zero:
+            return
+        before, now = origins(self._folder), origin()
+        if before[-1:] != [now]:
+            with replacing(self._folder / ORIGIN) as file:
+                file.write(json.dumps([*before, now], indent=1) + "\n")
+        if (data := data_of(trainer)).has_examples:  # else they are where the clients are
+            write_labels(self._folder / LABELS, data)
+
+
+def origin() -> dict[str, str]:
+    """Versions, fedlit's commit where it runs from a checkout, and the machine."""
+    found = {name: _version(name) for name in PACKAGES}
+    found |= {"commit": _commit(), "python": platform.python_version(), "system": platform.system()}
+    found |= {"processor": _processor(), "cores": str(os.cpu_count())}
+    found |= {"gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}
+    return {name: value for name, value in found.items() if value}
+
+
+def origins(run: Path) -> list[dict[str, str]]:
+    """What a run was made with, the latest last; empty for a run of an earlier version."""
+    with suppress(OSError, ValueError, RecursionError):
+        said = json.loads(regular(run / ORIGIN).read_text())
+        if isinstance(said, list) and all(isinstance(each, dict) for each in said):
+            return [{str(name): str(value) for name, value in each.items()} for each in said]
+    return []
+
+
+def write_labels(path: Path, data: FederatedData) -> None:
+    """How many examples of each class, or bin of classes, each client has."""
+    bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
+    clients = range(min(data.num_clients, MOST_CLIENTS))
+    width = num_bins(data.num_classes)
+    rows = ([k, *np.bincount(bins[data.partition.client(k)], minlength=width).tolist()] for k in clients)
+    write_table(path, ["client", *bin_names(data.class_names)], rows)
+
+
+def _version(package: str) -> str:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return ""
+
+
+def _commit() -> str:
+    """Of the checkout that fedlit runs from; empty where it is installed."""
+    if not (ROOT / ".git").exists():
+        return ""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return ""
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
