@@ -42,8 +42,8 @@ def made_by(config: Path, module_class: type) -> tuple[dict[str, Any], Federated
         InputError: When the file is no such config, or what it names cannot be made.
     """
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(module_class, "model", instantiate=False)
-    parser.add_subclass_arguments(FederatedData, "data", required=True)
+    parser.add_class_arguments(module_class, "model", instantiate=False, fail_untyped=False)
+    parser.add_subclass_arguments(FederatedData, "data", required=True, fail_untyped=False)
     for name in OF_DATA:
         parser.link_arguments("data", f"model.net.init_args.{name}", compute_fn=attribute(name), apply_on="instantiate")
     tree = read_yaml(config)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny import fit
 
 from fedlit.cli import main
@@ -107,6 +108,21 @@ def test_the_data_of_a_config_are_made_and_not_read(run: Path) -> None:
     _, data = made_by(run / "config.yaml", FederatedModule)
     assert isinstance(data, MNIST5k)
     assert not hasattr(data, "train")
+
+
+def test_a_net_of_ones_own_without_annotations_is_made(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "untyped.py").write_text(
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n"
+        "    def __init__(self, num_classes, width=3):\n        super().__init__(width, num_classes)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["net"] = {"class_path": "untyped.Net", "init_args": {"width": 5}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments, _ = made_by(run / "config.yaml", FederatedModule)
+    assert arguments["net"].weight.shape == (10, 5)
 
 
 def test_a_config_that_is_none_of_a_run_is_named(tmp_path: Path, run: Path) -> None:
