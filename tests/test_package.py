@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import fedlit
 
@@ -71,6 +74,13 @@ def test_the_source_distribution_has_what_its_tests_need(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     files = {str(file.relative_to(ROOT)) for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file()}
     assert {*(name for name in files if not MADE.search(name)), *FILES} - names == set()
+
+
+def test_lower_bounds_are_the_versions_that_the_lowest_set_is_tested_with() -> None:
+    needed = map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    bounds = {each.name: [Version(part.version) for part in each.specifier if part.operator == ">="] for each in needed}
+    lines = [line for line in (ROOT / "tests/lowest.txt").read_text().splitlines() if not line.startswith("#")]
+    assert bounds == {name: [Version(version)] for name, version in (line.split("==") for line in lines)}
 
 
 README = (

@@ -1,8 +1,8 @@
 """What fedlit uses of PyTorch that is not public, by plain names.
 
-Tested with torch 2.14.1 and 2.11. Each part says why there is no public way. Where another version lacks one, it fails
-as it is imported or called: none of them passes in silence. The functions ``torch._foreach_*`` are named where they are
-used: PyTorch documents the family, and its own optimizers are made of it.
+Tested with torch 2.14.1, 2.11 and 2.4.1. Each part says why there is no public way. Where another version lacks one, it
+fails as it is imported or called: none of them passes in silence. The functions ``torch._foreach_*`` are named where
+they are used: PyTorch documents the family, and its own optimizers are made of it.
 """
 
 from __future__ import annotations

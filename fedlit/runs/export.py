@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from fedlit.core.errors import InputError
@@ -31,11 +32,13 @@ class Format:
         write: From the network, inputs (B, ...), the file and facts about the network, which the file keeps.
         run: Outputs (B, C) of the file's network for the same inputs; where it holds weights alone, in the network
             that is given, which it may change.
+        torch: The version of PyTorch that it needs.
     """
 
     packages: tuple[str, ...]
     write: Callable[[nn.Module, Tensor, Path, Mapping[str, str]], None]
     run: Callable[[nn.Module, Tensor, Path], Tensor]
+    torch: str = "2.4"
 
 
 @torch.no_grad()
@@ -53,11 +56,14 @@ def export(net: nn.Module, inputs: Tensor, path: Path, to: str, facts: Mapping[s
         The greatest difference between outputs of the file's network and of this one.
 
     Raises:
-        InputError: When a package is missing, or the network cannot be written or computes something else there.
+        InputError: When a package is missing or too old, or the network cannot be written or computes something else
+            there.
     """
     format = FORMATS[to]
     if missing := [name for name in format.packages if importlib.util.find_spec(name) is None]:
         raise InputError(f"--to {to} needs {', '.join(missing)}; pip install 'fedlit[export]'")
+    if Version(torch.__version__) < Version(format.torch):
+        raise InputError(f"--to {to} needs torch {format.torch}, and this is {torch.__version__}; upgrade it")
     expected = net(inputs)
     with writing(path), tempfile.TemporaryDirectory(prefix=".export_", dir=path.parent) as folder:
         part = Path(folder) / path.name
@@ -130,6 +136,6 @@ def _run_onnx(net: nn.Module, inputs: Tensor, path: Path) -> Tensor:
 #: By the ending of their files.
 FORMATS = {
     "safetensors": Format(("safetensors",), _write_weights, _run_weights),
-    "onnx": Format(("onnx", "onnxscript", "onnxruntime"), _write_onnx, _run_onnx),
+    "onnx": Format(("onnx", "onnxscript", "onnxruntime"), _write_onnx, _run_onnx, torch="2.6"),
     "pt2": Format((), _write_program, _run_program),
 }

@@ -10,7 +10,7 @@ import torch
 from federations import data, fit, net, weights
 from lightning import Callback
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 from torch.optim import SGD, Adam, NAdam, Optimizer
 
 from fedlit.engines import Engine, LoopEngine, VectorizedEngine, WorkersEngine
@@ -123,7 +123,7 @@ def test_a_network_that_cannot_be_traced_trains_untraced():
             super().__init__(*net())
 
         def forward(self, x: Tensor) -> Tensor:
-            if get_proxy_mode() is not None:
+            if get_innermost_proxy_mode() is not None:
                 raise RuntimeError("not to be traced")
             return super().forward(x)
 

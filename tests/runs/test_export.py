@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from odd_nets import Head, TiedWeights
+from packaging.version import Version
 from torch import Tensor, nn
 
 from fedlit.attention import CBAM, Spatial
@@ -32,6 +33,8 @@ each_format = pytest.mark.parametrize("to", FORMATS)
 def need(to: str) -> None:
     for package in FORMATS[to].packages:
         pytest.importorskip(package, reason=f"{package}, which fedlit[export] brings")
+    if Version(torch.__version__) < Version(FORMATS[to].torch):
+        pytest.skip(f"--to {to} needs torch {FORMATS[to].torch}")
 
 
 @each_format
@@ -102,3 +105,10 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=rf"--to {to} needs .*{to}.*; pip install 'fedlit\[export\]'"):
         export(Head(), torch.randn(2, 5), tmp_path / "net", to, FACTS)
+
+
+def test_a_pytorch_that_is_too_old_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.4.1")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(InputError, match=r"--to onnx needs torch 2\.6, and this is 2\.4\.1; upgrade it"):
+        export(Head(), torch.randn(2, 5), tmp_path / "net", "onnx", FACTS)
