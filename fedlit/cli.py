@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import logging
+import platform
 import sys
-import warnings
-from pathlib import Path
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from lightning.pytorch.cli import ArgsType
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import ArgsType
 
-from fedlit.command.exits import DONE, status_of, told
-from fedlit.command.fit import FedlitCLI
-from fedlit.core.files import quiet_threads
-from fedlit.runs.stop import sigterm_is_ctrl_c
-
-#: Commands that are no method of a Trainer's, the modules whose ``main`` they are, and what they do.
+#: What the commands do that are methods of a Trainer's.
+RUN = {
+    "fit": "Train a federation, or go on with a run that was stopped.",
+    "validate": "Evaluate a checkpoint on what each round is validated on.",
+    "test": "Evaluate a checkpoint on the test set: in all, by class and by client.",
+    "predict": "Write what a checkpoint predicts for the test set.",
+}
+#: The other commands, the modules whose ``main`` they are, and what they do.
 OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
@@ -26,32 +29,51 @@ OURS = {
     "configs": ("fedlit.command.configs", "List the configs that come with fedlit, or copy them."),
 }
 
+EXAMPLES = """\
+  fedlit fit --config configs/quickstart.yaml    train on digits that come along, 40 s
+  tensorboard --logdir logs                      look at it
+  fedlit fit --help                              what can be set"""
+
 
 def main(args: ArgsType = None) -> int:
     """Run a command; a mistake of the user's is one line on stderr, any other error its traceback and one line.
+
+    Without a command, and with ``--help`` or ``--version``, nothing else is loaded.
 
     Returns:
         0 when done, 1 when another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
         the input, 3 for any other error, 130 when stopped by Ctrl-C, 143 by SIGTERM.
     """
-    if not {"", here := str(Path.cwd())} & set(sys.path):
-        sys.path.append(here)  # classes of a config's own, as with python -m; last, it shadows no other module
-    warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
-    for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        words = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
-        if words and words[0] in OURS:
-            return int(importlib.import_module(OURS[words[0]][0]).main(words[1:]))
-        with sigterm_is_ctrl_c(), quiet_threads():
-            FedlitCLI(args, others={name: does for name, (_, does) in OURS.items()})
-    except Exception as error:
-        status, text = told(error)
-        sys.stderr.write(f"{text}\n")
-        return status
-    except (KeyboardInterrupt, SystemExit) as stop:
-        stopped = status_of(stop) or status_of(stop.__context__)  # Lightning turns Ctrl-C into an exit of status 1
-        if stopped is None:
-            raise
-        return stopped
-    return DONE
+    words = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
+    does = {**RUN, **{name: text for name, (_, text) in OURS.items()}}
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help", "--version"):
+        sys.stdout.write(versions() if first == "--version" else overview(does))
+        return 0
+    dispatch = importlib.import_module("fedlit.command.dispatch").dispatch
+    return int(dispatch(args, does, {name: module for name, (module, _) in OURS.items()}))
+
+
+def overview(does: dict[str, str]) -> str:
+    """What ``fedlit`` says by itself: its commands, and where to begin."""
+    lines = (f"  {name:10}{text}" for name, text in does.items())
+    return "\n".join(
+        [
+            "usage: fedlit COMMAND [--OPTION VALUE ...]",
+            "",
+            "Federated learning as a Lightning training run.",
+            "",
+            *lines,
+            "",
+            "fedlit COMMAND --help explains a command; fedlit --version says which versions run.",
+            "",
+            EXAMPLES,
+            "",
+        ]
+    )
+
+
+def versions() -> str:
+    """Those that results depend on."""
+    found = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "numpy"))
+    return f"fedlit {version('fedlit')} ({found}, Python {platform.python_version()})\n"

@@ -95,7 +95,7 @@ class FixedSlow(Stragglers):
 
 
 class Trace(Stragglers):
-    """Work as recorded: a CSV file with the columns ``client``, ``round`` (from 1) and ``epochs``.
+    """Work as recorded in a CSV file: its columns are ``client``, ``round`` (from 1) and ``epochs``.
 
     Work that the file does not name is done in full; more than was asked for is cut down to it; 0 drops the client.
 

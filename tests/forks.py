@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 SERVER = get_context("forkserver")
-SERVER.set_forkserver_preload(["fedlit.cli", "fedlit.plots", "pandas", "torch.utils.tensorboard.summary"])
+PRELOADED = "fedlit.cli fedlit.command.dispatch fedlit.plots pandas torch.utils.tensorboard.summary"
+SERVER.set_forkserver_preload(PRELOADED.split())
 
 #: What is done to files, as Python's audit events call it.
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.link", "os.mkdir")

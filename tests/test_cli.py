@@ -123,7 +123,15 @@ MISTAKES = {
     "test of nothing": ("test", "", "fedlit test", "--ckpt_path best, last or a file"),
     "test of no run": ("test --ckpt_path best --name mine", "", "'best' of a run named 'mine'", "--name"),
     "command": ("fti", "", "'fti'", "did you mean fit?"),
-    "no command": ("", "", "a command is missing", "fedlit fit"),
+    "word for epochs": ("fit --epochs 3", "", "--epochs", "--federation.local_epochs"),
+    "word for rounds": ("fit --rounds=3", "", "--rounds", "--trainer.max_epochs"),
+    "word for a rate": ("fit --lr 0.1", "", "--lr", "--model.client_optimizer.lr"),
+    "word for clients": ("fit --clients 5", "", "--clients", "--data.num_clients"),
+    "config without its option": ("fit FILE", "", "file.yaml: no such option", "--config file.yaml"),
+    "short name of an attention": ("fit --model.net.attention Spatail", "", "got Spatail", "did you mean Spatial?"),
+    "short name of a partition": ("fit --data.partition Dirichlt", "", "got Dirichlt", "did you mean Dirichlet?"),
+    "short name of an algorithm": ("fit --federation.algorithm Scafold", "", "got Scafold", "did you mean Scaffold?"),
+    "short name of an optimizer": ("fit --model.client_optimizer Adm", "", "got Adm", "did you mean Adam?"),
 }
 
 
@@ -269,9 +277,10 @@ def test_every_argument_of_ours_is_explained(part: type) -> None:
     assert unexplained == []
 
 
-def test_help_shows_the_explanations(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--help", "--help_all"])
+def test_help_shows_the_explanations(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--help"])
+        main(["fit", option])
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for said in ("Size K of the cohort", "Strength of the proximal term", "Folder of all runs", "Name of the run"):

@@ -407,7 +407,7 @@ def test_the_table_has_every_argument_of_ours(owner: type) -> None:
 def test_the_table_has_every_option_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("fit", "validate", "test", "predict"):
         with pytest.raises(SystemExit):
-            main([command, "--help"])
+            main([command, "--help_all"])
         options = set(re.findall(r"^ +(?:-\w, )?--(\w+)[ .]", capsys.readouterr().out, re.MULTILINE))
         sections = {"trainer", "model", "data", "federation"}
         assert options - sections - {"help", "print_config", "print_shtab"} <= set(COMMAND), command

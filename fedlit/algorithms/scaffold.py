@@ -13,7 +13,7 @@ from fedlit.core.records import Broadcast, ClientTask, Weights
 
 
 class Scaffold(Algorithm):
-    """SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1, Option II).
+    """SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1, Option II): control variates against drift.
 
     Every step of client k goes along g - c_k + c. After its K steps of rate eta from x to y, the client's control
     variate becomes c_k - c + (x - y)/(K eta), and the server's c moves by |S|/N times the mean change of the c_k of the

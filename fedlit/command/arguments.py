@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
+import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
+from fedlit.command.classes import NAMED_SHORTLY, load
 from fedlit.command.given import check_section
+from fedlit.command.help import show_help
 from fedlit.command.keep_config import KeepConfig
 from fedlit.command.maker import Maker
 from fedlit.command.parser import Parser
@@ -24,12 +26,33 @@ from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.federated.reload import OF_DATA, attribute
 
-DESCRIPTION = "The command line: fit, validate, test, predict a run; study, report, runs for many."
+#: The commands that are methods of a Trainer's.
+TRAINED = ("fit", "validate", "test", "predict")
 
-#: Packages of classes that can be given by their names alone, as ``--federation.algorithm Scaffold``.
-NAMED_SHORTLY = tuple(
-    f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
-)
+#: In our own words what Lightning says otherwise; an option that can do nothing is not shown.
+WORDS = {
+    "config": "YAML file of options; of several files the last has the last word.",
+    "seed_everything": "Seed of all that is drawn, from 0 on.",
+    "ckpt_path": "Where to go on, or what to evaluate: ``last`` or ``best`` of the run, or a file.",
+    "data": "The data set.",
+    "verbose": "Whether to show what was found.",
+    "weights_only": argparse.SUPPRESS,
+    "return_predictions": argparse.SUPPRESS,
+}
+
+#: Options that users look for, and what there is.
+HINTS = {
+    "--epochs": "--federation.local_epochs are a client's passes over its data, --trainer.max_epochs the rounds",
+    "--rounds": "the number of rounds is --trainer.max_epochs",
+    "--lr": "the clients' learning rate is --model.client_optimizer.lr, the server's --model.server_optimizer.lr",
+    "--clients": "there are --data.num_clients, of which --federation.clients_per_round train in a round",
+    "--batch_size": "that of the clients is --data.batch_size",
+    "--seed": "--seed_everything sets all seeds, --data.seed that of the partition",
+    "--mu": "the strength of the proximal term is --model.mu",
+    "--alpha": "Dirichlet's is --data.partition.alpha, after --data.partition Dirichlet",
+    "--gpus": "--trainer.accelerator gpu --trainer.devices N",
+    "--resume": "a run goes on with --ckpt_path last",
+}
 
 
 class FederationArguments(OpenCLI):
@@ -37,13 +60,13 @@ class FederationArguments(OpenCLI):
 
     Args:
         args: Words after ``fedlit``; None are the process's.
-        others: Commands beside Lightning's, by name, and what they do: for ``--help``, and for a mistyped one.
+        does: What each command does, by its name: for its help, and for a mistyped one.
         kwargs: For ``LightningCLI``.
     """
 
-    def __init__(self, args: ArgsType = None, others: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, args: ArgsType = None, does: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         load(NAMED_SHORTLY)
-        self._others = others or {}
+        self._does = does or {}
         self._command = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
         self._maker = Maker()
         super().__init__(
@@ -57,7 +80,7 @@ class FederationArguments(OpenCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=Parser,
-            parser_kwargs={"prog": "fedlit", "description": DESCRIPTION},
+            parser_kwargs={"prog": "fedlit"} | {each: {"description": self._does.get(each, "")} for each in TRAINED},
             args=args,
             **kwargs,
         )
@@ -82,24 +105,27 @@ class FederationArguments(OpenCLI):
             )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Lightning's commands, and the others by name."""
+        """Lightning's commands, and the names of the others."""
         super().setup_parser(*args, **kwargs)
         assert isinstance(self.parser, Parser)
-        for name, does in self._others.items():
-            self.parser.add_command(name, Parser(description=does), help=does)
+        self._parsers: dict[str, Parser] = self.parser.command_parsers
+        for parser in self._parsers.values():
+            parser.hints = HINTS
+            for action in parser.actions:
+                action.help = WORDS.get(action.dest, action.help)
+        for name in (name for name in self._does if name not in TRAINED):
+            self.parser.add_command(name, Parser(), help=self._does[name])
 
     @property
     def command_parser(self) -> Parser:
         """The parser of the command that was given."""
-        assert isinstance(self.parser, Parser)
-        found = self.parser.command_parsers[str(self.subcommand)]
-        assert isinstance(found, Parser)
-        return found
+        return self._parsers[str(self.subcommand)]
 
     # --- what the parser lets pass -----------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         refuse_endless(self._command)
+        show_help(self._parsers, self._command)
         super().parse_arguments(parser, args)
         self.config = plain_strings(self.config)
         check_section(self.config[self.config.subcommand].as_dict(), OWNERS)
@@ -130,9 +156,3 @@ class FederationArguments(OpenCLI):
                 raise InputError(
                     f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
                 )
-
-
-def load(modules: Iterable[str]) -> None:
-    """Load modules, for jsonargparse finds a class by its name alone among the subclasses that there are by then."""
-    for module in modules:
-        importlib.import_module(module)

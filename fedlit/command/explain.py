@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedlit.command.classes import classes_for
+from fedlit.command.private import kind_of
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line
 
@@ -45,7 +47,7 @@ class Rule(NamedTuple):
 
 def _arguments(found: re.Match[str], parser: Any) -> list[str]:
     names = [action.dest for action in parser.actions] if parser else []
-    return [name for name in names if not name.endswith(("help", "print_config"))]
+    return [name for name in names if not name.endswith(("help", "help_all", "print_config", "print_shtab"))]
 
 
 def _module(found: re.Match[str], parser: Any) -> list[str]:
@@ -65,6 +67,7 @@ RULES = (
         word="{1}",
     ),
     Rule(r"argument (--[\w.]+).*: expected one argument", "{1} needs a value; --help explains it"),
+    Rule(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)\b", "{1}: no such option; a config is given by --config {1}"),
     Rule(
         r"(?:unrecognized arguments: |[Oo]ption ')(--)?([^\s=']+)",
         "{1}{2}: no such option",
@@ -149,8 +152,10 @@ def _by_rule(rule: Rule, found: re.Match[str], parser: Any, **names: str) -> str
 
     if rule.options is None or parser is None:
         return filled(rule.line)
-    near = _near(filled(rule.word), rule.options(found, parser), filled(rule.prefix), filled(rule.else_))
-    return f"{filled(rule.line)}{near}"
+    if hint := getattr(parser, "hints", {}).get(f"{filled(rule.prefix)}{filled(rule.word)}"):
+        return f"{filled(rule.line)}; {hint}"
+    remedy = near(filled(rule.word), rule.options(found, parser), filled(rule.prefix), filled(rule.else_))
+    return f"{filled(rule.line)}{remedy}"
 
 
 def _wrong_value(message: str, key: str, parser: Any) -> str:
@@ -165,12 +170,19 @@ def _wrong_value(message: str, key: str, parser: Any) -> str:
         wanted |= dict.fromkeys(filter(None, [words.format(*match.groups())]))
     choices = [choice.strip(" '") for words in wanted if "'" in words for choice in words.split(",")]
     value = _value(message)
-    default = next((action.default for action in parser.actions if action.dest == key), "") if parser else ""
-    remedy = "write it as package.module.Class" if "a class path" in wanted else "--help explains it"
+    action = next((action for action in parser.actions if action.dest == key), None) if parser else None
+    default = action.default if action else ""
+    classes: list[str] = []
+    remedy = "--help explains it"
+    if "a class path" in wanted:
+        remedy = "write it as package.module.Class"
+        there = classes_for(kind_of(action), action.help or "") if action else {}
+        classes = [each.__name__ for each in there.values()]
+        remedy = f"name one that --help lists, or {remedy}" if classes else remedy
     if isinstance(default, str | int | float) and default != "":
         remedy = f"for example {default}"
     kinds = f"one of {', '.join(choices)}" if choices else " or ".join(wanted)
-    return f"{key} must be {kinds}, got {value}{_near(value, choices, else_=remedy)}"
+    return f"{key} must be {kinds}, got {value}{near(value, choices + classes, else_=remedy)}"
 
 
 def _errors(message: str) -> list[str]:
@@ -194,7 +206,7 @@ def _value(message: str) -> str:
     return "null" if value == "None" else value
 
 
-def _near(word: str, options: Iterable[str], prefix: str = "", else_: str = "") -> str:
+def near(word: str, options: Iterable[str], prefix: str = "", else_: str = "") -> str:
     """The remedy: the option nearest to a word, else all of them where they are few, else another."""
     options = list(dict.fromkeys(options))
     if near := difflib.get_close_matches(word, options, n=1):

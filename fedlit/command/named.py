@@ -5,13 +5,12 @@ A class is checked by jsonargparse itself. A function that is named with argumen
 
 from __future__ import annotations
 
-import builtins
 import pydoc
 import typing
-from collections.abc import Callable, Mapping
-from types import NoneType
+from collections.abc import Mapping
 from typing import Any
 
+from fedlit.command.classes import types_in
 from fedlit.command.explain import KeyedError
 
 
@@ -53,16 +52,3 @@ def returns(function: Any) -> Any:
         return typing.get_type_hints(function).get("return")
     except Exception:  # of a function of C, or of names that are not there
         return None
-
-
-def types_in(annotation: Any) -> tuple[type, ...]:
-    """The classes that an annotation is made of; of a ``Callable`` those that it returns; ``None`` is none."""
-    origin, within = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is None or (isinstance(origin, type) and not within):
-        known = isinstance(annotation, type) and annotation not in (NoneType, object, Any)
-        return (annotation,) if known else ()
-    if origin is Callable:
-        return types_in(within[-1])
-    if isinstance(origin, type) and origin.__module__ not in (builtins.__name__, Callable.__module__, "types"):
-        return (origin,)  # such as Dataset[Any]
-    return tuple(found for part in within for found in types_in(part))

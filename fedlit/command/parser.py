@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,13 @@ CONFIG_OPTIONS = ("-c", "--config")
 
 
 class Parser(OwnDefaults):
-    """A parser whose errors are one line: what is wrong with which value, and what to do."""
+    """A parser whose errors are one line: what is wrong with which value, and what to do.
+
+    Attributes:
+        hints: What to say of options that there are not, and that users look for.
+    """
+
+    hints: Mapping[str, str] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped option is none, however near to one

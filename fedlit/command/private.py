@@ -15,6 +15,11 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 
+def kind_of(action: argparse.Action) -> Any:
+    """The annotation of an argument; None where it has none."""
+    return getattr(action, "_typehint", None)
+
+
 class OpenParser(LightningArgumentParser):
     """A parser with a say where jsonargparse offers none: at each value, and before what was read is completed.
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.pytorch.accelerators import Accelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.plugins import CheckpointIO
 
 from fedlit.command.blame import refused_by_library
@@ -26,6 +27,23 @@ def best_precision(accelerator: str) -> LightningPrecision:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "32-true"
+
+
+#: What to give for a GPU, and what it may be.
+GPUS: dict[object, tuple[type[Accelerator], ...]] = {
+    "gpu": (CUDAAccelerator, MPSAccelerator),
+    "cuda": (CUDAAccelerator,),
+    "mps": (MPSAccelerator,),
+}
+
+
+def _check_gpu(accelerator: object) -> None:
+    """Refuse a GPU where there is none."""
+    kinds = GPUS.get(accelerator, ()) if isinstance(accelerator, str) else ()
+    if kinds and not any(kind.is_available() for kind in kinds):
+        raise InputError(
+            f"trainer.accelerator is {accelerator}, but PyTorch finds no such GPU here; leave it out, or give cpu"
+        )
 
 
 class Trainer(lightning.Trainer):
@@ -51,6 +69,7 @@ class Trainer(lightning.Trainer):
         if not has_own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(CheckpointFile())
         check_arguments(kwargs)
+        _check_gpu(accelerator)
         try:
             super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
         except Exception as error:

@@ -61,12 +61,12 @@ class FederatedModule(LightningModule):
     in the server optimizer makes it FedAvgM, Adam FedAdam (Reddi et al. 2021, arXiv:2003.00295).
 
     Args:
-        net: The network; maps inputs to logits (B, classes).
+        net: The network, of ``fedlit.models`` for example; maps inputs to logits (B, classes).
         mu: Strength of the proximal term mu/2 ||w - w_t||^2 in every client's loss, at least 0; 0 is FedAvg. A number,
             or the class path of a ``Mu``: ``fedlit.federated.AdaptiveMu``, ``MuByName``.
-        client_optimizer: The clients' optimizer, made anew for every fit.
-        server_optimizer: The server's optimizer, stepped once a round.
-        loss: Mean loss of logits and targets; none is cross-entropy.
+        client_optimizer: The clients' optimizer, of ``torch.optim`` for example, made anew for every fit.
+        server_optimizer: The server's optimizer, of ``torch.optim`` or ``fedlit.optim``, stepped once a round.
+        loss: Mean loss of logits and targets, of ``torch.nn`` for example; none is cross-entropy.
         client_schedule: How the clients' learning rate changes from round to round: the class path of a ``Schedule``,
             ``fedlit.schedules.Cosine`` for example. None is constant.
         server_schedule: The same for the server's.

@@ -10,7 +10,8 @@ import lightning
 import torch
 
 from fedlit.clients.client import ClientModule
-from fedlit.command.arguments import NAMED_SHORTLY, FederationArguments, load
+from fedlit.command.arguments import FederationArguments
+from fedlit.command.classes import NAMED_SHORTLY, load
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.messages import mistake, one_line

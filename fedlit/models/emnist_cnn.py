@@ -38,8 +38,8 @@ class EmnistCNN(nn.Module):
     of the attention are those with ``.attention.`` in their names.
 
     Args:
-        attention: from a number of channels to a module that keeps (B, C, H, W); in YAML a class path, or ``null`` for
-            none.
+        attention: from a number of channels to a module that keeps (B, C, H, W), of ``fedlit.attention`` for example;
+            in YAML a class path, or ``null`` for none.
         num_classes: classes to tell apart.
         in_channels: C, 1 for grey images.
         image_size: S, pixels a side. Each block halves it, rounding down.

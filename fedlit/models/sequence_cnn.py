@@ -26,8 +26,8 @@ class SequenceCNN(nn.Module):
     variants start from the same weights elsewhere. Its parameters are those with ``.attention.`` in their names.
 
     Args:
-        attention: from a number of channels to a module that keeps (B, C, T, S); in YAML a class path, or ``null`` for
-            none.
+        attention: from a number of channels to a module that keeps (B, C, T, S), of ``fedlit.attention`` for example;
+            in YAML a class path, or ``null`` for none.
         num_classes: classes to tell apart.
         widths: channels of each block. Each block halves T, rounding up.
         kernel_size: steps that a convolution sees, odd.

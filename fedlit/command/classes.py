@@ -1,0 +1,112 @@
+"""The classes that there are for an argument, by name and in a line each."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from types import ModuleType, NoneType
+from typing import Any
+
+#: Packages of classes that can be given by their names alone, as ``--federation.algorithm Scaffold``.
+NAMED_SHORTLY = tuple(
+    f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
+)
+
+
+def load(modules: Iterable[str]) -> None:
+    """Load modules, for jsonargparse finds a class by its name alone among the subclasses that there are by then."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def classes_for(kind: Any, explanation: str, imported: bool = False) -> dict[str, type]:
+    """The classes that can be given for an argument, by what to give for them.
+
+    Of a type of fedlit's they are all of its public subclasses. Of a library's type, such as ``torch.nn.Module``, they
+    are those in the packages that the explanation names.
+
+    Args:
+        kind: The argument's annotation.
+        explanation: What its docstring says.
+        imported: Whether they are, where it names no package, all public ones that have been imported.
+    """
+    wanted = tuple(each for each in types_in(kind) if each.__module__ != builtins.__name__)
+    if not wanted:
+        return {}
+    named = re.findall(r"``((?:fedlit|torch)\.\w+)``", explanation)
+    homes = list(NAMED_SHORTLY) if any(of_ours(each) for each in wanted) else named
+    found = {name: each for home in homes for name, each in _public(importlib.import_module(home))}
+    found = found or (dict(_below(wanted)) if imported else {})
+    return {name: each for name, each in found.items() if issubclass(each, wanted) and each not in wanted}
+
+
+def summary(each: Any, width: int) -> list[str]:
+    """The first line of a docstring as plain text without its references: as many clauses as fit, or some lines."""
+    text = plain((inspect.getdoc(each) or "").partition("\n")[0])
+    text = re.sub(r"(?<=\S) \([^()]*\b[12]\d{3}\b[^()]*\)", "", text).removesuffix(".")
+    ends = [end for end in clause_ends(text) or clause_ends(text, r" \(") if end > width / 4] + [len(text)]
+    return textwrap.wrap(text[: max((end for end in ends if end <= width), default=ends[0])], width)
+
+
+def clause_ends(text: str, mark: str = r"[,;:.](?=\s)") -> list[int]:
+    """Where clauses of a text end, at a mark that is neither within brackets nor that of ``et al.``"""
+    ends = (found.start() for found in re.finditer(rf"(?<!et al){mark}", text))
+    return [end for end in ends if len(re.findall(r"[(\[]", text[:end])) == len(re.findall(r"[)\]]", text[:end]))]
+
+
+def plain(text: str) -> str:
+    """A text without the marks of reStructuredText."""
+    return re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`|`", r"\1", text)
+
+
+def of_ours(each: Any) -> bool:
+    """Whether a class or function is one of fedlit's."""
+    return str(each.__module__).startswith("fedlit.")
+
+
+def _public(module: ModuleType) -> Iterator[tuple[str, type]]:
+    """The classes that a module offers that can be made, by what to give for them: of ours the name, else the path."""
+    offered = getattr(module, "__all__", None)
+    for name, value in vars(module).items():
+        is_own = isinstance(value, type) and value.__module__.startswith(module.__name__) and not name.startswith("_")
+        is_offered = is_own if offered is None else isinstance(value, type) and name in offered
+        if is_offered and not inspect.isabstract(value):
+            yield name if of_ours(value) else f"{module.__name__}.{name}", value
+
+
+def _below(bases: Iterable[type]) -> Iterator[tuple[str, type]]:
+    """All subclasses that have been imported, that can be made and are not private, by their paths."""
+    found: Iterator[type] = chain.from_iterable(type.__subclasses__(base) for base in bases)
+    for each in found:
+        path = _path(each)
+        if not re.search(r"(?:^|\.)_", path) and not inspect.isabstract(each):
+            yield path, each
+        yield from _below([each])
+
+
+def _path(each: type) -> str:
+    """The shortest path that a class can be imported by."""
+    parts = each.__module__.split(".")
+    homes = [".".join(parts[:count]) for count in range(1, len(parts))]
+    offering = (home for home in homes if getattr(sys.modules.get(home), each.__name__, None) is each)
+    return f"{next(offering, each.__module__)}.{each.__qualname__}"
+
+
+def types_in(annotation: Any) -> tuple[type, ...]:
+    """The classes that an annotation is made of; of a ``Callable`` those that it returns; ``None`` is none."""
+    origin, within = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None or (isinstance(origin, type) and not within):
+        known = isinstance(annotation, type) and annotation not in (NoneType, object, Any)
+        return (annotation,) if known else ()
+    if origin is Callable:
+        return types_in(within[-1])
+    if isinstance(origin, type) and origin.__module__ not in (builtins.__name__, Callable.__module__, "types"):
+        return (origin,)  # such as Dataset[Any]
+    return tuple(found for part in within for found in types_in(part))
