@@ -24,6 +24,7 @@ OURS = {
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
     "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
     "sites": ("fedlit.flower.command", "Write a project that trains real sites over Flower."),
+    "watch": ("fedlit.study.watch", "Watch all runs under a folder as they train."),
     "runs": ("fedlit.study.listing", "Show all runs under a folder: how far, how good, and how to go on."),
     "export": ("fedlit.command.export", "Write a checkpoint's network as safetensors, ONNX or a PyTorch program."),
     "configs": ("fedlit.command.configs", "List the configs that come with fedlit, or copy them."),

@@ -9,6 +9,7 @@ import re
 import sys
 import textwrap
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from types import ModuleType, NoneType
@@ -42,7 +43,9 @@ def classes_for(kind: Any, explanation: str, imported: bool = False) -> dict[str
         return {}
     named = re.findall(r"``((?:fedlit|torch)\.\w+)``", explanation)
     homes = list(NAMED_SHORTLY) if any(of_ours(each) for each in wanted) else named
-    found = {name: each for home in homes for name, each in _public(importlib.import_module(home))}
+    namesakes = Counter(each.__name__ for each in set(dict(_below(wanted)).values()))
+    offered = (each for home in homes for each in _public(importlib.import_module(home)))
+    found = {name if of_ours(each) and namesakes[each.__name__] == 1 else path: each for name, path, each in offered}
     found = found or (dict(_below(wanted)) if imported else {})
     return {name: each for name, each in found.items() if issubclass(each, wanted) and each not in wanted}
 
@@ -71,14 +74,14 @@ def of_ours(each: Any) -> bool:
     return str(each.__module__).startswith("fedlit.")
 
 
-def _public(module: ModuleType) -> Iterator[tuple[str, type]]:
-    """The classes that a module offers that can be made, by what to give for them: of ours the name, else the path."""
+def _public(module: ModuleType) -> Iterator[tuple[str, str, type]]:
+    """The classes that a module offers that can be made, with their names and their paths there."""
     offered = getattr(module, "__all__", None)
     for name, value in vars(module).items():
         is_own = isinstance(value, type) and value.__module__.startswith(module.__name__) and not name.startswith("_")
         is_offered = is_own if offered is None else isinstance(value, type) and name in offered
         if is_offered and not inspect.isabstract(value):
-            yield name if of_ours(value) else f"{module.__name__}.{name}", value
+            yield name, f"{module.__name__}.{name}", value
 
 
 def _below(bases: Iterable[type]) -> Iterator[tuple[str, type]]:

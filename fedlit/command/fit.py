@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import ProgressBar
 
 from fedlit.command.arguments import FederationArguments
+from fedlit.command.chosen import chosen
 from fedlit.command.given import flat
 from fedlit.command.keep_config import KeepConfig
 from fedlit.command.parser import Parser
@@ -102,7 +103,8 @@ class FedlitCLI(FederationArguments):
         assert self.place is not None
         run = self.place.locked()
         section.federation.folder = self.save_config_kwargs["folder"] = run
-        log = RunLog(section.logs_dir, self._command, self._hparams(), self.place.lock)
+        hparams, given_by_user = self._hparams()
+        log = RunLog(section.logs_dir, self._command, hparams, self.place.lock, given_by_user, self.written_config())
         place_own(callbacks, run)
         kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
         self.trainer_defaults["callbacks"] = [
@@ -132,11 +134,18 @@ class FedlitCLI(FederationArguments):
             if isinstance(callback, RankWatch):
                 callback.start(self.trainer)
 
-    def _hparams(self) -> dict[str, Any]:
-        """The run's choices, flat: everything but how the Trainer is run."""
-        config = self.written_config()
+    def _hparams(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The run's choices, flat: everything but how the Trainer is run; and those that are not the defaults."""
+        parser, config = self.command_parser, self.written_config()
         sections = {key: config[key] for key in ("model", "data", "federation", "seed_everything")}
-        return {**shortened(flat(sections)), "rounds": config["trainer"]["max_epochs"]}
+        every = {**shortened(flat(sections)), "rounds": config["trainer"]["max_epochs"]}
+        plain, usual = (
+            yaml.safe_load(parser.dump(each, skip_none=False))
+            for each in (self.config[self.subcommand], parser.parse_args([]))
+        )
+        given = chosen(plain, usual)
+        rounds = {"rounds": given["trainer.max_epochs"]} if "trainer.max_epochs" in given else {}
+        return every, {**shortened({key: given[key] for key in given if not key.startswith("trainer.")}), **rounds}
 
     # --- what each command does --------------------------------------------------------------------------------------
 

@@ -109,7 +109,8 @@ def _of_option(parser: Parser, words: list[str], asked: re.Match[str]) -> Iterat
     del words[at]
     if name is None and at < len(words) and not words[at].startswith("-"):
         name = words.pop(at)
-    action = find(options_of(parser.actions), key, parser.parse_args(words))
+    options, config = options_of(parser.actions), parser.parse_args(words)
+    action = find(options, key, {each: config.get(each) for each in options})
     if name:
         yield from class_entry(action, name)
     else:

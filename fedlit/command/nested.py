@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import pydoc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args, get_origin
+
+from jsonargparse import Namespace
 
 from fedlit.command.defaults import is_class
 from fedlit.command.explain import near
@@ -21,7 +23,7 @@ def options_of(actions: Iterable[argparse.Action]) -> dict[str, argparse.Action]
     return {each.dest: each for each in taking if not each.dest.endswith(".help")}
 
 
-def options_within(made: Callable[..., Any], key: str, kind: Any) -> dict[str, argparse.Action]:
+def options_within(made: Callable[..., Any], key: str, kind: Any = None) -> dict[str, argparse.Action]:
     """The options of a class, or of a function that returns an object, that stands at a key.
 
     Args:
@@ -36,8 +38,13 @@ def options_within(made: Callable[..., Any], key: str, kind: Any) -> dict[str, a
     return options_of(parser.actions)
 
 
-def find(options: dict[str, argparse.Action], key: str, config: Any) -> argparse.Action:
+def find(options: Mapping[str, argparse.Action], key: str, given: Mapping[str, Any]) -> argparse.Action:
     """The option of a key, which may be one of a class that a config names.
+
+    Args:
+        options: Those that there are without looking into classes.
+        key: The option's.
+        given: The values of the options.
 
     Raises:
         InputError: When there is none.
@@ -45,11 +52,14 @@ def find(options: dict[str, argparse.Action], key: str, config: Any) -> argparse
     if key in options:
         return options[key]
     outer = max((each for each in options if key.startswith(f"{each}.")), key=len, default="")
-    made = pydoc.locate(config[outer]["class_path"]) if outer and is_class(config.get(outer)) else None
+    value: Any = given.get(outer)
+    made = pydoc.locate(value["class_path"]) if is_class(value) else None
     if not callable(made):
         within = f" where {outer} is no class" if outer else ""
         raise InputError(f"--{key}.help: no such option{within}{near(key, options)}")
-    return find(options_within(made, outer, kind_of(options[outer])), key, config)
+    arguments = vars(value.get("init_args") or Namespace())
+    inner = {f"{outer}.{name}": argument for name, argument in arguments.items()}
+    return find(options_within(made, outer, kind_of(options[outer])), key, inner)
 
 
 def _arguments_of_call(kind: Any) -> int:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from fedlit.core.messages import visible
+
+__all__ = ["Column", "Group", "Terminal", "table_of"]
+
+#: Columns of an output that is no terminal: a file or a pipe has no edge.
+NO_EDGE = 10_000
 
 
 class Terminal(Console):
     """Rich's console without markup: brackets are printed as they are, control characters are escaped.
 
-    Colours are given as ``rich.text.Text``.
+    Colours are given as ``rich.text.Text``. Where the output is a file or a pipe, nothing is cut to a width.
 
     Args:
         options: For ``rich.console.Console``.
@@ -21,7 +28,45 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, "soft_wrap": True, **options})
+        if not self.is_terminal and options.get("width") is None:
+            self.width = NO_EDGE
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Rich calls this for all text that is printed, and for every cell of a table."""
         return super().render_str(visible(text, self.encoding), **options)
+
+
+class Column(NamedTuple):
+    """A column of a table that may have to do without it.
+
+    Attributes:
+        name: Its head.
+        cells: A cell for each row.
+        dropped: Where the table is too wide, the column with the greatest of these goes first; 0 stays.
+        right: Whether it is aligned to the right, as numbers are.
+    """
+
+    name: str
+    cells: Sequence[RenderableType]
+    dropped: int = 0
+    right: bool = True
+
+
+def table_of(columns: Sequence[Column], console: Console) -> Table:
+    """A table of the columns that say something and fit: columns are dropped rather than digits.
+
+    What cannot be dropped is broken over lines in the first column.
+    """
+    shown = [column for column in columns if column.dropped == 0 or any(map(str, column.cells))]
+    while True:
+        table = Table(box=None, header_style="bold")
+        for number, column in enumerate(shown):
+            how: dict[str, Any] = {"overflow": "fold"} if number == 0 else {"no_wrap": True}
+            table.add_column(column.name, justify="right" if column.right else "left", **how)
+        for row in zip(*(column.cells for column in shown), strict=True):
+            table.add_row(*row)
+        width = console.measure(table, options=console.options.update(width=NO_EDGE)).maximum
+        least = max(shown, key=lambda column: column.dropped)
+        if width <= console.width or least.dropped == 0:
+            return table
+        shown.remove(least)

@@ -67,10 +67,10 @@ def choose(client: ClientModule, site: Site, tasks: Sequence[ClientTask], togeth
     if reason is None:
         size = together or BLOCK_SIZE
         engine = auto(client, site, size, -(-len(tasks) // size))
-        return Choice(engine, f"engine: {_name(engine)}; many small clients train as one program, {size} at a time")
+        return Choice(engine, f"engine: {name_of(engine)}; many small clients train as one program, {size} at a time")
     engine, is_change = auto(client, site), (together or 1) > 1
     before = f" The run trained {together} clients as one program until now: its bits may differ." if is_change else ""
-    return Choice(engine, f"engine: {_name(engine)}; clients train one by one, as {reason}.{before}", is_change)
+    return Choice(engine, f"engine: {name_of(engine)}; clients train one by one, as {reason}.{before}", is_change)
 
 
 def auto(client: ClientModule, site: Site, together: int = 1, most_workers: int = MOST) -> Engine:
@@ -132,7 +132,8 @@ def _fails_in_a_block(client: ClientModule, site: Site, task: ClientTask) -> str
     return None
 
 
-def _name(engine: Engine) -> str:
+def name_of(engine: Engine) -> str:
+    """An engine's name; of one in worker processes also how many there are."""
     if not isinstance(engine, WorkersEngine):
         return type(engine).__name__
     return f"WorkersEngine of {engine.workers} {type(engine.engine).__name__}s"

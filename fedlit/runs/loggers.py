@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fedlit.core.files import replacing, writing
+from fedlit.runs.board import tag_of
 from fedlit.runs.clock import put_before
 from fedlit.runs.folder import METRICS_CSV
 from fedlit.runs.salvage import salvaged
@@ -53,7 +54,8 @@ def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Lo
 class Board(TensorBoardLogger):
     """Lightning's TensorBoard logger without its ``hparams.yaml``: a run's ``config.yaml`` says it all.
 
-    It makes no file before data and checkpoint are found good: a run that cannot begin leaves no folder.
+    The curves of the global model come first, see `fedlit.runs.board`. It makes no file before data and checkpoint are
+    found good: a run that cannot begin leaves no folder.
     """
 
     _begun = False
@@ -80,7 +82,7 @@ class Board(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         with writing(self.log_dir):
-            super().log_metrics(metrics, step)
+            super().log_metrics({tag_of(name): value for name, value in metrics.items()}, step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

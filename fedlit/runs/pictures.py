@@ -17,6 +17,7 @@ from fedlit import plots
 from fedlit.core.bins import bin_names, bin_width, num_bins
 from fedlit.core.files import replacing
 from fedlit.data.module import data_of
+from fedlit.runs.board import PICTURES
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.gates import as_images, gate_maps, shown_inputs
 
@@ -151,7 +152,7 @@ class Pictures(Callback):
         image = Summary.Image(**size, encoded_image_string=png)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+                summary = Summary(value=[Summary.Value(tag=f"{PICTURES}{tag}", image=image)])
                 logger.experiment.file_writer.add_summary(summary, trainer.global_step)
                 logger.experiment.flush()
         with replacing(self._folder / f"{tag}.png", "wb") as drawn:  # last: TensorBoard has its round by now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -12,11 +13,13 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from fedlit.core.records import ClientAnswer
 from fedlit.core.terminal import Terminal
@@ -25,11 +28,27 @@ from fedlit.federated.module import FederatedModule
 
 #: Seconds of work from whose speed the time left is estimated.
 SPEED_SECONDS = 30.0
+#: Columns of a terminal in which bars have all of their parts.
+ALL_FIT = 80
+
+
+class Bars(Progress):
+    """Bars that do without the bar itself and the time taken in a terminal of less than 80 columns: digits stay."""
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """Rich calls this at each refresh, so that it holds of a terminal that is resized, too."""
+        every = self.columns
+        if tasks and self.console.width < ALL_FIT:
+            self.columns = tuple(each for each in every if not isinstance(each, BarColumn | TimeElapsedColumn))
+        try:
+            return super().make_tasks_table(tasks)
+        finally:
+            self.columns = every
 
 
 def bars(console: Terminal, *more: ProgressColumn, speed_seconds: float = SPEED_SECONDS) -> Progress:
     """Bars with a description, the count, the time taken and the time left, and further columns."""
-    return Progress(
+    return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -63,16 +82,20 @@ class RoundProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled:
             return
-        if self._console.is_terminal:
-            self._bars = bars(self._console, TextColumn("{task.fields[note]}", markup=False))
-            total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-            self._rounds = self._bars.add_task("rounds ", total=total, completed=trainer.current_epoch, note="")
-            self._clients = self._bars.add_task("clients", total=None, note="")
-            self._bars.start()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, FederatedLoop):
                 self._loop = callback
                 callback.on_update.append(self._on_update)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._enabled or self._bars or not self._console.is_terminal:
+            return
+        # Only now: what other callbacks say of the run as it starts stands above the bars.
+        self._bars = bars(self._console, TextColumn("{task.fields[note]}", markup=False))
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        self._rounds = self._bars.add_task("rounds ", total=total, completed=trainer.current_epoch, note="")
+        self._clients = self._bars.add_task("clients", total=None, note="")
+        self._bars.start()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._bars:

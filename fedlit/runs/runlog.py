@@ -17,33 +17,48 @@ from fedlit.core.messages import one_line
 from fedlit.core.private_torch import write_summary
 from fedlit.core.terminal import Terminal
 from fedlit.data.module import data_of
+from fedlit.engines.auto import name_of
 from fedlit.federated.module import FederatedModule
+from fedlit.runs.board import in_words, layout, tag_of
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.loggers import Board
 from fedlit.runs.state import FolderLock, RunState, record
+from fedlit.runs.words import opening
 
 
 class RunLog(Callback):
     """Flushes the loggers each round before the checkpoint is written, so that no checkpoint is ahead of its curves.
 
-    At the start it shows the hyper-parameters in TensorBoard's HParams tab, beside the final accuracy, loss and F1;
-    at the end it says where the results are, or after an interruption how to go on. While it trains, the run's folder
-    is locked, and what became of it is in ``run.json``.
+    At the start it says in a line what starts, and shows in TensorBoard the config in words, the charts that belong
+    together (`fedlit.runs.board`) and, in the HParams tab, what is not the default beside the last metrics; at the end
+    it says where the results are, or after an interruption how to go on. While it trains, the run's folder is locked,
+    and what became of it is in ``run.json``.
 
     Args:
         logs: The folder of all runs, for TensorBoard.
         command: The words after ``fedlit`` that started the run.
-        hparams: What to show in the HParams tab; values other than numbers, strings and booleans become strings.
+        hparams: The run's choices, for loggers other than TensorBoard's; what is no number, string or boolean becomes a
+            string.
         lock: That of the run's folder; None on ranks other than the first.
+        chosen: Those of the choices that are not the defaults, for the HParams tab.
+        config: The run's config, as it is read from YAML.
     """
 
     def __init__(
-        self, logs: str, command: Sequence[str], hparams: Mapping[str, Any], lock: FolderLock | None = None
+        self,
+        logs: str,
+        command: Sequence[str],
+        hparams: Mapping[str, Any],
+        lock: FolderLock | None = None,
+        chosen: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self._logs = logs
         self._command = list(command)
-        self._hparams = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()}
+        self._hparams = _simple(hparams)
+        self._chosen = _simple(hparams if chosen is None else chosen)
+        self._config = config or {}
         self._console = Terminal()
         self._best = float("-inf")
         self._best_round = 0
@@ -54,30 +69,38 @@ class RunLog(Callback):
         if stage == "fit":
             self._best, self._best_round, self._began = float("-inf"), 0, False
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         if self._lock is not None and not trainer.is_global_zero:  # this process took itself for the first rank
             self._lock.release()
             self._lock = None
         self._began = True
         self._record(trainer, "running")
-        for note in data_of(trainer).notes:
-            self._say(trainer, note)
-        if isinstance(pl_module, FederatedModule) and (note := pl_module.loop.session.note):
+        data, session = data_of(trainer), pl_module.loop.session
+        line = opening(self._config, data.num_clients, name_of(session.engine))
+        self._say(trainer, f"{self._place}: {line}" if self._place else line)
+        if trainer.global_step > 0:
+            self._say(trainer, f"resuming after round {trainer.global_step} in {self._place}")
+        for note in filter(None, (*data.notes, session.note)):
             self._say(trainer, note)
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self._hparams)
-        if trainer.global_step > 0:
-            self._say(trainer, f"resuming after round {trainer.global_step} in {self._place}")
-            return
-        from torch.utils.tensorboard.summary import hparams
+        if trainer.global_step == 0 and trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    self._describe(logger, line, data.client_holdout > 0)
 
-        shown = dict.fromkeys((BEST_BY, "global/loss", "global/f1_macro"), 0.0)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                # Not Logger.log_hyperparams, which would put a made-up point on each of the curves.
-                for summary in hparams(self._hparams, shown):
-                    write_summary(logger.experiment, summary)
+    def _describe(self, logger: TensorBoardLogger, line: str, has_own: bool) -> None:
+        """Show in TensorBoard what the run is."""
+        from torch.utils.tensorboard.summary import custom_scalars, hparams
+
+        tag = tag_of if isinstance(logger, Board) else str
+        # Not Logger.log_hyperparams, which would put a made-up point on each of the curves. The first summary is left
+        # out: where a run has one, TensorBoard shows no columns but that run's, whatever the others were given.
+        for summary in hparams(self._chosen, {})[1:]:
+            write_summary(logger.experiment, summary)
+        write_summary(logger.experiment, custom_scalars(layout(has_own, tag)))
+        logger.experiment.add_text("run", in_words(line, self._config, self._chosen, self._command), 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
@@ -139,3 +162,7 @@ class RunLog(Callback):
     def _say(self, trainer: Trainer, line: str) -> None:
         if trainer.is_global_zero:
             self._console.print(line)
+
+
+def _simple(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}

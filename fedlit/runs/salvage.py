@@ -13,6 +13,7 @@ import numpy as np
 
 from fedlit.core.files import regular, writing
 from fedlit.core.messages import warn
+from fedlit.runs.board import name_of
 from fedlit.runs.folder import METRICS_CSV
 
 #: Where a damaged table is kept, beside the one that takes its place.
@@ -72,10 +73,10 @@ def rows_of_curves(run: Path, rounds: Iterable[int]) -> Rows:
         return rows
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
-    for name in events.Tags()["scalars"]:
-        for event in events.Scalars(name):
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
             if event.step in rounds:
-                rows.setdefault(event.step, {"round": event.step})[name] = np.float32(event.value)
+                rows.setdefault(event.step, {"round": event.step})[name_of(tag)] = np.float32(event.value)
     return rows
 
 

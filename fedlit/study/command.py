@@ -62,6 +62,7 @@ from fedlit.engines.workers import available_cores
 from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock
+from fedlit.study.ending import conclude
 from fedlit.study.plan import Plan, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.select import order, score
@@ -116,6 +117,8 @@ def main(words: Sequence[str]) -> int:
             for run in runs:
                 run.clear()
             _write(plan, runs, folder, words)
+            for damage in filter(None, (run.damage for run in runs)):
+                console.print(f"its rounds do not count: {damage}")
             console.print(f"{len(runs)} runs in {folder}: {_estimate(runs, jobs)}")
             failed += run_all([run for run in runs if run not in failed], jobs, console)
             now = status(plan, folder) if plan.looks else None
@@ -133,6 +136,7 @@ def main(words: Sequence[str]) -> int:
         console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
     elif plan.select:
         _select(plan, runs, folder, console)
+    conclude(folder, console)
     console.print(f"look at it: tensorboard --logdir {shlex.quote(str(folder))}")
     return 1 if failed else 0
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from rich.text import Text
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, regular
-from fedlit.core.terminal import Terminal
+from fedlit.core.terminal import Column, Terminal, table_of
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS_CSV, STATE, STUDY
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import RunState, held, recorded
+from fedlit.runs.words import facts, within
 
 STATE_COLOURS: dict[RunState, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
 
@@ -38,7 +40,10 @@ class Listed:
         accuracies: Of the global model after each round.
         error: The error that it failed with.
         changed_at: When it last wrote, in seconds since the epoch.
-        note: Which file could not be read; empty as a rule.
+        notes: Which files could not be read; none as a rule.
+        facts: What its config says of it, see `fedlit.runs.words.facts`.
+        seconds: Of each round.
+        rejected: How many fits of clients were left out, in all.
     """
 
     folder: Path
@@ -48,7 +53,10 @@ class Listed:
     accuracies: tuple[float, ...]
     error: str
     changed_at: float
-    note: str = ""
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    seconds: tuple[float, ...] = ()
+    rejected: int = 0
 
     @property
     def command(self) -> str:
@@ -74,12 +82,18 @@ def list_runs(logs: str | Path) -> list[Listed]:
 
 
 def _listed(folder: Path) -> Listed:
-    rows = rows_of(folder)
+    config, notes = _config(folder / CONFIG), []
+    rows: list[dict[str, str]] = []
+    said: dict[str, Any] = {}
     try:
-        said, note = recorded(folder), ""
+        rows = rows_of(folder)
     except InputError as error:
-        said, note = {}, str(error)
-    asked = said.get("rounds", _asked(folder / CONFIG))
+        notes.append(str(error))
+    try:
+        said = recorded(folder)
+    except InputError as error:
+        notes.append(str(error))
+    asked = said.get("rounds", within(config, "trainer", "max_epochs"))
     asked = asked if isinstance(asked, int) and asked >= 0 else None
     done = int(rows[-1]["round"]) if rows else 0
     state: RunState = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
@@ -88,16 +102,30 @@ def _listed(folder: Path) -> Listed:
     elif state == "running":  # it was killed
         state = "interrupted"
     written = [path.stat().st_mtime for name in (METRICS_CSV, STATE, CONFIG) if (path := folder / name).exists()]
-    accuracies = tuple(float(row[BEST_BY]) for row in rows if row.get(BEST_BY))
-    return Listed(folder, state, done, asked, accuracies, said.get("error", ""), max(written, default=0.0), note)
+    accuracies, seconds, rejected = (
+        tuple(float(row[name]) for row in rows if row.get(name))
+        for name in (BEST_BY, "round/seconds", "round/rejected")
+    )
+    return Listed(
+        folder,
+        state,
+        done,
+        asked,
+        accuracies,
+        said.get("error", ""),
+        max(written, default=0.0),
+        tuple(notes),
+        facts(config),
+        seconds,
+        int(sum(rejected)),
+    )
 
 
-def _asked(config: Path) -> Any:
-    """``trainer.max_epochs`` of a run that left no record."""
-    try:
-        return yaml.safe_load(regular(config).read_text())["trainer"]["max_epochs"]
-    except (yaml.YAMLError, OSError, ValueError, RecursionError, LookupError, TypeError):
-        return None
+def _config(path: Path) -> Any:
+    """A run's config; None where it cannot be read."""
+    with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
+        return yaml.load(regular(path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return None
 
 
 def parser() -> Parser:
@@ -116,12 +144,12 @@ def main(words: Sequence[str]) -> int:
     logs = Path(parser().parse_args(list(words)).logs)
     runs = list_runs(logs)
     console = Terminal()
-    console.print(table(runs, logs, time.time()))
+    console.print(table(runs, logs, time.time(), console))
     for run in runs:
         if run.state == "failed" and run.error:
             console.print(f"{run.folder.relative_to(logs)} failed: {run.error}")
-        if run.note:
-            console.print(f"ignored: {run.note}")
+        for note in run.notes:
+            console.print(f"ignored: {note}")
     commands = list(dict.fromkeys(_commands(runs)))
     if commands:
         console.print("go on with:")
@@ -130,23 +158,41 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def table(runs: Sequence[Listed], logs: Path, now: float) -> Table:
-    """A row for each run; its age is the time since it last wrote."""
-    result = Table(box=None, header_style="bold")
-    for name in ("run", "state"):
-        result.add_column(name, no_wrap=True)
-    for name in ("rounds", "best", "last", "age"):
-        result.add_column(name, justify="right", no_wrap=True)
-    for run in runs:
-        accuracy = [f"{value:.4f}" for value in (max(run.accuracies), run.accuracies[-1])] if run.accuracies else "--"
-        result.add_row(
-            str(run.folder.relative_to(logs)),
-            Text(run.state, STATE_COLOURS[run.state]),
-            f"{run.done}/{'-' if run.asked is None else run.asked}",
-            *accuracy,
-            age(now - run.changed_at),
-        )
-    return result
+def table(runs: Sequence[Listed], logs: Path, now: float, console: Terminal) -> Table:
+    """A row for each run, and the columns that fit; its age is the time since it last wrote."""
+
+    def said(name: str, dropped: int, right: bool = False) -> Column:
+        return Column(name, [run.facts.get(name, "") for run in runs], dropped, right)
+
+    columns = [
+        *columns_of_all(runs, logs),
+        Column("best", [_accuracy(max(run.accuracies, default=None)) for run in runs], 2),
+        Column("last", [_accuracy(next(reversed(run.accuracies), None)) for run in runs]),
+        said("attention", 3),
+        said("partition", 4),
+        said("mu", 5, right=True),
+        said("seed", 6, right=True),
+        Column("time", [_time(sum(run.seconds)) if run.seconds else "" for run in runs], 7),
+        Column("age", [age(now - run.changed_at) for run in runs], 8),
+    ]
+    return table_of(columns, console)
+
+
+def columns_of_all(runs: Sequence[Listed], logs: Path) -> list[Column]:
+    """What every table of runs begins with: which it is, its state, and how far it is."""
+    return [
+        Column("run", [str(run.folder.relative_to(logs)) for run in runs], right=False),
+        Column("state", [Text(run.state, STATE_COLOURS[run.state]) for run in runs], right=False),
+        Column("rounds", [f"{run.done}/{'-' if run.asked is None else run.asked}" for run in runs]),
+    ]
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _accuracy(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def age(seconds: float) -> str:

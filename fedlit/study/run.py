@@ -78,8 +78,18 @@ class StudyRun:
         return "part-done" if self.begun else "to do"
 
     def round_seconds(self) -> list[float]:
-        """How long each of its rounds took."""
-        return [float(row.get(SECONDS) or "nan") for row in rows_of(self.folder) if int(row["round"]) > 0]
+        """How long each of its rounds took; none where its table is damaged."""
+        rows = [] if self.damage else rows_of(self.folder)
+        return [float(row.get(SECONDS) or "nan") for row in rows if int(row["round"]) > 0]
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with its ``metrics.csv``; empty as a rule."""
+        try:
+            rows_of(self.folder)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def clear(self) -> None:
         """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.

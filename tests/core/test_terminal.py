@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.progress import TextColumn
 from rich.table import Table
 
 import fedlit
@@ -73,3 +74,22 @@ def test_nothing_else_prints() -> None:
         if re.search(r"rich\.console|\bprint\(", path.read_text().replace(".print(", ""))
     ]
     assert printing == ["core/terminal.py"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_bars_show_every_digit_in_a_narrow_terminal_too(width: int) -> None:
+    out = io.StringIO()
+    console = Terminal(file=out, width=width, force_terminal=True, soft_wrap=False)
+    progress = bars(console, TextColumn("{task.fields[note]}", markup=False))
+    progress.add_task("rounds ", total=100, completed=34, note="accuracy 0.8374  loss 1.0387")
+    console.print(progress.get_renderable())
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "34/100" in shown
+    assert "accuracy 0.8374  loss 1.0387" in shown
+    assert ("\u2501" in shown) == (width >= 80)  # the bar
+
+
+def test_a_pipe_has_no_edge() -> None:
+    out = io.StringIO()
+    Terminal(file=out).print(Table("x" * 200, box=None))
+    assert "x" * 200 in out.getvalue()

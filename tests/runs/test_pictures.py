@@ -95,7 +95,7 @@ def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
     assert (run / "partition.png").is_file()
     assert (run / "confusion.png").is_file()
     board = EventAccumulator(str(run)).Reload()
-    assert set(board.Tags()["images"]) == {"partition", "confusion", "attention"}
+    assert set(board.Tags()["images"]) == {"view/partition", "view/confusion", "view/attention"}
 
 
 class Foreign(nn.Module):

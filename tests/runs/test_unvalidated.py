@@ -64,7 +64,7 @@ def test_tensorboard_has_the_points_that_there_are(every_second: Path) -> None:
     events = EventAccumulator(str(every_second), size_guidance={"scalars": 0})
     events.Reload()
     assert [point.step for point in events.Scalars("drift/mean")] == [1, 2, 3, 4, 5]
-    assert [point.step for point in events.Scalars("global/accuracy")] == [2, 4]
+    assert [point.step for point in events.Scalars("Global/accuracy")] == [2, 4]
 
 
 def test_the_tables_and_checkpoints_at_the_end_name_their_rounds(every_second: Path, each: Path) -> None:

@@ -143,6 +143,34 @@ def test_a_report_finds_the_axes_and_the_claims_in_the_studys_record(capsys: pyt
     assert "claim 1 contradicted: It helps." in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_a_study_ends_with_its_table_and_the_reports_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study() == 0
+    assert "no report: " in capsys.readouterr().out  # the stand-in logs no accuracy
+    for place in Path("logs/grid").glob("*/seed_*/metrics.csv"):
+        gain = 0.25 if place.parts[-3] == "spatial_dir01" else 0.0
+        seed = 0.125 if place.parts[-2] == "seed_1" else 0.0
+        place.write_text(f"round,global/accuracy\n1,0.25\n2,{0.5 + gain + seed}\n")
+    assert study() == 0
+    *_, title, head, plain, spatial, report, board = capsys.readouterr().out.splitlines()
+    assert title == "accuracy of the global model on test data at round 2, mean over seeds:"
+    assert head.split() == ["variant", "dir01", "iid"]
+    assert (plain.split(), spatial.split()) == (["plain", "0.5625", "0.5625"], ["spatial", "0.8125", "0.5625"])
+    assert report == "report: logs/grid/report/report.html"
+    assert Path(report.removeprefix("report: ")).is_file()
+    assert board == "look at it: tensorboard --logdir logs/grid"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_damaged_table_is_named_and_the_study_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study() == 0
+    damaged = Path("logs/grid/plain_iid/seed_0/metrics.csv")
+    damaged.write_text("round\nx\n")
+    capsys.readouterr()
+    assert study() == 0
+    assert f"its rounds do not count: {damaged} is not a table" in capsys.readouterr().out
+
+
 SELECTION = STUDY + "set: {data.validation_clients: 5}\nselect: global/accuracy\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ import pytest
 
 from fedlit.cli import main
 from fedlit.core.errors import InputError
+from fedlit.core.terminal import Terminal
 from fedlit.runs.state import RunState, record
-from fedlit.study.listing import age, list_runs
+from fedlit.study.listing import age, list_runs, table
 
 HOLD = "import sys, time; from pathlib import Path; from fedlit.runs.state import FolderLock; "
 HOLD += "lock = FolderLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
@@ -153,3 +155,33 @@ def test_escape_sequences_and_markup_of_a_folders_name_are_shown(
     assert r"m[bold]x\x1b[2J/version_0" in out
     assert r"failed: \x1b]0;x\x07 [/b]" in out
     assert "\x1b" not in out
+
+
+def test_a_damaged_table_is_named_and_the_other_runs_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = make(tmp_path / "bad/version_0", 0.5, state="finished")
+    (bad / "metrics.csv").write_text("round,global/accuracy\nx,y\n")
+    make(tmp_path / "good/version_0", 0.25, 0.5)
+    assert main(["runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"good/version_0 +interrupted +2/3 +0\.5000 +0\.5000", out)
+    assert f"ignored: {bad}/metrics.csv is not a table of a run's rounds" in out
+
+
+def test_columns_are_dropped_where_they_do_not_fit_and_digits_never(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(tmp_path / "a/version_0", 0.1234, 0.5678)
+    config = "seed_everything: 7\nmodel: {mu: 0.01, net: {class_path: x.Net, init_args: {attention: a.Spatial}}}\n"
+    (run / "config.yaml").write_text(config)
+    heads = {}
+    for width in (200, 60, 45):
+        console = Terminal(width=width)
+        console.print(table(list_runs(tmp_path), tmp_path, time.time(), console))
+        head, row = capsys.readouterr().out.splitlines()
+        heads[width] = head.split()
+        assert "0.5678" in row
+    assert heads[200] == ["run", "state", "rounds", "best", "last", "attention", "mu", "seed", "age"]
+    assert heads[60] == ["run", "state", "rounds", "best", "last"]
+    assert heads[45] == ["run", "state", "rounds", "last"]

@@ -1,0 +1,91 @@
+"""How TensorBoard shows a run: what comes first, what belongs together, and its config in words."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fedlit.runs.words import facts
+
+#: Of metrics that are to come first the beginning of the name, and that of the tag: capitals sort before small letters.
+FIRST = ("global/", "Global/")
+#: What tags of pictures begin with: they come last.
+PICTURES = "view/"
+
+ACCURACY = ("accuracy_mean", "accuracy_p10", "accuracy_p90")
+#: Charts that show several metrics at once: by section and title a list, or for a band the middle and its two edges.
+LAYOUT: dict[str, dict[str, list[Any]]] = {
+    "Result": {
+        "accuracy on held-out data": ["Multiline", ["global/accuracy"]],
+        "loss on held-out data": ["Multiline", ["global/loss"]],
+        "F1 on held-out data, mean over classes": ["Multiline", ["global/f1_macro"]],
+    },
+    "Fairness": {
+        "training accuracy of the cohort: mean, 10th to 90th percentile": [
+            "Margin",
+            [f"clients/{name}" for name in ACCURACY],
+        ],
+        "accuracy on the clients' own held-out data: mean, 10th to 90th percentile": [
+            "Margin",
+            [f"clients/own_{name}" for name in ACCURACY],
+        ],
+    },
+    "Drift": {
+        "length of the clients' updates": ["Multiline", ["drift/mean", "drift/attention", "drift/rest"]],
+        "cosine with the mean update, and of pairs": ["Multiline", ["drift/cosine", "drift/cosine_of_pairs"]],
+    },
+    "Cost": {
+        "seconds a round": ["Multiline", ["round/seconds"]],
+        "megabytes a round, down and up": ["Multiline", ["round/megabytes_down", "round/megabytes_up"]],
+        "clients whose fit was left out": ["Multiline", ["round/rejected"]],
+    },
+}
+
+
+def tag_of(name: str) -> str:
+    """What TensorBoard calls a metric."""
+    return re.sub(f"^{FIRST[0]}", FIRST[1], name)
+
+
+def name_of(tag: str) -> str:
+    """The metric that TensorBoard calls so, which earlier versions called by its name."""
+    return re.sub(f"^{FIRST[1]}", FIRST[0], tag)
+
+
+def layout(has_own: bool, tag: Callable[[str], str] = tag_of) -> dict[str, dict[str, list[Any]]]:
+    """The charts of a run, for ``torch.utils.tensorboard.summary.custom_scalars``.
+
+    Args:
+        has_own: Whether clients have held-out data of their own.
+        tag: What a logger calls a metric.
+    """
+
+    def shown(names: Sequence[str]) -> bool:
+        return has_own or not any(name.startswith("clients/own_") for name in names)
+
+    return {
+        section: {title: [kind, list(map(tag, names))] for title, (kind, names) in charts.items() if shown(names)}
+        for section, charts in LAYOUT.items()
+    }
+
+
+def in_words(line: str, config: Any, chosen: Mapping[str, Any], command: Sequence[str]) -> str:
+    """A run's config in words, as Markdown.
+
+    Args:
+        line: What the run is, in a line.
+        config: Its config, as it is read from YAML.
+        chosen: Of its settings those that are not the defaults.
+        command: The words after ``fedlit`` that started it.
+    """
+    table = [f"| {name} | {_cell(word)} |" for name, word in facts(config).items()]
+    others = [f"| `{name}` | {_cell(value)} |" for name, value in chosen.items()]
+    parts = [line, f"`{shlex.join(['fedlit', *command])}`", "\n".join(["| in a word | |", "|---|---|", *table])]
+    parts += ["\n".join(["| not the default | |", "|---|---|", *others])] if others else []
+    return "\n\n".join(parts)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,106 @@
+"""``fedlit watch``: all runs under a folder as they train, in the terminal, from the files that they write.
+
+A row for each run: its rounds, a curve of the accuracy of the global model, the last accuracy, the time left of a
+running one at the speed of its last rounds, and how many fits of clients failed and were left out. The runs may be on
+another machine whose folder is seen here, and the terminal at the end of a line. Where the output is a file or a pipe,
+the table is shown once. Ctrl-C ends it; the runs go on.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fedlit.command.parser import Parser
+from fedlit.core.errors import InputError
+from fedlit.core.terminal import Column, Group, Terminal, table_of
+from fedlit.runs.state import STATES
+from fedlit.study.listing import Listed, columns_of_all, list_runs
+
+#: Steps of a curve, from low to high, and those of a terminal that has none but ASCII.
+STEPS, ASCII_STEPS = "▁▂▃▄▅▆▇█", "_.-=*#"
+WIDTH = 20  # of a curve
+RECENT = 5  # rounds that the time left is estimated from
+ROWS_BESIDE = 3  # of the terminal: the head, the line below the table, and the cursor's
+
+
+def parser() -> Parser:
+    """Of the command's options."""
+    options = Parser(prog="fedlit watch", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    options.add_argument("logs", type=str, nargs="?", default="logs", help="Folder of the runs, searched to its depth.")
+    options.add_argument("--every", type=float, default=2.0, help="Seconds between looks.")
+    return options
+
+
+def main(words: Sequence[str]) -> int:
+    """Show the runs until Ctrl-C.
+
+    Returns:
+        0.
+    """
+    options = parser().parse_args(list(words))
+    logs, console = Path(options.logs), Terminal(soft_wrap=False)
+    if not 0.1 <= options.every <= 3600:
+        raise InputError(f"--every must be from 0.1 to 3600 seconds, got {options.every:g}; 2 is the default")
+    if not console.is_terminal:
+        console.print(view(list_runs(logs), logs, console))
+        return 0
+    try:
+        with Live(view(list_runs(logs), logs, console), console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(options.every)
+                live.update(view(list_runs(logs), logs, console), refresh=True)
+    except KeyboardInterrupt:
+        console.print(view(list_runs(logs), logs, console))
+    return 0
+
+
+def view(runs: Sequence[Listed], logs: Path, console: Terminal) -> Group:
+    """The runs that fit the terminal, those that train first and then the latest, and a line on all of them."""
+    room = max(1, console.height - ROWS_BESIDE) if console.is_terminal else len(runs)
+    latest = sorted(runs, key=lambda run: (run.state != "running", -run.changed_at))[:room]
+    shown = [run for run in runs if run in latest]
+    counts = {state: sum(run.state == state for run in runs) for state in STATES}
+    line = f"{len(runs)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    hidden = f"; {len(runs) - len(shown)} of them are not shown" if len(shown) < len(runs) else ""
+    return Group(table(shown, logs, console), Text(f"{line}{hidden}"))
+
+
+def table(runs: Sequence[Listed], logs: Path, console: Terminal) -> Table:
+    """A row for each run."""
+    steps = STEPS if console.encoding.lower().startswith("utf") else ASCII_STEPS
+    columns = [
+        *columns_of_all(runs, logs),
+        Column("accuracy", [curve(run.accuracies, steps) for run in runs], 2, right=False),
+        Column("last", [f"{run.accuracies[-1]:.4f}" if run.accuracies else "-" for run in runs]),
+        Column("left", [left(run) for run in runs], 1),
+        Column("failed fits", [str(run.rejected or "") for run in runs], 3),
+    ]
+    return table_of(columns, console)
+
+
+def curve(values: Sequence[float], steps: str = STEPS, width: int = WIDTH) -> str:
+    """Values as a line of steps between the least and the greatest; of more than fit, the last of each span."""
+    finite = [value for value in values if value == value]
+    if len(finite) > width:
+        finite = [finite[(k + 1) * len(finite) // width - 1] for k in range(width)]
+    if not finite:
+        return ""
+    low, high = min(finite), max(finite)
+    scale = (len(steps) - 1) / (high - low) if high > low else 0.0
+    return "".join(steps[round((value - low) * scale)] for value in finite)
+
+
+def left(run: Listed) -> str:
+    """The time that a running run has left at the speed of its last rounds; empty where nothing is known of it."""
+    recent = run.seconds[-RECENT:]
+    if run.state != "running" or run.asked is None or not recent:
+        return ""
+    return str(timedelta(seconds=round((run.asked - run.done) * sum(recent) / len(recent))))
