@@ -53,14 +53,16 @@ def entry(action: argparse.Action, says: str = "", value: str = "", whole: bool 
         yield from (head, *wrapped(said, INDENT))
 
 
-def class_lines(known: Mapping[str, type]) -> Iterator[str]:
-    """The classes that there are for an option, with what they do, in two columns."""
+def class_lines(known: Mapping[str, type], whole: bool = False) -> Iterator[str]:
+    """The classes that there are for an option, with what they do: in a line each, or in ``whole`` sentences."""
     column = min(max(map(len, known), default=0) + 2, COLUMN - INDENT)
     for name, each in known.items():
         said = summary(each, _width() - INDENT - column) or [""]
         if len(name) >= column:
             yield f"{'':{INDENT}}{name}"
             name = ""
+        if not whole and len(said) > 1:
+            said = [textwrap.shorten(" ".join(said), _width() - INDENT - column, placeholder=" ...")]
         yield f"{'':{INDENT}}{name:{column}}{said[0]}".rstrip()
         yield from (f"{'':{INDENT + column}}{line}" for line in said[1:])
 
@@ -85,7 +87,7 @@ def class_entry(action: argparse.Action, name: str) -> Iterator[str]:
     yield from ("", "Its options:" if options else "It has no options.")
     for each in options:
         yield from entry(each, whole=True)
-        yield from class_lines(classes_for(kind_of(each), each.help or ""))
+        yield from class_lines(classes_for(kind_of(each), each.help or ""), whole=True)
 
 
 def _width() -> int:

@@ -115,4 +115,4 @@ def _of_option(parser: Parser, words: list[str], asked: re.Match[str]) -> Iterat
         yield from class_entry(action, name)
     else:
         yield from entry(action, whole=True)
-        yield from class_lines(classes_for(kind_of(action), action.help or "", imported=True))
+        yield from class_lines(classes_for(kind_of(action), action.help or "", imported=True), whole=True)

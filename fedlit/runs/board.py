@@ -82,7 +82,7 @@ def in_words(line: str, config: Any, chosen: Mapping[str, Any], command: Sequenc
     """
     table = [f"| {name} | {_cell(word)} |" for name, word in facts(config).items()]
     others = [f"| `{name}` | {_cell(value)} |" for name, value in chosen.items()]
-    parts = [line, f"`{shlex.join(['fedlit', *command])}`", "\n".join(["| in a word | |", "|---|---|", *table])]
+    parts = [line, f"`{shlex.join(['fedlit', *command])}`", "\n".join(["| config | |", "|---|---|", *table])]
     parts += ["\n".join(["| not the default | |", "|---|---|", *others])] if others else []
     return "\n\n".join(parts)
 
