@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 pytest.importorskip("setuptools", "77", reason="setuptools 77, which builds the package")
 
 #: Folders of which the source distribution has all files, and files beside them.
-FOLDERS = ("fedlit", "configs", "tests", "notebooks", ".ci")
-FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "logs/README.md")
+FOLDERS = ("fedlit", "configs", "docs", "tests", "notebooks", ".ci")
+FILES = "pyproject.toml setup.py MANIFEST.in mkdocs.yml README.md CHANGELOG.md LICENSE logs/README.md".split()
 RELATIVE = re.compile(r"\]\((?!https?:|#)")  # a link or picture of the README
 MADE = re.compile(r"__pycache__|\.pyc$|\.so$|\.pyd$|\.ipynb_checkpoints")
 
