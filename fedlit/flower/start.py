@@ -41,9 +41,8 @@ def site(words: Sequence[str]) -> int:
         InputError: When there is no such file, or the server's certificate is not of the CA that was given.
     """
     if not words or not Path(words[0]).is_file():
-        raise InputError(
-            f"{words[0] if words else 'the file of the site'} is no file; give ./site.sh the site's own file"
-        )
+        given = words[0] if words else "nothing"
+        raise InputError(f"{given} is no file; give ./site.sh the site's own file")
     file, *options = words
     authority, address = option(options, "--root-certificates"), option(options, "--superlink") or "127.0.0.1:8000"
     if authority:
@@ -60,7 +59,7 @@ def site(words: Sequence[str]) -> int:
 
 def option(words: Sequence[str], name: str) -> str | None:
     """The value of an option among words, ``--name value`` or ``--name=value``."""
-    for word, value in zip(words, [*words[1:], ""], strict=True):
+    for word, value in zip(words, [*words, ""][1:], strict=True):
         if word == name:
             return value
         if word.startswith(f"{name}="):

@@ -101,8 +101,10 @@ def test_a_project_has_all_its_files_and_their_commands_are_those_of_flower(tmp_
     text = (tmp_path / "p" / "README.md").read_text()
     for script in re.findall(r"\./(\w+\.sh)", text):
         assert (tmp_path / "p" / script).stat().st_mode & 0o111
-    for script in ("server.sh", "site.sh", "run.sh"):  # nothing is reported to anybody
-        assert "FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1" in (tmp_path / "p" / script).read_text()
+    # Nothing is reported to anybody: by run.sh itself, and by what the others start.
+    assert "FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1" in (tmp_path / "p" / "run.sh").read_text()
+    for script in ("server.sh", "site.sh"):
+        assert "python3 -m fedlit.flower.start" in (tmp_path / "p" / script).read_text()
 
 
 def test_a_project_is_not_written_over_something(tmp_path: Path):
