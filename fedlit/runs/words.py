@@ -71,7 +71,7 @@ def opening(config: Any, clients: int, engine: str) -> str:
     said += [f"{found['a round']} a round"] if "a round" in found else []
     said += [net] if net else []
     said += [f"{name} {found[name]}" for name in ("mu", "algorithm") if name in found]
-    said += [f"{found['rounds']} rounds"] if "rounds" in found else []
+    said += [f"{found['rounds']} round{'' if found['rounds'] == '1' else 's'}"] if "rounds" in found else []
     return ", ".join([*said, engine])
 
 

@@ -49,7 +49,7 @@ def test_a_run_shows_its_charts_its_config_in_words_and_what_is_not_the_default(
     monkeypatch.chdir(tmp_path)
     assert main(["fit", *TINY.split()]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    line = "MNIST5k, 100 clients (Dirichlet 0.5), 2 a round, EmnistCNN, mu 0.01, 1 rounds"
+    line = "MNIST5k, 100 clients (Dirichlet 0.5), 2 a round, EmnistCNN, mu 0.01, 1 round"
     assert first.startswith(f"logs/tiny/version_0: {line}, ")
     events = EventAccumulator("logs/tiny/version_0").Reload()
     tags = events.Tags()
