@@ -132,11 +132,11 @@ def main(words: Sequence[str]) -> int:
     finally:
         _write(plan, runs, folder, words)
         lock.release()
+    conclude(folder, console)
     if failed:
         console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
     elif plan.select:
         _select(plan, runs, folder, console)
-    conclude(folder, console)
     console.print(f"look at it: tensorboard --logdir {shlex.quote(str(folder))}")
     return 1 if failed else 0
 
