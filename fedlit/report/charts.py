@@ -12,6 +12,7 @@ from fedlit.core.bins import bin_names, bin_width
 from fedlit.report.client_map import each_client
 from fedlit.report.collect import Study, heterogeneity_of, outcomes
 from fedlit.report.intervals import LEAST_SEEDS, LEVEL, bounded_interval
+from fedlit.report.left_behind import skewed_clients, skewed_over_rounds
 from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, Metric
 from fedlit.report.panels import Chart, Curves, Differences, Heat, Line, Panel, Points
 from fedlit.report.record import BASELINE_VARIANT
@@ -58,6 +59,8 @@ def charts(
         _differences(study, measured, comparisons, baseline),
         _clients(study),
         each_client(study),
+        skewed_clients(study),
+        skewed_over_rounds(study),
         _classes(study),
     ]
     return [chart for chart in found if chart is not None]

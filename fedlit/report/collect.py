@@ -31,7 +31,17 @@ from fedlit.report.sequential import Looks
 from fedlit.runs.folder import METRICS_CSV, STUDY
 
 #: What runs may differ in and still be of the same data: how the training set is divided and read.
-DIVISION = ("partition", "num_clients", "batch_size", "eval_batch_size", "seed", "client_holdout", "root", "download")
+DIVISION = (
+    "partition",
+    "num_clients",
+    "batch_size",
+    "eval_batch_size",
+    "seed",
+    "client_holdout",
+    "augment",
+    "root",
+    "download",
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from fedlit.report.numbers import count
 from fedlit.report.sections.answer import answer
 from fedlit.report.sections.differences import differences
 from fedlit.report.sections.figures import classes, clients, curves, heterogeneity, partitions
+from fedlit.report.sections.left_behind import attention, left_behind
 from fedlit.report.sections.method import method
 from fedlit.report.sections.missing import missing
 from fedlit.report.sections.results import results
@@ -30,6 +31,8 @@ def document(found: Analysis) -> Document:
         Section(f"Differences to {found.baseline}", tuple(differences(found))),
         Section("Heterogeneity", tuple(heterogeneity(found))),
         Section("Clients", tuple(clients(found))),
+        Section("Who is left behind", tuple(left_behind(found))),
+        Section("Attention over the rounds", tuple(attention(study))),
         Section("Classes", tuple(classes(found))),
         Section("Results", tuple(results(found))),
         Section("Partitions", tuple(partitions(study))),

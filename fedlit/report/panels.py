@@ -65,6 +65,21 @@ class Differences(Panel):
 
 
 @dataclass(frozen=True)
+class Scatter(Panel):
+    """Single points, and the straight line of least squares through them.
+
+    Args:
+        across: Limits of the x axis, shared by panels that are compared.
+        trend: Where the line is at these limits.
+        names: What each point of the only line is, (P,).
+    """
+
+    across: tuple[float, float] = (0.0, 1.0)
+    trend: tuple[float, float] = (0.0, 0.0)
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Heat:
     """A map of shares: rows by columns, (R, C)."""
 

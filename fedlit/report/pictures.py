@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedlit import plots
 from fedlit.report.intervals import LEAST_SEEDS
-from fedlit.report.panels import Chart, Curves, Differences, Heat, Line, Panel, Points
+from fedlit.report.panels import Chart, Curves, Differences, Heat, Line, Panel, Points, Scatter
 
 #: Of points with bars.
 MARKS: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2}
@@ -98,6 +98,17 @@ def _heat(panel: Heat, axes: Axes, colour: Mapping[str, str]) -> None:
     figure = axes.get_figure()
     assert figure is not None
     figure.colorbar(image, ax=axes, label="accuracy", fraction=0.03)
+
+
+@draw.register
+def _scatter(panel: Scatter, axes: Axes, colour: Mapping[str, str]) -> None:
+    """Points and their trend."""
+    for line in panel.lines:
+        own = colour[line.variant]
+        axes.scatter(line.x, line.y, s=14, color=own, alpha=0.7, linewidths=0, label=line.variant)
+        axes.plot(panel.across, panel.trend, color=own, linewidth=1)
+    axes.set_xlim(panel.across)
+    axes.set_ylim(panel.limits)
 
 
 def _bars(line: Line) -> NDArray[np.float64]:

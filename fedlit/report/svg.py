@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.numbers import MINUS
-from fedlit.report.panels import Curves, Differences, Floats, Heat, Line, Panel, Points
+from fedlit.report.panels import Curves, Differences, Floats, Heat, Line, Panel, Points, Scatter
 
 #: Of a panel and of a wide one, in the units of its own coordinates.
 WIDTH, WIDE, HEIGHT = 370, 1200, 255
@@ -151,6 +151,23 @@ def _differences(panel: Differences, variants: Sequence[str], number: int) -> Ma
         )
         parts.append(f'<g class="series v{variants.index(line.variant)}">{bars}{marks}</g>')
     return _svg(panel.title, "".join(parts), WIDTH, height)
+
+
+@draw.register
+def _scatter(panel: Scatter, variants: Sequence[str], number: int) -> Markup:
+    """Points that say what they are, and their trend."""
+    frame = Frame(58, 28, WIDTH - 12, HEIGHT - 40, panel.across, panel.limits or _limits(panel.lines))
+    parts = [*_down(frame, _ticks(frame.x, 5)), *_up(frame), *_names(panel, frame)]
+    for line in panel.lines:
+        ends = frame.points(np.array(panel.across), np.array(panel.trend))
+        marks = "".join(
+            f'<circle cx="{frame.across(x):.1f}" cy="{frame.up(y):.1f}" r="3"><title>'
+            f"{html.escape(f'{name}: {_short(x)}, {_short(y)}')}</title></circle>"
+            for x, y, name in zip(line.x, line.y, panel.names, strict=True)
+        )
+        trend = f'<path class="thin" d="M{"L".join(ends)}"/>'
+        parts.append(f'<g class="series v{variants.index(line.variant)}">{trend}{marks}</g>')
+    return _svg(panel.title, "".join(parts), WIDTH, HEIGHT)
 
 
 @draw.register

@@ -11,7 +11,7 @@ from fedlit.report.document import Element, PictureRow, Text
 from fedlit.report.run import Run
 
 #: Charts that have a section of their own.
-APART = ("differences", "heterogeneity", "clients", "each_client", "classes")
+APART = ("differences", "heterogeneity", "clients", "each_client", "skewed_clients", "skewed_over_rounds", "classes")
 
 
 def curves(found: Analysis) -> Iterable[Element]:

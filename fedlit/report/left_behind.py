@@ -1,0 +1,127 @@
+"""Who is left behind: the accuracy of each client against the skew of its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from fedlit.core.files import regular
+from fedlit.report.collect import Study, heterogeneity_of, outcomes
+from fedlit.report.panels import Chart, Curves, Line, Scatter
+from fedlit.report.run import Run
+from fedlit.runs.by_round import files_by_round
+from fedlit.runs.client_accuracy import ClientAccuracy
+from fedlit.runs.outcome import CLIENTS_CSV
+
+#: Share of the clients, by the skew of their labels, whose accuracies are compared with that of the other end.
+SHARE = 0.25
+
+
+def skewed_clients(study: Study) -> Chart | None:
+    """Each client of the most heterogeneous partition as a point, a panel for each variant, all at one seed."""
+    partition = study.partitions[0]
+    by_seed = {
+        seed: found
+        for seed in study.seeds
+        if (found := {v: table for v in study.variants if (table := _known(study, v, partition, seed)) is not None})
+    }
+    if not by_seed:
+        return None
+    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # with most variants
+    tables = by_seed[seed]
+    values = pd.concat(tables.values())
+    x, y = _limits(values["skew"]), _limits(values["accuracy"])
+    panels = tuple(_scatter(variant, table, x, y) for variant, table in tables.items())
+    caption = (
+        f"Each point is a client at {heterogeneity_of(study, partition)}, seed {seed}: the final global model on its "
+        f"own training data ({CLIENTS_CSV}). The skew of its labels is the total variation distance of their mix from "
+        "that of all clients together: 0 is the same mix, 1 nothing in common. Line: least squares."
+    )
+    return Chart("skewed_clients", "Accuracy of each client against the skew of its labels", caption, panels)
+
+
+def skewed_over_rounds(study: Study) -> Chart | None:
+    """The mean accuracy of the most skewed clients over the rounds, of runs that were asked for it."""
+    panels = []
+    for partition in study.partitions:
+        lines = []
+        for variant in study.variants:
+            runs = [run for run in study.finished if (run.variant, run.partition) == (variant, partition)]
+            found = {run.seed: values for run in runs if len(values := _followed(run, study.horizon)) > 1}
+            if not found:
+                continue
+            joined = pd.concat(found, axis=1, join="inner")  # a row a round, a column a seed
+            each = joined.to_numpy(dtype=float)
+            seeds = {seed: joined[seed].to_numpy(dtype=float) for seed in found}
+            rounds = joined.index.to_numpy(dtype=float)
+            lines.append(Line(variant, rounds, each.mean(1), each.min(1), each.max(1), seeds))
+        if lines:
+            panels.append(Curves(heterogeneity_of(study, partition), "round", "accuracy", tuple(lines)))
+    if not panels:
+        return None
+    caption = (
+        f"Mean over the {SHARE:.0%} of the clients whose labels are the most skewed, each on its own training data "
+        f"(rounds/{ClientAccuracy.pattern.format('*')})."
+    )
+    return Chart("skewed_over_rounds", "The most skewed clients over the rounds", caption, tuple(panels))
+
+
+def ends(table: pd.DataFrame) -> tuple[float, float]:
+    """Mean accuracy of the clients with the least and with the most skewed labels, a quarter of all each."""
+    ranked = table.sort_values("skew", kind="stable")["accuracy"].to_numpy(dtype=float)
+    number = max(1, int(SHARE * len(ranked)))
+    return float(ranked[:number].mean()), float(ranked[-number:].mean())
+
+
+def ends_by_seed(study: Study, variant: str, partition: str) -> Mapping[int, tuple[float, float]]:
+    """`ends` of each run that has them, by seed."""
+    tables = {seed: _known(study, variant, partition, seed) for seed in study.seeds}
+    return {seed: ends(table) for seed, table in tables.items() if table is not None}
+
+
+def _known(study: Study, variant: str, partition: str, seed: int) -> pd.DataFrame | None:
+    """Skew and accuracy of the clients of a run; None where that is not known."""
+    table = outcomes(study, variant, partition, CLIENTS_CSV).get(seed)
+    return None if table is None else _complete(table)
+
+
+def _complete(table: pd.DataFrame) -> pd.DataFrame | None:
+    """The clients that have a skew and an accuracy; None where there are no two of them, as in earlier runs."""
+    if "skew" not in table:
+        return None
+    numbers = table[["client", "samples", "skew", "accuracy"]].apply(pd.to_numeric, errors="coerce").dropna()
+    return numbers if len(numbers) > 1 else None
+
+
+def _followed(run: Run, horizon: int) -> pd.Series[float]:
+    """Mean accuracy of a run's most skewed clients, by round."""
+    found = {}
+    for round, path in files_by_round(run.folder, ClientAccuracy.pattern).items():
+        try:
+            table = _complete(pd.read_csv(regular(path)))
+        except (OSError, ValueError, KeyError):  # a damaged file is left out
+            continue
+        if table is not None and round <= horizon:
+            found[round] = ends(table)[1]
+    return pd.Series(found, dtype=float)
+
+
+def _scatter(variant: str, table: pd.DataFrame, x: tuple[float, float], y: tuple[float, float]) -> Scatter:
+    skew, accuracy = (table[name].to_numpy(dtype=float) for name in ("skew", "accuracy"))
+    none = np.full(len(table), np.nan)
+    names = tuple(f"client {c}: {n} examples" for c, n in zip(table["client"], table["samples"], strict=True))
+    line = Line(variant, skew, accuracy, none, none)
+    spread = skew - skew.mean()
+    slope = float(spread @ accuracy / (spread @ spread)) if spread.any() else 0.0
+    trend = tuple(float(accuracy.mean()) + slope * (end - float(skew.mean())) for end in x)
+    return Scatter(
+        variant, "skew of its labels", "accuracy", (line,), limits=y, across=x, trend=(trend[0], trend[1]), names=names
+    )
+
+
+def _limits(values: pd.Series[float]) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    pad = 0.04 * (high - low) or 0.01
+    return low - pad, high + pad
