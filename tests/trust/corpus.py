@@ -165,7 +165,7 @@ BATCH = [*DATA, *CNN, *RUN, *"--model.net.attention fedlit.attention.CBAM --mode
 
 CASES = [
     # --- the shape of the command line
-    Case("no command", [], None),
+    Case("help without a command", ["--help"], None),
     Case("unknown command", ["trian"], "no command 'trian'; there are fit"),
     fit("works", "", None),
     fit("unknown key", "--federation.momentum 1", "momentum: no such option"),
