@@ -37,7 +37,7 @@ def _seeds(study: Study) -> Iterable[Element]:
         yield Text("**One seed**: nothing is known of chance, so there are no intervals, no tests and no verdicts.")
     elif len(study.seeds) < LEAST_SEEDS:
         yield Text(
-            "**Two seeds**: too little is known of chance for an interval, so values are shown one by one and nothing "
+            "**Two seeds** say too little of chance for an interval, so values are shown one by one and nothing "
             "is marked as the best."
         )
 
