@@ -16,6 +16,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+#: NumPy's global generator while code of others draws.
+SPARE = np.random.MT19937()
+
 
 def address(seed: int, purpose: str, *index: int) -> int:
     """Hash an address to a seed in [0, 2**63).
@@ -56,18 +59,20 @@ def reseed(device: torch.device, seed: int) -> None:
 def drawing_at(seed: int, device: torch.device) -> Iterator[None]:
     """The global generators of PyTorch, NumPy and Python start at a seed inside; outside they are as if untouched.
 
-    For code of others that draws from them, such as torchvision's transforms. It takes about 50 us.
+    For code of others that draws from them, such as torchvision's transforms. It takes 0.1 ms: NumPy's generator
+    is exchanged, as to read and to set its state takes several times as long.
     """
-    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    of_numpy, of_python = np.random.get_bit_generator(), random.getstate()  # type: ignore[attr-defined]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for each in {torch.device("cpu"), device}:
             reseed(each, seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)
+        np.random.set_bit_generator(SPARE)  # type: ignore[attr-defined]
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         try:
             yield
         finally:
-            np.random.set_state(of_numpy)  # noqa: NPY002
+            np.random.set_bit_generator(of_numpy)  # type: ignore[attr-defined]
             random.setstate(of_python)
 
 
