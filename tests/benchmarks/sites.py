@@ -1,9 +1,9 @@
 """What real sites cost beyond their training: seconds of a round, bytes of a message, memory of the server.
 
 ``python -m tests.benchmarks.sites rounds --sites 1 2 4`` starts a server and sites on 127.0.0.1, whose fits take next
-to no time. ``python -m tests.benchmarks.sites memory --sites 2 16`` has sites that send the model back as it came, in
-the server's own process and by Flower's own messages, so that the memory is the server's; it says what messages weigh,
-too.
+to no time; ``fresh`` has each task load PyTorch in a process of its own. ``memory --sites 2 16`` has sites that send
+the model back as it came, in the server's own process and by Flower's own messages, so that the memory is the server's;
+it says what messages weigh, too.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "flower")]
 
 
-def rounds(sites: int, count: int) -> str:
+def rounds(sites: int, count: int, keep_alive_s: float = 3600.0) -> str:
     """Seconds of a round in which sites have nothing to do."""
     import loopback
 
     from fedlit.runs.read import rows_of
 
-    loopback.SIZES = {f"site{k}": 8 for k in range(sites)}
+    loopback.SIZES, loopback.SITE["keep_alive_s"] = {f"site{k}": 8 for k in range(sites)}, keep_alive_s
     with tempfile.TemporaryDirectory() as folder:
         loop = loopback.Loopback(Path(folder), rounds=count)
         try:
@@ -43,7 +43,9 @@ def rounds(sites: int, count: int) -> str:
         finally:
             loop.close()
         seconds = [float(row["round/seconds"]) for row in rows_of(Path(folder) / "logs" / "federation" / "version_0")]
-    return f"{sites} sites: {statistics.median(seconds):.1f} s a round ({min(seconds):.1f} to {max(seconds):.1f})"
+    kept = "a process that stays" if keep_alive_s else "a process a task"
+    span = f"{min(seconds):.1f} to {max(seconds):.1f}"
+    return f"{sites} sites, {kept}: {statistics.median(seconds):.1f} s a round ({span})"
 
 
 def memory(sites: int, count: int) -> str:
@@ -72,7 +74,7 @@ def memory(sites: int, count: int) -> str:
 
     class Look(Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            if trainer.current_epoch in (count // 10, count - 1):
+            if trainer.current_epoch + 1 in (count // 10, count):
                 gc.collect()
                 found[trainer.current_epoch] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
@@ -122,9 +124,11 @@ _GREETING = _greeting()
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["rounds", "memory"])
+    parser.add_argument("what", choices=["rounds", "fresh", "memory"])
     parser.add_argument("--sites", type=int, nargs="+", default=[2])
     parser.add_argument("--count", type=int, default=10, help="Rounds.")
     given = parser.parse_args()
+    measure = {"rounds": rounds, "fresh": partial(rounds, keep_alive_s=0.0), "memory": memory}[given.what]
     for sites in given.sites:
-        print({"rounds": rounds, "memory": memory}[given.what](sites, given.count), flush=True)  # noqa: T201
+        sys.stdout.write(f"{measure(sites, given.count)}\n")
+        sys.stdout.flush()

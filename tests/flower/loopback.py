@@ -19,6 +19,8 @@ from fedlit.flower.command import write_project
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"north": 12, "south": 9, "west": 7}
+#: More of each site's file.
+SITE: dict[str, Any] = {"accelerator": "cpu"}
 #: A network that waits in a fit while its site's folder has a file ``hang``, and says so by ``hanging``.
 NET = """
 import time
@@ -73,7 +75,7 @@ class Loopback:
                 "class_path": "fedlit.data.Tensors",
                 "init_args": {"path": "data.npz", "class_names": ["a", "b", "c"]},
             }
-            (folder / name / "site.yaml").write_text(yaml.safe_dump({"name": name, "data": data, "accelerator": "cpu"}))
+            (folder / name / "site.yaml").write_text(yaml.safe_dump({"name": name, "data": data, **SITE}))
         connection = f'root-certificates = "{folder}/ca.crt"' if secure else "insecure = true"
         text = f'[superlink]\ndefault = "server"\n[superlink.server]\naddress = "127.0.0.1:{self.port}"\n{connection}\n'
         (self.project / ".flwr" / "config.toml").write_text(text)
