@@ -19,6 +19,8 @@ from fedlit.core.errors import InputError
 
 #: The key of a SuperNode's ``--node-config`` that gives the path of the site's file.
 KEY = "site"
+#: What the process that trains says to whoever asks, before it listens.
+READY = b"ready"
 #: How many seconds the process that trains may take until it can be asked: it loads PyTorch and Lightning.
 START_SECONDS = 300.0
 
@@ -57,8 +59,9 @@ def relay(frame: bytes, site: Path, project: Path, words: Sequence[str], run: in
 def _connected(socket: Path) -> Connection | None:
     try:
         with contextlib.chdir(socket.parent):  # the address of a socket may have a hundred characters, and no more
-            return Client(socket.name, "AF_UNIX")
-    except OSError:
+            pipe = Client(socket.name, "AF_UNIX")
+        return pipe if pipe.recv_bytes() == READY else None
+    except (EOFError, OSError):  # there is none, or it was about to end
         return None
 
 

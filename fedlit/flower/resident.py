@@ -21,6 +21,7 @@ from pathlib import Path
 
 from fedlit.flower.built import built
 from fedlit.flower.place import Place, read_place
+from fedlit.flower.relay import READY
 
 #: Seconds between two looks whether the SuperNode is still there.
 LOOK = 2.0
@@ -34,22 +35,25 @@ def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
     with contextlib.chdir(Path(socket).parent):  # the address of a socket may have a hundred characters, and no more
         listener = Listener(Path(socket).name, "AF_UNIX")
     with listener:
-        ends_at = [time.monotonic() + FIRST]
+        ends_at, lock = [time.monotonic() + FIRST], threading.Lock()
 
         def watch() -> None:
-            while math.isinf(ends_at[0]) or (Path(socket).exists() and time.monotonic() < ends_at[0]):
-                if not _is_there(parent):
-                    break
+            while True:
                 time.sleep(LOOK)
-            Path(socket).unlink(missing_ok=True)
-            os._exit(0)
+                with lock:
+                    is_busy = math.isinf(ends_at[0])
+                    is_over = not is_busy and (time.monotonic() > ends_at[0] or not Path(socket).exists())
+                    if is_over or not _is_there(parent):
+                        Path(socket).unlink(missing_ok=True)
+                        os._exit(0)
 
         threading.Thread(target=watch, name="end", daemon=True).start()
         while True:
             with listener.accept() as pipe, contextlib.suppress(EOFError, OSError):  # of one who asked and has gone
-                question = pipe.recv_bytes()
-                ends_at[0] = math.inf
-                pipe.send_bytes(trainer.answer(question))
+                with lock:
+                    ends_at[0] = math.inf
+                pipe.send_bytes(READY)  # one who does not hear it asks another process
+                pipe.send_bytes(trainer.answer(pipe.recv_bytes()))
             ends_at[0] = time.monotonic() + place.keep_alive_s
 
 
