@@ -105,11 +105,14 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
         runs: By label, tables with a ``round`` column: what ``fedlit.runs.read_runs`` gives.
         metric: The column to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = blank(7, 4)
     axes = figure.subplots()
     for i, (label, table) in enumerate(runs.items()):
         measured = table[["round", metric]].dropna()  # not every round is validated
         axes.plot(measured["round"], measured[metric], label=visible(label), color=COLOURS[i % len(COLOURS)])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half round
     axes.set_xlabel("round")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)

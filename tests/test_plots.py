@@ -73,6 +73,7 @@ def test_curves_are_labelled_lines_over_rounds() -> None:
     assert [line.get_label() for line in axes.lines] == ["spatial", "plain"]
     assert np.array_equal(axes.lines[0].get_xydata(), [[1, 0.5], [2, 0.75]])
     assert len({line.get_color() for line in axes.lines}) == 2
+    assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 def test_a_figure_is_saved_as_its_suffix_says(tmp_path: Path) -> None:
