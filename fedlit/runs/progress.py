@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -21,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fedlit.core.records import ClientAnswer
+from fedlit.core.records import ClientAnswer, Cohort
 from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
@@ -97,9 +96,9 @@ class RoundProgress(ProgressBar):
         self._clients = self._bars.add_task("clients", total=None, note="")
         self._bars.start()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Cohort, batch_idx: int) -> None:
         if self._bars:
-            self._bars.reset(self._clients, total=len(batch))
+            self._bars.reset(self._clients, total=len(batch.mine))  # those of this rank
 
     def _on_update(self, answer: ClientAnswer) -> None:
         if self._bars:
