@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from fedlit.cli import main
-from fedlit.study.plan import read_plan
+from fedlit.study.plan import Plan, read_plan
 
 FOLDER = Path(__file__).parents[1] / "configs"
 STUDIES = sorted(FOLDER.rglob("study*.yaml"))
@@ -141,3 +142,21 @@ def test_smoke_runs_as_it_stands(tmp_path: Path) -> None:
     smoke = next(config for config in CONFIGS if config.stem == "smoke")
     assert main(["fit", "--config", str(smoke), f"--logs_dir={tmp_path}"]) == 0
     assert list(pd.read_csv(tmp_path / "smoke" / "version_0" / "metrics.csv")["round"]) == [1, 2]
+
+
+@cache
+def whole_study() -> Plan:
+    return read_plan(FOLDER / "study_decided.yaml")
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
+@pytest.mark.parametrize("study", sorted((FOLDER / "choices").glob("*.yaml")), ids=lambda study: study.stem)
+def test_a_choice_is_asked_about_with_the_claims_and_partitions_of_the_study(study: Path) -> None:
+    plan, whole = read_plan(study), whole_study()
+    assert plan.claims == whole.claims
+    names = [each.name for each in plan.combinations]
+    assert {"plain_iid", "plain_dir005", "spatial_iid", "spatial_dir005"} <= set(names)
+    for each in plan.combinations:
+        (like,) = [other for other in whole.combinations if other.name == each.name.replace("_averaged", "")]
+        assert (each.config, each.rounds) != (like.config, like.rounds)  # the choice takes effect
+        assert each.config["data"]["init_args"]["partition"] == like.config["data"]["init_args"]["partition"]
