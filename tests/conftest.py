@@ -28,15 +28,10 @@ def _few_threads() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _talkative_again() -> Iterator[None]:
-    """The command silences loggers for its process; the next test is to hear them."""
-    loggers = [
-        logging.getLogger(f"lightning.{name}") for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed")
-    ]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+def _talkative_again() -> None:
+    """The command silences loggers for its process, as do fixtures that run it; each test is to hear them."""
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

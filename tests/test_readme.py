@@ -68,7 +68,7 @@ def test_ones_own_is_ten_lines_or_fewer(of: str):
 
 def test_every_config_picture_and_page_that_it_names_is_there():
     root = Path(__file__).parent.parent
-    for name in re.findall(r"configs/[\w/]+\.yaml|notebooks/[\w/]+\.\w+|docs/[\w/]+\.md", README):
+    for name in re.findall(r"configs/[\w/]+\.yaml|notebooks/[\w/]+(?:\.\w+)+|docs/[\w/]+\.md", README):
         if "VARIANT" not in name:
             assert (root / name).is_file(), name
 

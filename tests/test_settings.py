@@ -309,6 +309,7 @@ DATA: dict[str, Any] = {
     "seed": "data/test_module.py::test_the_partition_is_addressed_by_the_seed_alone",
     "client_holdout": 0.3,
     "validation_clients": 1,
+    "augment": "data/test_augment.py::test_without_it_nothing_changes_and_with_it_something_does",
 }
 #: Of each class of ours its arguments: a value other than the default that changes a run, or the test that shows it.
 OURS: dict[type, dict[str, Any]] = {
