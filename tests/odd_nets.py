@@ -129,3 +129,11 @@ REFUSED = [
     Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: leave \.double\(\)"),
     Refused(TenClasses, r"into \(\d+, 10\), but the data has \d+ classes.*num_classes"),
 ]
+
+
+def group_norm(groups: int, channels: int, affine: bool = True, bias: bool = True) -> nn.GroupNorm:
+    """PyTorch's, which takes ``bias`` itself in later versions."""
+    made = nn.GroupNorm(groups, channels, affine=affine)
+    if not bias:
+        made.register_parameter("bias", None)
+    return made

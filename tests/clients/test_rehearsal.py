@@ -27,7 +27,7 @@ OF_CLASSES = {"CrossEntropyLoss", "MultiMarginLoss", "NLLLoss", "NLLLoss2d"}
 NOT_FOR_US = {"LBFGS": "does not step", "SparseAdam": "dense", "Muon": "2D"}
 
 LOSSES = [name for name in losses.__all__ if name != "LinearCrossEntropyLoss"]  # a layer of its own
-OPTIMIZERS = [name for name in optim.__all__ if inspect.isclass(kind := getattr(optim, name)) and kind is not Optimizer]
+OPTIMIZERS = [name for name, kind in vars(optim).items() if inspect.isclass(kind) and kind is not Optimizer]
 
 
 def make(name: str, **arguments: str) -> nn.Module:

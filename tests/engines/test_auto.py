@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from federations import Watch, data, fit, net, two_ranks, weights
+from timm.optim import Adafactor
 from torch import Tensor, nn
-from torch.optim import SGD, Adafactor, Adam
+from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import StepLR
 
 from fedlit.algorithms import KeepLocal, Scaffold

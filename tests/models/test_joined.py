@@ -9,6 +9,7 @@ from unittest.mock import Mock, patch
 
 import pytest
 import torch
+from odd_nets import group_norm
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -132,7 +133,7 @@ def test_all_else_is_left_alone(name: str, calls: Mock) -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"affine": False}, {"bias": False}], ids=("affine", "plain", "no bias"))
 def test_a_group_norm_before_relu_and_pool_is_joined_with_them(arguments: dict[str, bool], calls: Mock) -> None:
-    norm = nn.GroupNorm(4, 16, **arguments)
+    norm = group_norm(4, 16, **arguments)
     made = nn.Sequential(convolution(bias=False), norm, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
     with patch.object(module, "norm_pool", wraps=module.norm_pool) as counted:
         for ours, theirs in zip(answers(joined(copy.deepcopy(made))), answers(made), strict=True):

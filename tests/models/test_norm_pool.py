@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from federations import fit
+from odd_nets import group_norm
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -51,7 +52,7 @@ def by_loops(name: str) -> Iterator[None]:
 
 def norm(groups: int, channels: int, **arguments: bool) -> nn.GroupNorm:
     """With weights and biases of both signs."""
-    made, generator = nn.GroupNorm(groups, channels, **arguments), torch.Generator().manual_seed(1)
+    made, generator = group_norm(groups, channels, **arguments), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -73,7 +74,8 @@ def results(x: Tensor, made: nn.Module) -> list[Tensor]:
 
 def exact(x: Tensor, made: nn.GroupNorm, **arguments: bool) -> list[Tensor]:
     """The same in float64, which is PyTorch's."""
-    twin = nn.GroupNorm(made.num_groups, made.num_channels, made.eps, **arguments).double()
+    twin = group_norm(made.num_groups, made.num_channels, **arguments).double()
+    twin.eps = made.eps
     twin.load_state_dict(made.state_dict())
     return results(x.detach().double().requires_grad_(), twin)
 
