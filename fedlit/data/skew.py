@@ -1,10 +1,11 @@
-"""How far the labels of each client are from those of all clients together."""
+"""The labels of each client, and how far they are from those of all clients together."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlit.core.bins import bin_width, num_bins
 from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partition
 
@@ -33,3 +34,10 @@ def label_skew(labels: NDArray[np.integer], partition: Partition) -> NDArray[np.
     shared = np.minimum(counts / partition.sizes[client], population[label])
     common = np.bincount(client, shared, minlength=partition.num_clients)
     return np.where(partition.sizes > 0, np.clip(1 - common, 0, 1), np.nan)
+
+
+def label_counts(data: FederatedData, most: int) -> NDArray[np.int64]:
+    """How many training examples of each class, or bin of classes, the first clients have: (min(K, most), bins)."""
+    bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
+    shown = range(min(data.num_clients, most))
+    return np.stack([np.bincount(bins[data.partition.client(k)], minlength=num_bins(data.num_classes)) for k in shown])

@@ -26,9 +26,10 @@ from fedlit.report.record import (
     recorded_claims,
     recorded_looks,
 )
-from fedlit.report.run import Run, find_runs, lookup, read_run
+from fedlit.report.run import Run, find_runs, read_run
 from fedlit.report.sequential import Looks
 from fedlit.runs.folder import METRICS_CSV, STUDY
+from fedlit.runs.words import lookup
 
 #: What runs may differ in and still be of the same data: how the training set is divided and read.
 DIVISION = (

@@ -20,6 +20,7 @@ from fedlit.runs.folder import CONFIG, METRICS_CSV
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import damaged
 from fedlit.runs.state import recorded
+from fedlit.runs.words import lookup
 
 #: What a run says of its partition.
 PARTITION_FACTS = "partition.json"
@@ -163,12 +164,3 @@ def _config(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
-
-
-def lookup(tree: Any, *keys: str) -> Any:
-    """What lies at a path in nested mappings, or None."""
-    for key in keys:
-        if not isinstance(tree, Mapping):
-            return None
-        tree = tree.get(key)
-    return tree

@@ -18,6 +18,7 @@ from fedlit.core.tables import write_table
 from fedlit.core.terminal import Terminal
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
+from fedlit.federated.meter import spread
 from fedlit.federated.module import FederatedModule
 
 
@@ -56,12 +57,7 @@ def write_test(trainer: Trainer, folder: Path, show: bool = True) -> None:
     known = clients[~np.isnan(clients)]
     summary = {name.removeprefix("global/"): float(value) for name, value in trainer.callback_metrics.items()}
     if len(known):
-        summary |= {
-            "clients_accuracy_mean": float(known.mean()),
-            "clients_accuracy_std": float(known.std()),
-            "clients_accuracy_p10": float(np.percentile(known, 10)),
-            "clients_accuracy_p90": float(np.percentile(known, 90)),
-        }
+        summary |= {name: float(value) for name, value in spread("clients_accuracy", known).items()}
     with replacing(folder / "test.json") as file:
         file.write(json.dumps(summary, indent=2) + "\n")
     write_table(

@@ -61,12 +61,14 @@ class AttentionFilm(ByRound):
             raise InputError(f"digits must be at least 1, got {digits}; 4 is the default")
         self.client = client
         self.digits = digits
+        self._chosen = 0  # the client that is followed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
         clients = data_of(trainer).num_clients
         if self.client is not None and not 0 <= self.client < clients:
             raise InputError(f"AttentionFilm.client must be from 0 to {clients - 1}, got {self.client}; leave it out")
+        self._chosen = skewed_client(data_of(trainer)) if self.client is None else self.client
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -84,7 +86,7 @@ class AttentionFilm(ByRound):
             return
         if (images := as_images(inputs)) is not None:
             frame[IMAGES] = images
-        if (net := fitted(module, data, self._chosen(data))) is not None:
+        if (net := fitted(module, data, self._chosen)) is not None:
             frame |= {f"client/{name}": gate for name, gate in gates(net, inputs).items()}
         arrays: dict[str, Any] = {name: values.astype(np.float16) for name, values in frame.items()}
         with replacing(path, "wb") as file:
@@ -95,9 +97,8 @@ class AttentionFilm(ByRound):
         if not trainer.is_global_zero:
             return
         frames = frames_of(self._folder)
-        data = data_of(trainer)
-        client = self._chosen(data)
-        skew = skew_of_clients(data)[client]
+        client = self._chosen
+        skew = skew_of_clients(data_of(trainer))[client]
         labels = {"global": "the global model", "client": f"client {client} (label skew {skew:.2f}) after a fit"}
         for name, is_shown, strip in ((FILM, is_map, map_strip), (CHANNELS, is_of_channels, channel_strip)):
             chosen = {
@@ -107,9 +108,6 @@ class AttentionFilm(ByRound):
             if any(frame.keys() - {IMAGES} for frame in chosen.values()):
                 with replacing(self._folder / name, "wb") as file:
                     strip(chosen, labels).savefig(file, format="png")
-
-    def _chosen(self, data: FederatedData) -> int:
-        return skewed_client(data) if self.client is None else self.client
 
 
 def skewed_client(data: FederatedData) -> int:

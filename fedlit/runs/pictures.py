@@ -7,16 +7,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fedlit import plots
-from fedlit.core.bins import bin_names, bin_width, num_bins
+from fedlit.core.bins import bin_names
 from fedlit.core.files import replacing
 from fedlit.data.module import data_of
+from fedlit.data.skew import label_counts
 from fedlit.runs.board import PICTURES
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.gates import as_images, gate_maps, shown_inputs
@@ -81,9 +81,7 @@ class Pictures(Callback):
                 (self._folder / f"{tag}.png").unlink(missing_ok=True)
         if not data.has_examples or (self._folder / "partition.png").is_file():  # resumed
             return
-        bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
-        shown = range(min(data.num_clients, plots.MOST_CLIENTS))
-        counts = np.stack([np.bincount(bins[partition.client(k)], minlength=num_bins(data.num_classes)) for k in shown])
+        counts = label_counts(data, plots.MOST_CLIENTS)
         title = "{partitioner}, {num_clients} clients of {smallest} to {largest} samples".format(**facts)
         self._show(trainer, "partition", plots.partition_heatmap(counts, bin_names(data.class_names), title))
 

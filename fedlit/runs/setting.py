@@ -10,14 +10,14 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from fedlit.core.bins import bin_names, bin_width, num_bins
+from fedlit.core.bins import bin_names
 from fedlit.core.files import regular, replacing
 from fedlit.core.tables import write_table
 from fedlit.data.module import FederatedData, data_of
+from fedlit.data.skew import label_counts
 
 ORIGIN = "origin.json"
 LABELS = "labels.csv"
@@ -57,7 +57,7 @@ def origin() -> dict[str, str]:
     """Versions, fedlit's commit where it runs from a checkout, and the machine."""
     found = {name: _version(name) for name in PACKAGES}
     found |= {"commit": _commit(), "python": platform.python_version(), "system": platform.system()}
-    found |= {"processor": _processor(), "cores": str(os.cpu_count())}
+    found |= {"processor": processor(), "cores": str(os.cpu_count())}
     found |= {"gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}
     return {name: value for name, value in found.items() if value}
 
@@ -73,11 +73,8 @@ def origins(run: Path) -> list[dict[str, str]]:
 
 def write_labels(path: Path, data: FederatedData) -> None:
     """How many examples of each class, or bin of classes, each client has."""
-    bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
-    clients = range(min(data.num_clients, MOST_CLIENTS))
-    width = num_bins(data.num_classes)
-    rows = ([k, *np.bincount(bins[data.partition.client(k)], minlength=width).tolist()] for k in clients)
-    write_table(path, ["client", *bin_names(data.class_names)], rows)
+    counts = label_counts(data, MOST_CLIENTS).tolist()
+    write_table(path, ["client", *bin_names(data.class_names)], ([k, *row] for k, row in enumerate(counts)))
 
 
 def _version(package: str) -> str:
@@ -96,7 +93,8 @@ def _commit() -> str:
     return ""
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as the system has it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")

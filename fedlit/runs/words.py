@@ -31,11 +31,11 @@ def facts(config: Any) -> dict[str, str]:
     return {
         name: word
         for name, (keys, with_number) in FACTS.items()
-        if (word := in_a_word(within(config, *keys), with_number))
+        if (word := in_a_word(lookup(config, *keys), with_number))
     }
 
 
-def within(tree: Any, *keys: str) -> Any:
+def lookup(tree: Any, *keys: str) -> Any:
     """What lies at a path in nested mappings, or None."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, Mapping) else None

@@ -23,7 +23,7 @@ from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS_CSV, STATE, STUDY
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import RunState, held, recorded
-from fedlit.runs.words import facts, within
+from fedlit.runs.words import facts, lookup
 
 STATE_COLOURS: dict[RunState, str] = {"running": "cyan", "finished": "green", "interrupted": "yellow", "failed": "red"}
 
@@ -93,7 +93,7 @@ def _listed(folder: Path) -> Listed:
         said = recorded(folder)
     except InputError as error:
         notes.append(str(error))
-    asked = said.get("rounds", within(config, "trainer", "max_epochs"))
+    asked = said.get("rounds", lookup(config, "trainer", "max_epochs"))
     asked = asked if isinstance(asked, int) and asked >= 0 else None
     done = int(rows[-1]["round"]) if rows else 0
     state: RunState = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")

@@ -79,7 +79,10 @@ class StudyRun:
 
     def round_seconds(self) -> list[float]:
         """How long each of its rounds took; none where its table is damaged."""
-        rows = [] if self.damage else rows_of(self.folder)
+        try:
+            rows = rows_of(self.folder)
+        except InputError:
+            return []
         return [float(row.get(SECONDS) or "nan") for row in rows if int(row["round"]) > 0]
 
     @property

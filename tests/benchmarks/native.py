@@ -8,14 +8,11 @@
 from __future__ import annotations
 
 import os
-import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
-from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
@@ -30,6 +27,7 @@ from fedlit.core.records import Weights
 from fedlit.models import EmnistCNN, conv_pool, loops
 from fedlit.models.emnist_cnn import Norm
 from fedlit.native.versions import PYTORCH, runnable
+from fedlit.runs.setting import processor
 
 REPEATS = 300
 WARMUP = 50
@@ -170,13 +168,6 @@ def seconds(work: Callable[[], object]) -> float:
     started = clock()
     work()
     return clock() - started
-
-
-def processor() -> str:
-    """Its name, as the system has it."""
-    known = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", known.read_text()) if known.exists() else None
-    return named[1] if named else platform.processor() or platform.machine()
 
 
 def say(line: str) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 
 from rich.table import Table
 
+from fedlit.runs.setting import processor
 from tests.benchmarks.contenders import REFERENCE
 from tests.benchmarks.race import Race
 
@@ -98,10 +97,4 @@ def with_spread(values: Sequence[float], form: str) -> str:
 def machine() -> str:
     """Where this was measured, and how busy it was."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    return f"{_processor()}, {os.cpu_count()} cores, torch {version('torch')}, load average {load}."
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{processor()}, {os.cpu_count()} cores, torch {version('torch')}, load average {load}."

@@ -9,8 +9,9 @@ from typing import Any
 from fedlit.report.analysis import Analysis
 from fedlit.report.collect import DIVISION, Study
 from fedlit.report.document import Element, Table
-from fedlit.report.run import Run, lookup
+from fedlit.report.run import Run
 from fedlit.runs.setting import origins
+from fedlit.runs.words import lookup
 
 UNKNOWN = "not recorded"
 #: Arguments of classes that say nothing of the result.
