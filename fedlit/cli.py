@@ -31,7 +31,7 @@ OURS = {
 }
 
 EXAMPLES = """\
-  fedlit fit --config configs/quickstart.yaml    train on digits that come along, 40 s
+  fedlit fit --config configs/quickstart.yaml    train on digits that come along, 35 s
   tensorboard --logdir logs                      look at it
   fedlit fit --help                              what can be set"""
 
