@@ -51,7 +51,10 @@ def main(args: ArgsType = None) -> int:
     if first in ("-h", "--help", "--version"):
         sys.stdout.write(versions() if first == "--version" else overview(does))
         return 0
-    dispatch = importlib.import_module("fedlit.command.dispatch").dispatch
+    try:
+        dispatch = importlib.import_module("fedlit.command.dispatch").dispatch
+    except KeyboardInterrupt:  # these imports take some seconds
+        return 130
     return int(dispatch(args, does, {name: module for name, (module, _) in OURS.items()}))
 
 

@@ -253,6 +253,14 @@ def test_fit_then_test_then_predict(capsys: pytest.CaptureFixture[str]) -> None:
     assert {path.name for path in run.iterdir()} >= {"test.json", "test_classes.csv", "test_clients.csv"}
 
 
+def test_ctrl_c_while_modules_are_loaded_is_a_stop_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedlit.cli.importlib.import_module", pressed)
+    assert main(["fit"]) == 130
+
+
 def test_python_m_fedlit_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fedlit", "fti"], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -95,8 +95,8 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
     """
     buffer = io.BytesIO()
     torch.save({**checkpoint, "fedlit": {**checkpoint.get("fedlit", {}), "format": FORMAT}}, buffer)
-    archive = buffer.getbuffer()[:-LENGTH_SIZE]
-    with replacing(path, "wb") as file:
+    # Views of the buffer are let go of where writing fails as well: it cannot be freed before them.
+    with buffer.getbuffer() as whole, whole[:-LENGTH_SIZE] as archive, replacing(path, "wb") as file:
         file.write(archive)
         file.write(SEAL_SIZE.to_bytes(LENGTH_SIZE, "little") + _seal(archive))
         file.flush()

@@ -8,6 +8,7 @@ import numpy as np
 
 from fedlit.report.collect import Study
 from fedlit.report.document import Element, Table, Text
+from fedlit.report.numbers import count
 from fedlit.study.select import SELECT_ROUNDS, order, score
 
 
@@ -39,7 +40,7 @@ def choice(study: Study) -> Iterable[Element]:
         if study.validated
         else "the test set: what is chosen on it looks better there than it is"
     )
-    final = "" if not study.gaps else f" {len(study.gaps)} runs are still missing, so this can change."
+    final = "" if not study.gaps else f" {count(len(study.gaps), 'run')} still missing, so this can change."
     yield Text(f"**{names[0]}** is best by {by}: {means[0]:.4f}. Measured on {data}.{final}")
     rows = [
         (name, *(f"{s:.4f}" for s in scores), f"{mean:.4f}", f"{mean - means[0]:+.4f}")

@@ -68,7 +68,8 @@ def view(runs: Sequence[Listed], logs: Path, console: Terminal) -> Group:
     latest = sorted(runs, key=lambda run: (run.state != "running", -run.changed_at))[:room]
     shown = [run for run in runs if run in latest]
     counts = {state: sum(run.state == state for run in runs) for state in STATES}
-    line = f"{len(runs)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    total = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    line = f"{total}: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     hidden = f"; {len(runs) - len(shown)} of them are not shown" if len(shown) < len(runs) else ""
     return Group(table(shown, logs, console), Text(f"{line}{hidden}"))
 

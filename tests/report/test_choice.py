@@ -69,4 +69,4 @@ def test_a_setting_without_all_its_seeds_is_not_ranked(tmp_path: Path) -> None:
     (tmp_path / "lr1_dir05/seed_1/metrics.csv").unlink()
     text = report(tmp_path)
     assert "**lr01** is best" in text
-    assert "1 runs are still missing, so this can change" in text
+    assert "1 run still missing, so this can change" in text

@@ -84,6 +84,6 @@ def test_into_a_pipe_the_table_is_shown_once(tmp_path: Path, capsys: pytest.Capt
     assert main(["watch", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["a/version_0", "interrupted", "2/3", "▁█", "0.5000"]
-    assert lines[-1] == "1 runs: 1 interrupted"
+    assert lines[-1] == "1 run: 1 interrupted"
     assert main(["watch", str(tmp_path), "--every", "0"]) == 2
     assert "--every must be from 0.1" in capsys.readouterr().err

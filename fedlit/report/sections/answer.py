@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fedlit.report.analysis import Analysis
+from fedlit.report.at_chance import in_words
 from fedlit.report.collect import heterogeneity_of
 from fedlit.report.document import Element, Lead, Table, Text
 from fedlit.report.intervals import LEAST_SEEDS
@@ -35,6 +36,8 @@ def answer(found: Analysis) -> Iterable[Element]:
     title = f"Final {study.held_out} accuracy, after round {study.horizon}"
     yield Table(("variant", *held_out), {"": rows}, title=title)
     yield Text(reading(found))
+    if unlearned := in_words(study):
+        yield Text(unlearned)
 
 
 def said(found: Analysis) -> str:
