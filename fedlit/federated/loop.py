@@ -171,11 +171,8 @@ class FederatedLoop(Callback, RoundSource):
             )
         site = Site.of(trainer)
         site.data.to(site.device)
-        if site.device.type == "cpu" and not native.is_complete():
-            rank_zero_warn(
-                "fedlit was installed without a C compiler, so convolutions with max pools train at two thirds of the "
-                "speed that they could; install one, such as gcc, and install fedlit again"
-            )
+        if site.device.type == "cpu" and (slower := native.shortfall()):
+            rank_zero_warn(slower)
         self.algorithm.prepare(self.facts(module, site.data))
         self.algorithm.resume(self.algorithm_state)
         folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)

@@ -14,6 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
+#: For which instructions each loop is compiled, on processors that may have them.
+VERSIONS = ("avx512", "avx2", "neon")
+#: The loop that was written first, and the one that was written last: what was compiled in between lacks some.
+OLDEST, NEWEST = "relu_pool", "norm_relu_pool"
+
 
 @cache
 def library(name: str) -> ctypes.CDLL | None:
@@ -25,9 +30,22 @@ def library(name: str) -> ctypes.CDLL | None:
     return None
 
 
-def is_complete() -> bool:
-    """Whether all of them were compiled."""
-    return all(map(library, ("conv_pool", "exact_sum")))
+def shortfall() -> str | None:
+    """Why they do not run on a processor that they could run on, and what to do; None where nothing is missing."""
+    if not all(map(library, ("conv_pool", "exact_sum"))):
+        why, remedy = "fedlit was installed without a C compiler", "install one, such as gcc, and install fedlit again"
+    elif _has(OLDEST) and not _has(NEWEST):
+        why, remedy = (
+            "fedlit's loops in C were compiled for an earlier version of it",
+            "install it again: pip install .",
+        )
+    else:
+        return None
+    return f"{why}, so convolutions with max pools train at two thirds of the speed that they could; {remedy}"
+
+
+def _has(loop: str) -> bool:
+    return any(hasattr(library("conv_pool"), f"{loop}_{version}") for version in VERSIONS)
 
 
 def call(function: Any, *arguments: int | float | Tensor) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 
 from fedlit.core.errors import InputError
-from fedlit.native import library
+from fedlit.native import NEWEST, library
 
 #: Environment variable that names a version instead.
 VARIABLE = "FEDLIT_KERNELS"
@@ -25,9 +25,6 @@ ELSEWHERE = ("neon",)
 #: Versions that were measured to be faster than PyTorch's kernels (``python -m tests.benchmarks.native``). NEON was not
 #: measured yet, and runs only where it is named.
 MEASURED = ("avx512", "avx2")
-
-#: The loop that was written last: what was compiled before it is not whole.
-NEWEST = "norm_relu_pool"
 
 
 def runnable() -> tuple[str, ...]:

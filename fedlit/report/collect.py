@@ -45,6 +45,10 @@ DIVISION = (
 )
 
 
+class NoRunsError(InputError):
+    """There is no run yet, or none that has come as far as the comparison asks for."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """A run that the report leaves out: it has not begun (``done`` is 0), or has too few rounds."""
@@ -122,8 +126,8 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
             has, the last one of any.
 
     Raises:
-        InputError: When there is no run with a metrics.csv, none has come to ``rounds``, or they are of different
-            data.
+        NoRunsError: When there is no run with a metrics.csv, or none has come to ``rounds``.
+        InputError: When a table of a run is damaged, or runs are of different data.
     """
     record = read_record(folder / STUDY)
     plan = recorded_cells(record, folder / STUDY)
@@ -135,14 +139,14 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     runs = [run for run in read if run is not None]
     if not runs:
         found_none = f"no NAME/seed_K/{METRICS_CSV} under {folder}" if folder.is_dir() else f"no folder {folder}"
-        raise InputError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
+        raise NoRunsError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
     within = str(record.get("within") or PARTITION)
     for group in [runs] if within == PARTITION else _by_partition(runs):
         _check_same_data(group)
     furthest = max(run.rounds for run in runs)
     horizon = rounds or min((run.rounds for run in runs if run.ended), default=furthest)
     if horizon > furthest:
-        raise InputError(f"no run under {folder} has come to round {horizon}; the furthest is at {furthest}")
+        raise NoRunsError(f"no run under {folder} has come to round {horizon}; the furthest is at {furthest}")
     keys = set(plan.values()) or {(run.variant, run.partition) for run in runs}
     known = within == PARTITION
     places = dict.fromkeys(partition for _, partition in _ordered(keys, plan))

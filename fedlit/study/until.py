@@ -8,9 +8,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fedlit.core.errors import InputError
 from fedlit.report.claims import claims_of
-from fedlit.report.collect import collect
+from fedlit.report.collect import NoRunsError, collect
 from fedlit.report.judge import Judgement, Part, judge
 from fedlit.report.numbers import effect_in_words
 from fedlit.report.outlook import Open, open_parts
@@ -38,13 +37,17 @@ class Status:
 
 
 def status(plan: Plan, folder: Path) -> Status:
-    """What the runs that are there say of the claims, whatever order they were made in: a function of the runs."""
+    """What the runs that are there say of the claims, whatever order they were made in: a function of the runs.
+
+    Raises:
+        InputError: When a run's table is damaged: claims would be judged without it, and seeds added or not for that.
+    """
     assert plan.claims is not None
     assert plan.looks is not None
     cells = plan.cells
     try:
         study = collect(folder, plan.combinations[0].rounds)
-    except InputError:  # no run is finished yet
+    except NoRunsError:  # none is finished yet
         return Status((), (), cells)
     measured = measure_all(study, targets(study, plan.baseline))
     judged = judge(measured, study, claims_of(plan.claims), plan.baseline)

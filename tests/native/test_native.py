@@ -7,6 +7,7 @@ import re
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from federations import fit, net
 
 import fedlit.native
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.native import call, is_complete, library
+from fedlit.native import call, library, shortfall
 
 FOLDER = Path(fedlit.native.__file__).parent
 VERSIONS = {"x86_64": ("avx512", "avx2"), "aarch64": ("neon",), "arm64": ("neon",)}
@@ -46,12 +47,24 @@ def test_arguments_are_handed_over_as_c_has_them() -> None:
     assert low.tolist() == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_run_says_when_they_are_missing(
-    compiled: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+#: What was compiled, by the names of its loops, and what is said of it.
+COMPILED = [
+    ({"relu_pool_avx2", "norm_relu_pool_avx2"}, None),
+    ({"relu_pool_avx2"}, "compiled for an earlier version"),  # by pip install -e . some commits ago
+    (set(), None),  # for a processor that there are no loops for
+    (None, "without a C compiler"),
+]
+
+
+@pytest.mark.parametrize(("loops", "said"), COMPILED)
+def test_a_run_says_when_they_are_missing_or_old(
+    loops: set[str] | None, said: str | None, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    monkeypatch.setattr(fedlit.native, "library", lambda name: object() if compiled else None)
-    assert is_complete() is compiled
+    compiled = loops if loops is None else SimpleNamespace(**dict.fromkeys(loops))
+    monkeypatch.setattr(fedlit.native, "library", lambda name: compiled)
+    assert (shortfall() is None) is (said is None)
     warnings.simplefilter("always")
     fit(FederatedModule(net()), FederatedLoop(2, 1, seed=0), rounds=1)
-    assert any("without a C compiler" in str(warning.message) for warning in recwarn) is not compiled
+    told = [str(warning.message) for warning in recwarn if "two thirds of the speed" in str(warning.message)]
+    assert len(told) == (said is not None)
+    assert all(str(said) in text for text in told)

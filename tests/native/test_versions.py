@@ -15,7 +15,7 @@ from federations import fit
 
 from fedlit.core import checkpoint
 from fedlit.core.errors import InputError
-from fedlit.native import versions
+from fedlit.native import NEWEST, versions
 from fedlit.native.versions import MEASURED, PYTORCH, VARIABLE, choose, kernels_on, other_kernels, runnable
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ class Compiled:
     """A library with the loops of some versions."""
 
     def __init__(self, *names: str) -> None:
-        self.__dict__ = {f"{versions.NEWEST}_{name}": None for name in names}
+        self.__dict__ = {f"{NEWEST}_{name}": None for name in names}
 
 
 X86, ARM = Compiled("avx512", "avx2"), Compiled("neon")

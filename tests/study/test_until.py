@@ -126,6 +126,20 @@ def test_a_study_that_was_stopped_half_way_ends_as_one_that_was_not(
     assert (seeds_run(), settled(capsys.readouterr().out)) == (whole, found)
 
 
+def test_a_damaged_table_is_named_before_claims_are_judged_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study() == 0
+    runs = seeds_run()
+    table = Path("logs/grid/channel_iid/seed_1/metrics.csv")
+    whole = table.read_text()
+    table.write_text(whole.replace("1.0,30.0", "high,30.0", 1))
+    capsys.readouterr()
+    assert study() == 2
+    assert f"{table} is not a table of a run's rounds" in capsys.readouterr().err
+    assert seeds_run() == runs
+    table.write_text(whole)
+    assert study() == 0
+
+
 def test_a_run_that_always_fails_ends_the_study(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
