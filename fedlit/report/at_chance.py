@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from fedlit.report.collect import Study
 from fedlit.report.numbers import count
 from fedlit.report.run import Run
+from fedlit.runs.evaluation import is_chance
 from fedlit.runs.outcome import CLASSES_CSV
 
-#: Standard errors of an accuracy that may be chance.
-ERRORS = 2.0
 #: Runs that are named one by one.
 NAMED = 6
 
@@ -22,11 +19,10 @@ def at_chance(study: Study) -> list[Run]:
 
 def _at_chance(run: Run, round: int) -> bool:
     table = run.outcome(CLASSES_CSV, round)
-    if table is None or not (total := float(table["samples"].sum())):
+    if table is None:
         return False
-    share = float(table["samples"].max()) / total
-    accuracy = float((table["samples"] * table["accuracy"].fillna(0.0)).sum()) / total
-    return accuracy <= share + ERRORS * math.sqrt(share * (1 - share) / total) and share < 1
+    samples, accuracies = (table[name].fillna(0.0).to_numpy(dtype=float) for name in ("samples", "accuracy"))
+    return is_chance(samples * accuracies, samples)
 
 
 def in_words(study: Study) -> str:

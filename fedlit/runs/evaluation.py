@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +27,18 @@ def class_accuracy(hits: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[
     """Accuracy (recall) of each class (C,) from its right predictions and its samples; NaN for a class without any."""
     with np.errstate(invalid="ignore"):
         return np.asarray(hits / true, dtype=np.float64)
+
+
+def is_chance(hits: NDArray[Any], true: NDArray[Any]) -> bool:
+    """Whether an accuracy is no better than always naming the most frequent class, within two standard errors.
+
+    Args:
+        hits: Right predictions of each class (C,).
+        true: Samples of each class (C,); without samples, or with those of one class alone, nothing is known.
+    """
+    total = float(true.sum())
+    share = float(true.max(initial=0)) / total if total else 1.0
+    return share < 1 and float(hits.sum()) / total <= share + 2 * math.sqrt(share * (1 - share) / total)
 
 
 @torch.no_grad()

@@ -21,10 +21,17 @@ from fedlit.engines.auto import name_of
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.board import in_words, layout, tag_of
 from fedlit.runs.checkpoints import BEST_BY
+from fedlit.runs.evaluation import is_chance
 from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.loggers import Board
 from fedlit.runs.state import FolderLock, RunState, record
 from fedlit.runs.words import opening
+
+#: What a run says at its end of a model that is no better than `fedlit.runs.evaluation.is_chance` has it.
+UNLEARNED = (
+    "nothing is learned: the model is no better than one that always names the most frequent class; a lower learning "
+    "rate of model.client_optimizer, a limit on gradients by model.client_clip_norm, or more rounds may help"
+)
 
 
 class RunLog(Callback):
@@ -62,12 +69,13 @@ class RunLog(Callback):
         self._console = Terminal()
         self._best = float("-inf")
         self._best_round = 0
+        self._is_chance = False
         self._lock = lock
         self._began = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self._best, self._best_round, self._began = float("-inf"), 0, False
+            self._best, self._best_round, self._is_chance, self._began = float("-inf"), 0, False, False
 
     def on_train_start(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         if self._lock is not None and not trainer.is_global_zero:  # this process took itself for the first rank
@@ -109,11 +117,16 @@ class RunLog(Callback):
         for logger in trainer.loggers:
             logger.save()
 
+    def on_validation_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
+        self._is_chance = is_chance(pl_module.scores.hits.cpu().numpy(), pl_module.scores.true.cpu().numpy())
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         place = self._place
         self._record(trainer, "finished")
         if self._best_round:
             self._say(trainer, f"best round {self._best_round}: accuracy {self._best:.4f}")
+        if self._is_chance:
+            self._say(trainer, UNLEARNED)
         self._say(trainer, f"run folder: {place}")
         if any(isinstance(logger, Board) for logger in trainer.loggers):
             self._say(trainer, f"look at it: tensorboard --logdir {shlex.quote(self._logs)}")

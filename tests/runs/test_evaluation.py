@@ -16,11 +16,28 @@ from fedlit.cli import main
 from fedlit.data import MNIST5k
 from fedlit.federated import FederatedModule
 from fedlit.models import EmnistCNN
-from fedlit.runs.evaluation import class_accuracy, client_accuracy
+from fedlit.runs.evaluation import class_accuracy, client_accuracy, is_chance
 
 
 def test_class_accuracy_is_the_share_of_right_predictions() -> None:
     np.testing.assert_array_equal(class_accuracy(np.array([3, 6, 0]), np.array([4, 8, 0])), [0.75, 0.75, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("hits", "samples", "chance"),
+    [
+        ([10, 0, 0, 0], [10, 10, 10, 10], True),  # one class is always named
+        ([9, 9, 0, 1], [10, 10, 10, 10], False),  # 0.475 is above 1/4 and 2 errors of sqrt(1/4 * 3/4 / 40), 0.387
+        ([5, 5, 2, 2], [10, 10, 10, 10], True),  # 0.35 is not
+        ([0, 90], [10, 90], True),  # 0.9 is what the frequent class gives
+        ([9, 90], [10, 90], False),
+        ([0, 0], [10, 10], True),
+        ([0], [10], False),  # one class
+        ([0, 0], [0, 0], False),  # no sample
+    ],
+)
+def test_chance_is_what_naming_the_most_frequent_class_gives(hits: list[int], samples: list[int], chance: bool) -> None:
+    assert is_chance(np.array(hits), np.array(samples)) is chance
 
 
 @pytest.mark.parametrize("eval_batch_size", [1, 7, 1000])

@@ -1,10 +1,15 @@
-"""How to go on with a run."""
+"""What a run says at its end, and how to go on with it."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import torch
 
 from fedlit.runs import RunLog
+from fedlit.runs.runlog import UNLEARNED
 
 
 @pytest.mark.parametrize(
@@ -24,3 +29,15 @@ def test_the_best_round_survives_a_resume() -> None:
     log = RunLog("logs", [], {})
     log.load_state_dict({"best": 0.5, "best_round": 3})
     assert log.state_dict() == {"best": 0.5, "best_round": 3}
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_model_that_learned_nothing_is_told_at_the_end(learned: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer: Any = SimpleNamespace(is_global_zero=True, loggers=[])
+    log = RunLog("logs", [], {})
+    for hits in ([100, 0], [100, 90]) if learned else ([100, 90], [100, 0]):  # the last round counts
+        scores = SimpleNamespace(hits=torch.tensor(hits), true=torch.tensor([100, 100]))
+        module: Any = SimpleNamespace(scores=scores)
+        log.on_validation_end(trainer, module)
+    log.on_fit_end(trainer, module)
+    assert (UNLEARNED in capsys.readouterr().out.replace("\n", " ")) is not learned
