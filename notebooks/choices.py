@@ -4,7 +4,8 @@
   python notebooks/choices.py
 
 Each folder in logs/choices is a study of its own, with the claims that its file names. `fedlit report` is made of each,
-and what it found of a part of a claim is put into one table, a row a choice: NAME.csv and NAME.md.
+and what it found of a part of a claim is put into one table, a row a choice: NAME.csv and NAME.md. The first row is
+that of ``study_reference``, the choices as they are.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from pathlib import Path
 import pandas as pd
 
 from fedlit.core.errors import InputError
+from fedlit.report.at_chance import at_chance
+from fedlit.report.collect import collect
 from fedlit.report.command import report
 from fedlit.runs.folder import STUDY
 
 #: Columns that say which part of which claim a row is of.
 PART = ["claim", "contrast", "metric", "claimed"]
+#: The study that makes no other choice.
+REFERENCE = "reference"
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """What is found of each part of the claims, with the column ``choice``: the study's name.
+    """What is found of each part of the claims, by ``choice``, with the runs that learned nothing, ``unlearned``.
 
     Args:
         folder: Holds the studies.
@@ -39,7 +44,10 @@ def read(folder: Path) -> pd.DataFrame:
     tables = []
     for study in studies:
         report(study)
-        tables.append(pd.read_csv(study / "report" / "claims.csv").assign(choice=study.name))
+        unlearned = ", ".join(f"{run.name}, seed {run.seed}" for run in at_chance(collect(study)))
+        table = pd.read_csv(study / "report" / "claims.csv")
+        tables.append(table.assign(choice=study.name.removeprefix("study_"), unlearned=unlearned))
+    tables.sort(key=lambda table: not (table["choice"] == REFERENCE).all())
     return pd.concat(tables, ignore_index=True)
 
 
@@ -52,7 +60,8 @@ def to_markdown(found: pd.DataFrame) -> str:
     judged = found[found["n"].fillna(0) > 0]
     parts = [tuple(part) for part in judged[PART].drop_duplicates().itertuples(index=False)]
     lines = [
-        "Mean difference (95 % interval), the finding for or against the part of the claim, and the seeds.",
+        "Mean difference (95 % interval, wider in a study that adds seeds), the finding for or against the part of the "
+        "claim, and the seeds.",
         "",
         "| choice | " + " | ".join(f"{claim}: {metric} {kind}, {text}" for claim, text, metric, kind in parts) + " |",
         "| --- |" + " --- |" * len(parts),
@@ -60,13 +69,14 @@ def to_markdown(found: pd.DataFrame) -> str:
     for choice, rows in judged.groupby("choice", sort=False):
         known = {tuple(row[key] for key in PART): _cell(row) for _, row in rows.iterrows()}
         lines.append(f"| {choice} | " + " | ".join(known.get(part, "") for part in parts) + " |")
-    verdicts = found[["choice", "claim", "verdict"]].drop_duplicates()
+    verdicts = found[["choice", "claim", "verdict", "unlearned"]].drop_duplicates()
     numbers = sorted({claim for claim, *_ in parts})
-    lines += ["", "| choice | " + " | ".join(f"claim {number}" for number in numbers) + " |"]
-    lines.append("| --- |" + " --- |" * len(numbers))
+    lines += ["", "| choice | " + " | ".join(f"claim {number}" for number in numbers) + " | learned nothing |"]
+    lines.append("| --- |" + " --- |" * (len(numbers) + 1))
     for choice, rows in verdicts.groupby("choice", sort=False):
         of = dict(zip(rows["claim"], rows["verdict"], strict=True))
-        lines.append(f"| {choice} | " + " | ".join(str(of.get(number, "")) for number in numbers) + " |")
+        cells = [str(of.get(number, "")) for number in numbers]
+        lines.append(f"| {choice} | " + " | ".join([*cells, rows["unlearned"].iloc[0]]) + " |")
     return "\n".join(lines) + "\n"
 
 
