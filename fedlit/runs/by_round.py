@@ -34,7 +34,8 @@ class ByRound(Callback):
     """Leaves a file of every k-th round and of the last one.
 
     They are written before the round's checkpoint. On a resume the files of rounds after the checkpoint are removed,
-    to be made again, so a run that was stopped ends with the files of one that never was.
+    to be made again, so a run that was stopped ends with the files of one that never was. A fit from the beginning
+    removes those of an earlier one in a run's own folder; in a Trainer's, where they may be anybody's, it is refused.
 
     Args:
         every: Rounds k from one file to the next, at least 1.
@@ -42,6 +43,8 @@ class ByRound(Callback):
 
     #: A file's name, with ``{}`` in place of the round.
     pattern: ClassVar[str]
+    #: Files in the run's folder that are made of those at the end.
+    drawn: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, every: int) -> None:
         if every < 1:
@@ -64,7 +67,10 @@ class ByRound(Callback):
         self._folder = pl_module.loop.folder or Path(place)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FederatedModule)
         finished = trainer.global_step
+        if not finished:
+            self._begin(trainer, owned=pl_module.loop.folder is not None)
         self._remove(trainer, lambda round: round > finished or round % self.every > 0)  # the latter of an earlier end
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,6 +92,22 @@ class ByRound(Callback):
         if trainer.is_global_zero:
             name = self.pattern.format(f"{trainer.global_step:04}")
             self.record(trainer, pl_module, self._folder / ROUNDS / name)
+
+    def _begin(self, trainer: Trainer, owned: bool) -> None:
+        """Remove what an earlier fit left, if the folder is a run's own.
+
+        Raises:
+            InputError: On all ranks, when something is there and the folder is the Trainer's.
+        """
+        drawn = [path for name in self.drawn if (path := self._folder / name).exists()]
+        earlier = [*files_by_round(self._folder, self.pattern).values(), *drawn] if trainer.is_global_zero else []
+        if not owned and (first := trainer.strategy.broadcast(str(earlier[0]) if earlier else "")):
+            raise InputError(
+                f"{type(self).__name__} would replace {first}, which another fit left; give the Trainer another "
+                "default_root_dir, or a logger, or remove it"
+            )
+        for path in earlier:
+            path.unlink()
 
     def _remove(self, trainer: Trainer, is_stale: Callable[[int], bool]) -> None:
         if trainer.is_global_zero:

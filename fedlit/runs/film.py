@@ -54,6 +54,7 @@ class AttentionFilm(ByRound):
     """
 
     pattern = "attention_{}.npz"
+    drawn = (FILM, CHANNELS)
 
     def __init__(self, every: int = 1, client: int | None = None, digits: int = 4) -> None:
         super().__init__(every)
@@ -72,9 +73,6 @@ class AttentionFilm(ByRound):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        if trainer.global_step == 0 and trainer.is_global_zero:
-            for picture in (FILM, CHANNELS):  # of an earlier fit
-                (self._folder / picture).unlink(missing_ok=True)
         if not gates(pl_module, shown_inputs(data_of(trainer), 1)):
             rank_zero_info("AttentionFilm: no module of the network has a method gate(x), so there is nothing to film")
 

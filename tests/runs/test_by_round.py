@@ -180,6 +180,33 @@ def test_spatial_and_channel_gates_are_drawn_and_a_new_fit_removes_the_pictures(
     assert [picture.is_file() for picture in pictures] == [True, False]
 
 
+@pytest.mark.parametrize("callback", [ClientAccuracy, AttentionFilm])
+@pytest.mark.parametrize("left", ["rounds/{}", "attention_film.png"])
+def test_a_new_fit_in_a_folder_of_no_run_of_its_own_replaces_nothing(
+    callback: type[ByRound], left: str, tmp_path: Path
+) -> None:
+    """As a Trainer without a logger has it: by default the current folder."""
+
+    def again(rounds: int, **options: object) -> FederatedModule:
+        loop, module = FederatedLoop(6, 1, seed=0, engine=LoopEngine()), FederatedModule(cnn(CBAM))
+        return fit(module, loop, images(), rounds, callbacks=[callback(1)], default_root_dir=tmp_path, **options)
+
+    theirs = tmp_path / left.format(callback.pattern.format("0007"))
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs")
+    if theirs.suffix == ".png" and callback is ClientAccuracy:  # draws nothing
+        again(1)
+        assert theirs.read_text() == "theirs"
+        return
+    with pytest.raises(InputError, match=f"{callback.__name__} would replace {theirs}, which another fit left; give"):
+        again(1)
+    assert theirs.read_text() == "theirs"
+    theirs.unlink()
+    again(2)
+    with pytest.raises(InputError, match="would replace"):
+        again(2)
+
+
 def test_a_network_without_gates_is_said_to_have_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loop = FederatedLoop(4, 1, seed=0)
     loop.folder = tmp_path
