@@ -22,6 +22,9 @@ what the first look finds that settles it stands: later seeds, made for other pa
 the p are then those of repeated looks, which spend 5 % of errors over all of them (`fedlit.report.sequential`), and the
 p is corrected by Bonferroni for the parts of the claim.
 
+The stability of a run that learned nothing is not measured: a model that names one class is always steady. A part on
+it goes without that seed; accuracy and loss don't.
+
 Partitions are left out at which less than two seeds have all the variants that a claim compares. A margin that is a
 share is one of a variant's mean at the partition compared, or over all partitions of the claim where several are. A
 claim that presumes another one is undecided where that one is contradicted, unless a part that stands alone is against
@@ -78,14 +81,18 @@ class Contrast:
         """Its value at each seed."""
         return contrast(evidence.measured, self.expectation.metric.key, self.cells)
 
+    def seeds(self, evidence: Evidence) -> pd.Index[int]:
+        """Those that have all its runs."""
+        return contrast(evidence.measured, "accuracy", self.cells).index
+
     def margin(self, evidence: Evidence) -> float:
         """In the metric's unit."""
         return evidence.margin(self.expectation.margin, self.expectation.metric, self.partitions)
 
-    def part(self, effect: Difference, p: float, margin: float) -> Part:
-        """What an effect says of it."""
+    def part(self, effect: Difference, p: float, margin: float, seeds: int | None = None) -> Part:
+        """What an effect says of it, after so many seeds; None is as many as have it."""
         said = finding(self.expectation.kind, effect, p, margin)
-        return Part(self, margin, effect, p, said)
+        return Part(self, margin, effect, p, said, effect.n if seeds is None else seeds)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class Part:
         difference: What the seeds say.
         corrected_p: Of the paired t-test, corrected for the parts of the claim.
         finding: For or against the claim, or open.
+        seeds: How many have been looked at; those whose runs have no such metric are not in the difference.
     """
 
     contrast: Contrast
@@ -105,6 +113,7 @@ class Part:
     difference: Difference
     corrected_p: float
     finding: Finding
+    seeds: int
 
     @property
     def text(self) -> str:
@@ -140,7 +149,7 @@ class Look:
 
     def part(self, contrast: Contrast, effect: Difference, margin: float) -> Part:
         """What an effect says of a contrast at this look."""
-        return contrast.part(effect, min(1.0, effect.p * self.correction), margin)
+        return contrast.part(effect, min(1.0, effect.p * self.correction), margin, self.seeds)
 
 
 def looks_at(looks: Looks, parts: int) -> Iterator[Look]:
@@ -235,7 +244,10 @@ def _as_seeds_came(contrast: Contrast, evidence: Evidence, looks: Looks, parts: 
     def margin(seeds: Iterable[int]) -> float:
         return contrast.margin(evidence.at_seeds(seeds))
 
-    return look_by_look(contrast, contrast.pairs(evidence), margin, looks, parts)
+    pairs = contrast.pairs(evidence)
+    if len(pairs):  # seeds count for when it is looked at, whether their runs have the metric or not
+        pairs = pairs.reindex(contrast.seeds(evidence))
+    return look_by_look(contrast, pairs, margin, looks, parts)
 
 
 def look_by_look(
@@ -247,16 +259,18 @@ def look_by_look(
 
     Args:
         contrast: What is compared.
-        pairs: Its value at each seed, in the order in which seeds are added.
+        pairs: Its value at each seed, in the order in which seeds are added; NaN where a run has no such metric.
         margin: Of the runs of some seeds.
         looks: When it is looked at.
         parts: Of its claim, which share the level.
     """
-    found = contrast.part(difference(pairs, 1 - looks.levels(1 - LEVEL)[0]), math.nan, math.nan)
+    first = 1 - looks.levels(1 - LEVEL)[0]
+    found = contrast.part(difference(pairs.dropna(), first), math.nan, math.nan, len(pairs))
     for look in looks_at(looks, parts):
         if look.seeds > len(pairs):
             break
-        found = look.part(contrast, difference(pairs[: look.seeds], look.level), margin(pairs.index[: look.seeds]))
+        seen = pairs[: look.seeds]
+        found = look.part(contrast, difference(seen.dropna(), look.level), margin(seen.index))
         if found.finding != "open":
             break
     return found

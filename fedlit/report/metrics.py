@@ -59,7 +59,7 @@ METRICS = (
         -1,
         4,
         f"spread of accuracy about its straight line, last {LAST_ROUNDS} rounds",
-        needs="three rounds",
+        needs="three rounds of a model that learns",
     ),
     Metric(
         "std",
@@ -68,7 +68,7 @@ METRICS = (
         -1,
         4,
         f"standard deviation of accuracy over the last {LAST_ROUNDS} rounds",
-        needs="two rounds",
+        needs="two rounds of a model that learns",
     ),
     Metric(
         "largest_drop",
@@ -77,7 +77,7 @@ METRICS = (
         -1,
         4,
         "the most that accuracy fell from a round to the next",
-        needs="two rounds",
+        needs="two rounds of a model that learns",
     ),
     Metric(
         "change",
@@ -86,7 +86,7 @@ METRICS = (
         -1,
         4,
         "mean of |accuracy - accuracy a round before|, all rounds",
-        needs="two rounds",
+        needs="two rounds of a model that learns",
     ),
     Metric(
         "client_mean",

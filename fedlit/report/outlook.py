@@ -44,7 +44,7 @@ def open_parts(judged: Sequence[Judgement], looks: Looks, anew: bool = False) ->
     for claim in judged:
         for part in claim.parts:
             if part.finding == "open":
-                done = 0 if anew else part.difference.n
+                done = 0 if anew else part.seeds
                 yield Open(claim.number, part, seeds_needed(part, looks, len(claim.parts), done))
 
 

@@ -10,12 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from fedlit.report.at_chance import learned_nothing
 from fedlit.report.collect import Study
 from fedlit.report.intervals import LEAST_SEEDS, LEVEL, Difference, Interval, bounded_interval, difference, holm
 from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, METRICS, TESTED, Metric
 from fedlit.report.record import Cell
 from fedlit.report.run import Run
 from fedlit.runs.outcome import CLIENTS_CSV
+
+#: Measures of it.
+STABILITY = ("wobble", "std", "largest_drop", "change")
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
@@ -114,13 +118,17 @@ def targets(study: Study, baseline: str, target: float | None = None) -> dict[st
 
 
 def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
-    """A row for each finished run: variant, partition, seed, and its metrics up to the horizon."""
+    """A row for each finished run: variant, partition, seed, and its metrics up to the horizon.
+
+    The stability of a run that learned nothing is NaN: its accuracy is always that of one class.
+    """
     rows = [
         {
             "variant": run.variant,
             "partition": run.partition,
             "seed": run.seed,
             **measure(_until(run.table, study.horizon), target[run.partition], _clients(run, study.horizon)),
+            **(dict.fromkeys(STABILITY, math.nan) if learned_nothing(run, study.horizon) else {}),
         }
         for run in study.finished
     ]

@@ -62,7 +62,7 @@ def asked_for(plan: Plan, now: Status) -> list[Asked]:
     """
     looks = plan.looks
     assert looks is not None
-    return _runs(plan, now, lambda part: looks.after(part.difference.n) if part.finding == "open" else None)
+    return _runs(plan, now, lambda part: looks.after(part.seeds) if part.finding == "open" else None)
 
 
 def likely(plan: Plan, now: Status) -> list[Asked]:
@@ -77,7 +77,7 @@ def _runs(plan: Plan, now: Status, wanted: Callable[[Part], int | None]) -> list
     seeds = dict.fromkeys(plan.combinations, plan.looks.at[0])
     for part in (part for claim in now.judged for part in claim.parts):
         for each in (now.cells[cell] for cell in part.contrast.cells):
-            seeds[each] = max(seeds[each], wanted(part) or part.difference.n)
+            seeds[each] = max(seeds[each], wanted(part) or part.seeds)
     return [(each, seed) for k, seed in enumerate(plan.seeds) for each in plan.combinations if k < seeds[each]]
 
 

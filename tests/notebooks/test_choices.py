@@ -49,7 +49,9 @@ def test_studies_are_read_with_what_they_are_held_against_first(tmp_path: Path) 
         study = write_study(tmp_path / name, cells)
         record = json.loads((study / "study.json").read_text())
         (study / "study.json").write_text(json.dumps(record | {"claims": claims}))
-    write_outcome(tmp_path / "study_lr003/spatial_iid/seed_2", [0.5], [1.0, 0.0, 0.0])
+    dead = tmp_path / "study_lr003/spatial_iid/seed_2"
+    write_outcome(dead, [0.5], [1.0, 0.0, 0.0])
+    pd.read_csv(dead / "metrics.csv").assign(**{"global/accuracy": 1 / 3}).to_csv(dead / "metrics.csv", index=False)
     found = read(tmp_path)
     assert found[["choice", "unlearned"]].drop_duplicates().to_numpy().tolist() == [
         ["reference", ""],

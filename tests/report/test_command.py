@@ -110,7 +110,7 @@ def test_what_needs_more_rounds_is_said_to_need_them(tmp_path: Path) -> None:
     text = said(write_study(tmp_path, CELLS, rounds=2), *CLAIMS)
     assert "nan" not in text
     assert "in common" not in text.partition("## How this was computed")[0].replace("seeds in common", "")
-    assert "The runs have no wobble, which needs three rounds" in text
+    assert "The runs have no wobble, which needs three rounds of a model that learns" in text
     heterogeneity = [line for line in text.splitlines() if "heterogeneity.png" in line]
     assert heterogeneity
     page = (tmp_path / "report/report.html").read_text()

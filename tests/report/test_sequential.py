@@ -51,6 +51,14 @@ def test_before_the_first_look_nothing_is_settled() -> None:
     assert np.isnan(found.corrected_p)
 
 
+def test_a_seed_whose_run_has_no_such_metric_counts_for_when_it_is_looked_at() -> None:
+    """Not for the difference: a study would else wait for a pair that no seed can give."""
+    found = part("higher", [0.1, 0.1001, float("nan"), 0.1002, 0.0999], USUAL)
+    assert (found.finding, found.difference.n, found.seeds) == ("for", 4, 5)
+    found = part("higher", [0.5, -0.5, float("nan"), 0.4, -0.4], USUAL)
+    assert (found.finding, found.difference.n, USUAL.after(found.seeds)) == ("open", 4, 10)
+
+
 def test_what_a_look_has_settled_stands_whatever_comes_later() -> None:
     settled = [0.1, 0.11, 0.12, 0.09, 0.1]
     found = part("higher", [*settled, *[-0.5] * 20], USUAL)
