@@ -20,6 +20,9 @@ NAMED_SHORTLY = tuple(
     f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
 )
 
+#: Modules of types that hold others; unions are of ``types``, from Python 3.14 on of ``typing``.
+HOLDERS = (builtins.__name__, Callable.__module__, "types", "typing")
+
 
 def load(modules: Iterable[str]) -> None:
     """Load modules, for jsonargparse finds a class by its name alone among the subclasses that there are by then."""
@@ -110,6 +113,6 @@ def types_in(annotation: Any) -> tuple[type, ...]:
         return (annotation,) if known else ()
     if origin is Callable:
         return types_in(within[-1])
-    if isinstance(origin, type) and origin.__module__ not in (builtins.__name__, Callable.__module__, "types"):
+    if isinstance(origin, type) and origin.__module__ not in HOLDERS:
         return (origin,)  # such as Dataset[Any]
     return tuple(found for part in within for found in types_in(part))

@@ -1,8 +1,10 @@
 /* The loops of conv_pool.py that PyTorch has no kernels for, on one thread: one version of them, included once for each.
 
-   Its includer says which: VERSION (the end of the functions' names), LANES (floats of a vector register) and TARGET
-   (the instructions that functions may use). A vector holds outputs that do not depend on each other, and each output
-   is the same chain of fused multiply-adds in every version: all give the same bits.
+   Its includer says which: VERSION (the end of the functions' names), LANES (floats of a vector register), FUSED
+   (a * b + c of vectors, rounded once) and TARGET (the instructions that functions may use). A vector holds outputs that
+   do not depend on each other, and each output is the same chain of fused multiply-adds in every version: all give the
+   same bits. The chains are written out, as compilers differ in which sums of products they fuse (GCC from 14 on leaves
+   those that go round a loop apart, in some widths of vectors).
 
    Arrays are float with the channels last: x [B][H][W][D], pooled outputs and their gradients [B][H/2][W/2][C], weights
    [C][3][3][D]. `where`, of the pooled outputs' shape, says which of its window's four places an output was taken from,
@@ -15,6 +17,8 @@
 #define Vector OF(Vector, VERSION)
 #define Integers OF(Integers, VERSION)
 #define Bytes OF(Bytes, VERSION)
+#define all OF(all, VERSION)
+#define fused OF(fused, VERSION)
 #define chosen OF(chosen, VERSION)
 #define relu_of_greatest OF(relu_of_greatest, VERSION)
 #define add_rows OF(add_rows, VERSION)
@@ -25,6 +29,14 @@
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t Integers __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint8_t Bytes __attribute__((vector_size(LANES), aligned(1)));
+
+INLINE Vector all(float value) {
+    return (Vector){0} + value;
+}
+
+INLINE Vector fused(Vector a, Vector b, Vector c) {
+    return (Vector)FUSED(a, b, c);
+}
 
 INLINE Vector chosen(Integers mask, Vector there, Vector elsewhere) {
     return (Vector)(((Integers)there & mask) | ((Integers)elsewhere & ~mask));
@@ -79,8 +91,8 @@ LOOP(grey_conv_relu_pool)(long images, long height, long width, long channels, c
                     for (int tap = 0; tap < 9; tap++)
                         for (int k = 0; k < GROUP / LANES; k++)
                             for (int p = 0; p < 4; p++)
-                                values[k][p] += *(const Vector *)(weight + tap * channels + c + k * LANES) *
-                                                seen[(p / 2 + tap / 3) * row + p % 2 + tap % 3];
+                                values[k][p] = fused(*(const Vector *)(weight + tap * channels + c + k * LANES),
+                                                     all(seen[(p / 2 + tap / 3) * row + p % 2 + tap % 3]), values[k][p]);
                     for (int k = 0; k < GROUP / LANES; k++, pooled += LANES, where += LANES)
                         *(Vector *)pooled = relu_of_greatest(values[k], where);
                 }
@@ -109,7 +121,7 @@ LOOP(grey_grad_of_weight)(long images, long height, long width, long channels, c
                         Vector here = (Vector)(bits & (place == p));
 #pragma GCC unroll 9
                         for (int tap = 0; tap < 9; tap++)
-                            sum[tap] += here * seen[(p / 2 + tap / 3) * row + p % 2 + tap % 3];
+                            sum[tap] = fused(here, all(seen[(p / 2 + tap / 3) * row + p % 2 + tap % 3]), sum[tap]);
                         sum[9] += here;
                     }
                 }
@@ -124,7 +136,8 @@ INLINE void add_rows(float *restrict total, const float *restrict rows, const fl
     Vector sum[BLOCK / LANES];
     for (int k = 0; k < floats / LANES; k++) sum[k] = *(const Vector *)(total + k * LANES);
     for (long n = 0; n < count; n++)
-        for (int k = 0; k < floats / LANES; k++) sum[k] += factors[n] * *(const Vector *)(rows + starts[n] + k * LANES);
+        for (int k = 0; k < floats / LANES; k++)
+            sum[k] = fused(all(factors[n]), *(const Vector *)(rows + starts[n] + k * LANES), sum[k]);
     for (int k = 0; k < floats / LANES; k++) *(Vector *)(total + k * LANES) = sum[k];
 }
 
@@ -196,6 +209,8 @@ LOOP(grad_of_input)(long images, long height, long width, long channels, long de
 
 #undef INLINE
 #undef LOOP
+#undef all
+#undef fused
 #undef add_long_rows
 #undef add_rows
 #undef relu_of_greatest
@@ -205,6 +220,7 @@ LOOP(grad_of_input)(long images, long height, long width, long channels, long de
 #undef Vector
 #undef OF
 #undef JOIN
+#undef FUSED
 #undef TARGET
 #undef LANES
 #undef VERSION

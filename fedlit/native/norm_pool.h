@@ -18,7 +18,7 @@ INLINE void sums_of_rows(long height, long width, long channels, const float *re
             for (long j = 0; j < width; j++, here += channels)
                 for (int k = 0; k < GROUP / LANES; k++) {
                     Vector moved = *(const Vector *)(here + k * LANES) - *(const Vector *)(shift + c + k * LANES);
-                    of_row[k] += squared ? moved * moved : moved;
+                    of_row[k] = squared ? fused(moved, moved, of_row[k]) : of_row[k] + moved;
                 }
             for (int k = 0; k < GROUP / LANES; k++) total[k] += of_row[k];
         }
@@ -58,10 +58,10 @@ LOOP(norm_relu_pool)(long images, long height, long width, long channels, long g
                 const float *above = y + 2 * i * row + 2 * j * channels, *below = above + row;
                 for (long c = 0; c < channels; c += LANES, pooled += LANES, where += LANES) {
                     Vector times = *(const Vector *)(scale + c), plus = *(const Vector *)(offset + c);
-                    Vector values[4] = {*(const Vector *)(above + c) * times + plus,
-                                        *(const Vector *)(above + channels + c) * times + plus,
-                                        *(const Vector *)(below + c) * times + plus,
-                                        *(const Vector *)(below + channels + c) * times + plus};
+                    Vector values[4] = {fused(*(const Vector *)(above + c), times, plus),
+                                        fused(*(const Vector *)(above + channels + c), times, plus),
+                                        fused(*(const Vector *)(below + c), times, plus),
+                                        fused(*(const Vector *)(below + channels + c), times, plus)};
                     *(Vector *)pooled = relu_of_greatest(values, where);
                 }
             }
@@ -69,7 +69,7 @@ LOOP(norm_relu_pool)(long images, long height, long width, long channels, long g
 }
 
 INLINE Vector line(const float *x, const float *middle, const float *slope, const float *offset) {
-    return (*(const Vector *)x - *(const Vector *)middle) * *(const Vector *)slope + *(const Vector *)offset;
+    return fused(*(const Vector *)x - *(const Vector *)middle, *(const Vector *)slope, *(const Vector *)offset);
 }
 
 /* Its gradients: into y_grad [B][H][W][C], and added to weight_grad and bias_grad [C]; work is [5][C]. */
@@ -101,7 +101,7 @@ LOOP(grad_of_norm)(long images, long height, long width, long channels, long gro
                         taken = chosen(place == p, *(const Vector *)(seen + (p / 2) * row + (p % 2) * channels), taken);
                     Vector alive = (Vector)(bits & (place < DEAD));
                     sum_of_row += alive;
-                    product_of_row += alive * (taken - middle);
+                    product_of_row = fused(alive, taken - middle, product_of_row);
                 }
                 sum += sum_of_row;
                 product += product_of_row;
@@ -131,7 +131,8 @@ LOOP(grad_of_norm)(long images, long height, long width, long channels, long gro
                     for (int p = 0; p < 4; p++) {
                         long at = start + p / 2 * row + p % 2 * channels + c;
                         Vector found = line(y + at, shift + c, slope + c, sums + c);
-                        *(Vector *)(y_grad + at) = found + (Vector)(bits & (place == p)) * *(const Vector *)(scale + c);
+                        Vector here = (Vector)(bits & (place == p));
+                        *(Vector *)(y_grad + at) = fused(here, *(const Vector *)(scale + c), found);
                     }
                 }
             }
