@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("*.ipynb"))
-PICTURES = {"compare_variants": 4, "own_attention": 1, "study": 4}
+PICTURES = {"compare_variants": 4, "own_attention": 1, "study": 5}
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
