@@ -106,7 +106,7 @@ def test_claims_are_claims() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
-    for name in re.findall(r"(?:configs|notebooks|fedlit|tests)/[\w/]+\.\w+", page.read_text()):
+    for name in re.findall(r"(?:configs|notebooks|fedlit|tests)/[\w/]+(?:\.\w+)+", page.read_text()):
         assert (ROOT / name).is_file(), name
 
 
