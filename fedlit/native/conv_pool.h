@@ -3,8 +3,8 @@
    Its includer says which: VERSION (the end of the functions' names), LANES (floats of a vector register), FUSED
    (a * b + c of vectors, rounded once) and TARGET (the instructions that functions may use). A vector holds outputs that
    do not depend on each other, and each output is the same chain of fused multiply-adds in every version: all give the
-   same bits. The chains are written out, as compilers differ in which sums of products they fuse (GCC from 14 on leaves
-   those that go round a loop apart, in some widths of vectors).
+   same bits. The chains are written out, as compilers differ in which sums of products they fuse (GCC 16 leaves one
+   that goes round a loop apart, in one width of vectors).
 
    Arrays are float with the channels last: x [B][H][W][D], pooled outputs and their gradients [B][H/2][W/2][C], weights
    [C][3][3][D]. `where`, of the pooled outputs' shape, says which of its window's four places an output was taken from,
