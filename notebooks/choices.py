@@ -19,7 +19,6 @@ import pandas as pd
 
 from fedlit.core.errors import InputError
 from fedlit.report.at_chance import at_chance
-from fedlit.report.collect import collect
 from fedlit.report.command import report
 from fedlit.runs.folder import STUDY
 
@@ -43,8 +42,7 @@ def read(folder: Path) -> pd.DataFrame:
         raise InputError(f"no studies in {folder}; make them with fedlit study --logs_dir {folder}")
     tables = []
     for study in studies:
-        report(study)
-        unlearned = ", ".join(f"{run.name}, seed {run.seed}" for run in at_chance(collect(study)))
+        unlearned = ", ".join(f"{run.name}, seed {run.seed}" for run in at_chance(report(study).study))
         table = pd.read_csv(study / "report" / "claims.csv")
         tables.append(table.assign(choice=study.name.removeprefix("study_"), unlearned=unlearned))
     tables.sort(key=lambda table: not (table["choice"] == REFERENCE).all())

@@ -18,8 +18,8 @@ from fedlit.report.record import Cell
 from fedlit.report.run import Run
 from fedlit.runs.outcome import CLIENTS_CSV
 
-#: Measures of it.
-STABILITY = ("wobble", "std", "largest_drop", "change")
+#: The keys of what `stability` gives.
+STABILITY = tuple(metric.key for metric in METRICS if metric.topic == "Stability")
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
