@@ -82,7 +82,8 @@ def fit(
     **trainer: Any,
 ) -> FederatedModule:
     """Run a federation quietly and give back its module."""
-    module = module or FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
+    if module is None:
+        module = FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
     loop = loop or FederatedLoop(clients_per_round=4, seed=0)
     settings: dict[str, Any] = {
         "accelerator": "cpu",

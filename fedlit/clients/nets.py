@@ -14,11 +14,17 @@ from fedlit.core.errors import InputError
 
 
 def check_trainable(net: nn.Module) -> None:
-    """Refuse a net that has nothing to train, or whose parameters have no shape yet.
+    """Refuse a net that has nothing to train, whose parameters have no shape yet, or of which copies do not train.
 
     Raises:
-        InputError: Naming a parameter, where there is one.
+        InputError: Naming a parameter or a part, where there is one.
     """
+    for name, module in net.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                f"{name or 'the net'} is compiled by torch.jit, and copies of that, such as each client's, cannot be "
+                "trained; give the module that it was made of"
+            )
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if is_lazy(tensor):
             raise InputError(

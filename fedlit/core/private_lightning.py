@@ -10,7 +10,7 @@ import subprocess
 from traceback import walk_tb
 from typing import Any, NamedTuple
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.loops import _FitLoop, _TrainingEpochLoop
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -69,6 +69,11 @@ def ranks_started_by(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
     """The processes of the ranks that this one started."""
     launcher = rank_launcher(trainer)
     return launcher.procs if launcher else []
+
+
+def is_compiled(module: LightningModule) -> bool:
+    """Whether a Trainer was given ``torch.compile(module)``, of which it takes the module and compiles the steps."""
+    return module._compiler_ctx is not None
 
 
 def while_restoring(error: BaseException) -> bool:

@@ -7,6 +7,9 @@ they are used: PyTorch documents the family, and its own optimizers are made of 
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -60,6 +63,40 @@ def has_global_hooks() -> bool:
 def own_buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """A module's buffers without those of its parts, also names that hold none, which ``named_buffers`` leaves out."""
     return module._buffers
+
+
+#: What ``torch.compile`` calls the net that it was given, as a part of the compiled one. Its class has no public name.
+_ORIGINAL = "_orig_mod"
+
+
+def compiled_parts(net: nn.Module) -> list[str]:
+    """Names of the parts that ``torch.compile`` made; the empty name is the net itself."""
+    names = (name.rpartition(".") for name, _ in net.named_modules())
+    return [part for part, _, own in names if own == _ORIGINAL]
+
+
+def compiled_in_place(net: nn.Module) -> list[str]:
+    """Names of the parts whose method ``compile`` was called, in place, of which there is no public sign."""
+    return [name for name, module in net.named_modules() if module._compiled_call_impl is not None]
+
+
+def original(net: nn.Module) -> nn.Module:
+    """The net that ``torch.compile`` was given; of any other, itself."""
+    found = getattr(net, _ORIGINAL, net)
+    assert isinstance(found, nn.Module)
+    return found
+
+
+def uncompiled_names(state: Iterable[str]) -> set[str]:
+    """The names that the tensors of a net's state have where no part of it is compiled."""
+    return {name.replace(f"{_ORIGINAL}.", "") for name in state}
+
+
+def compile_alone() -> None:
+    """Let this process, a fork, compile by itself: the processes that compile for its parent would never answer it."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read as the settings are imported
+    if settings := sys.modules.get("torch._inductor.config"):
+        settings.compile_threads = 1  # type: ignore[attr-defined]
 
 
 def write_summary(writer: Any, summary: Any) -> None:

@@ -10,7 +10,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.clients.members import of_client, overridden
 from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
-from fedlit.core.private_torch import BatchNorm, Dropout
+from fedlit.core.private_torch import BatchNorm, Dropout, compiled_parts
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.block import CALLED_BY_BLOCKS, Block
@@ -101,6 +101,9 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
         return own
     if client.algorithm.changes_fit:
         return f"{client.algorithm.name} changes how clients train"
+    for what, module in {"net": client.net, "loss": client.loss}.items():
+        if isinstance(module, nn.Module) and (parts := compiled_parts(module)):
+            return f"{parts[0] or f'the {what}'} is compiled"
     for name, module in client.net.named_modules():
         if isinstance(module, BatchNorm):
             return f"{name} is a {type(module).__name__}"

@@ -26,10 +26,11 @@ from fedlit.core.checkpoint import check_format, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
-from fedlit.core.private_torch import has_hooks
+from fedlit.core.private_torch import has_hooks, uncompiled_names
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
+from fedlit.federated.compiled import check_compiled
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.pieces import each_piece
@@ -98,7 +99,7 @@ class FederatedModule(LightningModule):
         self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
-        self.loss = loss or nn.CrossEntropyLoss()
+        self.loss = nn.CrossEntropyLoss() if loss is None else loss
         self.rates = Rates(client=client_schedule, server=server_schedule)
         self.client_clip_norm = check_limit("model.client_clip_norm", client_clip_norm)
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
@@ -218,6 +219,7 @@ class FederatedModule(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """None. It is the first hook of a fit, before Lightning looks at its arguments and any callback does anything:
         those that mean nothing to a federation are refused here."""
+        check_compiled(self)
         if self.trainer.state.fn == "fit":
             check_settings(self.trainer)
             check_callbacks(self.trainer)
@@ -333,17 +335,19 @@ class FederatedModule(LightningModule):
 
     def _check_net(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another net's checkpoint."""
-        where = "the checkpoint has another net: "
-        for name, tensor in self.state_dict().items():
-            stored = checkpoint["state_dict"].get(name)
-            if stored is None:
-                raise InputError(f"{where}it lacks {name}; use the model section of the run's config.yaml")
-            if stored.shape != tensor.shape:
-                shapes = f"{name} is {tuple(stored.shape)} there and {tuple(tensor.shape)} here"
-                raise InputError(f"{where}{shapes}; use the model section of the run's config.yaml")
-        surplus = sorted(set(checkpoint["state_dict"]) - set(self.state_dict()))
-        if surplus:
-            raise InputError(f"{where}it also has {surplus[0]}; use the model section of the run's config.yaml")
+        there, here = checkpoint["state_dict"], self.state_dict()
+        if there.keys() != here.keys() and uncompiled_names(there) == uncompiled_names(here):
+            raise InputError(
+                "the checkpoint has the same net, but torch.compile was used only for one of them; use it, or leave it "
+                "out, as there"
+            )
+        for name, tensor in here.items():
+            if name not in there:
+                raise _another_net(f"it lacks {name}")
+            if there[name].shape != tensor.shape:
+                raise _another_net(f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here")
+        for name in sorted(there.keys() - here.keys()):
+            raise _another_net(f"it also has {name}")
 
     @classmethod
     def load_from_checkpoint(
@@ -399,6 +403,10 @@ class FederatedModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
         return self.evaluate(batch[0]).softmax(-1)
+
+
+def _another_net(what: str) -> InputError:
+    return InputError(f"the checkpoint has another net: {what}; use the model section of the run's config.yaml")
 
 
 def _logits(net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from fedlit.core.private_torch import has_global_hooks, has_hooks, has_modes, own_buffers
+from fedlit.core.private_torch import compiled_parts, has_global_hooks, has_hooks, has_modes, own_buffers
 from fedlit.models.joined import joined
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def _is_plain(modules: nn.ModuleList, inputs: Tensor) -> bool:
         and not has_modes()
         and not has_global_hooks()
         and not any(each.training or has_hooks(each) for each in _within(modules))
-        and not any(name.endswith("_orig_mod") for name, _ in modules.named_modules())  # a copy is compiled anew
+        and not compiled_parts(modules)  # a copy is compiled anew
     )
 
 

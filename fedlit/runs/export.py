@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fedlit.core.errors import InputError
 from fedlit.core.files import writing
 from fedlit.core.messages import one_line
+from fedlit.core.private_torch import original
 
 #: How far an output may be from the network's: this share of the largest, or so much where all are below 1.
 TOLERANCE = 1e-4
@@ -64,6 +65,7 @@ def export(net: nn.Module, inputs: Tensor, path: Path, to: str, facts: Mapping[s
         raise InputError(f"--to {to} needs {', '.join(missing)}; pip install 'fedlit[export]'")
     if Version(torch.__version__) < Version(format.torch):
         raise InputError(f"--to {to} needs torch {format.torch}, and this is {torch.__version__}; upgrade it")
+    net = original(net)
     expected = net(inputs)
     with writing(path), tempfile.TemporaryDirectory(prefix=".export_", dir=path.parent) as folder:
         part = Path(folder) / path.name

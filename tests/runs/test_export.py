@@ -54,6 +54,19 @@ def test_a_file_computes_what_its_network_does(to: str, kind: str, tmp_path: Pat
         torch.testing.assert_close(FORMATS[to].run(make().eval(), others, file), expected, rtol=1e-4, atol=1e-5)
 
 
+@each_format
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated")
+def test_of_a_compiled_net_a_file_has_the_plain_one(to: str, tmp_path: Path) -> None:
+    need(to)
+    plain, inputs, file = Head().eval(), torch.randn(2, 5), tmp_path / f"net.{to}"
+    compiled = torch.compile(plain, backend="eager")
+    assert isinstance(compiled, nn.Module)
+    export(compiled, inputs, file, to, FACTS)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.testing.assert_close(FORMATS[to].run(Head().eval(), inputs, file), plain(inputs), rtol=1e-4, atol=1e-5)
+
+
 def test_the_facts_are_in_the_files(tmp_path: Path) -> None:
     for to in FORMATS:
         need(to)
