@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fedlit.algorithms.algorithm import Algorithm
-from fedlit.clients.gradients import accuracy, full_gradient, norm_of_gradient
+from fedlit.clients.gradients import accuracy, full_gradient, make_dense, norm_of_gradient
 from fedlit.clients.met import Met
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
@@ -61,6 +61,7 @@ class ClientModule(LightningModule):
         self.algorithm = algorithm or Algorithm()
         named = dict(self.net.named_parameters())
         self.parameters_ = [named[name] for name in self.layout.trainable]
+        self._may_be_sparse = any(getattr(module, "sparse", False) for module in self.net.modules())
         #: A constant added to every gradient of a fit, (T,), see ``Algorithm.begin``.
         self.correction: Tensor | None = None
         #: The greatest norm of a step's gradient, see ``FederatedModule``; none is no limit.
@@ -124,6 +125,8 @@ class ClientModule(LightningModule):
             clip: What clips; of stacks each client's apart.
             is_at_anchor: Whether w = w_t still, where the proximal term has no gradient.
         """
+        if self._may_be_sparse and (any(self._pulled) or self.correction is not None or self.clip_norm is not None):
+            make_dense(parameters)  # what follows is dense; without it an optimizer may want them sparse
         if not is_at_anchor:
             self._pull(parameters)
         if self.correction is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -40,7 +40,15 @@ def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batc
             part = loss(net(inputs), targets) * (len(targets) / batches.num_examples)
             part.backward()
             total += float(part.detach())
+    make_dense(net.parameters())
     return total
+
+
+def make_dense(parameters: Iterable[Tensor]) -> None:
+    """Fill up gradients that are sparse, as those of ``Embedding(sparse=True)``: few operations take both kinds."""
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
 
 
 def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:

@@ -67,6 +67,40 @@ def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:
     return next((name for name, buffer in before.items() if not torch.equal(buffer, after[name])), None)
 
 
+def draws(net: nn.Module, inputs: Tensor) -> bool:
+    """Whether a forward pass in training draws from PyTorch's generator."""
+    trial = copy.deepcopy(net).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        trial(inputs)
+        return not torch.equal(torch.get_rng_state(), before)
+
+
+def mixes_examples(net: nn.Module, inputs: Tensor) -> bool:
+    """Whether, in training, the logits of some examples depend on which others are in their batch.
+
+    Args:
+        net: A network that draws no random numbers.
+        inputs: A few examples (B, ...), of which the first half is looked at with and without the second.
+    """
+    trial, half = copy.deepcopy(net).train(), len(inputs) // 2
+    with torch.no_grad():
+        few, many = trial(inputs[:half]), trial(inputs)[:half]
+    return not torch.allclose(few, many, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
+    """The first trainable parameter on which no logits depend in training, by its name; None if there is none."""
+    trial = copy.deepcopy(net).train()
+    trainable = {name: p for name, p in trial.named_parameters() if p.requires_grad}
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        logits = trial(inputs)
+        if not logits.requires_grad:
+            return next(iter(trainable))
+        gradients = torch.autograd.grad(logits.sum(), list(trainable.values()), allow_unused=True)
+    return next((name for name, gradient in zip(trainable, gradients, strict=True) if gradient is None), None)
+
+
 def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
     """The first attribute that a forward pass in training gives another value, by its name; None if there is none."""
     trial = copy.deepcopy(net).train()

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.probe import assigned_attribute
-from fedlit.core.layout import read_state
-from fedlit.core.messages import one_line
-from fedlit.core.records import Broadcast, ClientTask
-from fedlit.engines.block import Block
+from fedlit.core.records import ClientTask
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine, needs_trainer
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
-from fedlit.engines.vectorized import VectorizedEngine, cannot_vectorize
+from fedlit.engines.vectorized import VectorizedEngine, cannot_vectorize, fails_in_a_block
 from fedlit.engines.workers import MOST, WorkersEngine, available_cores, can_fork
 
 #: Clients of a block: with fewer a step's Python weighs more, with more a round has too few blocks for its cores.
@@ -106,7 +102,12 @@ def prefers_one_by_one(client: ClientModule, site: Site, tasks: Sequence[ClientT
         return f"{parameters:,} parameters and batches of {site.data.batch_size} keep a core busy"
     if site.precision.precision != "32-true":
         return f"the precision is {site.precision.precision}"
-    return _needs_trainer(client) or cannot_vectorize(client, site) or _fails_in_a_block(client, site, busy[0])
+    return (
+        _needs_trainer(client)
+        or cannot_vectorize(client, site)
+        or _assigns(client, site)
+        or fails_in_a_block(client, site)
+    )
 
 
 def _needs_trainer(client: ClientModule) -> str | None:
@@ -114,22 +115,11 @@ def _needs_trainer(client: ClientModule) -> str | None:
     return needs_trainer(client) or (f"{type(client).__name__} has learning-rate schedulers" if scheduled else None)
 
 
-def _fails_in_a_block(client: ClientModule, site: Site, task: ClientTask) -> str | None:
-    """What keeps the network's code out of a batched program, as a choice by values or chance does, in words; or None.
-
-    Code that assigns to itself, as a counter of steps does, would be called once for a whole block.
-    """
-    data, name = site.data, type(client.net).__name__
-    if attribute := assigned_attribute(client.net, data.transform(data.train.inputs[:2])):
-        return f"{name} assigns {attribute} as it computes"
-    start = read_state(client.net, client.layout)
-    client.receive(Broadcast(start, (0.0,) * len(client.layout.trainable), start.floats[:0]))
-    try:
-        with torch.random.fork_rng(devices=[]):
-            Block(client, [task._replace(steps=1, diagnose=False)] * 2, data, site.precision).fit()
-    except Exception as error:  # of whatever kind: one by one, it shows whose it is
-        return f"{name} does not train in a block ({one_line(str(error), 100)})"
-    return None
+def _assigns(client: ClientModule, site: Site) -> str | None:
+    """What the network's code assigns to itself, in words: a counter of steps would count a whole block's as one."""
+    data = site.data
+    attribute = assigned_attribute(client.net, data.transform(data.train.inputs[:2]))
+    return f"{type(client.net).__name__} assigns {attribute} as it computes" if attribute else None
 
 
 def name_of(engine: Engine) -> str:

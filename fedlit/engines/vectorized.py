@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
+import torch
 from torch import Tensor, nn, optim
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import of_client, overridden
-from fedlit.clients.probe import written_buffer
+from fedlit.clients.probe import draws, mixes_examples, unreached_parameter, written_buffer
 from fedlit.core.errors import InputError
+from fedlit.core.layout import read_state
+from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm, Dropout, compiled_parts
-from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
+from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.block import CALLED_BY_BLOCKS, Block
 from fedlit.engines.engine import Engine
@@ -49,7 +52,8 @@ class VectorizedEngine(Engine):
 
     Refused, because they would not be right: BatchNorm and whatever else writes buffers, active dropout (its masks
     could not be those of the other engines), augmented batches, optimizers that look at more than one scalar at a time,
-    losses that are not plain means over samples, mixed precision with a gradient scaler.
+    losses that are not plain means over samples, networks that draw random numbers or look at other examples of a
+    batch, parameters that the loss does not reach, mixed precision with a gradient scaler.
 
     Args:
         block_size: Clients to a block, at least 1; memory grows with it.
@@ -66,7 +70,7 @@ class VectorizedEngine(Engine):
     def check(self, client: ClientModule, site: Site) -> None:
         reason, remedy = needs_trainer(client), "TrainerEngine"
         if reason is None:
-            reason, remedy = cannot_vectorize(client, site), "LoopEngine"
+            reason, remedy = cannot_vectorize(client, site) or fails_in_a_block(client, site), "LoopEngine"
         if reason is not None:
             raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
 
@@ -112,8 +116,16 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
     data = site.data
     if data.augmentation:
         return "data.augment draws for each batch of each client anew"
-    if written := written_buffer(client.net, data.transform(data.train.inputs[:2])):
-        return f"{type(client.net).__name__} writes its buffer {written} as it trains"
+    rows = torch.linspace(0, len(data.train.inputs) - 1, 4).long()
+    inputs, name = data.transform(data.train.inputs[rows]), type(client.net).__name__
+    if written := written_buffer(client.net, inputs):
+        return f"{name} writes its buffer {written} as it trains"
+    if draws(client.net, inputs):
+        return f"{name} draws random numbers as it trains"
+    if mixes_examples(client.net, inputs):
+        return f"{name} computes an example's logits from the others of its batch, which may be padding in a block,"
+    if unreached := unreached_parameter(client.net, inputs):
+        return f"no loss reaches {unreached}, which has a gradient of zeros in a block and none otherwise,"
     if shared := _shared_module(client.net):
         return f"{shared} is a part of the net under another name"
     if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
@@ -123,6 +135,20 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
     optimizer = single_optimizer(client)
     if not isinstance(optimizer, ELEMENTWISE):
         return f"{type(optimizer).__name__} is not known to treat every scalar by itself"
+    return None
+
+
+def fails_in_a_block(client: ClientModule, site: Site) -> str | None:
+    """What keeps the network's code out of a batched program, as a choice by values does, in words; or None."""
+    start, sizes = read_state(client.net, client.layout), site.data.partition.sizes
+    client.receive(Broadcast(start, (0.0,) * len(client.layout.trainable), start.floats[:0]))
+    largest = int(sizes.argmax())
+    task = ClientTask(largest, 0, 0, steps=1, epochs=1.0, num_examples=int(sizes[largest]), weight=1.0)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            Block(client, [task] * 2, site.data, site.precision).fit()
+    except Exception as error:  # of whatever kind: one by one, it shows whose it is
+        return f"{type(client.net).__name__} does not train in a block ({one_line(str(error), 100)})"
     return None
 
 

@@ -94,8 +94,11 @@ class FederatedModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         check_trainable(net)
-        # Convolutions are a third faster in this layout on CPUs; what a tensor holds does not change.
-        self.net = net.to(memory_format=torch.channels_last)
+        self.net = net
+        for parameter in net.parameters():
+            if parameter.dim() == 4:
+                # Convolutions are a third faster in this layout on CPUs; what a tensor holds does not change.
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
         self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
