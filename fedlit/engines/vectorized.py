@@ -122,10 +122,10 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
         return f"{name} writes its buffer {written} as it trains"
     if draws(client.net, inputs):
         return f"{name} draws random numbers as it trains"
-    if mixes_examples(client.net, inputs):
-        return f"{name} computes an example's logits from the others of its batch, which may be padding in a block,"
-    if unreached := unreached_parameter(client.net, inputs):
-        return f"no loss reaches {unreached}, which has a gradient of zeros in a block and none otherwise,"
+    if mixes_examples(client.net, inputs):  # in a block some are padding
+        return f"{name} computes an example's logits from the others of its batch"
+    if unreached := unreached_parameter(client.net, inputs):  # it has a gradient of zeros in a block, and else none
+        return f"the loss does not reach {unreached}"
     if shared := _shared_module(client.net):
         return f"{shared} is a part of the net under another name"
     if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
@@ -146,7 +146,7 @@ def fails_in_a_block(client: ClientModule, site: Site) -> str | None:
     task = ClientTask(largest, 0, 0, steps=1, epochs=1.0, num_examples=int(sizes[largest]), weight=1.0)
     try:
         with torch.random.fork_rng(devices=[]):
-            Block(client, [task] * 2, site.data, site.precision).fit()
+            Block(client, [task] * 2, site.data, site.precision).rehearse()
     except Exception as error:  # of whatever kind: one by one, it shows whose it is
         return f"{type(client.net).__name__} does not train in a block ({one_line(str(error), 100)})"
     return None

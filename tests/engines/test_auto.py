@@ -125,7 +125,7 @@ ONE_BY_ONE: dict[str, tuple[dict[str, Any], type[Engine], str]] = {
     "chance in its code": (
         {"server": lambda: module(net=Around(lambda _, x: x + 0.1 * torch.rand_like(x)))},
         WorkersEngine,
-        "Around does not train in a block",
+        "Around draws random numbers as it trains",
     ),
     "a choice in its code": (
         {"server": lambda: module(net=Around(lambda _, x: x if x.sum() > 0 else -x))},

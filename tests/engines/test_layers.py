@@ -167,9 +167,9 @@ ONE_BY_ONE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "noise": (Noisy, "Noisy draws random numbers as it trains"),
     "random pools": (lambda: Images(nn.FractionalMaxPool2d(2, output_size=3)), "Images draws random numbers"),
     "batch statistics": (Centred, "Centred computes an example's logits from the others of its batch"),
-    "spare head": (Spare, r"no loss reaches spare\.weight"),
+    "spare head": (Spare, r"the loss does not reach spare\.weight"),
     "sparse Embedding": (lambda: Tokens(nn.Embedding(10, 6, sparse=True)), "Tokens does not train in a block"),
-    "detached": (Detached, r"no loss reaches first\.weight"),
+    "detached": (Detached, r"the loss does not reach first\.weight"),
 }
 
 
