@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fedlit.core.private_torch import original
 from fedlit.data.examples import Batches
 
 
@@ -18,6 +20,15 @@ def accuracy(net: nn.Module, batches: Batches) -> float:
     with evaluating(net):
         hits = sum((net(inputs).argmax(-1) == targets).sum() for inputs, targets in batches)
     return float(hits) / batches.num_examples
+
+
+def divisor(loss: Any, targets: Tensor) -> float:
+    """What a mean loss divides its sum over examples by: their number, or their weights where classes have some."""
+    loss = original(loss)
+    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or (loss.weight is None and loss.ignore_index < 0):
+        return len(targets)
+    counted = targets[targets != loss.ignore_index]
+    return len(counted) if loss.weight is None else float(loss.weight[counted].double().sum())
 
 
 def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batches: Batches) -> float:
@@ -34,13 +45,18 @@ def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batc
         F itself.
     """
     net.zero_grad()
-    total = 0.0
+    total = met = 0.0
     with evaluating(net), torch.enable_grad():
         for inputs, targets in batches:
-            part = loss(net(inputs), targets) * (len(targets) / batches.num_examples)
-            part.backward()
-            total += float(part.detach())
+            if size := divisor(loss, targets):
+                part = loss(net(inputs), targets) * (size / batches.num_examples)
+                part.backward()
+                total, met = total + float(part.detach()), met + size
     make_dense(net.parameters())
+    if met not in (0, batches.num_examples):  # classes have weights
+        scale = batches.num_examples / met
+        torch._foreach_mul_([p.grad for p in net.parameters() if p.grad is not None], scale)
+        total *= scale
     return total
 
 

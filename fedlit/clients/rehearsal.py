@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,6 +51,29 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             f"{name} gives a sum over examples: {once:.6g}, and {doubled:.6g} when each is there twice; set "
             "model.loss.reduction to mean, or use another loss"
         )
+
+
+def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, device: torch.device) -> bool:
+    """Whether a loss is the mean of what its examples have alone, and gives these by ``reduction = "none"``.
+
+    It is not where classes have weights or are left out, or where it takes the hardest examples of a batch.
+    """
+    if getattr(loss, "reduction", None) != "mean":
+        return False
+    targets = torch.arange(2 * num_classes, device=device) % num_classes
+    logits = (12.9 * torch.arange(len(targets) * num_classes, device=device)).sin().view(-1, num_classes)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            whole: Any = copy.deepcopy(loss)
+            each: Any = copy.deepcopy(loss)
+            each.reduction = "none"
+            alone = torch.stack([whole(*pair) for pair in zip(logits.split(1), targets.split(1), strict=True)])
+            found = (each(logits, targets), whole(logits, targets))
+    except Exception:  # of whatever kind: of a class of the user's
+        return False
+    return found[0].shape == alone.shape and all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in ((found[0], alone), (found[1], alone.mean()))
+    )
 
 
 def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from torch.nn.modules import module as all_modules
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+T = TypeVar("T")
 
 #: The base of BatchNorm in all dimensions and of what other packages derive from it; the public ones share no other.
 BatchNorm = _BatchNorm
@@ -80,11 +82,9 @@ def compiled_in_place(net: nn.Module) -> list[str]:
     return [name for name, module in net.named_modules() if module._compiled_call_impl is not None]
 
 
-def original(net: nn.Module) -> nn.Module:
-    """The net that ``torch.compile`` was given; of any other, itself."""
-    found = getattr(net, _ORIGINAL, net)
-    assert isinstance(found, nn.Module)
-    return found
+def original(module: T) -> T:
+    """What ``torch.compile`` was given; of anything else, itself."""
+    return getattr(module, _ORIGINAL, module)
 
 
 def uncompiled_names(state: Iterable[str]) -> set[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn, optim
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import of_client, overridden
 from fedlit.clients.probe import draws, mixes_examples, unreached_parameter, written_buffer
+from fedlit.clients.rehearsal import is_plain_mean
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
 from fedlit.core.messages import one_line
@@ -128,7 +129,7 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
         return f"the loss does not reach {unreached}"
     if shared := _shared_module(client.net):
         return f"{shared} is a part of the net under another name"
-    if getattr(client.loss, "reduction", None) != "mean" or getattr(client.loss, "weight", None) is not None:
+    if not is_plain_mean(client.loss, data.num_classes, site.device):
         return f"the loss {type(client.loss).__name__} is not a plain mean over samples"
     if site.precision.precision == "16-mixed":
         return "precision 16-mixed scales gradients"

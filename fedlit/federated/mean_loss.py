@@ -14,6 +14,8 @@ from fedlit.core.ranks import listed
 class MeanLoss:
     """The mean over examples from means over batches: the sum of loss times size over the sum of sizes.
 
+    Where classes have weights, the size of a batch is the sum of its examples' weights (`divisor`).
+
     Both sums are of float64 and rounded once, so the mean depends neither on the order of the batches nor on how they
     are dealt to ranks. The mean is NaN if a loss is, and for no examples.
 
@@ -27,16 +29,17 @@ class MeanLoss:
     def reset(self) -> None:
         """Forget all that was added."""
         self._losses: list[Tensor] = []
-        self._sizes: list[int] = []
+        self._sizes: list[float] = []
 
-    def update(self, loss: Tensor, size: int) -> None:
-        """Add the mean loss, a scalar, of ``size`` examples, at least one."""
-        self._losses.append(loss.detach())
-        self._sizes.append(size)
+    def update(self, loss: Tensor, size: float) -> None:
+        """Add the mean loss, a scalar, of ``size`` examples; of none of any weight there is no mean to add."""
+        if size:
+            self._losses.append(loss.detach())
+            self._sizes.append(size)
 
     def compute(self) -> float:
         """The mean over the examples of all ranks, the same on each; all of them have to ask."""
         losses = torch.stack(self._losses).tolist() if self._losses else []
         met = listed(list(zip(losses, self._sizes, strict=True)))
-        total = sum(size for _, size in met)
+        total = exact_sum([size for _, size in met])
         return exact_sum([loss * size for loss, size in met]) / total if total else math.nan

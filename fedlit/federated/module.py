@@ -19,6 +19,7 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
+from fedlit.clients.gradients import divisor
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
@@ -246,9 +247,9 @@ class FederatedModule(LightningModule):
         """Evaluate one batch of held-out data."""
         inputs, targets = batch
         met = self._each_piece(_logits_and_loss, inputs, targets)
-        self.tally.update(self._joined([logits for logits, _ in met], inputs.device), targets)
-        for logits, loss in met:
-            self.mean_loss.update(loss, len(logits))
+        self.tally.update(self._joined([logits for logits, *_ in met], inputs.device), targets)
+        for _, loss, size in met:
+            self.mean_loss.update(loss, size)
 
     def evaluation_summary(self) -> dict[str, float]:
         """Accuracy, loss and macro F1 of all data evaluated since the last summary."""
@@ -418,9 +419,9 @@ def _logits(net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor) ->
 
 def _logits_and_loss(
     net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor, targets: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, float]:
     logits = _logits(net, loss, inputs)
-    return logits, loss(logits, targets)
+    return logits, loss(logits, targets), divisor(loss, targets)
 
 
 def _check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from federations import fit, net
+from federations import data, fit, net, weights
 from torch import Tensor, nn, optim
 from torch.nn.modules import loss as losses
 from torch.optim import SGD, Optimizer
 
 from fedlit.cli import main
+from fedlit.clients.gradients import full_gradient
+from fedlit.clients.rehearsal import is_plain_mean
 from fedlit.core.errors import InputError
 from fedlit.data import Tensors
-from fedlit.engines import LoopEngine, TrainerEngine
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 
 #: Losses of class numbers; every other one of PyTorch's compares tensors of one shape, or needs more than two.
@@ -186,3 +188,82 @@ def test_the_command_refuses_before_there_is_a_folder(
     assert main(["fit", *net_of_data.split(), *words.split()]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+class Own(nn.Module):
+    """Cross-entropy of each example, and what a subclass makes of them where it is to give a mean."""
+
+    reduction = "mean"
+
+    def mean(self, losses: Tensor, targets: Tensor) -> Tensor:
+        return losses.mean()
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+        return losses if self.reduction == "none" else self.mean(losses, targets)
+
+
+class Hardest(Own):
+    def mean(self, losses: Tensor, targets: Tensor) -> Tensor:
+        return losses.topk(max(1, len(losses) // 2)).values.mean()
+
+
+class ByFirstClass(Own):
+    def mean(self, losses: Tensor, targets: Tensor) -> Tensor:
+        return losses.sum() / (1 + (targets == 0).sum())
+
+
+class AlwaysMean(Own):
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets)
+
+
+class Failing(Own):
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        assert self.reduction == "mean"
+        return nn.functional.cross_entropy(logits, targets)
+
+
+PLAIN = [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.2), nn.MultiMarginLoss(), Own()]
+OTHERS = [
+    nn.CrossEntropyLoss(ignore_index=1),
+    nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])),
+    nn.CrossEntropyLoss(reduction="sum"),
+    *(kind() for kind in (Hardest, ByFirstClass, AlwaysMean, Failing)),
+]
+
+
+@pytest.mark.parametrize("loss", PLAIN + OTHERS, ids=lambda loss: f"{loss!r}")
+def test_a_plain_mean_is_told_from_what_looks_like_one(loss: nn.Module):
+    before = torch.get_rng_state()
+    assert is_plain_mean(loss, 3, torch.device("cpu")) == (loss in PLAIN)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loss.reduction in ("mean", "sum")
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch, of MultiMarginLoss in a block
+@pytest.mark.parametrize("loss", PLAIN + OTHERS[:2] + OTHERS[3:], ids=lambda loss: f"{loss!r}")
+def test_batched_clients_train_to_what_others_do_or_are_refused(loss: nn.Module):
+    def trained(engine: Engine) -> Tensor:
+        return weights(fit(FederatedModule(net(), loss=loss), FederatedLoop(4, seed=0, engine=engine)))
+
+    expected = trained(LoopEngine())
+    if loss in PLAIN:
+        torch.testing.assert_close(trained(VectorizedEngine()), expected, rtol=1e-5, atol=1e-6)
+    else:
+        with pytest.raises(InputError, match="is not a plain mean over samples, which VectorizedEngine does not run"):
+            trained(VectorizedEngine())
+
+
+@pytest.mark.parametrize("loss", [OTHERS[0], OTHERS[1], PLAIN[1]], ids=lambda loss: f"{loss!r}")
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_the_gradient_of_a_mean_loss_is_that_of_all_examples_at_once(loss: nn.Module, size: int):
+    examples = data(eval_batch_size=size)
+    examples.setup()
+    model, rows = net(), examples.partition.client(2)
+    found = full_gradient(model, loss, examples.client_eval_batches(2))
+    gradients = [p.grad.clone() for p in model.parameters()]
+    expected = loss(model(examples.train.inputs[rows]), examples.train.targets[rows])
+    assert found == pytest.approx(float(expected.detach()), rel=1e-5)
+    for gradient, exact in zip(gradients, torch.autograd.grad(expected, list(model.parameters())), strict=True):
+        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-6)

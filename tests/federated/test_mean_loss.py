@@ -104,3 +104,29 @@ def test_a_loss_that_is_no_number_for_one_example_shows_in_the_mean():
     trainer = Trainer(callbacks=[FederatedLoop(4, seed=0)], **QUIET)
     (found,) = trainer.validate(module, datamodule=federation(7), verbose=False)  # 7, 7 and 6
     assert math.isnan(found["global/loss"])
+
+
+LOSSES = {
+    "weights": lambda: torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.2, 5.0])),
+    "a class left out": lambda: torch.nn.CrossEntropyLoss(ignore_index=1),
+    "both, and smoothing": lambda: torch.nn.CrossEntropyLoss(
+        weight=torch.tensor([1.0, 0.2, 5.0]), ignore_index=2, label_smoothing=0.1
+    ),
+    "a class of no weight": lambda: torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 5.0])),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("eval_batch_size", [1, 7, 1000])
+@pytest.mark.parametrize("ranks", [{}, two_ranks()], ids=["one process", "two ranks"])
+def test_examples_count_by_the_weights_of_their_classes(kind: str, eval_batch_size: int, ranks: dict[str, Any]):
+    if ranks and eval_batch_size != 7:
+        pytest.skip("two ranks once for each loss")
+    module = FederatedModule(net(), loss=LOSSES[kind]())
+    examples = federation(eval_batch_size)
+    examples.setup()
+    trainer = Trainer(callbacks=[FederatedLoop(4, seed=0)], **(QUIET | ranks))
+    (found,) = trainer.validate(module, datamodule=examples, verbose=False)
+    with torch.no_grad():
+        expected = float(module.loss(module.net.eval()(examples.test.inputs), examples.test.targets))
+    assert found["global/loss"] == pytest.approx(expected, rel=1e-6)
