@@ -25,14 +25,22 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
     """Refuse a loss that is not a mean over examples of logits (B, classes) and class numbers (B,), on a few examples.
 
     Raises:
-        InputError: When it does not take them, gives other than one number, gives a sum, or has no gradient.
+        InputError: When it does not take them, gives other than one number, gives a sum, or has no gradient; and when
+            it has something to train or to remember, which is neither sent nor averaged.
     """
     name = f"model.loss {type(loss).__name__}"
+    for parameter, value in loss.named_parameters():
+        if value.requires_grad:
+            raise InputError(
+                f"{name} has a parameter {parameter}, but clients train the parameters of the net alone; make it a "
+                "part of the net, or set its requires_grad to False"
+            )
     logits, targets = _examples(net, data)
     given = f"logits {tuple(logits.shape)} and class numbers {tuple(targets.shape)}"
     try:
         with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]), torch.enable_grad():
-            trial = copy.deepcopy(loss)  # it may have a state
+            trial = copy.deepcopy(loss).train()
+            before = {key: tensor.clone() for key, tensor in trial.named_buffers()}
             value = trial(logits, targets)
             twice = trial(logits.repeat(2, 1), targets.repeat(2))
     except Exception as error:  # any kind: every step would raise it
@@ -43,6 +51,12 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             f"{name} gives {gives} for {given}, but must give one number, their mean; set model.loss.reduction to "
             "mean, or use another loss"
         )
+    for key, tensor in trial.named_buffers():
+        if key not in before or not torch.equal(tensor, before[key]):
+            raise InputError(
+                f"{name} writes its buffer {key} as it is called, but clients share one loss, of which nothing is sent "
+                "or averaged; keep that in a buffer of the net"
+            )
     if not value.requires_grad:
         raise InputError(f"{name} has no gradient with respect to the logits; {LOSS_REMEDY}")
     once, doubled = float(value.detach()), float(twice.detach())

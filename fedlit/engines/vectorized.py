@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn, optim
+from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import of_client, overridden
@@ -134,9 +135,22 @@ def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
     if site.precision.precision == "16-mixed":
         return "precision 16-mixed scales gradients"
     optimizer = single_optimizer(client)
-    if not isinstance(optimizer, ELEMENTWISE):
+    if type(optimizer) not in ELEMENTWISE:  # a subclass may step otherwise
         return f"{type(optimizer).__name__} is not known to treat every scalar by itself"
+    stacks = [parameter.detach()[None].requires_grad_() for parameter in client.parameters_]
+    if _arguments(optimizer, client.parameters_) != _arguments(client.optimizer(stacks), stacks):
+        return "model.client_optimizer tells parameters apart by their shapes, which have one dimension more in a block"
     return None
+
+
+def _arguments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[dict[str, str]]:
+    """The optimizer's arguments for each parameter, as texts; none where it does not have it."""
+    found = {
+        id(parameter): {name: repr(value) for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    return [found.get(id(parameter), {}) for parameter in parameters]
 
 
 def fails_in_a_block(client: ClientModule, site: Site) -> str | None:

@@ -105,7 +105,7 @@ def test_the_probe_leaves_a_losses_state_and_the_random_state_as_they_are():
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+            self.calls = 0
 
         def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
             self.calls += 1
@@ -267,3 +267,45 @@ def test_the_gradient_of_a_mean_loss_is_that_of_all_examples_at_once(loss: nn.Mo
     assert found == pytest.approx(float(expected.detach()), rel=1e-5)
     for gradient, exact in zip(gradients, torch.autograd.grad(expected, list(model.parameters())), strict=True):
         torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-6)
+
+
+class Scaled(nn.Module):
+    """Has a temperature to learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits * self.temperature, targets)
+
+
+class Remembering(nn.Module):
+    """Moves logits by what they were before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.training:
+            self.mean.lerp_(logits.detach().mean(0), 0.1)
+        return nn.functional.cross_entropy(logits - self.mean, targets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Scaled, r"^model.loss Scaled has a parameter temperature, but clients train the parameters of the net alone"),
+        (Remembering, r"^model.loss Remembering writes its buffer mean as it is called, but clients share one loss"),
+    ],
+)
+def test_a_loss_that_learns_or_remembers_is_refused(kind: type[nn.Module], said: str):
+    with pytest.raises(InputError, match=said):
+        train(loss=kind())
+
+
+def test_a_parameter_of_a_loss_that_is_not_to_be_trained_is_no_hindrance():
+    given = Scaled()
+    given.temperature.requires_grad_(False)
+    assert train(loss=given).round_metrics["round/clients"] == 2

@@ -11,8 +11,9 @@ from federations import data, fit, net, weights
 from lightning import Callback
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
-from torch.optim import SGD, Adam, NAdam, Optimizer
+from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer
 
+from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, VectorizedEngine, WorkersEngine
 from fedlit.engines import vectorized as module
 from fedlit.federated import ClientUpdate, ConstantMu, FederatedLoop, FederatedModule
@@ -175,3 +176,45 @@ def test_a_block_that_failed_is_traced_in_the_next_round():
         _, metrics, _ = train(engine, net(), callbacks=[BadLabel()])
     assert metrics["round/rejected"] == 0
     assert all(engine.traced)
+
+
+class Scaled(SGD):
+    """Steps by the norm of each whole tensor, as LARS does."""
+
+    def step(self, closure: Any = None) -> Any:
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = parameter.grad / (1 + parameter.grad.norm())
+        return super().step(closure)
+
+
+def weights_alone_decay(parameters: Any) -> Optimizer:
+    """Adam that lets biases be, which have one dimension."""
+    given = list(parameters)
+    wide, narrow = ([p for p in given if (p.dim() > 1) == is_wide] for is_wide in (True, False))
+    return AdamW([{"params": wide, "weight_decay": 0.5}, {"params": narrow, "weight_decay": 0.0}], lr=0.01)
+
+
+def first_alone_decays(parameters: Any) -> Optimizer:
+    first, *others = parameters
+    return AdamW([{"params": [first], "weight_decay": 0.5}, {"params": others, "weight_decay": 0.0}], lr=0.01)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (lambda p: Scaled(p, lr=0.1), "Scaled is not known to treat every scalar by itself"),
+        (weights_alone_decay, r"model\.client_optimizer tells parameters apart by their shapes"),
+    ],
+)
+def test_optimizers_that_would_step_otherwise_on_a_stack_are_refused(optimizer: Any, said: str) -> None:
+    module = FederatedModule(net(), client_optimizer=optimizer)
+    with pytest.raises(InputError, match=rf"^{said}.*, which VectorizedEngine does not run"):
+        fit(module, FederatedLoop(4, seed=0, engine=VectorizedEngine()))
+
+
+def test_groups_of_parameters_keep_their_arguments_in_a_block() -> None:
+    found = []
+    for engine in (LoopEngine(), VectorizedEngine()):
+        module = FederatedModule(net(), client_optimizer=first_alone_decays)
+        found.append(weights(fit(module, FederatedLoop(4, seed=0, engine=engine))))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
