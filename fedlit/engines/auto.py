@@ -11,11 +11,12 @@ from torch.optim import Optimizer
 from fedlit.clients.client import ClientModule
 from fedlit.clients.probe import assigned_attribute
 from fedlit.core.records import ClientTask
+from fedlit.engines.batchable import cannot_vectorize, fails_in_a_block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine, needs_trainer
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
-from fedlit.engines.vectorized import VectorizedEngine, cannot_vectorize, fails_in_a_block
+from fedlit.engines.vectorized import VectorizedEngine
 from fedlit.engines.workers import MOST, WorkersEngine, available_cores, can_fork
 
 #: Clients of a block: with fewer a step's Python weighs more, with more a round has too few blocks for its cores.
