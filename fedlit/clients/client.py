@@ -21,7 +21,7 @@ from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout, read_state, write_state
 from fedlit.core.proximal import add_proximal_gradient, squared_moves
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
-from fedlit.core.seeding import address, reseed
+from fedlit.core.seeding import address, reseed_all
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData
 from fedlit.models.joined import joined
@@ -86,13 +86,13 @@ class ClientModule(LightningModule):
         write_state(self.net, self.layout, self.broadcast.weights)
 
     def start(self, task: ClientTask) -> None:
-        """Become the client of this task: w = w_t, and the generators that dropout draws from are the client's own."""
+        """Become the client of this task: w = w_t, and all global generators are at the client's own seed."""
         sent = self.broadcast
         self._kept = task.kept.read() if task.kept else None
         floats = self.algorithm.start(sent.weights.floats, self._kept)
         write_state(self.net, self.layout, sent.weights._replace(floats=floats))
         self.correction = self.algorithm.begin(sent, self._kept)
-        reseed(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
+        reseed_all(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._sizes: list[int] = []

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fedlit.core.errors import InputError
+from fedlit.core.seeding import drawing_at
 
 
 def check_trainable(net: nn.Module) -> None:
@@ -84,7 +85,7 @@ def check_answer_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -
     """
     trial = copy.deepcopy(net).train()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), drawing_at(0, inputs.device):
             answer = trial(inputs)
     except ValueError:  # a norm that needs more values; whether that matters depends on the clients' batches
         return

@@ -13,6 +13,7 @@ from fedlit.clients.nets import check_answer, check_answer_in_training, check_ta
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm
+from fedlit.core.seeding import drawing_at, state_of_draws
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 
@@ -43,6 +44,7 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
         net.train(training)
     check_answer(logits, len(inputs), data.num_classes)
     check_answer_in_training(net, inputs, data.num_classes)
+    check_remembers_nothing(net, inputs)
 
 
 def _telling(data: FederatedData) -> Tensor:
@@ -61,19 +63,19 @@ def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:
     """The first buffer that a forward pass in training changes, by its name; None if there is none."""
     trial = copy.deepcopy(net).train()
     before = {name: buffer.clone() for name, buffer in trial.named_buffers()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), drawing_at(0, inputs.device):
         trial(inputs)
     after = dict(trial.named_buffers())
     return next((name for name, buffer in before.items() if not torch.equal(buffer, after[name])), None)
 
 
 def draws(net: nn.Module, inputs: Tensor) -> bool:
-    """Whether a forward pass in training draws from PyTorch's generator."""
+    """Whether a forward pass in training draws from PyTorch's generator of the CPU, from NumPy's or from Python's."""
     trial = copy.deepcopy(net).train()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        before = torch.get_rng_state()
+    with torch.no_grad(), drawing_at(0, inputs.device):
+        before = state_of_draws()
         trial(inputs)
-        return not torch.equal(torch.get_rng_state(), before)
+        return state_of_draws() != before
 
 
 def mixes_examples(net: nn.Module, inputs: Tensor) -> bool:
@@ -93,7 +95,7 @@ def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
     """The first trainable parameter on which no logits depend in training, by its name; None if there is none."""
     trial = copy.deepcopy(net).train()
     trainable = {name: p for name, p in trial.named_parameters() if p.requires_grad}
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with torch.enable_grad(), drawing_at(0, inputs.device):
         logits = trial(inputs)
         if not logits.requires_grad:
             return next(iter(trainable))
@@ -105,13 +107,42 @@ def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
     """The first attribute that a forward pass in training gives another value, by its name; None if there is none."""
     trial = copy.deepcopy(net).train()
     before = {name: dict(vars(module)) for name, module in trial.named_modules()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), drawing_at(0, inputs.device):
         trial(inputs)
     for name, module in trial.named_modules():
         for attribute, value in vars(module).items():
             if attribute not in before[name] or before[name][attribute] is not value:
                 return f"{name}.{attribute}".strip(".")
     return None
+
+
+def check_remembers_nothing(net: nn.Module, inputs: Tensor) -> None:
+    """Refuse a net that computes something else in training each time it is called, as where it counts its calls.
+
+    What it keeps for that beside its state would be shared by the clients of a process, and lost in a resumed run.
+
+    Raises:
+        InputError: Naming the attribute, where there is one.
+    """
+    trial = copy.deepcopy(net).train()
+    state = {name: tensor.clone() for name, tensor in trial.state_dict().items()}
+    found = []
+    try:
+        for _ in range(2):
+            with torch.no_grad(), drawing_at(0, inputs.device):
+                for name, tensor in trial.state_dict().items():
+                    tensor.copy_(state[name])
+                found.append(trial(inputs))
+    except ValueError:  # a norm that needs more values
+        return
+    first, second = found
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
+        attribute = assigned_attribute(net, inputs)
+        raise InputError(
+            f"{type(net).__name__} computes something else each time it is called in training, for the same inputs, "
+            f"weights and random draws{f', and sets {attribute}' if attribute else ''}; keep what that depends on in a "
+            "buffer (register_buffer), which is sent, averaged and saved"
+        )
 
 
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
 
-#: NumPy's global generator while code of others draws.
-SPARE = np.random.MT19937()
+#: NumPy's global generator while code of others draws: of a data set's transforms, and of a client's fit around them.
+OF_TRANSFORMS, OF_FITS = np.random.MT19937(), np.random.MT19937()
 
 
 def address(seed: int, purpose: str, *index: int) -> int:
@@ -55,6 +56,14 @@ def reseed(device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
 
 
+def reseed_all(device: torch.device, seed: int) -> None:
+    """Seed all global generators that code may draw from: PyTorch's on the CPU and a device, NumPy's and Python's."""
+    for each in {torch.device("cpu"), device}:
+        reseed(each, seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
 @contextmanager
 def drawing_at(seed: int, device: torch.device) -> Iterator[None]:
     """The global generators of PyTorch, NumPy and Python start at a seed inside; outside they are as if untouched.
@@ -62,18 +71,30 @@ def drawing_at(seed: int, device: torch.device) -> Iterator[None]:
     For code of others that draws from them, such as torchvision's transforms. It takes 0.1 ms: NumPy's generator
     is exchanged, as to read and to set its state takes several times as long.
     """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _putting_back(OF_TRANSFORMS):
+        reseed_all(device, seed)
+        yield
+
+
+def fitting() -> AbstractContextManager[None]:
+    """Around the fits of a round, which call ``reseed_all``: outside NumPy's and Python's generators are untouched."""
+    return _putting_back(OF_FITS)
+
+
+@contextmanager
+def _putting_back(meanwhile: np.random.MT19937) -> Iterator[None]:
     of_numpy, of_python = np.random.get_bit_generator(), random.getstate()  # type: ignore[attr-defined]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for each in {torch.device("cpu"), device}:
-            reseed(each, seed)
-        random.seed(seed)
-        np.random.set_bit_generator(SPARE)  # type: ignore[attr-defined]
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_bit_generator(of_numpy)  # type: ignore[attr-defined]
-            random.setstate(of_python)
+    np.random.set_bit_generator(meanwhile)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        np.random.set_bit_generator(of_numpy)  # type: ignore[attr-defined]
+        random.setstate(of_python)
+
+
+def state_of_draws() -> tuple[object, ...]:
+    """What tells whether anything was drawn from a global generator: it differs then from what it was before."""
+    return torch.get_rng_state().tolist(), random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002
 
 
 def resolve_seed(seed: int | None) -> int:

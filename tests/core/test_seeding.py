@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import seed_everything
 
-from fedlit.core.seeding import address, generator, reseed, resolve_seed, rng
+from fedlit.core.seeding import address, drawing_at, fitting, generator, reseed, reseed_all, resolve_seed, rng
 
 ADDRESS = st.tuples(st.integers(0, 2**31), st.sampled_from(["cohort", "batches"]), st.integers(0, 10**6))
 
@@ -52,3 +54,46 @@ def test_reseeding_a_device_is_seeding_torch():
     expected = torch.rand(3)
     reseed(torch.device("cpu"), 11)
     assert torch.equal(torch.rand(3), expected)
+
+
+def draws() -> list[float]:
+    """One from each global generator."""
+    return [float(torch.rand(())), float(np.random.random()), random.random()]  # noqa: NPY002
+
+
+def test_all_global_generators_begin_at_a_seed():
+    found = []
+    for seed in (5, 5, 6):
+        reseed_all(torch.device("cpu"), seed)
+        found.append(draws())
+    assert found[0] == found[1]
+    assert all(one != other for one, other in zip(found[1], found[2], strict=True))
+
+
+def test_around_fits_the_generators_of_numpy_and_python_are_as_if_untouched():
+    reseed_all(torch.device("cpu"), 3)
+    expected = [draws()[1:] for _ in range(2)]
+    reseed_all(torch.device("cpu"), 3)
+    first = draws()[1:]
+    with fitting():
+        reseed_all(torch.device("cpu"), 9)
+        inside = draws()
+        with drawing_at(4, torch.device("cpu")):
+            draws()
+        assert draws() != inside
+    assert [first, draws()[1:]] == expected
+
+
+def test_transforms_draw_apart_from_the_fit_around_them():
+    def fit(transforms: int) -> list[list[float]]:
+        with fitting():
+            reseed_all(torch.device("cpu"), 9)
+            found = []
+            for _ in range(3):
+                with drawing_at(4, torch.device("cpu")):
+                    for _ in range(transforms):
+                        draws()
+                found.append(draws())
+        return found
+
+    assert fit(0) == fit(1) == fit(5)
