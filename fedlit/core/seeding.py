@@ -77,7 +77,7 @@ def drawing_at(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def fitting() -> AbstractContextManager[None]:
-    """Around the fits of a round, which call ``reseed_all``: outside NumPy's and Python's generators are untouched."""
+    """Around a fit, which calls ``reseed_all``: outside, NumPy's and Python's generators are as if untouched."""
     return _putting_back(OF_FITS)
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
+from fedlit.core.seeding import fitting
 
 #: Errors of the run and not of a client: a mistake in the config, a rank that is lost.
 STOPS = (InputError, MisconfigurationException, dist.DistError)
@@ -32,7 +33,8 @@ def attempt(
         InputError: And whatever else concerns the run as a whole: see ``STOPS``, and a GPU that fails.
     """
     try:
-        return [*fit(tasks)]
+        with fitting():
+            return [*fit(tasks)]
     except STOPS:
         raise
     except Exception as error:

@@ -13,6 +13,7 @@ from torch import nn
 
 from fedlit.clients.gradients import accuracy, evaluating
 from fedlit.core.records import ClientTask
+from fedlit.core.seeding import fitting
 from fedlit.core.tables import write_table
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
@@ -82,7 +83,8 @@ def personal_nets(module: FederatedModule, data: FederatedData) -> Iterator[nn.M
     client.receive(module.broadcast())
     tasks = [next_task(module, data, k) for k in range(data.num_clients)]
     for task in store.located(tasks) if store else tasks:
-        client.start(task)
+        with fitting():
+            client.start(task)
         yield client.net
 
 

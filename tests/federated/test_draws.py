@@ -73,14 +73,18 @@ class Mixed(ClientModule):
 
 
 def trained(
-    engine: Engine, net: type[nn.Module] = Net, client: type[ClientModule] = ClientModule, **kwargs: Any
+    engine: Engine,
+    net: type[nn.Module] = Net,
+    client: type[ClientModule] = ClientModule,
+    max_rejected: float = 0.0,
+    **kwargs: Any,
 ) -> Any:
     class Module(FederatedModule):
         client_class = client
 
     torch.manual_seed(0)
     module = Module(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
-    return fit(module, FederatedLoop(4, seed=0, engine=engine), **kwargs)
+    return fit(module, FederatedLoop(4, seed=0, engine=engine, max_rejected=max_rejected), **kwargs)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
@@ -97,13 +101,21 @@ def test_engines_and_numbers_of_workers_agree_and_a_resumed_run_goes_on(case: di
     assert torch.equal(weights(trained(LoopEngine(), **case, rounds=3, root=tmp_path, ckpt_path=path)), expected)
 
 
+class Failing(Mixed):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        super().training_step(batch, batch_idx)
+        raise RuntimeError("a bad sample")
+
+
+@pytest.mark.filterwarnings("ignore:every client of round")
+@pytest.mark.filterwarnings("ignore:4 of 4 fits of round")
 def test_a_run_leaves_the_generators_of_numpy_and_python_as_they_were() -> None:
-    states = []
-    for net in (Net, ByNumpy, ByPython):
+    random.seed(3), np.random.seed(3)  # noqa: NPY002
+    expected = random.random(), np.random.random()  # noqa: NPY002
+    for net, client in ((Net, ClientModule), (ByNumpy, ClientModule), (ByPython, ClientModule), (Net, Failing)):
         random.seed(3), np.random.seed(3)  # noqa: NPY002
-        trained(LoopEngine(), net)
-        states.append((random.random(), np.random.random()))  # noqa: NPY002
-    assert states[0] == states[1] == states[2]
+        trained(LoopEngine(), net, client, max_rejected=1.0)
+        assert (random.random(), np.random.random()) == expected  # noqa: NPY002
 
 
 @pytest.mark.parametrize("net", [ByNumpy, ByPython, ByTorch])
