@@ -51,8 +51,13 @@ def fails_in_a_block(client: ClientModule, site: Site) -> str | None:
     largest = int(sizes.argmax())
     task = ClientTask(largest, 0, 0, steps=1, epochs=1.0, num_examples=int(sizes[largest]), weight=1.0)
     try:
+        block = Block(client, [task] * 2, site.data, site.precision)
+        batch = block.batch(0)
+    except Exception:  # of that client's data: its fit will tell
+        return None
+    try:
         with torch.random.fork_rng(devices=[]):
-            Block(client, [task] * 2, site.data, site.precision).rehearse()
+            block.rehearse(batch)
     except Exception as error:  # of whatever kind: one by one, it shows whose it is
         return f"{type(client.net).__name__} does not train in a block ({one_line(str(error), 100)})"
     return None

@@ -81,10 +81,14 @@ class Block:
                 finals[k] = self._rows[k].clone()  # the row itself will be trained further
         return self._updates(finals)
 
+    def batch(self, step: int) -> list[Tensor]:
+        """Inputs (K, b, ...), targets (K, b) and which of them are no padding, (K, b), of one step."""
+        return [column[0] for column in self._batches(step, step + 1)]
+
     @torch.no_grad()
-    def rehearse(self) -> None:
-        """Compute the gradients of the first step, and leave it at that: whether the network's code can be batched."""
-        self._step(*self._parameters, *self._fixed, *self._batch(0))
+    def rehearse(self, batch: Sequence[Tensor]) -> None:
+        """Compute the gradients of a batch, and leave it at that: whether the network's code can be batched."""
+        self._step(*self._parameters, *self._fixed, *batch)
 
     def _active(self, step: int) -> int:
         """Clients with more than so many steps: the first ones."""
@@ -104,7 +108,7 @@ class Block:
     def _program(self, step: int) -> Program:
         if self._trace is None:
             return plain(self._step)
-        return self._trace(self._step, [*self._parameters, *self._fixed], self._batch(step))
+        return self._trace(self._step, [*self._parameters, *self._fixed], self.batch(step))
 
     def _train(self, program: Program, start: int, stop: int) -> None:
         """Take the steps from ``start`` to before ``stop``, in which no client finishes."""
@@ -142,10 +146,6 @@ class Block:
             step = vmap(grad(task_loss, has_aux=True), in_dims=(0, None, 0, 0, 0))
             gradients, logits = step(parameters, fixed, *batch)
         return (*gradients, logits.clone())  # a network may return a view of its parameters, which change in a step
-
-    def _batch(self, step: int) -> list[Tensor]:
-        """Inputs (K, b, ...), targets (K, b) and which of them are no padding, (K, b), of one step."""
-        return [column[0] for column in self._batches(step, step + 1)]
 
     def _batches(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (T, K, b, ...), targets (T, K, b) and which of them are no padding, (T, K, b)."""

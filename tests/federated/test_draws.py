@@ -124,6 +124,22 @@ def test_a_batched_program_refuses_nets_that_draw(net: type[nn.Module]) -> None:
         trained(VectorizedEngine(), net)
 
 
+class OwnGenerator(Net):
+    """Draws from a generator that nobody seeds anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = torch.Generator().manual_seed(3)
+
+    def scale(self) -> float:
+        return float(torch.rand((), generator=self.noise))
+
+
+def test_a_net_with_a_generator_of_its_own_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^OwnGenerator computes something else each time it is called in training"):
+        trained(LoopEngine(), OwnGenerator)
+
+
 @pytest.mark.parametrize("engine", [LoopEngine, lambda: WorkersEngine(workers=2)])
 def test_a_net_that_counts_its_calls_is_refused(engine: Callable[[], Engine]) -> None:
     with pytest.raises(
