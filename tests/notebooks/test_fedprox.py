@@ -165,6 +165,14 @@ def test_of_the_published_runs_at_ninety_percent_stragglers_all_seeds_agree_over
         assert found[invariant] == (10, 10), invariant
 
 
+def test_of_the_published_runs_without_stragglers_all_seeds_agree_on_who_has_the_lower_loss() -> None:
+    runs = pd.read_csv(RESULTS / "heterogeneity.csv")
+    assert (runs.groupby(["data", "method"])["seed"].nunique() == 10).all()
+    for data, table in runs.groupby("data"):
+        by_seed = table.pivot(index="seed", columns="method", values="loss")
+        assert ((by_seed["mu0"] > by_seed["mu1"]) == (data != "synthetic_iid")).all(), data
+
+
 # --- the script ------------------------------------------------------------------------------------------------------
 
 
