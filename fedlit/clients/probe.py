@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.nets import check_answer, check_answer_in_training, check_takes_a_batch, remedy
+from fedlit.clients.nets import check_answer, check_takes_a_batch, remedy, trying
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm
@@ -43,8 +41,7 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     finally:
         net.train(training)
     check_answer(logits, len(inputs), data.num_classes)
-    check_answer_in_training(net, inputs, data.num_classes)
-    check_remembers_nothing(net, inputs)
+    check_in_training(net, inputs, data.num_classes)
 
 
 def _telling(data: FederatedData) -> Tensor:
@@ -59,20 +56,46 @@ def _telling(data: FederatedData) -> Tensor:
     return torch.stack(found)
 
 
-def written_buffer(net: nn.Module, inputs: Tensor) -> str | None:
-    """The first buffer that a forward pass in training changes, by its name; None if there is none."""
-    trial = copy.deepcopy(net).train()
-    before = {name: buffer.clone() for name, buffer in trial.named_buffers()}
-    with torch.no_grad(), drawing_at(0, inputs.device):
-        trial(inputs)
-    after = dict(trial.named_buffers())
-    return next((name for name, buffer in before.items() if not torch.equal(buffer, after[name])), None)
+def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
+    """Refuse a net whose output is another in training, as with auxiliary heads, or another each time it is called.
+
+    What a net keeps for that beside its state would be shared by the clients of a process, and lost in a resumed run.
+
+    Raises:
+        InputError: Naming the output, or the attribute that the net sets, where there is one.
+    """
+    with trying(net, inputs.device) as trial:
+        try:
+            first = trial(inputs)
+        except ValueError:  # a norm that needs more values; whether that matters depends on the clients' batches
+            return
+        check_answer(first, len(inputs), num_classes, " in training")
+        moved = trial.state_dict()
+        for name, before in net.state_dict().items():
+            moved[name].copy_(before)
+        with drawing_at(0, inputs.device):
+            second = trial(inputs)
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
+        attribute = assigned_attribute(net, inputs)
+        raise InputError(
+            f"{type(net).__name__} computes something else each time it is called in training, for the same inputs, "
+            f"weights and random draws{f', and sets {attribute}' if attribute else ''}; keep what that depends on in a "
+            "buffer (register_buffer), which is sent, averaged and saved"
+        )
+
+
+def written_buffer(module: nn.Module, *inputs: Tensor) -> str | None:
+    """The first buffer that a forward pass in training changes or adds, by its name; None if there is none."""
+    before = dict(module.named_buffers())
+    with trying(module, inputs[0].device) as trial:
+        trial(*inputs)
+        after = dict(trial.named_buffers())
+        return next((name for name in after if name not in before or not torch.equal(before[name], after[name])), None)
 
 
 def draws(net: nn.Module, inputs: Tensor) -> bool:
     """Whether a forward pass in training draws from PyTorch's generator of the CPU, from NumPy's or from Python's."""
-    trial = copy.deepcopy(net).train()
-    with torch.no_grad(), drawing_at(0, inputs.device):
+    with trying(net, inputs.device) as trial:
         before = state_of_draws()
         trial(inputs)
         return state_of_draws() != before
@@ -85,17 +108,16 @@ def mixes_examples(net: nn.Module, inputs: Tensor) -> bool:
         net: A network that draws no random numbers.
         inputs: A few examples (B, ...), of which the first half is looked at with and without the second.
     """
-    trial, half = copy.deepcopy(net).train(), len(inputs) // 2
-    with torch.no_grad():
+    half = len(inputs) // 2
+    with trying(net, inputs.device) as trial:
         few, many = trial(inputs[:half]), trial(inputs)[:half]
     return not torch.allclose(few, many, rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
     """The first trainable parameter on which no logits depend in training, by its name; None if there is none."""
-    trial = copy.deepcopy(net).train()
-    trainable = {name: p for name, p in trial.named_parameters() if p.requires_grad}
-    with torch.enable_grad(), drawing_at(0, inputs.device):
+    with trying(net, inputs.device) as trial, torch.enable_grad():
+        trainable = {name: p for name, p in trial.named_parameters() if p.requires_grad}
         logits = trial(inputs)
         if not logits.requires_grad:
             return next(iter(trainable))
@@ -105,44 +127,14 @@ def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
 
 def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
     """The first attribute that a forward pass in training gives another value, by its name; None if there is none."""
-    trial = copy.deepcopy(net).train()
-    before = {name: dict(vars(module)) for name, module in trial.named_modules()}
-    with torch.no_grad(), drawing_at(0, inputs.device):
+    with trying(net, inputs.device) as trial:
+        before = {name: dict(vars(module)) for name, module in trial.named_modules()}
         trial(inputs)
     for name, module in trial.named_modules():
         for attribute, value in vars(module).items():
             if attribute not in before[name] or before[name][attribute] is not value:
                 return f"{name}.{attribute}".strip(".")
     return None
-
-
-def check_remembers_nothing(net: nn.Module, inputs: Tensor) -> None:
-    """Refuse a net that computes something else in training each time it is called, as where it counts its calls.
-
-    What it keeps for that beside its state would be shared by the clients of a process, and lost in a resumed run.
-
-    Raises:
-        InputError: Naming the attribute, where there is one.
-    """
-    trial = copy.deepcopy(net).train()
-    state = {name: tensor.clone() for name, tensor in trial.state_dict().items()}
-    found = []
-    try:
-        for _ in range(2):
-            with torch.no_grad(), drawing_at(0, inputs.device):
-                for name, tensor in trial.state_dict().items():
-                    tensor.copy_(state[name])
-                found.append(trial(inputs))
-    except ValueError:  # a norm that needs more values
-        return
-    first, second = found
-    if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
-        attribute = assigned_attribute(net, inputs)
-        raise InputError(
-            f"{type(net).__name__} computes something else each time it is called in training, for the same inputs, "
-            f"weights and random draws{f', and sets {attribute}' if attribute else ''}; keep what that depends on in a "
-            "buffer (register_buffer), which is sent, averaged and saved"
-        )
 
 
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:

@@ -13,9 +13,11 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.messages import one_line
+from fedlit.core.seeding import drawing_at
 from fedlit.data.module import FederatedData
 
 LOSS_REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
@@ -38,11 +40,11 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
     logits, targets = _examples(net, data)
     given = f"logits {tuple(logits.shape)} and class numbers {tuple(targets.shape)}"
     try:
-        with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]), torch.enable_grad():
-            trial = copy.deepcopy(loss).train()
-            before = {key: tensor.clone() for key, tensor in trial.named_buffers()}
+        with warnings.catch_warnings(action="ignore"), drawing_at(0, logits.device), torch.enable_grad():
+            trial = copy.deepcopy(loss)
             value = trial(logits, targets)
             twice = trial(logits.repeat(2, 1), targets.repeat(2))
+            buffer = written_buffer(loss, logits.detach(), targets)
     except Exception as error:  # any kind: every step would raise it
         raise InputError(f"{name} does not take {given} ({one_line(str(error), 150)}); {LOSS_REMEDY}") from error
     if not isinstance(value, Tensor) or value.shape != ():
@@ -51,12 +53,11 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             f"{name} gives {gives} for {given}, but must give one number, their mean; set model.loss.reduction to "
             "mean, or use another loss"
         )
-    for key, tensor in trial.named_buffers():
-        if key not in before or not torch.equal(tensor, before[key]):
-            raise InputError(
-                f"{name} writes its buffer {key} as it is called, but clients share one loss, of which nothing is sent "
-                "or averaged; keep that in a buffer of the net"
-            )
+    if buffer:
+        raise InputError(
+            f"{name} writes its buffer {buffer} as it is called, but clients share one loss, of which nothing is sent "
+            "or averaged; keep that in a buffer of the net"
+        )
     if not value.requires_grad:
         raise InputError(f"{name} has no gradient with respect to the logits; {LOSS_REMEDY}")
     once, doubled = float(value.detach()), float(twice.detach())
@@ -77,7 +78,7 @@ def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, de
     targets = torch.arange(2 * num_classes, device=device) % num_classes
     logits = (12.9 * torch.arange(len(targets) * num_classes, device=device)).sin().view(-1, num_classes)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), drawing_at(0, device):
             whole: Any = copy.deepcopy(loss)
             each: Any = copy.deepcopy(loss)
             each.reduction = "none"

@@ -117,11 +117,12 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("eval_batch_size", [1, 7, 1000])
-@pytest.mark.parametrize("ranks", [{}, two_ranks()], ids=["one process", "two ranks"])
+@pytest.mark.parametrize(
+    ("eval_batch_size", "ranks"),
+    [(1, {}), (7, {}), (1000, {}), (7, two_ranks())],
+    ids=["alone", "by seven", "at once", "by seven on two ranks"],
+)
 def test_examples_count_by_the_weights_of_their_classes(kind: str, eval_batch_size: int, ranks: dict[str, Any]):
-    if ranks and eval_batch_size != 7:
-        pytest.skip("two ranks once for each loss")
     module = FederatedModule(net(), loss=LOSSES[kind]())
     examples = federation(eval_batch_size)
     examples.setup()
