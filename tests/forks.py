@@ -7,7 +7,6 @@ the hooks that Lightning calls: any point of a run has an address.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from multiprocessing import get_context
@@ -57,7 +56,6 @@ def _fedlit(words: list[str], logs: Path, strike: Strike | None) -> None:
 
     from fedlit.cli import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     torch.set_num_threads(1)
     counts = {"file": 0, "hook": 0}
 
