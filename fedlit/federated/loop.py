@@ -30,6 +30,7 @@ from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.federated.beside import check_monitored
+from fedlit.federated.cohort import check_repeats, drawn, worked
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
 from fedlit.federated.round import RoundResult, run_round
@@ -100,6 +101,11 @@ class FederatedLoop(Callback, RoundSource):
                 f"{MAX_EPOCHS:,} the most"
             )
         self.sampling = sampling or UniformSampling()
+        if not hasattr(self.sampling, "by_size"):
+            raise InputError(
+                f"{type(self.sampling).__name__} does not say by_size; set it in the class, to True where a client's "
+                "chance grows with its size, else to False"
+            )
         if self.sampling.by_size and averaging == "size":
             raise InputError(
                 f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
@@ -181,12 +187,18 @@ class FederatedLoop(Callback, RoundSource):
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         tasks = self.cohort(trainer.current_epoch, site.data)
+        self._check_repeats(trainer, site.data)
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         self._session = Session(site, client, choice.engine, store, temporary, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
         if choice.is_change:
             rank_zero_warn(choice.why)
+
+    def _check_repeats(self, trainer: Trainer, data: FederatedData) -> None:
+        first, last = trainer.current_epoch, trainer.max_epochs or -1
+        rounds = range(first, first + 8 if last < 0 else min(first + 8, last))
+        check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
 
     def facts(self, module: FederatedModule, data: FederatedData) -> Facts:
         """What an algorithm may know of the federation."""
@@ -292,10 +304,10 @@ class FederatedLoop(Callback, RoundSource):
         Clients that are dropped, or have no data, have a task of no steps.
         """
         seed = self.seed
-        draw = self.sampling.draw(data.partition, self.clients_per_round, seed, round)
+        draw = drawn(self.sampling, data.partition, self.clients_per_round, seed, round)
         offsets = data.partition.offsets
         sizes = offsets[draw.clients + 1] - offsets[draw.clients]  # of the cohort alone: (K,), whatever the population
-        work = self.stragglers.work(draw.clients, self.local_epochs, seed, round)
+        work = worked(self.stragglers, draw.clients, self.local_epochs, seed, round)
         weights = draw.times * (sizes if self.averaging == "size" else 1)
         diagnose = self.diagnostics is not None and self.diagnostics.gamma and self.diagnostics.due(round)
         return [

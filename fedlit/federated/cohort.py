@@ -1,0 +1,115 @@
+"""What a sampling and a model of stragglers answer, checked: classes of a user's own say who trains, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlit.core.errors import InputError
+from fedlit.core.records import ClientTask
+from fedlit.data.partition import Partition
+from fedlit.sampling import Draw, Sampling
+from fedlit.stragglers import Stragglers
+
+
+def drawn(sampling: Sampling, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
+    """The cohort of a round, from 0, in increasing order.
+
+    Raises:
+        InputError: When the sampling gives other than a client's number and how often it was drawn, for each once.
+    """
+    given = sampling.draw(partition, clients_per_round, seed, round)
+    try:
+        clients, times = map(np.asarray, given)
+        wrong = _wrong_with(clients, times, partition.num_clients)
+    except (TypeError, ValueError):
+        wrong = f"a {type(given).__name__}"
+    if wrong:
+        raise InputError(
+            f"{type(sampling).__name__}.draw gives {wrong} for round {round + 1}; give a fedlit.sampling.Draw of the "
+            "clients' numbers, each once, and of how often each was drawn"
+        )
+    order = np.argsort(clients)
+    return Draw(clients[order].astype(np.int64), times[order].astype(np.int64))
+
+
+def _wrong_with(clients: NDArray[Any], times: NDArray[Any], num_clients: int) -> str | None:
+    if clients.ndim != 1 or times.shape != clients.shape:
+        return f"clients of shape {clients.shape} and times of shape {times.shape}"
+    if not clients.size:
+        return None
+    for name, values in (("clients", clients), ("times", times)):
+        if not np.issubdtype(values.dtype, np.integer):
+            return f"{name} of {values.dtype}"
+    if clients.min() < 0 or clients.max() >= num_clients:
+        return f"clients from {clients.min()} to {clients.max()}, where there are 0 to {num_clients - 1}"
+    ordered = np.sort(clients)
+    if (twice := ordered[1:][ordered[1:] == ordered[:-1]]).size:
+        return f"client {twice[0]} more than once"
+    return f"a client that was drawn {times.min()} times" if times.min() < 1 else None
+
+
+def worked(
+    stragglers: Stragglers, clients: NDArray[np.int64], epochs: float, seed: int, round: int
+) -> NDArray[np.float64]:
+    """Passes that each client of a cohort makes in a round, from 0, (K,).
+
+    Raises:
+        InputError: When the model of stragglers gives other than a number from 0 to ``epochs`` for each.
+    """
+    given = stragglers.work(clients, epochs, seed, round)
+    wrong = None
+    try:
+        work = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        work, wrong = np.full(clients.shape, epochs), f"a {type(given).__name__}"
+    if work.shape != clients.shape:
+        wrong = f"numbers of shape {work.shape} for {len(clients)} clients"
+    elif (outside := ~((work >= 0) & (work <= epochs))).any():
+        wrong = f"{work[outside][0]} passes for client {clients[outside][0]}"
+    if wrong:
+        raise InputError(
+            f"{type(stragglers).__name__}.work gives {wrong} in round {round + 1}; give each a number from 0, which "
+            f"drops the client, to federation.local_epochs, which is {epochs}"
+        )
+    return work
+
+
+def check_repeats(
+    tasks_of: Callable[[int], list[ClientTask]], rounds: Iterable[int], sampling: Sampling, stragglers: Stragglers
+) -> None:
+    """Refuse cohorts that are others each time that they are asked for, as ranks and a resumed run do.
+
+    Args:
+        tasks_of: From a round to the tasks of its cohort.
+        rounds: Those that are asked for: several, as two draws of a few clients may be the same by chance.
+        sampling: How the clients are drawn.
+        stragglers: How much each does.
+
+    Raises:
+        InputError: Naming the class that draws otherwise than from what it is given.
+    """
+    if _is_ours(sampling) and _is_ours(stragglers):
+        return
+    first, again = ([tasks_of(round) for round in rounds] for _ in range(2))
+    if first == again:
+        return
+    same_clients = [[task.client for task in tasks] for tasks in first] == [
+        [t.client for t in tasks] for tasks in again
+    ]
+    name, gives, purpose = (
+        (f"{type(stragglers).__name__}.work", "other work", "stragglers")
+        if same_clients
+        else (f"{type(sampling).__name__}.draw", "other clients", "cohort")
+    )
+    raise InputError(
+        f"{name} gives {gives} each time that it is asked for a round, and ranks and a resumed run ask again; draw "
+        f'from fedlit.core.seeding.rng(seed, "{purpose}", round), or another generator that is made of seed and round'
+    )
+
+
+def _is_ours(piece: object) -> bool:
+    return type(piece).__module__.startswith("fedlit.")

@@ -1,0 +1,136 @@
+"""A sampling and stragglers of one's own: same seed, same cohorts, or refused in one line before the first round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from federations import SIZES, data, fit, weights
+
+from fedlit.core.errors import InputError
+from fedlit.core.seeding import rng
+from fedlit.data import Partition
+from fedlit.federated import FederatedLoop, Sampling, Stragglers
+from fedlit.federated.cohort import drawn
+from fedlit.sampling import Draw
+
+
+class Drawing(Sampling):
+    """Draws as it is told; has a generator and a count of its own."""
+
+    by_size = False
+
+    def __init__(self, how: Callable[..., Any]) -> None:
+        self.how, self.rng, self.calls = how, np.random.default_rng(0), 0
+
+    def draw(self, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
+        self.calls += 1
+        return self.how(self, seed, round)  # type: ignore[no-any-return]
+
+
+class Working(Stragglers):
+    """Does as much as it is told to."""
+
+    def __init__(self, how: Callable[..., Any]) -> None:
+        self.how, self.rng = how, np.random.default_rng(0)
+
+    def work(self, clients: Any, epochs: float, seed: int, round: int) -> Any:
+        return self.how(self, clients, epochs, seed, round)
+
+
+def once(*clients: Any) -> Draw:
+    return Draw(np.array(clients), np.ones(len(clients), dtype=int))
+
+
+def some(generator: Any) -> Draw:
+    return once(*generator.choice(len(SIZES), 3, replace=False))
+
+
+AGAIN = "gives other clients each time that it is asked for a round"
+#: Of a draw of three of six clients what is said of it; None where it trains.
+DRAWS: dict[str, tuple[Callable[..., Any], str | None]] = {
+    "at an address": (lambda self, seed, round: some(rng(seed, "cohort", round)), None),
+    "a generator of its own": (lambda self, seed, round: some(self.rng), AGAIN),
+    "NumPy's generator": (lambda self, seed, round: some(np.random), AGAIN),
+    "a count of its calls": (lambda self, seed, round: once(self.calls % 6), AGAIN),
+    "in no order": (lambda self, seed, round: once(3, 0, 5), None),
+    "lists": (lambda self, seed, round: Draw([0, 3, 5], [1, 1, 1]), None),  # type: ignore[arg-type]
+    "a client twice": (lambda self, seed, round: once(2, 0, 2), "gives client 2 more than once for round 1"),
+    "a client too many": (lambda self, seed, round: once(0, 6), "gives clients from 0 to 6, where there are 0 to 5"),
+    "a client below 0": (lambda self, seed, round: once(-1, 2), "gives clients from -1 to 2"),
+    "clients alone": (lambda self, seed, round: np.array([0, 3]), r"gives clients of shape \(\) and times of shape"),
+    "many clients alone": (lambda self, seed, round: np.array([0, 3, 5]), "gives a ndarray"),
+    "nothing": (lambda self, seed, round: None, "gives a NoneType"),
+    "floats": (lambda self, seed, round: once(0.0, 3.0), "gives clients of float64"),
+    "no times": (lambda self, seed, round: Draw(np.array([0, 3]), np.array([1, 0])), "a client that was drawn 0 times"),
+    "too few times": (lambda self, seed, round: Draw(np.array([0, 3]), np.array([1])), r"times of shape \(1,\)"),
+}
+
+OTHER_WORK = "gives other work each time that it is asked for a round"
+#: The same of the work of a cohort that is asked for two passes.
+WORK: dict[str, tuple[Callable[..., Any], str | None]] = {
+    "at an address": (lambda self, c, e, seed, round: e * rng(seed, "slow", round).random(len(c)), None),
+    "a list": (lambda self, c, e, seed, round: [e] * len(c), None),
+    "a generator of its own": (lambda self, c, e, seed, round: e * self.rng.random(len(c)), OTHER_WORK),
+    "NumPy's generator": (lambda self, c, e, seed, round: e * np.random.rand(len(c)), OTHER_WORK),  # noqa: NPY002
+    "of one": (lambda self, c, e, seed, round: np.array([e]), r"gives numbers of shape \(1,\) for 3 clients"),
+    "more": (lambda self, c, e, seed, round: np.full(len(c), 3.5), "gives 3.5 passes for client"),
+    "less than none": (lambda self, c, e, seed, round: np.full(len(c), -1), "gives -1.0 passes for client"),
+    "NaN": (lambda self, c, e, seed, round: np.full(len(c), np.nan), "gives nan passes for client"),
+    "infinite": (lambda self, c, e, seed, round: np.full(len(c), np.inf), "gives inf passes for client"),
+    "nothing": (lambda self, c, e, seed, round: None, "for 3 clients in round 1"),
+    "words": (lambda self, c, e, seed, round: ["all"] * len(c), "gives a list in round 1"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+@pytest.mark.parametrize(
+    ("piece", "refused"),
+    [
+        *(pytest.param({"sampling": how}, said, id=f"draws {name}") for name, (how, said) in DRAWS.items()),
+        *(pytest.param({"stragglers": how}, said, id=f"work: {name}") for name, (how, said) in WORK.items()),
+    ],
+)
+def test_a_piece_is_refused_or_a_resumed_run_goes_on_with_its_bits(
+    piece: dict[str, Any], refused: str | None, tmp_path: Path
+) -> None:
+    def run(rounds: int, **kwargs: Any) -> torch.Tensor:
+        made = {"sampling": Drawing, "stragglers": Working}
+        loop = FederatedLoop(3, 2, seed=0, **{name: made[name](how) for name, how in piece.items()})
+        return weights(fit(loop=loop, rounds=rounds, **kwargs).net)
+
+    np.random.seed(0)  # noqa: NPY002
+    if refused:
+        with pytest.raises(InputError, match=refused):
+            run(3)
+        return
+    straight = run(3)
+    run(2, root=tmp_path)
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert torch.equal(run(3, root=tmp_path, ckpt_path=path), straight)
+
+
+def test_a_draw_in_no_order_is_that_in_order() -> None:
+    federation = data()
+    federation.setup()
+    given = Draw(np.array([3, 0, 5]), np.array([1, 2, 3]))
+    found = drawn(Drawing(lambda self, seed, round: given), federation.partition, 3, 0, 0)
+    assert (found.clients.tolist(), found.times.tolist()) == ([0, 3, 5], [2, 1, 3])
+
+
+def test_rounds_that_a_run_has_not_are_not_asked_for() -> None:
+    cohorts = [once(0, 1), once(2, 3)]
+    fit(loop=FederatedLoop(2, seed=0, sampling=Drawing(lambda self, seed, round: cohorts[round])), rounds=2)
+
+
+def test_a_sampling_has_to_say_whether_it_is_by_size() -> None:
+    class Silent(Sampling):
+        def draw(self, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
+            return once(0)
+
+    with pytest.raises(InputError, match="Silent does not say by_size; set it in the class, to True where"):
+        FederatedLoop(4, sampling=Silent())
