@@ -10,13 +10,14 @@ from typing import Any
 
 from fedlit.core.errors import InputError
 from fedlit.core.limits import FLOAT32_MAX
-from fedlit.core.renewable import Renewable
+from fedlit.core.renewable import Rule
 
 
-class Mu(Renewable, ABC):
+class Mu(Rule, ABC):
     """The strength mu of mu/2 ||w - w_t||^2, round by round. Subclass it and name the class path in YAML.
 
-    What it changes of itself in a fit is undone before the next fit begins.
+    One that changes with the rounds defines ``update``, and puts what it depends on into ``state_dict``. What it
+    changes of itself in a fit is undone before the next fit begins.
     """
 
     @property
@@ -34,16 +35,6 @@ class Mu(Renewable, ABC):
         Raises:
             InputError: Naming what does not fit.
         """
-
-    def update(self, metrics: Mapping[str, float]) -> None:
-        """Called after each round with its metrics, which are the same on every rank."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a checkpoint."""
 
 
 class ConstantMu(Mu):

@@ -70,10 +70,21 @@ class Rates:
             if own is not None
         }
 
-    def update(self, metrics: Mapping[str, float]) -> None:
-        """Give the schedules the metrics of a finished round."""
+    def update(self, metrics: Mapping[str, float], following: int | None) -> None:
+        """Give the schedules the metrics of a finished round.
+
+        Args:
+            metrics: Of that round.
+            following: The round after it, from 0; None where a run that is resumed at it need not be the same.
+
+        Raises:
+            InputError: When it would not.
+        """
         for schedule in self._schedules.values():
-            schedule.update(metrics)
+            if following is None:
+                schedule.update(metrics)
+            else:
+                schedule.follow(metrics, lambda each: [each.factor(following)])
 
     def state_dict(self) -> dict[str, Any]:
         """The schedules' states, by role, with the classes that they are of."""

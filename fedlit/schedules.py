@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
 
 from fedlit.core.errors import InputError
-from fedlit.core.renewable import Renewable
+from fedlit.core.renewable import Rule
 
 
-class Schedule(Renewable, ABC):
+class Schedule(Rule, ABC):
     """A factor of the learning rate, round by round. Subclass it and name the class path in YAML.
 
-    A schedule that is a function of the round alone defines ``factor`` and nothing else, and is resumed exactly. What
-    it changes of itself in a fit is undone before the next fit begins.
+    A schedule that is a function of the round alone defines ``factor`` and nothing else, and is resumed exactly. One
+    that follows the metrics also defines ``update``, and puts what it depends on into ``state_dict``. What it changes
+    of itself in a fit is undone before the next fit begins.
     """
 
     @abstractmethod
@@ -28,16 +27,6 @@ class Schedule(Renewable, ABC):
 
         Asked for the first round and the last one before training begins, and then for each in turn.
         """
-
-    def update(self, metrics: Mapping[str, float]) -> None:
-        """Called after each round with its metrics, which are the same on every rank."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know, in plain values."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a checkpoint."""
 
 
 class Constant(Schedule):

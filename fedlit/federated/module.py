@@ -148,9 +148,21 @@ class FederatedModule(LightningModule):
     def broadcast(self) -> Broadcast:
         """What this round's clients are sent."""
         loop, model, round = self.loop, read_state(self.net, self.layout), self.current_epoch
-        mu = tuple(0.0 if name in loop.algorithm.local else self.mu.of(name) for name in self.layout.trainable)
+        strengths = zip(self.layout.trainable, self._strengths(self.mu), strict=True)
+        mu = tuple(0.0 if name in loop.algorithm.local else value for name, value in strengths)
         message = loop.algorithm.message(loop.algorithm_state, model)
         return Broadcast(model, mu, message, round, self.rates.factor("client", round))
+
+    def _strengths(self, mu: Mu) -> list[float]:
+        """What a rule gives for each trainable parameter."""
+        values = [float(mu.of(name)) for name in self.layout.trainable]
+        for name, value in zip(self.layout.trainable, values, strict=True):
+            if not 0 <= value <= FLOAT32_MAX:
+                raise InputError(
+                    f"model.mu {type(mu).__name__} gives {value} for {name}, but mu is a finite number >= 0; let it "
+                    "give one in every round"
+                )
+        return values
 
     def _measure(self, result: RoundResult, more: dict[str, float], seconds: float) -> None:
         """Keep the round's metrics until it has been validated, and pass them to what adapts to them."""
@@ -158,10 +170,18 @@ class FederatedModule(LightningModule):
         if metrics["round/samples"]:
             metrics["round/samples_per_second"] = metrics["round/samples"] / seconds
         metrics |= self.loop.algorithm.metrics(self.current_epoch + 1)
-        metrics |= {"federation/mu": self.mu.value, **self.rates.metrics(self.current_epoch)}
+        metrics |= {"federation/mu": float(self.mu.value), **self.rates.metrics(self.current_epoch)}
         self.round_metrics, self.logged = metrics, {}
-        self.mu.update(metrics)
-        self.rates.update(metrics)
+        if self.trainer.checkpoint_callbacks:
+            self.mu.follow(metrics, self._strengths)
+        else:
+            self.mu.update(metrics)
+        self.rates.update(metrics, self._next_round_of_a_resumed_run())
+
+    def _next_round_of_a_resumed_run(self) -> int | None:
+        """The next round, from 0, where a run may be resumed at it; None where none is saved, and after the last."""
+        following = self.current_epoch + 1
+        return following if self.trainer.checkpoint_callbacks and following != self.trainer.max_epochs else None
 
     @torch.no_grad()
     def server_step(self, target: Weights | None) -> None:
