@@ -25,6 +25,7 @@ from packaging.version import InvalidVersion, Version
 from fedlit.core.errors import InputError
 from fedlit.core.files import regular, replacing
 from fedlit.core.limits import COUNT_MAX
+from fedlit.core.plain import REMEDY, culprit
 
 FORMAT = 2
 VERSION = "pytorch-lightning_version"
@@ -65,6 +66,7 @@ class CheckpointFile(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         if storage_options is not None or _is_remote(path):
+            check_data(checkpoint)
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         file = _place(path)
@@ -91,8 +93,10 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
         previous: Where to keep the file that was there.
 
     Raises:
-        UnwritableError: When it cannot be written; the file that was there is untouched.
+        InputError: When it holds what `read` would refuse; names that. The file that was there is untouched.
+        UnwritableError: When it cannot be written; so is it then.
     """
+    check_data(checkpoint)
     buffer = io.BytesIO()
     torch.save({**checkpoint, "fedlit": {**checkpoint.get("fedlit", {}), "format": FORMAT}}, buffer)
     # Views of the buffer are let go of where writing fails as well: it cannot be freed before them.
@@ -103,6 +107,16 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
         os.fsync(file.fileno())
         if previous is not None:
             _keep(path, previous)
+
+
+def check_data(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse what could be written and never be read again.
+
+    Raises:
+        InputError: Naming the part, its type and what it may be.
+    """
+    if found := culprit(checkpoint):
+        raise InputError(f"{found}, which a checkpoint cannot hold: it is read as data, never as code; {REMEDY}")
 
 
 def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

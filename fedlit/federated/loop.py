@@ -225,6 +225,14 @@ class FederatedLoop(Callback, RoundSource):
             return Path(trainer.strategy.broadcast(temporary.name)), temporary
         return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS_FOLDER, None
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        module: FederatedModule = pl_module  # type: ignore[assignment]
+        module.record(checkpoint)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        module: FederatedModule = pl_module  # type: ignore[assignment]
+        module.take_up(checkpoint)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:

@@ -23,10 +23,11 @@ from fedlit.clients.gradients import divisor
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
-from fedlit.core.checkpoint import check_format, read
+from fedlit.core.checkpoint import CheckpointFile, check_format, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
+from fedlit.core.plain import REMEDY, culprit
 from fedlit.core.private_torch import has_hooks, uncompiled_names
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
@@ -321,7 +322,19 @@ class FederatedModule(LightningModule):
         return torch.tensor(value, dtype=torch.get_default_dtype(), device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what identifies the federation, so that its checkpoint is not resumed as another one's."""
+        """Store what identifies the federation, so that its checkpoint is not resumed as another one's.
+
+        The loop does the same, as it does on loading: a subclass may have hooks of its own in place of these.
+        """
+        self.record(checkpoint)
+        if not isinstance(self.trainer.strategy.checkpoint_io, CheckpointFile) and (found := culprit(checkpoint)):
+            rank_zero_warn(
+                f"{found}, with which a checkpoint is no data: to go on from it, Trainer.fit needs weights_only=False, "
+                f"and no command of fedlit reads it; {REMEDY}"
+            )
+
+    def record(self, checkpoint: dict[str, Any]) -> None:
+        """Write into a checkpoint which federation it is of, and the state of what changes from round to round."""
         identity = self.loop.identity(data_of(self.trainer))
         rule = {MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
         settings = {SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
@@ -336,8 +349,15 @@ class FederatedModule(LightningModule):
             InputError: Naming what differs.
         """
         self._check_net(checkpoint)
-        if self.trainer.state.fn != "fit":
-            return
+        if self.trainer.state.fn == "fit":
+            self.take_up(checkpoint)
+
+    def take_up(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from a checkpoint with the settings that are given now.
+
+        Raises:
+            InputError: When it is of another federation; names what differs.
+        """
         check_format(checkpoint)
         check_record(checkpoint)
         then = checkpoint["fedlit"]
@@ -355,6 +375,7 @@ class FederatedModule(LightningModule):
         self.rates.load_state_dict(then.get("rates", {}))
         for change in take_settings(checkpoint, self.server_optimizer, self.net):
             rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
+        then |= {"kernels": kernels, SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
         self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def _check_net(self, checkpoint: dict[str, Any]) -> None:
