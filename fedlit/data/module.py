@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from fedlit.core.counts import whole
 from fedlit.core.errors import InputError
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Cohort
@@ -24,6 +25,7 @@ from fedlit.data.examples import Batches, Examples
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import Uniform
 from fedlit.data.share import Share
+from fedlit.data.splitting import clients_by, split_by
 
 DEFAULT_NUM_CLIENTS = 100
 #: Held-out examples in a batch, where no other size is asked for: each batch costs the Trainer and the metrics a while.
@@ -95,28 +97,23 @@ class FederatedData(LightningDataModule, ABC):
         augment: nn.Module | list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "num_clients": num_clients,
-            "batch_size": batch_size,
-            "eval_batch_size": eval_batch_size,
-        }.items():
-            if value is not None and not 1 <= value <= COUNT_MAX:
-                limit = "at least 1" if value < 1 else f"at most {COUNT_MAX:,}"
-                raise InputError(f"{name} must be {limit}, got {value}; leave it out for the default")
+        if partition is not None and not isinstance(partition, Partitioner):
+            got = partition.__name__ if isinstance(partition, type) else type(partition).__name__
+            raise InputError(f"partition must be a fedlit.data.Partitioner, got {got}; make one, such as Uniform()")
         if not 0 <= client_holdout < 1:
             raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
+        self.validation_clients = whole("validation_clients", validation_clients)
         if validation_clients < 0:
             raise InputError(f"validation_clients must be at least 0, got {validation_clients}; 0 sets none apart")
         self.client_holdout = client_holdout
-        self.validation_clients = validation_clients
         self.validation: Examples | None = None
         modules = [augment] if isinstance(augment, nn.Module) else augment
         self.augmentation = Augmentation(modules) if modules else None
         self.partitioner = Uniform() if partition is None else partition
-        self.batch_size = batch_size
-        self._requested_eval_batch_size = eval_batch_size
-        self._requested_clients = num_clients
-        self._requested_seed = seed
+        self.batch_size = _size("batch_size", batch_size)
+        self._requested_eval_batch_size = None if eval_batch_size is None else _size("eval_batch_size", eval_batch_size)
+        self._requested_clients = None if num_clients is None else _size("num_clients", num_clients)
+        self._requested_seed = None if seed is None else whole("seed", seed)
         self._is_set_up = False
         self._own: tuple[Examples, Partition] | None = None
         #: How the data were read, a sentence each; ``fedlit fit`` shows them before the first round.
@@ -163,9 +160,9 @@ class FederatedData(LightningDataModule, ABC):
         if self.augmentation:
             self.augmentation.check(self.train.inputs[:2])
         labels, groups = self.train.targets.numpy(), self.train.groups
-        asked = self._requested_clients or self.partitioner.clients_of(labels, groups)
+        asked = self._requested_clients or clients_by(self.partitioner, labels, groups)
         self.num_clients = asked or DEFAULT_NUM_CLIENTS
-        self.partition = self.partitioner.split(labels, self.num_clients, rng(self.seed, "partition"), groups)
+        self.partition = split_by(self.partitioner, labels, self.num_clients, self.seed, groups)
         for note in describe(self.train, self.test, self.class_names, self.mean, self.std):
             self.tell(note)
         if self.partition.note:
@@ -283,6 +280,14 @@ class FederatedData(LightningDataModule, ABC):
         rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         size = self._requested_eval_batch_size or HELD_OUT_BATCH
         return Share(examples, size, self.eval_batch_size, rank, world_size, self.transform)
+
+
+def _size(name: str, value: int) -> int:
+    """A count from 1 up."""
+    if not 1 <= (count := whole(name, value)) <= COUNT_MAX:
+        limit = "at least 1" if count < 1 else f"at most {COUNT_MAX:,}"
+        raise InputError(f"{name} must be {limit}, got {count}; leave it out for the default")
+    return count
 
 
 def data_of(trainer: Trainer) -> FederatedData:

@@ -6,10 +6,12 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlit.core.counts import whole
 from fedlit.core.errors import InputError
 
 IntArray = NDArray[np.int64]
@@ -27,7 +29,8 @@ class Partition:
         note: What was repaired, in words and with its size; empty when nothing was.
 
     Raises:
-        InputError: If a sample is missing or used twice, or the offsets do not cut ``order`` into pieces.
+        InputError: If a sample is missing or used twice, the offsets do not cut ``order`` into pieces, or either is no
+            list of whole numbers.
     """
 
     order: IntArray
@@ -35,7 +38,9 @@ class Partition:
     note: str = ""
 
     def __post_init__(self) -> None:
-        order, offsets = self.order, self.offsets
+        order, offsets = whole_numbers("order", self.order), whole_numbers("offsets", self.offsets)
+        object.__setattr__(self, "order", order)
+        object.__setattr__(self, "offsets", offsets)
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(order) or (np.diff(offsets) < 0).any():
             raise InputError(f"offsets must rise from 0 to {len(order)}, the number of samples, got {offsets}")
         if len(order) and (order.min() < 0 or order.max() >= len(order) or (np.bincount(order) != 1).any()):
@@ -49,9 +54,16 @@ class Partition:
             assignment: Client of each sample in 0..num_clients-1, shape (N,). A client may be left empty.
             num_clients: Number of clients, K.
             note: Kept as it is.
+
+        Raises:
+            InputError: If a client is no whole number in that range.
         """
+        assignment, num_clients = whole_numbers("assignment", assignment), whole("num_clients", num_clients)
         if len(assignment) and not 0 <= assignment.min() <= assignment.max() < num_clients:
-            raise InputError(f"client ids must be in 0..{num_clients - 1}, got {assignment.min()}..{assignment.max()}")
+            raise InputError(
+                f"client ids must be in 0..{num_clients - 1}, got {assignment.min()}..{assignment.max()}; number the "
+                "clients from 0"
+            )
         sizes = np.bincount(assignment, minlength=num_clients)  # (K,)
         return cls(np.argsort(assignment, kind="stable"), offsets_of(sizes), note)
 
@@ -109,7 +121,7 @@ class Partitioner(ABC):
         rng: np.random.Generator,
         groups: NDArray[np.integer] | None = None,
     ) -> Partition:
-        """Split the samples over ``num_clients`` clients, each sample to exactly one.
+        """Split the samples over ``num_clients`` clients, each sample to exactly one: a partition of just these.
 
         Args:
             labels: Class of each sample, shape (N,).
@@ -129,6 +141,21 @@ class Partitioner(ABC):
             groups: As for ``split``.
         """
         return None
+
+
+def whole_numbers(name: str, values: Any) -> IntArray:
+    """An array, a tensor or a list of whole numbers, shape (N,), as int64.
+
+    Raises:
+        InputError: If it is none.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "biu":
+        raise InputError(
+            f"{name} of a Partition must be whole numbers of shape (N,), got {array.dtype} of shape {array.shape}; "
+            "convert it with astype(numpy.int64)"
+        )
+    return array.astype(np.int64, copy=False)
 
 
 def offsets_of(sizes: IntArray) -> IntArray:
