@@ -104,21 +104,30 @@ class Algorithm:
     ``start``, ``begin`` and ``end``; on the server ``transform`` for each update, then ``conclude``, which is the same
     on every rank. Vectors are flat and in the layout's order: T trainable scalars, P floating-point ones.
 
-    An algorithm has no state of its own: clients have what they kept, the server has a mapping that goes into
-    checkpoints.
+    An algorithm remembers nothing by itself, in attributes for example: its methods give what follows from their
+    arguments and the facts. Clients have what they kept, the server has a mapping that goes into checkpoints, and draws
+    are made at an address, ``fedlit.core.seeding.generator(self.facts.seed, "mine", round)``. An algorithm of one's own
+    is tried on made-up updates before the first round, and refused where it does otherwise.
     """
 
-    #: Whether it changes a client's start or gradients.
-    changes_fit: bool = False
-    #: Whether it says how updates are averaged; of a chain one may.
-    averages: bool = False
-    #: Whether in that average a client's weight does not depend on who else answered; known after ``prepare``.
+    #: Whether a client's weight in the average that it makes does not depend on who else answered; known after
+    #: ``prepare``.
     counts_missing: bool = False
 
     @property
     def name(self) -> str:
         """What it is called in messages and in checkpoints."""
         return type(self).__name__
+
+    @property
+    def changes_fit(self) -> bool:
+        """Whether it changes a client's start or gradients."""
+        return overrides(self, "start") or overrides(self, "begin")
+
+    @property
+    def averages(self) -> bool:
+        """Whether it says how updates are averaged; of a chain one may."""
+        return overrides(self, "reducer")
 
     def prepare(self, facts: Facts) -> None:
         """Check the federation once before training, and keep ``self.facts``.

@@ -45,8 +45,6 @@ class AttentiveAggregation(Algorithm):
         self._score = {"distance": distances, "similarity": similarities}[by]
         self._temperature = temperature
 
-    averages = True
-
     def reducer(self, sent: Broadcast) -> WeightedMean:
         layout = self.facts.layout
         return _Attentive(sent.weights, layout.numels[: len(layout.trainable)], self._score, self._temperature)

@@ -20,7 +20,8 @@ ONCE = {"begin": "adds to the clients' gradients", "message": "sends clients mor
 class Chain(Algorithm):
     """Does what each of its parts does, in their order.
 
-    What parts keep with clients stands in one vector, part after part; what they remember on the server in one mapping.
+    What parts keep with clients stands in one vector, part after part; what they remember on the server in a mapping of
+    their own each, by their places: ``0``, ``1``, and so on.
     Each update goes through ``transform`` of the parts in turn, and the average through ``conclude`` of each.
 
     Args:
@@ -31,34 +32,42 @@ class Chain(Algorithm):
         if not parts:
             raise InputError("a chain needs at least one algorithm; leave federation.algorithm out for FedProx")
         self.parts = parts
-        self.changes_fit = any(part.changes_fit for part in parts)
         averaging = [part for part in parts if part.averages]
-        self.averages = bool(averaging)
         if len(averaging) > 1:
             raise InputError(f"{_names(averaging)} each say how updates are averaged; leave all but one out")
         for method, does in ONCE.items():
-            doing = [leaf for leaf in self.leaves if overrides(leaf, method)]
+            doing = [leaf for leaf in leaves(self) if overrides(leaf, method)]
             if len(doing) > 1:
                 raise InputError(f"each of {_names(doing)} {does}, and together they are no algorithm; leave one out")
 
     @property
-    def leaves(self) -> tuple[Algorithm, ...]:
-        """The parts, and in place of a chain among them its own."""
-        return tuple(leaf for part in self.parts for leaf in (part.leaves if isinstance(part, Chain) else (part,)))
+    def changes_fit(self) -> bool:
+        return any(part.changes_fit for part in self.parts)
+
+    @property
+    def averages(self) -> bool:
+        return any(part.averages for part in self.parts)
 
     @property
     def name(self) -> str:
         return " + ".join(part.name for part in self.parts)
 
     def prepare(self, facts: Facts) -> None:
-        facts = facts if facts.chain else dataclasses.replace(facts, chain=self.leaves)
+        facts = facts if facts.chain else dataclasses.replace(facts, chain=leaves(self))
         super().prepare(facts)
         for part in self.parts:
             part.prepare(facts)
 
     def resume(self, state: State) -> None:
-        for part in self.parts:
-            part.resume(state)
+        for part, own in zip(self.parts, self._states(state), strict=True):
+            part.resume(own)
+
+    def _states(self, state: State) -> list[State]:
+        """What is each part's of what the server remembers."""
+        places = [str(place) for place in range(len(self.parts))]
+        if state.keys() - places:  # of an earlier fedlit, in which the parts had one mapping together
+            return [state] * len(places)
+        return [state.get(place, {}) for place in places]
 
     @property
     def kept_size(self) -> int:
@@ -69,7 +78,8 @@ class Chain(Algorithm):
         return frozenset().union(*(part.local for part in self.parts))
 
     def message(self, state: State, model: Weights) -> Tensor:
-        return torch.cat([part.message(state, model) for part in self.parts])
+        states = self._states(state)
+        return torch.cat([part.message(own, model) for part, own in zip(self.parts, states, strict=True)])
 
     def start(self, floats: Tensor, kept: Tensor | None) -> Tensor:
         for part, own in zip(self.parts, self._split(kept), strict=True):
@@ -105,10 +115,11 @@ class Chain(Algorithm):
         return {name: weight for part in self.parts for name, weight in part.extra_weights(sent, task).items()}
 
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
-        for part in self.parts:
-            state, weights = part.conclude(state, sent, average)
+        states: dict[str, State] = {}
+        for place, (part, own) in enumerate(zip(self.parts, self._states(state), strict=True)):
+            states[str(place)], weights = part.conclude(own, sent, average)
             average = average._replace(weights=weights)
-        return state, average.weights
+        return {place: own for place, own in states.items() if own}, average.weights
 
     def metrics(self, rounds: int) -> dict[str, float]:
         return {name: value for part in self.parts for name, value in part.metrics(rounds).items()}
@@ -123,6 +134,13 @@ def chain(*parts: Algorithm) -> Algorithm:
         InputError: When they cannot be combined, with the reason.
     """
     return parts[0] if len(parts) == 1 else Chain(*parts)
+
+
+def leaves(algorithm: Algorithm) -> tuple[Algorithm, ...]:
+    """The algorithm, or in place of a chain its parts, and those of the chains among them."""
+    if not isinstance(algorithm, Chain):
+        return (algorithm,)
+    return tuple(leaf for part in algorithm.parts for leaf in leaves(part))
 
 
 def _names(algorithms: list[Algorithm]) -> str:

@@ -19,8 +19,6 @@ class FedDyn(Algorithm):
     says; the paper's is ``uniform``.
     """
 
-    changes_fit = True
-
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)
         if not isinstance(facts.mu, ConstantMu) or facts.mu.value == 0:

@@ -26,7 +26,9 @@ class FedNova(Algorithm):
     plainly.
     """
 
-    averages = True
+    @property
+    def averages(self) -> bool:
+        return True
 
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)

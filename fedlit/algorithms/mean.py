@@ -19,8 +19,6 @@ class Mean(Algorithm):
             where ``Noise`` is in the chain and ``left out`` elsewhere.
     """
 
-    averages = True
-
     def __init__(self, missing: Literal["left out", "zero"] | None = None) -> None:
         self.missing = missing
 

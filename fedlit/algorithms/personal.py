@@ -27,8 +27,6 @@ class KeepLocal(Algorithm):
         names: Regular expressions, searched for in the names of the network's state (parameters and buffers).
     """
 
-    changes_fit = True
-
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
         try:
             self._patterns = [re.compile(name) for name in names]

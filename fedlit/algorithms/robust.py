@@ -26,8 +26,6 @@ from fedlit.core.records import Broadcast, Weights
 class RobustAverage(Algorithm):
     """Puts another average in the place of the weighted mean, for the trainable parameters."""
 
-    averages = True
-
     @abstractmethod
     def average(self, updates: Collected, start: Tensor) -> Tensor:
         """The average of the clients' parameters, (T,), from all updates and w_t, (T,); the same on every rank."""

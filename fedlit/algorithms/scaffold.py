@@ -25,8 +25,6 @@ class Scaffold(Algorithm):
     averaged robustly, c is still computed from what the clients did.
     """
 
-    changes_fit = True
-
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)
         settings = facts.plain_sgd("SCAFFOLD")

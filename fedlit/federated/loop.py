@@ -16,12 +16,13 @@ from torch import Tensor
 from fedlit import native
 from fedlit.algorithms.algorithm import Algorithm, Facts, State
 from fedlit.algorithms.chained import chain
+from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
-from fedlit.core.layout import trainable
+from fedlit.core.layout import read_state, trainable
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import resolve_seed
@@ -188,6 +189,8 @@ class FederatedLoop(Callback, RoundSource):
         check_monitored(trainer, module)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
+        model, busy = read_state(client.net, module.layout), [task for task in tasks if task.steps]
+        check_algorithm(self.algorithm, module.layout, model, busy)
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         self._session = Session(site, client, choice.engine, store, temporary, choice.why)
         choice.engine.check(client, site)
@@ -342,8 +345,7 @@ class FederatedLoop(Callback, RoundSource):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        state = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in self.algorithm_state.items()}
-        return {"algorithm": state, "together": self._together}
+        return {"algorithm": _on_cpu(self.algorithm_state), "together": self._together}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._is_resumed = True
@@ -355,6 +357,13 @@ class FederatedLoop(Callback, RoundSource):
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
         return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
+
+
+def _on_cpu(state: Any) -> Any:
+    """A state with its tensors, and those of the mappings in it, on the CPU."""
+    if isinstance(state, Mapping):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    return state.cpu() if isinstance(state, Tensor) else state
 
 
 def _rounds_in(checkpoint: Path) -> int:

@@ -83,7 +83,7 @@ def run_round(
     average = updates.average()
     for part in (meter, screen):
         part.reduce()
-    screen.check(sent.round)
+    screen.check(sent)
     state, target = state or {}, None
     if average is not None:
         state, target = algorithm.conclude(state, sent, average)

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from fedlit.core.errors import ElsewhereError, InputError
 from fedlit.core.ranks import gathered
-from fedlit.core.records import ClientAnswer, ClientFailure, ClientUpdate, is_finite
+from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientUpdate, is_finite
 
 
 class _Verdict(NamedTuple):
@@ -49,8 +49,8 @@ class Screen:
         """The clients that did not pass, in order."""
         return sorted(client for client, verdict in self._verdicts.items() if not verdict.passed)
 
-    def check(self, round: int) -> None:
-        """Warn of the clients of round ``round``, from 0, that did not pass.
+    def check(self, sent: Broadcast) -> None:
+        """Warn of the clients that did not pass, of the round of this broadcast.
 
         Raises:
             InputError: When they are more than ``max_rejected`` of those that answered and none of their fits failed.
@@ -59,7 +59,7 @@ class Screen:
         found = {k: self._verdicts[k].reason for k in self.rejected}
         failed = {k: reason for k, reason in found.items() if reason}
         diverged = {k: "" for k in found if k not in failed}
-        total = len(self._verdicts)
+        total, round = len(self._verdicts), sent.round
         kinds = {
             f"{len(diverged)} of {total} updates of round {round + 1} are not finite": diverged,
             f"{len(failed)} of {total} fits of round {round + 1} failed": failed,
@@ -76,6 +76,12 @@ class Screen:
             tracebacks = [self._verdicts[k].traceback for k in failed]
             first = next((text for text in tracebacks if text), "none, their processes died")
             raise ElsewhereError(f"{allowed}; mend what failed; {whole}. The first error:\n{first}")
+        if not sent.weights.floats.isfinite().all():
+            raise InputError(
+                f"{allowed}; nor is the model that they were sent, which the server's step of round {round} left: "
+                "lower the learning rate of model.server_optimizer or look at what federation.algorithm gives, and go "
+                "on from a checkpoint of an earlier round"
+            )
         raise InputError(
             f"{allowed}; lower the learning rate of model.client_optimizer or look at these clients' data; {whole}"
         )

@@ -1,0 +1,154 @@
+"""An algorithm of a user's own, tried on made-up updates before the first round."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from fedlit.algorithms.aggregation import Aggregation
+from fedlit.algorithms.algorithm import Algorithm, State
+from fedlit.algorithms.chained import leaves
+from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout
+from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
+from fedlit.core.seeding import drawing_at, state_of_draws
+
+#: What methods gave, in the order in which they were asked: the method's name, and a copy.
+Said: TypeAlias = list[tuple[str, Any]]
+#: Of how many clients updates are made up at most, and how many rounds are played.
+CLIENTS, ROUNDS = 16, 2
+
+
+def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[ClientTask]) -> None:
+    """Play two rounds with what is not fedlit's own, twice, and refuse what would be wrong or lost in silence.
+
+    Nothing is said of an algorithm that raises an error on the updates that are made up for it: the first round will
+    show what it does with real ones.
+
+    Args:
+        algorithm: Prepared.
+        layout: Of the network.
+        model: The first broadcast.
+        tasks: Of clients that will train; without any nothing is tried.
+
+    Raises:
+        InputError: When a method gives another value for the same input, as where it remembers something in an
+            attribute; draws from a global generator; writes to the model that was sent; gives a client something to
+            keep without a ``kept_size``; or remembers what a checkpoint cannot hold.
+    """
+    for part in leaves(algorithm) if tasks else ():
+        if type(part).__module__.startswith("fedlit."):
+            continue
+        trial = _copied(part)
+        with drawing_at(0, model.floats.device), torch.no_grad():
+            before = state_of_draws()
+            try:
+                first, again = (_play(trial, layout, model, tasks[:CLIENTS]) for _ in range(2))
+            except InputError:
+                raise
+            except Exception:  # of whatever kind: no client has sent such updates
+                continue
+            drew = state_of_draws() != before
+        if drew:
+            raise InputError(
+                f"{part.name} draws from a global generator, which ranks, worker processes and a resumed run do not "
+                f'share; draw from fedlit.core.seeding.generator(self.facts.seed, "{part.name}", round)'
+            )
+        for (method, value), (_, other) in zip(first, again, strict=True):
+            if not _same(value, other):
+                raise InputError(
+                    f"{part.name}.{method} gives something else each time it is asked the same, as where it remembers "
+                    "in an attribute, which worker processes and a resumed run do not share; let conclude return as "
+                    "its state what the server remembers, and end what a client keeps"
+                )
+
+
+def _play(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[ClientTask]) -> Said:
+    """Two rounds in which the same clients answer with made-up updates."""
+    said: Said = []
+    state: State = {}
+    kept: dict[int, Tensor | None] = {}
+    for round in range(tasks[0].round, tasks[0].round + ROUNDS):
+        sent = Broadcast(model, (0.0,) * len(layout.trainable), algorithm.message(state, model), round)
+        said.append(("message", sent.message.clone()))
+        sent_floats = model.floats.clone()
+        aggregation = Aggregation(algorithm, sent)
+        for task in tasks:
+            update = _update(algorithm, layout, sent, task._replace(round=round), kept.get(task.client), said)
+            kept[task.client] = update.kept
+            aggregation.add(update)
+        average = aggregation.average()
+        assert average is not None
+        said.append(("transform", average.weights.floats.clone()))
+        state, model = algorithm.conclude(state, sent, average)
+        said.append(("conclude", copy.deepcopy([dict(state), model.floats])))
+        if not torch.equal(sent_floats.nan_to_num(), sent.weights.floats.nan_to_num()):
+            raise InputError(
+                f"{algorithm.name} writes to the model that was sent, from which other clients of the round start; "
+                "change a copy, sent.weights.floats.clone()"
+            )
+        for key, value in state.items():
+            if not _can_be_read_back(value):
+                raise InputError(
+                    f"{algorithm.name}.conclude gives a state whose {key!r} is a {type(value).__name__}; a checkpoint "
+                    "is read as data: give tensors, numbers and texts, or lists and dicts of them"
+                )
+    return said
+
+
+def _update(
+    algorithm: Algorithm, layout: Layout, sent: Broadcast, task: ClientTask, kept: Tensor | None, said: Said
+) -> ClientUpdate:
+    """What a client answers whose parameters have moved by made-up numbers."""
+    floats, size = sent.weights.floats, layout.num_trainable
+    moves = 0.01 * torch.sin(torch.arange(size, device=floats.device) * (1.0 + task.client))
+    ended = sent.weights._replace(floats=torch.cat([floats[:size] + moves, floats[size:]]))
+    started, correction = algorithm.start(floats, kept), algorithm.begin(sent, kept)
+    keeps = algorithm.end(sent, ended, task.steps, kept)
+    said += [("start", copy.deepcopy(started)), ("begin", copy.deepcopy(correction)), ("end", copy.deepcopy(keeps))]
+    if keeps is not None and not algorithm.kept_size:
+        raise InputError(
+            f"{algorithm.name}.end gives {len(keeps)} numbers to keep, and kept_size is 0, with which nothing is kept; "
+            "override kept_size to return how many they are"
+        )
+    squares = [float(part.square().sum()) for part in layout.split_trainable(moves)]
+    metrics = {"loss": 1.0, "accuracy": 0.5, "samples": float(task.num_examples), "proximal": 0.0}
+    return ClientUpdate(task, ended, squares, metrics, keeps)
+
+
+def _can_be_read_back(value: Any) -> bool:
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception:  # of many kinds
+        return False
+    return True
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether values are the same but for the order of a sum, which on a GPU may be another each time."""
+    match value:
+        case Tensor():
+            return value.shape == other.shape and torch.allclose(value, other, rtol=1e-3, atol=1e-6, equal_nan=True)
+        case dict():
+            return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
+        case list() | tuple():
+            return len(value) == len(other) and all(map(_same, value, other))
+        case _:
+            return bool(value == other)
+
+
+def _copied(algorithm: Algorithm) -> Algorithm:
+    """A copy that shares what it knows of its federation; itself where it cannot be copied."""
+    facts = vars(algorithm).get("facts")
+    try:
+        return copy.deepcopy(algorithm, {id(facts): facts})
+    except Exception:  # as of a lock
+        return algorithm
