@@ -54,6 +54,23 @@ def renew_loops(trainer: Trainer, steps: int) -> None:
     trainer.fit_loop.epoch_loop = _TrainingEpochLoop(trainer, max_steps=steps)
 
 
+def finish_epoch(loops: dict[str, Any], epochs: int) -> None:
+    """Let the state of a Trainer's loops be that after so many epochs of one batch each, whenever it was saved.
+
+    Of one that was saved within an epoch Lightning leaves out hooks, or the whole next epoch. What stands in the state
+    has no public name.
+
+    Args:
+        loops: As a checkpoint has them; changed in place.
+        epochs: How many are finished, and how many batches.
+    """
+    fit = loops["fit_loop"]
+    fit["epoch_loop.state_dict"]["_batches_that_stepped"] = epochs
+    epoch, batch = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
+    for counts in (epoch["total"], epoch["current"], batch["total"]):
+        counts.update(dict.fromkeys(counts, epochs))
+
+
 def has_checkpoint_io(strategy: Any) -> bool:
     """Whether a strategy was given a plugin for checkpoints; the public attribute makes one where there is none."""
     return isinstance(strategy, Strategy) and strategy._checkpoint_io is not None

@@ -28,6 +28,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.plain import REMEDY, culprit
+from fedlit.core.private_lightning import finish_epoch
 from fedlit.core.private_torch import has_hooks, uncompiled_names
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
@@ -375,6 +376,7 @@ class FederatedModule(LightningModule):
         self.rates.load_state_dict(then.get("rates", {}))
         for change in take_settings(checkpoint, self.server_optimizer, self.net):
             rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
+        finish_epoch(checkpoint["loops"], checkpoint["global_step"])
         then |= {"kernels": kernels, SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
         self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
 
