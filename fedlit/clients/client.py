@@ -6,6 +6,7 @@ import copy
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -28,6 +29,8 @@ from fedlit.models.joined import joined
 from fedlit.rates import scale
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+#: Names of what is measured of every fit.
+TAKEN = frozenset({"loss", "accuracy", "proximal", "samples", "own_accuracy", "gamma", "client", "weight"})
 #: Scales gradients down to a norm where theirs is greater.
 ClipGradients = Callable[[Sequence[Tensor], float], object]
 
@@ -69,6 +72,21 @@ class ClientModule(LightningModule):
         #: What the learning rate is multiplied by in this round.
         self.rate = 1.0
         self._follows_rate = False
+        self._own_metrics: dict[str, list[float | Tensor]] = {}
+
+    @property
+    def current_epoch(self) -> int:
+        """Refused: epochs of the Trainer that some engines have around a fit.
+
+        Raises:
+            InputError: Always, with what to use.
+        """
+        raise InputError(_no_count(self, "current_epoch"))
+
+    @property
+    def global_step(self) -> int:
+        """Refused, as ``current_epoch`` is."""
+        raise InputError(_no_count(self, "global_step"))
 
     def receive(self, broadcast: Broadcast) -> None:
         """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
@@ -96,17 +114,43 @@ class ClientModule(LightningModule):
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._sizes: list[int] = []
+        self._own_metrics = {}
         self._follows_rate = False
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The task loss of one batch; the proximal term joins as a gradient, see ``on_before_optimizer_step``."""
+        """The task loss of one batch; the proximal term joins as a gradient, see ``on_before_optimizer_step``.
+
+        One that is overridden without a call of this one calls ``note``.
+
+        Args:
+            batch: Inputs (B, ...) and class numbers (B,).
+            batch_idx: The batch's number in its pass over the client's data, from 0.
+        """
         inputs, targets = batch
         logits = self.net(inputs)  # (B, classes)
         loss = self.loss(logits, targets)
+        self.note(loss, logits, targets)
+        return loss
+
+    def note(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Count a batch in the fit's loss and accuracy.
+
+        Args:
+            loss: Its mean loss.
+            logits: (B, classes).
+            targets: Class numbers (B,).
+        """
         self._losses.append(loss.detach())
         self._hits.append((logits.detach().argmax(-1) == targets).sum())
         self._sizes.append(len(targets))
-        return loss
+
+    def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:
+        """Note a metric of the fit, the mean of what is logged under its name.
+
+        A round has its spread over clients, ``clients/NAME_mean``, ``_std``, ``_p10``, ``_p90``. What else ``log`` of a
+        LightningModule takes is about a Trainer's loggers, of which a client has none, and has no effect.
+        """
+        self._own_metrics.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Complete the gradient, in full precision and after any gradient scaler has unscaled it."""
@@ -161,6 +205,11 @@ class ClientModule(LightningModule):
                 f"model.client_schedule has no effect on what {type(self).__name__}.configure_optimizers makes; make "
                 "it by self.optimizer(self.parameters_), or leave the schedule out"
             )
+        if not self._losses:
+            raise InputError(
+                f"{type(self).__name__}.training_step notes no batch, so that the fit has no loss and no accuracy; "
+                "call super().training_step(batch, batch_idx), or self.note(loss, logits, targets)"
+            )
         losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
         met = Met(
             loss=exact_sum([loss * size for loss, size in losses]),
@@ -184,7 +233,15 @@ class ClientModule(LightningModule):
             met: What the fit met.
         """
         metrics = met.metrics(squares, self.broadcast.mu)
-        return ClientUpdate(task, weights, squares, metrics | self.measure(task, data))
+        return ClientUpdate(task, weights, squares, metrics | self._measured(task, data))
+
+    def _measured(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
+        """What ``measure`` gives and what was logged, as numbers."""
+        measured = {name: float(value) for name, value in self.measure(task, data).items()}
+        means = {name: sum(map(float, values)) / len(values) for name, values in self._own_metrics.items()}
+        if taken := sorted(means.keys() & (measured.keys() | TAKEN)):
+            raise InputError(f"{type(self).__name__} logs {taken[0]!r}, which is measured already; use another name")
+        return measured | means
 
     def measures(self, task: ClientTask, data: FederatedData) -> bool:
         """Whether ``measure`` looks at the network."""
@@ -192,6 +249,8 @@ class ClientModule(LightningModule):
 
     def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
         """Measure the fitted model in ``self.net`` as asked for; another state is in it afterwards.
+
+        What a subclass adds is in a round's metrics as what is logged, see ``log``.
 
         - ``own_accuracy``: on the client's own examples that were held out (``data.client_holdout``);
         - ``gamma``: ||grad h_k(w; w_t)|| / ||grad F_k(w_t)||, how inexactly the local problem was solved: 1 is no work,
@@ -233,3 +292,10 @@ class ClientModule(LightningModule):
         full_gradient(self.net, self.loss, batches)
         before = norm_of_gradient(self.parameters_)
         return after / before if before else math.nan
+
+
+def _no_count(client: ClientModule, name: str) -> str:
+    return (
+        f"{name} of {type(client).__name__} would depend on the engine, as not every one has a Trainer around a fit; "
+        "use self.broadcast.round, the round from 0, and count steps in an attribute that start(task) sets to 0"
+    )

@@ -65,13 +65,13 @@ def reseed_all(device: torch.device, seed: int) -> None:
 
 
 @contextmanager
-def drawing_at(seed: int, device: torch.device) -> Iterator[None]:
+def drawing_at(seed: int, device: torch.device, meanwhile: np.random.MT19937 = OF_TRANSFORMS) -> Iterator[None]:
     """The global generators of PyTorch, NumPy and Python start at a seed inside; outside they are as if untouched.
 
     For code of others that draws from them, such as torchvision's transforms. It takes 0.1 ms: NumPy's generator
-    is exchanged, as to read and to set its state takes several times as long.
+    is exchanged for ``meanwhile``, as to read and to set its state takes several times as long.
     """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _putting_back(OF_TRANSFORMS):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _putting_back(meanwhile):
         reseed_all(device, seed)
         yield
 

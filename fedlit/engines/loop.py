@@ -46,11 +46,11 @@ class LoopEngine(Engine):
             optimizer = single_optimizer(client)
             scaler = GradScaler(site.device.type, enabled=precision.precision == "16-mixed")
             batches = site.data.client_batches(task.client, task.round, task.seed)
-            for step, batch in enumerate(islice(passes(batches), task.steps)):
+            for batch_idx, batch in islice(passes(batches), task.steps):
                 optimizer.zero_grad()
                 with precision.forward_context():
-                    loss = client.training_step(precision.convert_input(batch), step)
-                scaler.scale(loss).backward()
+                    loss = client.training_step(precision.convert_input(batch), batch_idx)
+                scaler.scale(_of_a_batch(loss, client)).backward()
                 scaler.unscale_(optimizer)
                 client.on_before_optimizer_step(optimizer)
                 scaler.step(optimizer)
@@ -81,7 +81,21 @@ def single_optimizer(client: ClientModule) -> Optimizer:
     return optimizer
 
 
-def passes(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batch after batch, pass after pass, without end."""
+def _of_a_batch(loss: object, client: ClientModule) -> Tensor:
+    """The loss that ``training_step`` gave.
+
+    Raises:
+        InputError: When it gave anything else.
+    """
+    if not isinstance(loss, Tensor):
+        raise InputError(
+            f"{type(client).__name__}.training_step gave a {type(loss).__name__}, not the loss of the batch; return "
+            "that, or use federation.engine TrainerEngine, which takes a dict, and None for a batch without a step"
+        )
+    return loss
+
+
+def passes(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """Batch after batch, pass after pass, without end, each with its number in its pass, from 0."""
     while True:
-        yield from batches
+        yield from enumerate(batches)

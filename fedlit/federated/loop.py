@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
@@ -25,17 +26,19 @@ from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state, trainable
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
-from fedlit.core.seeding import resolve_seed
+from fedlit.core.seeding import address, drawing_at, reseed_all, resolve_seed
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
+from fedlit.engines.trial import check_client
 from fedlit.federated.beside import check_monitored
 from fedlit.federated.cohort import check_repeats, drawn, worked
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.meter import ATTENTION
 from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.session import Session
+from fedlit.federated.subclass import check_parts, check_server_optimizer
 from fedlit.native import versions
 from fedlit.sampling import Sampling, UniformSampling, deal, steps_for
 from fedlit.stragglers import NoStragglers, Stragglers
@@ -152,6 +155,8 @@ class FederatedLoop(Callback, RoundSource):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        module: FederatedModule = pl_module  # type: ignore[assignment]
+        module.check_trainer()  # again, as a subclass may override the hook in which that is done first
         data = data_of(trainer)
         if self.clients_per_round > data.num_clients and not self.sampling.by_size:
             raise InputError(
@@ -176,6 +181,7 @@ class FederatedLoop(Callback, RoundSource):
                 f"this Trainer has finished {trainer.current_epoch} rounds, and what the server's optimizer remembered "
                 "is gone; make a new Trainer, and to go on give its fit the ckpt_path"
             )
+        check_parts(module)
         site = Site.of(trainer)
         site.data.to(site.device)
         if site.device.type == "cpu" and (slower := native.shortfall()):
@@ -191,8 +197,12 @@ class FederatedLoop(Callback, RoundSource):
         self._check_repeats(trainer, site.data)
         model, busy = read_state(client.net, module.layout), [task for task in tasks if task.steps]
         check_algorithm(self.algorithm, module.layout, model, busy)
+        if busy:
+            check_client(module.make_client, site, module.broadcast(), busy[0])
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
-        self._session = Session(site, client, choice.engine, store, temporary, choice.why)
+        draws = drawing_at(self.seed, site.device, np.random.MT19937())
+        draws.__enter__()
+        self._session = Session(site, client, choice.engine, draws, store, temporary, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
         if choice.is_change:
@@ -237,12 +247,14 @@ class FederatedLoop(Callback, RoundSource):
         module.take_up(checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_server_optimizer(trainer, pl_module)  # type: ignore[arg-type]
         if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:
                 store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
             trainer.strategy.barrier()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seed_global_generators("round", trainer.current_epoch)
         if (store := self.session.store) is not None:
             prunes = trainer.is_global_zero and trainer.current_epoch > 0
             store.begin(self.rounds_of_checkpoints(trainer) if prunes else ())
@@ -307,7 +319,12 @@ class FederatedLoop(Callback, RoundSource):
             store=session.store,
         )
         self.algorithm_state = result.state
+        self._seed_global_generators("server", sent.round)
         return result, measured
+
+    def _seed_global_generators(self, purpose: str, round: int) -> None:
+        """For code of others, such as a callback's: where it draws, a resumed run and any engine draw the same."""
+        reseed_all(self.session.site.device, address(self.seed, purpose, round))
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.

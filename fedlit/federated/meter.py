@@ -17,6 +17,8 @@ from fedlit.core.ranks import listed
 from fedlit.core.records import ClientUpdate, Weights
 
 ATTENTION = {"attention": r"\battention\b"}
+#: What is known of every client, and has a summary of its own.
+KNOWN = {"client", "weight", "drift", "loss", "accuracy", "proximal", "samples", "gamma"}
 
 
 def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
@@ -44,7 +46,8 @@ class RoundMeter:
     - ``clients/train_loss`` and ``clients/proximal``: means over the cohort with the weights of the average, of each
       client's mean loss over the examples that its fit met and of its proximal term at the end;
     - ``clients/accuracy_mean``, ``_std``, ``_p10``, ``_p90``: training accuracy of the fits, over clients, unweighted;
-    - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, where there are any;
+    - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, where there are any; the
+      same of each metric that a ``ClientModule`` of one's own logs or measures;
     - ``diagnostics/gamma_mean``, ``_max``: where measured, how inexactly the local problems were solved;
     - ``round/samples``: training samples processed; ``round/megabytes_down``, ``_up``: 10^6 bytes of model state that
       a deployment would send to the cohort and back.
@@ -101,8 +104,9 @@ class RoundMeter:
             "round/megabytes_up": len(rows) * self._megabytes,
         }
         result |= {f"drift/{block}": column[f"drift/{block}"].mean() for block in self._blocks}
-        if "own_accuracy" in column:
-            result |= spread("clients/own_accuracy", column["own_accuracy"])
+        for name in sorted(column.keys() - KNOWN):
+            if not name.startswith("drift/"):
+                result |= spread(f"clients/{name}", column[name])
         if "gamma" in column:
             result |= {
                 "diagnostics/gamma_mean": column["gamma"].mean(),

@@ -245,11 +245,19 @@ class FederatedModule(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """None. It is the first hook of a fit, before Lightning looks at its arguments and any callback does anything:
         those that mean nothing to a federation are refused here."""
+        self.check_trainer()
+        return []
+
+    def check_trainer(self) -> None:
+        """Refuse what means nothing to a federation among the Trainer's arguments and callbacks.
+
+        Raises:
+            InputError: Naming it, with the remedy.
+        """
         check_compiled(self)
         if self.trainer.state.fn == "fit":
             check_settings(self.trainer)
             check_callbacks(self.trainer)
-        return []
 
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
@@ -276,6 +284,11 @@ class FederatedModule(LightningModule):
     def evaluation_summary(self) -> dict[str, float]:
         """Accuracy, loss and macro F1 of all data evaluated since the last summary."""
         self.scores = self.tally.compute()
+        if not self.scores.true.any():
+            raise InputError(
+                f"{type(self).__name__} evaluates no example, so that there is no accuracy; let its step call "
+                "super().validation_step or test_step, or self.evaluation_step(batch)"
+            )
         # Seven digits are what float32 holds.
         summary = {
             "global/accuracy": round(self.scores.accuracy(), 7),

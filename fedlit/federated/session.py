@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
@@ -21,12 +22,14 @@ class Session:
         engine: What trains them: the one that was named, or the one that suits.
         store: What clients keep from round to round; None where the algorithm keeps nothing.
         folder: A temporary folder for the store, where the run has no folder of its own.
+        draws: What puts the global generators back at the end.
         note: Why it is this engine, where none was named.
     """
 
     site: Site
     client: ClientModule
     engine: Engine
+    draws: AbstractContextManager[None]
     store: ClientStore | None = None
     folder: TemporaryDirectory[str] | None = None
     note: str = ""
@@ -36,3 +39,4 @@ class Session:
         self.engine.close()
         if self.folder is not None:
             self.folder.cleanup()
+        self.draws.__exit__(None, None, None)

@@ -1,0 +1,66 @@
+"""A FederatedModule of a user's own: what it adds or overrides takes effect, or is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning import LightningModule, Trainer
+
+from fedlit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from fedlit.federated.module import FederatedModule
+
+
+#: Hooks of a training step by backpropagation, which a round is not.
+NEVER_CALLED = (
+    "backward",
+    "clip_gradients",
+    "configure_gradient_clipping",
+    "lr_scheduler_step",
+    "on_after_backward",
+    "on_before_backward",
+    "on_before_zero_grad",
+    "optimizer_step",
+    "optimizer_zero_grad",
+)
+
+
+def check_parts(module: FederatedModule) -> None:
+    """Refuse parameters beside the net, hooks that no round calls, and a ``setup`` that leaves out this class's.
+
+    Raises:
+        InputError: Naming the parameter, or the method.
+    """
+    name = type(module).__name__
+    for hook in NEVER_CALLED:
+        if getattr(type(module), hook) is not getattr(LightningModule, hook):
+            raise InputError(
+                f"{name} overrides {hook}, which no round calls; override it in a ClientModule, for clients' steps, "
+                "or override server_step"
+            )
+    if not hasattr(module, "tally"):
+        raise InputError(f"{name}.setup does not call super().setup(stage), which prepares what rounds need; call it")
+    of_net = {id(parameter) for parameter in module.net.parameters()}
+    for parameter, value in module.named_parameters():
+        if value.requires_grad and id(value) not in of_net:
+            raise InputError(
+                f"{name} has a parameter {parameter} beside its net, but clients train the net alone; make it a part "
+                "of the net, or set its requires_grad to False"
+            )
+
+
+def check_server_optimizer(trainer: Trainer, module: FederatedModule) -> None:
+    """Refuse what ``configure_optimizers`` gives beside one optimizer.
+
+    Raises:
+        InputError: Naming the scheduler, or the number of optimizers.
+    """
+    name = f"{type(module).__name__}.configure_optimizers"
+    if len(trainer.optimizers) != 1:
+        raise InputError(f"{name} gives {len(trainer.optimizers)} optimizers; give one, a round is one step of it")
+    for config in trainer.lr_scheduler_configs:
+        raise InputError(
+            f"{name} gives a {type(config.scheduler).__name__}, which no round would step; give the optimizer alone, "
+            "and model.server_schedule, of fedlit.schedules for example"
+        )

@@ -1,0 +1,224 @@
+"""A client of one's own: engines, workers and a resumed run agree on it, or it is refused before the first round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from federations import data, fit, net, weights
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedlit.core.errors import InputError
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
+
+
+class Counting(ClientModule):
+    """Weighs the loss by the batches that this object has seen."""
+
+    seen = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.seen += 1
+        return super().training_step(batch, batch_idx) / self.seen
+
+
+class CountingAnew(Counting):
+    def start(self, task: Any) -> None:
+        super().start(task)
+        self.seen = 0
+
+
+class Remembers(ClientModule):
+    """Starts from where the fit before has ended."""
+
+    last: Tensor | None = None
+
+    def start(self, task: Any) -> None:
+        super().start(task)
+        if self.last is not None:
+            with torch.no_grad():
+                self.parameters_[0].copy_(self.last)
+
+    def finish(self, task: Any, data: Any) -> ClientUpdate:
+        self.last = self.parameters_[0].detach().clone()
+        return super().finish(task, data)
+
+
+class Buffered(ClientModule):
+    """Counts in a buffer that is not the net's."""
+
+    count: Tensor
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.register_buffer("count", torch.zeros(()))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.count += 1
+        return super().training_step(batch, batch_idx) / self.count
+
+
+class Headed(ClientModule):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.head = nn.Linear(3, 3)
+
+
+class Taught(Headed):
+    """Learns what a fixed network says, which is the same in each process."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.head.requires_grad_(False)
+        for parameter in self.head.parameters():
+            parameter.fill_(0.5)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + 0.1 * self.head(self.net(batch[0])).square().mean()
+
+
+class WithoutSuper(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return F.cross_entropy(self.net(batch[0]), batch[1], label_smoothing=0.1)
+
+
+class Noting(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        logits = self.net(batch[0])
+        loss = F.cross_entropy(logits, batch[1], label_smoothing=0.1)
+        self.note(loss, logits, batch[1])
+        return loss
+
+
+class OfEpochs(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (1 + self.current_epoch)
+
+
+class OfSteps(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * (1 + self.global_step)
+
+
+class OfRounds(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) / (1 + self.broadcast.round + batch_idx)
+
+
+class Hooked(ClientModule):
+    """Needs a Trainer, and counts."""
+
+    seen = 0
+
+    def on_after_backward(self) -> None:
+        self.seen += 1
+        for parameter in self.parameters_:
+            assert parameter.grad is not None
+            parameter.grad /= self.seen
+
+
+MEMORY = "trains a client otherwise each time, from the same model, data and draws"
+#: Of each class what is said of it; None where engines and a resumed run agree.
+CASES: list[tuple[type[ClientModule], str | None]] = [
+    (Counting, f"Counting {MEMORY}"),
+    (CountingAnew, None),
+    (Remembers, f"Remembers {MEMORY}"),
+    (Buffered, f"Buffered {MEMORY}"),
+    (Headed, "Headed has a parameter head.weight beside its net, which is neither trained, sent nor averaged"),
+    (Taught, None),
+    (WithoutSuper, r"WithoutSuper.training_step notes no batch.*; call super\(\)"),
+    (Noting, None),
+    (OfEpochs, "current_epoch of OfEpochs would depend on the engine.*; use self.broadcast.round"),
+    (OfSteps, "global_step of OfSteps would depend on the engine"),
+    (OfRounds, None),
+    (Hooked, f"Hooked {MEMORY}"),
+]
+ENGINES: list[Callable[[], Engine]] = [LoopEngine, TrainerEngine, lambda: WorkersEngine(workers=2)]
+
+
+def run(
+    client: type[ClientModule], engine: Engine | None = None, rounds: int = 3, clients: int = 4, **kwargs: Any
+) -> FederatedModule:
+    class Own(FederatedModule):
+        client_class = client
+
+    return fit(Own(net()), FederatedLoop(clients, 2, seed=0, engine=engine), rounds=rounds, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+@pytest.mark.parametrize(("client", "refused"), CASES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_client_is_refused_or_engines_and_a_resumed_run_agree(
+    client: type[ClientModule], refused: str | None, tmp_path: Path
+) -> None:
+    if refused:
+        with pytest.raises(InputError, match=refused):
+            run(client)
+        return
+    straight = weights(run(client, TrainerEngine()).net)
+    for engine in ENGINES:
+        assert torch.equal(weights(run(client, engine()).net), straight)
+    run(client, rounds=2, root=tmp_path)
+    (path,) = tmp_path.rglob("*.ckpt")
+    assert torch.equal(weights(run(client, root=tmp_path, ckpt_path=path).net), straight)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_step_without_a_loss_is_refused_where_no_trainer_runs_it(given: bool) -> None:
+    class Otherwise(ClientModule):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return {"loss": loss} if given else None
+
+    with pytest.raises(InputError, match=r"Otherwise.training_step gave a (dict|NoneType), not the loss of the batch"):
+        run(Otherwise, LoopEngine())
+    run(Otherwise, TrainerEngine())
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, VectorizedEngine])
+def test_what_a_client_logs_or_measures_is_in_a_rounds_metrics(engine: Callable[[], Engine]) -> None:
+    class Measuring(ClientModule):
+        """Measures its own number."""
+
+        def measure(self, task: Any, data: Any) -> dict[str, float]:
+            return super().measure(task, data) | {"number": float(task.client)}
+
+    class Logging(Measuring):
+        """And logs its batches' numbers."""
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.log("step", torch.tensor(float(batch_idx)), prog_bar=True, on_epoch=True)
+            self.log_dict({"half": 0.5})
+            return super().training_step(batch, batch_idx)
+
+    client = Measuring if engine is VectorizedEngine else Logging
+    sizes = (8, 4, 16)  # in batches of 4: twice 0, 1; 0; and 0, 1, 2, 3
+    module = run(client, engine(), rounds=1, datamodule=data(sizes), clients=3)
+    found = module.round_metrics
+    assert found["clients/number_mean"] == 1
+    assert found["clients/number_std"] == pytest.approx(np.std([0, 1, 2]))
+    assert module.trainer.callback_metrics["clients/number_p90"] == pytest.approx(1.8)
+    if client is Logging:
+        means = [0.5, 0.0, 1.5]
+        assert found["clients/step_mean"] == pytest.approx(np.mean(means))
+        assert found["clients/step_std"] == pytest.approx(np.std(means))
+        assert (found["clients/half_mean"], found["clients/half_std"]) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize("name", ["loss", "gamma", "number"])
+def test_a_name_that_is_taken_is_refused(name: str) -> None:
+    class Taking(ClientModule):
+        def measure(self, task: Any, data: Any) -> dict[str, float]:
+            return {"number": 1.0}
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.log(name, 1.0)
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(InputError, match=f"Taking logs '{name}', which is measured already; use another name"):
+        run(Taking)

@@ -1,0 +1,155 @@
+"""A FederatedModule of one's own: what it adds or overrides takes effect, or is refused in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from federations import fit, net, two_ranks, weights
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+
+from fedlit.core.errors import InputError
+from fedlit.engines import Engine, LoopEngine, WorkersEngine
+from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.federated.subclass import NEVER_CALLED
+
+
+class Scheduled(FederatedModule):
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [StepLR(optimizer, 1, 0.5)]
+
+
+class OneOfAList(FederatedModule):
+    def configure_optimizers(self) -> Any:
+        return {"optimizer": super().configure_optimizers()}
+
+
+class Several(FederatedModule):
+    def configure_optimizers(self) -> Any:
+        return [SGD(self.net[0].parameters(), 1.0), SGD(self.net[-1].parameters(), 1.0)]  # type: ignore[index]
+
+
+class Headed(FederatedModule):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.head = nn.Linear(3, 3)
+
+
+class Frozen(Headed):
+    """A teacher, for example."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.head.requires_grad_(False)
+
+
+class OwnSetup(FederatedModule):
+    def setup(self, stage: str) -> None:
+        pass
+
+
+class OwnValidation(FederatedModule):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("mine", self(batch[0]).mean())
+
+
+class MoreValidation(OwnValidation):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.evaluation_step(batch)
+
+
+class OwnCallbacks(FederatedModule):
+    def configure_callbacks(self) -> list[Any]:
+        return []
+
+
+#: Of each class, with the settings of its Trainer, what is said of it; None where it trains.
+CASES: list[tuple[type[FederatedModule], dict[str, Any], str | None]] = [
+    (
+        Scheduled,
+        {},
+        "Scheduled.configure_optimizers gives a StepLR, which no round would step; .*server_schedule",
+    ),
+    (OneOfAList, {}, None),
+    (Several, {}, "Several.configure_optimizers gives 2 optimizers; give one"),
+    (Headed, {}, "Headed has a parameter head.weight beside its net, but clients train the net alone"),
+    (Frozen, {}, None),
+    (OwnSetup, {}, r"OwnSetup.setup does not call super\(\).setup\(stage\)"),
+    (OwnValidation, {}, "OwnValidation evaluates no example, so that there is no accuracy"),
+    (MoreValidation, {}, None),
+    (OwnCallbacks, {}, None),
+    (OwnCallbacks, {"limit_train_batches": 0.5}, "max_epochs the number of rounds"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric Tally was called before")
+@pytest.mark.parametrize(("module", "trainer", "refused"), CASES, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_is_added_or_overridden_takes_effect_or_is_refused(
+    module: type[FederatedModule], trainer: dict[str, Any], refused: str | None
+) -> None:
+    if refused:
+        with pytest.raises(InputError, match=refused):
+            fit(module(net()), rounds=1, **trainer)
+        return
+    trained = fit(module(net()), **trainer)
+    assert torch.equal(weights(trained.net), weights(fit(FederatedModule(net())).net))
+    assert trained.trainer.callback_metrics["global/accuracy"] > 0.3
+
+
+@pytest.mark.parametrize("hook", NEVER_CALLED)
+def test_hooks_that_no_round_calls_are_refused(hook: str) -> None:
+    own = type("Own", (FederatedModule,), {hook: lambda self, *args, **kwargs: 1 / 0})
+    with pytest.raises(InputError, match=f"Own overrides {hook}, which no round calls"):
+        fit(own(net()))
+
+
+def test_the_hook_before_the_servers_step_is_called() -> None:
+    class Halved(FederatedModule):
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            for parameter in self.net.parameters():
+                assert parameter.grad is not None
+                parameter.grad.mul_(0.5)
+
+    half = fit(FederatedModule(net(), server_optimizer=lambda p: SGD(p, lr=0.5)), rounds=1)
+    torch.testing.assert_close(weights(fit(Halved(net()), rounds=1).net), weights(half.net), rtol=1e-5, atol=1e-7)
+
+
+class Noisy(FederatedModule):
+    """Takes a step beside each of the server's, of random numbers."""
+
+    def server_step(self, target: Any) -> None:
+        super().server_step(target)
+        with torch.no_grad():
+            for parameter in self.net.parameters():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+
+
+ENGINES: list[Engine] = [LoopEngine(), WorkersEngine(workers=2)]
+
+
+def noisy(**kwargs: Any) -> Tensor:
+    loop = FederatedLoop(4, seed=0, engine=kwargs.pop("engine", LoopEngine()))
+    return weights(fit(Noisy(net()), loop, rounds=3, **kwargs).net)
+
+
+def test_what_the_server_draws_depends_on_seed_and_round_alone() -> None:
+    first = noisy()
+    torch.manual_seed(5)
+    assert torch.equal(noisy(engine=WorkersEngine(workers=2)), first)
+    loop = FederatedLoop(4, seed=1, engine=LoopEngine())
+    assert not torch.equal(weights(fit(Noisy(net()), loop, rounds=3).net), first)
+
+
+@pytest.mark.slow
+def test_two_ranks_draw_the_same(tmp_path: Any) -> None:
+    straight = noisy()
+    module = fit(Noisy(net()), FederatedLoop(4, seed=0, engine=LoopEngine()), rounds=3, root=tmp_path, **two_ranks())
+    (path,) = tmp_path.rglob("*.ckpt")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    assert torch.equal(weights(module.net), straight)
