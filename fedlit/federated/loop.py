@@ -195,10 +195,7 @@ class FederatedLoop(Callback, RoundSource):
         check_monitored(trainer, module)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
-        model, busy = read_state(client.net, module.layout), [task for task in tasks if task.steps]
-        check_algorithm(self.algorithm, module.layout, model, busy)
-        if busy:
-            check_client(module.make_client, site, module.broadcast(), busy[0])
+        check_algorithm(self.algorithm, module.layout, read_state(client.net, module.layout), _busy(tasks))
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = drawing_at(self.seed, site.device, np.random.MT19937())
         draws.__enter__()
@@ -247,7 +244,11 @@ class FederatedLoop(Callback, RoundSource):
         module.take_up(checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        check_server_optimizer(trainer, pl_module)  # type: ignore[arg-type]
+        module: FederatedModule = pl_module  # type: ignore[assignment]
+        check_server_optimizer(trainer, module)
+        site = self.session.site
+        if busy := _busy(self.cohort(trainer.current_epoch, site.data)):
+            check_client(module.make_client, site, module.broadcast(), busy[0])
         if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:
                 store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
@@ -376,6 +377,11 @@ class FederatedLoop(Callback, RoundSource):
         return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
 
 
+def _busy(tasks: Iterable[ClientTask]) -> list[ClientTask]:
+    """The tasks of clients that train."""
+    return [task for task in tasks if task.steps]
+
+
 def _on_cpu(state: Any) -> Any:
     """A state with its tensors, and those of the mappings in it, on the CPU."""
     if isinstance(state, Mapping):
@@ -406,6 +412,5 @@ class Rounds:
 
     def __iter__(self) -> Iterator[Cohort]:
         tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
-        busy = [task for task in tasks if task.steps]
-        shares = deal(busy, self._trainer.world_size, self._loop.session.engine.together)
+        shares = deal(_busy(tasks), self._trainer.world_size, self._loop.session.engine.together)
         yield Cohort(tasks, shares[self._trainer.global_rank])

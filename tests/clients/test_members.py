@@ -117,7 +117,7 @@ def test_the_loop_calls_what_it_says_it_calls():
 
         return hook
 
-    names = CALLED_BY_LOOP - {"forward"}
+    names = CALLED_BY_LOOP - {"forward", "log"}
     client_class = type("Client", (ClientModule,), {name: noted(name) for name in names})
     module = type("Module", (FederatedModule,), {"client_class": client_class})(net())
     fit(module, FederatedLoop(2, seed=0, engine=LoopEngine()), rounds=1)
