@@ -23,7 +23,9 @@ from fedlit.data.module import FederatedData
 from fedlit.engines.traced import Program, StepFunction, plain
 
 #: The methods of ``ClientModule`` that a block's fit calls.
-CALLED_BY_BLOCKS = frozenset({"_gamma", "_pull", "complete", "end", "measure", "measures", "optimizer", "receive"})
+CALLED_BY_BLOCKS = frozenset(
+    {"_gamma", "_measured", "_pull", "complete", "end", "measure", "measures", "optimizer", "receive"}
+)
 
 #: From a step, its state and a batch to a program for tensors of their shapes.
 Tracer = Callable[[StepFunction, Sequence[Tensor], Sequence[Tensor]], Program]

@@ -18,7 +18,7 @@ from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 
-#: The members of a LightningModule that a fit here calls; ``forward`` and ``log`` are called by the client itself alone.
+#: The members of a LightningModule that a fit here calls; only the client itself calls ``forward`` and ``log``.
 CALLED_BY_LOOP = frozenset({"configure_optimizers", "forward", "log", "on_before_optimizer_step", "training_step"})
 
 
