@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
 from fedlit.data.examples import Examples
 
 #: Class numbers above are identifiers, not classes: a network has an output for each.
@@ -22,13 +23,33 @@ def as_examples(inputs: Any, targets: Any, groups: Any = None, *, images: bool |
     Args:
         inputs: See `as_inputs`.
         targets: Class numbers from 0 of any integer type, shape (N,).
-        groups: Integers are kept, anything else (names) is numbered in sorted order, shape (N,); or None.
+        groups: As for `Examples`, or None.
         images: See `as_inputs`.
 
     Raises:
         InputError: If they cannot be used as they are.
     """
-    return Examples(as_inputs(inputs, images), _as_targets(targets), None if groups is None else _as_groups(groups))
+    kept = None if groups is None else as_array("groups", groups)
+    return Examples(as_inputs(inputs, images), _as_targets(targets), kept)
+
+
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    """An array of what is one, or a tensor (on any device, with a gradient or without), an image, or lists.
+
+    Raises:
+        InputError: If it is none, as of lists that differ in length, or some of it is masked.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values  # which NumPy lacks
+    if np.ma.is_masked(values):
+        raise InputError(f"{name} must not have masked values, which would be used as if they were not; fill them in")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} cannot be made an array ({one_line(str(error), 200)}); give numbers in one shape, none left out"
+        ) from error
 
 
 def as_inputs(inputs: Any, images: bool | None = None) -> Tensor:
@@ -46,7 +67,7 @@ def as_inputs(inputs: Any, images: bool | None = None) -> Tensor:
     Raises:
         InputError: If they are no numbers, integers beyond int64, or images of another integer type than uint8.
     """
-    array = np.asarray(inputs)
+    array = as_array("inputs", inputs)
     if array.ndim < 2:
         raise InputError(f"inputs must have shape (N, H, W) or (N, C, ...), got {array.shape}; reshape them")
     is_image = array.dtype == np.uint8 if images is None else images
@@ -78,47 +99,38 @@ def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def all_finite(examples: Examples) -> Examples:
-    """The same examples.
+    """The same examples, if ``check_finite`` passes their inputs."""
+    check_finite(examples.inputs, "inputs")
+    return examples
+
+
+def check_finite(inputs: Tensor, name: str) -> None:
+    """Refuse inputs (N, ...) with NaN, or with a number that is infinite in float32.
 
     Raises:
-        InputError: If an input is NaN, or infinite in float32; the message names the first such row.
+        InputError: Naming the first such row.
     """
-    inputs = examples.inputs
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         row = int(inputs.flatten(1).isfinite().all(1).int().argmin())
         value = float(inputs[row][~inputs[row].isfinite()][0])
         raise InputError(
-            f"inputs must be finite numbers in float32, got {value} in row {row}; mend or leave out the row"
+            f"{name} must be finite numbers in float32, got {value} in row {row}; mend or leave out the row"
         )
-    return examples
 
 
 def _as_targets(targets: Any) -> Tensor:
-    array = np.asarray(targets)
+    array = as_array("labels", targets)
     if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise InputError(f"labels must be integers of shape (N,), got {array.dtype} of shape {array.shape}")
+        raise InputError(
+            f"labels must be integers of shape (N,), got {array.dtype} of shape {array.shape}; of one-hot rows take "
+            "argmax(1), of a column reshape(-1), of other labels numpy.unique(labels, return_inverse=True)[1]"
+        )
     if array.size and not 0 <= array.min() <= array.max() < MAX_CLASSES:
         wrong = array.min() if array.min() < 0 else array.max()
         raise InputError(
             f"labels must be class numbers from 0, got {wrong}; renumber the classes, there can be {MAX_CLASSES:,}"
         )
     return _tensor(array.astype(np.int64, copy=False))
-
-
-def _as_groups(groups: Any) -> NDArray[np.int64]:
-    array = np.asarray(groups)
-    if array.ndim != 1:
-        raise InputError(f"groups must have shape (N,), one group an input, got {array.shape}; reshape them")
-    if array.dtype.kind not in "iubUS":
-        for row in (i for i, name in enumerate(array) if name is None or name != name):  # NaN is not itself
-            raise InputError(
-                f"groups must name an owner of every input, got {array[row]} in row {row}; mend or leave out the row"
-            )
-    try:
-        numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
-    except TypeError as error:
-        raise InputError(f"groups must be of one type, numbers or text: {error}; convert them") from error
-    return numbers.astype(np.int64)
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

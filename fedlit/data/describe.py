@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,8 @@ def describe(
         f"data: {len(train):,} training and {len(test):,} test examples of {len(class_names):,} classes; "
         f"inputs are {shape} {kind_of(train.inputs)}, {treated}"
     )
+    if train.inputs.shape == test.inputs.shape and torch.equal(train.inputs, test.inputs):
+        yield "data: the test set is the training set, so that its scores say nothing of new data"
     if (width := bin_width(len(class_names))) > 1:
         yield f"data: pictures show the {len(class_names):,} classes in bins of {width:,} that follow each other"
     counts = torch.bincount(train.targets, minlength=len(class_names)).tolist()
@@ -61,6 +64,6 @@ def describe(
 
 def _short(value: float | Sequence[float]) -> str:
     """A number or a few, with three digits."""
-    numbers = [value] if isinstance(value, int | float) else list(value)
+    numbers = np.atleast_1d(value).tolist()
     dots = ", ..." if len(numbers) > MOST_NAMED else ""
     return ", ".join(f"{number:.3g}" for number in numbers[:MOST_NAMED]) + dots

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlit.core.errors import InputError
+
+#: Inputs that a fingerprint looks at, and how far it moves within them from one to the next, a prime.
+MOST_LOOKED_AT, STRIDE = 32, 7919
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +25,8 @@ class Examples:
     Args:
         inputs: uint8 (pixels), int64 (tokens) or float32, shape (N, ...); images are (N, C, H, W).
         targets: Class of each input, int64, shape (N,).
-        groups: Natural owner of each input (its writer), int64, shape (N,), always on the host; None where unknown.
+        groups: Natural owner of each input (its writer), shape (N,), kept on the host as int64: integers as they are,
+            anything else (names) numbered in sorted order; None where unknown.
 
     Raises:
         InputError: If the lengths differ or a type is not one of these.
@@ -31,6 +37,11 @@ class Examples:
     groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("inputs", self.inputs), ("targets", self.targets)):
+            if not isinstance(value, Tensor):
+                raise InputError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.from_numpy")
+        if self.groups is not None:
+            object.__setattr__(self, "groups", _as_groups(self.groups))
         if self.inputs.dtype not in (torch.uint8, torch.int64, torch.float32):
             raise InputError(f"inputs must be uint8, int64 or float32, got {self.inputs.dtype}; convert them first")
         if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
@@ -51,9 +62,42 @@ class Examples:
         index = torch.from_numpy(rows).to(self.inputs.device)
         return Examples(self.inputs[index], self.targets[index], None if self.groups is None else self.groups[rows])
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of all labels and of a number of some inputs, to a hundredth: those of other examples differ.
+
+        No closer, as the last digits of inputs that are computed differ from machine to machine.
+        """
+        rows = np.linspace(0, len(self) - 1, MOST_LOOKED_AT).astype(np.int64)
+        inputs = self.inputs[torch.from_numpy(rows).to(self.inputs.device)].double().cpu().numpy()
+        numbers = inputs.reshape(len(rows), -1)  # (R, F)
+        looked_at = numbers[np.arange(len(rows)), np.arange(len(rows)) * STRIDE % numbers.shape[1]]  # (R,)
+        looked_at[~np.isfinite(looked_at)] = 0
+        scale = abs(looked_at).max() or 1.0
+        digest = hashlib.blake2b(self.targets.cpu().numpy().astype("<i8").tobytes(), digest_size=8)
+        digest.update(np.rint(looked_at / scale * 100).astype("<i8").tobytes())
+        return digest.hexdigest()
+
     def to(self, device: torch.device | str) -> Examples:
         """The same examples with ``inputs`` and ``targets`` on ``device``; no copy where they are there already."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+
+def _as_groups(groups: Any) -> NDArray[np.int64]:
+    """Integers are kept, anything else (names) is numbered in sorted order, (N,)."""
+    array = np.asarray(groups)
+    if array.ndim != 1:
+        raise InputError(f"groups must have shape (N,), one group an input, got {array.shape}; reshape them")
+    if array.dtype.kind not in "iubUS":
+        for row in (i for i, name in enumerate(array) if name is None or name != name):  # NaN is not itself
+            raise InputError(
+                f"groups must name an owner of every input, got {array[row]} in row {row}; mend or leave out the row"
+            )
+    try:
+        numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
+    except TypeError as error:
+        raise InputError(f"groups must be of one type, numbers or text: {error}; convert them") from error
+    return numbers.astype(np.int64, copy=False)
 
 
 #: Examples fetched and transformed at a time, in whole batches: a few large steps instead of many small ones.

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from torch.utils.data import Dataset
 
 from fedlit.core.errors import InputError
-from fedlit.data.tensors import InMemory, Source, materialise
+from fedlit.data.samples import materialise
+from fedlit.data.tensors import InMemory, Source
 
 
 class Table(Protocol):

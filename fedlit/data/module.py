@@ -16,9 +16,10 @@ from fedlit.core.counts import whole
 from fedlit.core.errors import InputError
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Cohort
-from fedlit.core.seeding import generator, resolve_seed, rng
+from fedlit.core.seeding import address, drawing_at, generator, resolve_seed, rng
 from fedlit.core.threads import one_thread_if_small
 from fedlit.data.augment import Augmentation
+from fedlit.data.checks import check_examples, check_hooks, check_names, check_statistics, check_transform, pair_of
 from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
@@ -84,6 +85,8 @@ class FederatedData(LightningDataModule, ABC):
     partition: Partition
     num_clients: int
     seed: int
+    #: Of the whole training set: see ``Examples.fingerprint``.
+    fingerprint: str
 
     def __init__(
         self,
@@ -114,7 +117,9 @@ class FederatedData(LightningDataModule, ABC):
         self._requested_eval_batch_size = None if eval_batch_size is None else _size("eval_batch_size", eval_batch_size)
         self._requested_clients = None if num_clients is None else _size("num_clients", num_clients)
         self._requested_seed = None if seed is None else whole("seed", seed)
-        self._is_set_up = False
+        #: Whether ``setup`` has been called.
+        self.is_set_up = False
+        self._split_by = self.partitioner
         self._own: tuple[Examples, Partition] | None = None
         #: How the data were read, a sentence each; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
@@ -144,19 +149,14 @@ class FederatedData(LightningDataModule, ABC):
         return 1
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split the data, once; a later call does nothing, unless it is for a fit with another seed."""
+        """Load and split the data, once; a later call does nothing, but for a fit with another seed or partitioner."""
         seed = resolve_seed(self._requested_seed)
-        if self._is_set_up and (stage != "fit" or seed == self.seed):
+        if self.is_set_up and (stage != "fit" or (seed, self.partitioner) == (self.seed, self._split_by)):
             return
         self.seed, self.notes, self.validation, self._own = seed, [], None, None
-        self.train, self.test = self.load()
-        for part, examples in (("training", self.train), ("test", self.test)):
-            if not len(examples):
-                raise InputError(f"the {part} set is empty; give it examples, or change the fraction held out")
-        if self.num_classes < 2:
-            raise InputError(
-                f"the data has one class, {self.class_names[0]}, and so nothing to tell apart; give it two"
-            )
+        self._split_by = self.partitioner
+        self.train, self.test = self._loaded()
+        self.fingerprint = self.train.fingerprint
         if self.augmentation:
             self.augmentation.check(self.train.inputs[:2])
         labels, groups = self.train.targets.numpy(), self.train.groups
@@ -171,7 +171,19 @@ class FederatedData(LightningDataModule, ABC):
             self._set_clients_apart()
         if self.client_holdout:
             self._hold_out_own()
-        self._is_set_up = True
+        self.is_set_up = True
+
+    def _loaded(self) -> tuple[Examples, Examples]:
+        """What ``load`` returns, where that can be used; what it draws from global generators depends on the seed."""
+        name = type(self).__name__
+        check_hooks(type(self), FederatedData)
+        with drawing_at(address(self.seed, "data"), torch.device("cpu")):
+            train, test = pair_of(self.load(), name)
+        check_examples(train, test, len(check_names(self.class_names, name)))
+        check_statistics(self.mean, self.std, train.inputs)
+        if type(self).transform is not FederatedData.transform:
+            check_transform(self.transform, train.inputs[:8], name)
+        return train, test
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run on these data to be resumed, by what it is called in messages."""
@@ -179,6 +191,7 @@ class FederatedData(LightningDataModule, ABC):
             "number of clients": self.num_clients,
             "number of training samples": len(self.train),
             "partition hash": self.partition.hash,
+            "hash of the training samples": self.fingerprint,
         }
 
     def _set_clients_apart(self) -> None:
@@ -210,7 +223,10 @@ class FederatedData(LightningDataModule, ABC):
         return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
 
     def transform(self, x: Tensor) -> Tensor:
-        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; others pass through."""
+        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; others pass through.
+
+        One of your own returns for each example what depends on it alone, in a new tensor.
+        """
         return normalise(x, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> None:
@@ -294,14 +310,17 @@ def data_of(trainer: Trainer) -> FederatedData:
     """The federation's data, which the Trainer was given.
 
     Raises:
-        InputError: When its datamodule is another kind, or missing.
+        InputError: When its datamodule is another kind, missing, or not set up.
     """
     data = getattr(trainer, "datamodule", None)
+    name = type(data).__name__
     if not isinstance(data, FederatedData):
         raise InputError(
-            f"a federation needs a datamodule that is a fedlit.data.FederatedData, got {type(data).__name__}; "
+            f"a federation needs a datamodule that is a fedlit.data.FederatedData, got {name}; "
             "wrap arrays in fedlit.data.Tensors, a dataset in fedlit.data.TorchDataset"
         )
+    if not data.is_set_up:
+        raise InputError(f"{name}.setup has not split the data; let it call super().setup(stage), which calls load")
     return data
 
 
@@ -323,4 +342,4 @@ def _per_channel(value: float | Sequence[float], x: Tensor) -> float | Tensor:
     """``value`` in a shape that broadcasts over (B, C, ...): itself, or (C, 1, ...)."""
     if isinstance(value, int | float):
         return value
-    return torch.tensor(value, dtype=torch.float32, device=x.device).view(-1, *[1] * (x.ndim - 2))
+    return torch.tensor(np.asarray(value), dtype=torch.float32, device=x.device).view(-1, *[1] * (x.ndim - 2))

@@ -23,17 +23,13 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import regular
 from fedlit.core.memory import refuse_larger
 from fedlit.core.messages import one_line
-from fedlit.core.seeding import rng
+from fedlit.core.seeding import address, drawing_at, resolve_seed, rng
 from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
+from fedlit.data.samples import COPIES, FEWER, classes_of, made, materialise
 
 DEFAULT_TEST_FRACTION = 0.2
-
-#: Of what is read there are two copies while training and test set are taken from it.
-COPIES = 2
-#: What else can be done about data that are too large.
-FEWER = "give fewer examples or smaller ones, keep images as uint8"
 
 #: Names of an ``.npz`` file's arrays; those of one tuple mean the same.
 INPUTS, LABELS, GROUPS = ("images", "inputs"), ("labels", "targets"), ("writers", "groups")
@@ -73,7 +69,7 @@ class InMemory(FederatedData):
     Args:
         class_names: What each class number stands for; None takes the data's own names, else the numbers.
         mean: Mean of uint8 inputs in units of [0, 1], one number or one a channel; None measures the training set.
-        std: Standard deviation, as ``mean``. Float inputs are never normalised.
+        std: Standard deviation, as ``mean``. Inputs of other types are never normalised, and take neither.
         test_fraction: Fraction to hold out for testing, in (0, 1), of every group where there are groups, else of
             every class, rounded down, drawn with ``seed``. None keeps the data's own split, or holds out 0.2 where
             it has none.
@@ -110,13 +106,14 @@ class InMemory(FederatedData):
 
     @cached_property
     def _source(self) -> Source:
-        return self.read()
+        with drawing_at(address(resolve_seed(self._requested_seed), "data"), torch.device("cpu")):
+            return self.read()
 
     @cached_property
     def class_names(self) -> list[str]:
         """What each class number stands for; reads the data unless names were given."""
-        names = self._given_names or self._source.class_names
-        return list(names) if names else [str(label) for label in range(_num_labels(self._source))]
+        names = self._source.class_names if self._given_names is None else self._given_names
+        return [str(label) for label in range(_num_labels(self._source))] if names is None else _texts(names)
 
     @cached_property
     def in_channels(self) -> int:
@@ -133,13 +130,11 @@ class InMemory(FederatedData):
         train, test = source.train, source.test
         if test is None:
             train, test = self._hold_out(train)
-        if test.inputs.dtype != train.inputs.dtype or test.inputs.shape[1:] != train.inputs.shape[1:]:
-            raise InputError(
-                f"test inputs are {test.inputs.dtype} of shape {tuple(test.inputs.shape)}, training inputs "
-                f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; make them alike"
-            )
         if train.inputs.dtype == torch.uint8:
             self._measure(train)
+        else:
+            self.mean = 0.0 if self._given_mean is None else self._given_mean
+            self.std = 1.0 if self._given_std is None else self._given_std
         del self._source  # names and channels are known by now; the tensors need not stay twice
         return train, test
 
@@ -216,8 +211,12 @@ class Tensors(InMemory):
         return self._read_file(Path(str(self.path)).expanduser())
 
     def _examples(self, name: str, parts: tuple[Any, ...]) -> Examples:
-        if len(parts) not in (2, 3):
-            raise InputError(f"{name} must be (inputs, labels) or (inputs, labels, groups), got {len(parts)} parts")
+        if not isinstance(parts, tuple | list) or len(parts) not in (2, 3):
+            got = f"{len(parts)} parts" if isinstance(parts, tuple | list) else type(parts).__name__
+            raise InputError(
+                f"{name} must be (inputs, labels) or (inputs, labels, groups), got {got}; a dataset can be given to "
+                "fedlit.data.TorchDataset"
+            )
         return as_examples(*parts, images=self.images)
 
     def _read_file(self, path: Path) -> Source:
@@ -251,8 +250,8 @@ class TorchDataset(InMemory):
     """Any torchvision-style dataset, by class path: samples (input, label) or (input, label, group), read once.
 
     Inputs may be PIL images, arrays or tensors, of one shape; uint8 stays uint8. The samples are read one by one
-    through the dataset's own transforms and then kept in memory; random augmentation belongs to ``augment``, which
-    draws for each batch anew. In YAML::
+    through the dataset's own transforms and then kept in memory; what those draw from a global generator depends on
+    ``seed``. Random augmentation belongs to ``augment``, which draws for each batch anew. In YAML::
 
         class_path: fedlit.data.TorchDataset
         init_args:
@@ -264,7 +263,8 @@ class TorchDataset(InMemory):
             init_args: {root: data, train: false}
 
     Args:
-        train: The training set: a dataset, or what makes one when called (in YAML: its class path).
+        train: The training set: a dataset, a list of samples, or what makes either when called (in YAML: its class
+            path). Names of classes are those of its attribute ``classes``.
         test: The test set, alike; None holds out ``test_fraction`` of ``train``.
         **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, images, and those of
             `FederatedData`.
@@ -288,13 +288,13 @@ class TorchDataset(InMemory):
         """Make each dataset once, so that those that download do so in one process a machine."""
         for dataset in (self._train, self._test):
             if dataset is not None:
-                _made(dataset)
+                made(dataset)
 
     def read(self) -> Source:
         """See `InMemory.read`."""
-        train = _made(self._train)
-        test = None if self._test is None else materialise(_made(self._test), self.images)
-        return Source(materialise(train, self.images), test, getattr(train, "classes", None))
+        train = made(self._train)
+        test = None if self._test is None else materialise(made(self._test), self.images)
+        return Source(materialise(train, self.images), test, classes_of(train))
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -314,6 +314,10 @@ def _reading(path: Path) -> Iterator[None]:
     """Name the file, in place of whatever NumPy and zipfile say of it."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} cannot be read: there is no {path.absolute()}; give data.path whole, or from the current folder"
+        ) from error
     except NPZ_ERRORS as error:
         raise InputError(
             f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
@@ -332,6 +336,16 @@ def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray
     return arrays[found[0]] if found else None
 
 
+def _texts(names: Any) -> list[str]:
+    """Names that were given in a list, a tuple or an array, numbers among them, as text."""
+    if not isinstance(names, list | tuple | np.ndarray) or not len(names):
+        got = one_line(f"{names!r} of type {type(names).__name__}", 100)
+        raise InputError(
+            f"names of classes must be a list, one name a class in their order, got {got}; give class_names"
+        )
+    return [str(name) for name in names]
+
+
 def _short(array: NDArray[Any]) -> str:
     return one_line(f"{array.dtype} of shape {array.shape}: {array}", 100)
 
@@ -343,34 +357,3 @@ def _num_labels(source: Source) -> int:
     if not labels:
         raise InputError("there are no examples; give the data some")
     return max(labels)
-
-
-def _made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
-    return dataset if isinstance(dataset, Dataset) else dataset()
-
-
-def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
-    """Every sample of a map-style dataset, in order.
-
-    Raises:
-        InputError: When the samples cannot be used, or take more memory than is free.
-    """
-    name, number = type(dataset).__name__, len(dataset)  # type: ignore[arg-type]
-    if not number:
-        raise InputError(f"{name} is empty; give it samples")
-    first = dataset[0]
-    refuse_larger(f"{name} of {number:,} samples", COPIES * number * _num_bytes(first), FEWER)
-    samples = [first, *(dataset[i] for i in range(1, number))]
-    if not all(isinstance(sample, tuple | list) and len(sample) in (2, 3) for sample in samples):
-        raise InputError(f"samples of {name} must be (input, label) or (input, label, group)")
-    inputs, *rest = zip(*samples, strict=True)
-    try:
-        stacked = np.stack([np.asarray(x) for x in inputs])  # (N, ...)
-    except ValueError as error:
-        raise InputError(f"samples of {name} differ in shape; add a Resize transform") from error
-    return all_finite(as_examples(stacked, *(np.asarray(column) for column in rest), images=images))
-
-
-def _num_bytes(sample: Any) -> int:
-    """Those of a sample's input; 0 of what is no sample."""
-    return np.asarray(sample[0]).nbytes if isinstance(sample, tuple | list) and sample else 0

@@ -380,7 +380,7 @@ class FederatedModule(LightningModule):
             if fact in then and then[fact] != value:
                 raise InputError(
                     f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
-                    "use the run's config.yaml, or start anew without --ckpt_path"
+                    "use the run's config.yaml and the same data, or start anew without --ckpt_path"
                 )
         kernels = versions.kernels_on(self.trainer.strategy.root_device)
         if changed := versions.other_kernels(then.get("kernels"), kernels):

@@ -70,7 +70,7 @@ class OwnData(FederatedData):
         self.partition = Partition(np.arange(len(examples)), offsets_of(sizes))
         if terms.client_holdout:
             self._hold_out_own()
-        self._is_set_up = True
+        self.is_set_up = True
 
     def load(self) -> tuple[Examples, Examples]:
         return self.train, self.test

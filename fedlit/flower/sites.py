@@ -128,7 +128,7 @@ class Sites(FederatedData):
     def setup(self, stage: str | None = None) -> None:
         """Read the test set; for a fit, ask the sites what they are."""
         seed = resolve_seed(self._requested_seed)
-        if self._is_set_up and stage != "fit":
+        if self.is_set_up and stage != "fit":
             return
         self.seed, self.notes, self.num_clients = seed, [], len(self.sites)
         self.train, self.test = self.load()
@@ -137,7 +137,7 @@ class Sites(FederatedData):
             self.federation = uuid4().hex
             sizes = self._meet()
         self.partition = Partition(np.arange(sizes.sum()), offsets_of(sizes))
-        self._is_set_up = True
+        self.is_set_up = True
 
     def _meet(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Sizes n_k of the sites, (K,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,7 +33,12 @@ class Toy(FederatedData):
         rows = torch.arange(211)
         inputs = rows.to(torch.uint8).view(-1, 1, 1, 1)
         groups = np.arange(200) % 8
-        return Examples(inputs[:200], rows[:200] % 4, groups), Examples(inputs[200:], rows[200:])
+        return Examples(inputs[:200], rows[:200] % 4, groups), Examples(inputs[200:], rows[200:] % 4)
+
+
+def rows_of(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[int]:
+    """Which rows of Toy there are in batches: with mean 0 and std 1 the input of row i is i / 255."""
+    return [round(float(each) * 255) for x, _ in batches for each in x.flatten()]
 
 
 def ready(**kwargs) -> Toy:
@@ -49,6 +55,13 @@ def test_setup_loads_once_and_splits_over_a_hundred_clients_by_default() -> None
     assert data.num_clients == data.partition.num_clients == 100
     assert data.partition.sizes.tolist() == [2] * 100
     assert (data.num_classes, data.in_channels) == (4, 1)
+
+
+def test_another_partitioner_is_that_of_the_next_fit() -> None:
+    data = ready(num_clients=7, seed=5)
+    data.partitioner = Dirichlet(0.3)
+    data.setup("fit")
+    assert data.partition.hash == ready(partition=Dirichlet(0.3), num_clients=7, seed=5).partition.hash
 
 
 def test_the_partition_is_addressed_by_the_seed_alone() -> None:
@@ -94,13 +107,13 @@ def test_the_ranks_share_the_test_set_without_counting_anything_twice(world_size
     seen: list[int] = []
     for rank in range(world_size):
         data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
-        seen += [int(y) for _, batch in getattr(data, loader)() for y in batch]
+        seen += rows_of(getattr(data, loader)())
     assert sorted(seen) == list(range(200, 211))
 
 
 def test_without_a_trainer_the_test_set_is_whole() -> None:
     data = ready()
-    assert torch.cat([y for _, y in data.val_dataloader()]).tolist() == list(range(200, 211))
+    assert rows_of(data.val_dataloader()) == list(range(200, 211))
 
 
 def test_the_training_batches_are_rounds_which_the_federated_loop_gives() -> None:

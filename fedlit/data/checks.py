@@ -1,0 +1,149 @@
+"""Whether what a data module loaded can be trained on: each mistake is refused in one line, before the first round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
+from fedlit.core.seeding import drawing_at
+from fedlit.data.convert import check_finite
+from fedlit.data.describe import kind_of
+from fedlit.data.examples import Examples
+
+#: Methods of a data module that clients' batches do not pass through, or that make the rounds.
+FIXED = ("train_dataloader", "transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer")
+
+
+def check_hooks(kind: type, base: type) -> None:
+    """Refuse a data module that overrides what a federation does not call for its clients.
+
+    Raises:
+        InputError: Naming the method.
+    """
+    for name in FIXED:
+        if getattr(kind, name) is not getattr(base, name):
+            raise InputError(
+                f"{kind.__name__}.{name} would not be called for the clients' batches; change inputs in transform, at "
+                "random in data.augment, and give the examples in load"
+            )
+
+
+def pair_of(loaded: Any, name: str) -> tuple[Examples, Examples]:
+    """What ``load`` of a data module returned: its training and its test set.
+
+    Raises:
+        InputError: If it is anything else, or either is empty.
+    """
+    if not (isinstance(loaded, tuple | list) and len(loaded) == 2 and all(isinstance(x, Examples) for x in loaded)):
+        got = ", ".join(type(x).__name__ for x in loaded) if isinstance(loaded, tuple | list) else type(loaded).__name__
+        raise InputError(
+            f"{name}.load must return a training and a test set, two fedlit.data.Examples, got {got}; make them of "
+            "tensors: Examples(inputs, targets)"
+        )
+    for part, examples in zip(("training", "test"), loaded, strict=True):
+        if not len(examples):
+            raise InputError(f"the {part} set is empty; give it examples, or change the fraction held out")
+    train, test = loaded
+    return train, test
+
+
+def check_names(names: Any, name: str) -> list[str]:
+    """The names of the classes.
+
+    Raises:
+        InputError: If they are no list of text, or fewer than two.
+    """
+    if not (isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)):
+        raise InputError(
+            f"{name}.class_names must be a list of text, one name a class, got {one_line(repr(names), 100)}; "
+            "str makes text of numbers"
+        )
+    if len(names) < 2:
+        has = f"one class, {names[0]}," if names else "no class"
+        raise InputError(f"the data has {has} and so nothing to tell apart; give it two")
+    return list(names)
+
+
+def check_examples(train: Examples, test: Examples, num_classes: int) -> None:
+    """Refuse examples that cannot be trained or tested on.
+
+    Raises:
+        InputError: Naming the value.
+    """
+    for part, examples in (("training", train), ("test", test)):
+        inputs, low, high = examples.inputs, int(examples.targets.min()), int(examples.targets.max())
+        if low < 0:
+            raise InputError(
+                f"{part} labels must be class numbers from 0, got {low}; renumber the classes, leave out what has none"
+            )
+        if high >= num_classes:
+            raise InputError(f"label {high} has no name among {num_classes} class_names; name every class")
+        if not inputs[0].numel():
+            raise InputError(f"{part} inputs hold no numbers, their shape is {tuple(inputs.shape)}; give some to each")
+        if inputs.requires_grad:
+            raise InputError(f"{part} inputs must not require a gradient; give inputs.detach()")
+    if test.inputs.dtype != train.inputs.dtype or test.inputs.shape[1:] != train.inputs.shape[1:]:
+        raise InputError(
+            f"test inputs are {test.inputs.dtype} of shape {tuple(test.inputs.shape)}, training inputs "
+            f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; make them alike"
+        )
+    check_finite(test.inputs, "test inputs")  # of the clients those whose updates are not finite are left out by name
+
+
+def check_statistics(mean: float | Sequence[float], std: float | Sequence[float], inputs: Tensor) -> None:
+    """Refuse a mean or a standard deviation that inputs (N, C, ...) cannot be normalised by, or are not.
+
+    Raises:
+        InputError: Naming the value.
+    """
+    for name, value, unchanged in (("mean", np.asarray(mean), 0), ("std", np.asarray(std), 1)):
+        if inputs.dtype != torch.uint8:
+            if (value != unchanged).any():
+                raise InputError(
+                    f"{name} is {value.tolist()} but inputs are {kind_of(inputs)}, which stay as they are; leave it "
+                    "out, and normalise them yourself or give uint8 pixels"
+                )
+        elif value.size not in (1, inputs.shape[1]):
+            channels = inputs.shape[1]
+            raise InputError(f"{name} has {value.size} numbers for {channels} channels; give one, or one a channel")
+        elif not np.isfinite(value).all() or (name == "std" and (value <= 0).any()):
+            raise InputError(f"{name} must be finite{', and > 0' * unchanged}, got {value.tolist()}; correct it")
+
+
+def check_transform(transform: Callable[[Tensor], Tensor], inputs: Tensor, name: str) -> None:
+    """Refuse a transform of one's own whose result for an example is not the same each time, whatever is beside it.
+
+    Args:
+        transform: From a batch of inputs (B, ...) to what the network is given.
+        inputs: A few training inputs, at least one.
+        name: The class that it is of.
+
+    Raises:
+        InputError: When it fails, changes its input in place, draws, or mixes examples.
+    """
+    given = inputs.clone()
+    try:
+        with drawing_at(0, inputs.device):
+            together = transform(given)
+        with drawing_at(1, inputs.device):
+            alone = torch.cat([transform(each) for each in inputs.clone().split(1)])
+        is_same = together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-3, atol=1e-5)
+    except Exception as error:
+        said = one_line(f"{type(error).__name__}: {error}", 200)
+        raise InputError(
+            f"{name}.transform fails on a batch of {inputs.dtype} of shape {tuple(inputs.shape)} ({said}); it "
+            "must take any number of inputs"
+        ) from error
+    if not torch.equal(given, inputs):
+        raise InputError(f"{name}.transform changes its input in place, which is the data set; let it return a new one")
+    if not is_same:
+        raise InputError(
+            f"{name}.transform makes something else of an example the next time, or beside other examples; random "
+            "changes belong to data.augment, and statistics to all of the training set"
+        )

@@ -1,0 +1,111 @@
+"""The samples of a dataset, read once and put into arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+from fedlit.core.errors import InputError
+from fedlit.core.memory import refuse_larger
+from fedlit.core.messages import one_line
+from fedlit.data.convert import all_finite, as_array, as_examples
+from fedlit.data.examples import Examples
+
+#: Of what is read there are two copies while training and test set are taken from it.
+COPIES = 2
+#: What else can be done about data that are too large.
+FEWER = "give fewer examples or smaller ones, keep images as uint8"
+
+
+def made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
+    """The dataset itself, or what a class or a function makes when it is called.
+
+    Raises:
+        InputError: If that has no samples by number.
+    """
+    is_one = hasattr(type(dataset), "__getitem__")
+    found: Any = dataset() if callable(dataset) and not is_one else dataset
+    kind = type(found)
+    if isinstance(found, IterableDataset) or not (hasattr(kind, "__getitem__") and hasattr(kind, "__len__")):
+        raise InputError(
+            f"a dataset that has a length and samples by number is needed, got {kind.__name__}; of one that is only "
+            "iterated over give list(dataset), of a DataLoader its dataset"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def classes_of(dataset: Dataset[Any]) -> Any:
+    """The names of the classes where a dataset of torchvision's kind, or one that it is a `Subset` of, has them."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    return getattr(dataset, "classes", None)
+
+
+def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
+    """Every sample of a map-style dataset, in order.
+
+    Raises:
+        InputError: When the samples cannot be used, or take more memory than is free.
+    """
+    name = type(dataset).__name__
+    try:
+        number = len(dataset)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the length of {name} cannot be used ({error}); give the number of its samples") from error
+    if not number:
+        raise InputError(f"{name} is empty; give it samples")
+    first = _sample(dataset, 0, images)
+    refuse_larger(f"{name} of {number:,} samples", COPIES * number * first[0].nbytes, FEWER)
+    samples = [first, *(_sample(dataset, i, images) for i in range(1, number))]
+    if len({len(sample) for sample in samples}) > 1:
+        raise InputError(f"some samples of {name} have a group and others have none; give all of them one, or none")
+    inputs, *rest = zip(*samples, strict=True)
+    if len(shapes := {x.shape for x in inputs}) > 1:
+        told = " and ".join(map(str, sorted(shapes)[:2]))
+        raise InputError(
+            f"samples of {name} differ in shape, {told} for example; add a Resize transform, or convert('RGB') to all"
+        )
+    if len({x.dtype == np.uint8 for x in inputs}) > 1:
+        raise InputError(f"some inputs of {name} are uint8 pixels and others are not; give all of them one type")
+    return all_finite(as_examples(np.stack(inputs), *rest, images=images))
+
+
+def _sample(dataset: Dataset[Any], i: int, images: bool | None) -> tuple[Any, ...]:
+    """A sample, its input as an array: of an image (H, W) or (C, H, W)."""
+    name = type(dataset).__name__
+    try:
+        sample = dataset[i]
+    except Exception as error:
+        said = one_line(f"{type(error).__name__}: {error}", 200)
+        raise InputError(
+            f"sample {i} of {name} cannot be read ({said}); mend it, or leave it out by torch.utils.data.Subset"
+        ) from error
+    if not (isinstance(sample, tuple | list) and len(sample) in (2, 3)):
+        got = f"{len(sample)} parts" if isinstance(sample, tuple | list) else type(sample).__name__
+        raise InputError(
+            f"samples of {name} must be (input, label) or (input, label, group), got {got} at {i}; arrays can be given "
+            "to fedlit.data.Tensors"
+        )
+    given, *rest = sample
+    array = as_array(f"the input of sample {i} of {name}", given)
+    if array.dtype.kind not in "biuf":
+        raise InputError(
+            f"the input of sample {i} of {name} must be an image, an array or numbers, got {type(given).__name__}; "
+            "pick or convert it in a transform"
+        )
+    return (_pixels(given, array, i, name) if isinstance(given, Image.Image) and images is not False else array, *rest)
+
+
+def _pixels(image: Image.Image, array: NDArray[Any], i: int, name: str) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, C) as (H, W) or (C, H, W)."""
+    if image.mode.startswith("P"):
+        raise InputError(
+            f"sample {i} of {name} is an image of mode {image.mode}, whose numbers stand for colours of a palette; add "
+            "the transform convert('RGB')"
+        )
+    return array if array.ndim == 2 else np.moveaxis(array, 2, 0)
