@@ -34,7 +34,7 @@ def commands(page: str) -> list[str]:
     return re.findall(r"^    fedlit (.*?)(?: +#.*)?$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["model", "data", "partition", "attention", "algorithm"])
+@pytest.mark.parametrize("page", ["model", "data", "partition", "attention", "algorithm", "client", "rules"])
 def test_ones_own_is_run_as_the_page_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -83,6 +83,13 @@ class Watched(ClientModule):
         return super().training_step(*args, **kwargs)
 
 
+class Halved(ClientModule):
+    """Minimises half of the loss."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().training_step(*args, **kwargs) / 2
+
+
 class Server(FederatedModule):
     """Notes the sizes of the batches that it is validated on, and whether in inference mode."""
 
@@ -300,6 +307,7 @@ MODEL: dict[str, Any] = {
     "client_schedule": "test_schedules.py::test_clients_step_at_the_rate_of_the_round",
     "server_schedule": "test_schedules.py::test_the_server_steps_at_the_rate_of_the_round",
     "client_clip_norm": 0.01,
+    "client": Halved,
 }
 DATA: dict[str, Any] = {
     "partition": Uniform(),

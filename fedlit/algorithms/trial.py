@@ -20,8 +20,8 @@ from fedlit.core.seeding import drawing_at, state_of_draws
 
 #: What methods gave, in the order in which they were asked: the method's name, and a copy.
 Said: TypeAlias = list[tuple[str, Any]]
-#: Of how many clients updates are made up at most, and how many rounds are played.
-CLIENTS, ROUNDS = 16, 2
+#: Of how many clients updates are made up at most, with how many numbers in all, and how many rounds are played.
+CLIENTS, NUMBERS, ROUNDS = 16, 20_000_000, 2
 
 
 def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[ClientTask]) -> None:
@@ -41,6 +41,7 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks:
             attribute; draws from a global generator; writes to the model that was sent; gives a client something to
             keep without a ``kept_size``; or remembers what a checkpoint cannot hold.
     """
+    tasks = tasks[: max(2, min(CLIENTS, NUMBERS // len(model.floats)))]
     for part in leaves(algorithm) if tasks else ():
         if type(part).__module__.startswith("fedlit."):
             continue
@@ -48,7 +49,7 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks:
         with drawing_at(0, model.floats.device), torch.no_grad():
             before = state_of_draws()
             try:
-                first, again = (_play(trial, layout, model, tasks[:CLIENTS]) for _ in range(2))
+                first, again = (_play(trial, layout, model, tasks) for _ in range(2))
             except InputError:
                 raise
             except Exception:  # of whatever kind: no client has sent such updates

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import torch
 from lightning import Callback, LightningModule
@@ -78,10 +78,12 @@ class FederatedModule(LightningModule):
             down to it. It is the norm over all trainable parameters of the gradient of the whole local objective (task
             loss, proximal term, and what an algorithm adds), as where the proximal term is a part of the loss, and is
             taken in full precision after any gradient scaler has unscaled. None is no limit.
+        client: What clients are made of: the class path of a ``ClientModule`` of your own, whose constructor takes what
+            that one's does. None is ``fedlit.federated.ClientModule``, or the ``client_class`` of a subclass.
     """
 
-    #: What clients are made of; a subclass may name its own.
-    client_class: ClassVar[type[ClientModule]] = ClientModule
+    #: What clients are made of where no ``client`` is given; a subclass may name its own.
+    client_class: type[ClientModule] = ClientModule
 
     def __init__(
         self,
@@ -93,8 +95,11 @@ class FederatedModule(LightningModule):
         client_schedule: Schedule | None = None,
         server_schedule: Schedule | None = None,
         client_clip_norm: float | None = None,
+        client: type[ClientModule] | None = None,
     ) -> None:
         super().__init__()
+        if client is not None:
+            self.client_class = client
         self.automatic_optimization = False
         check_trainable(net)
         self.net = net

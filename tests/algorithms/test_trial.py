@@ -256,7 +256,7 @@ def test_the_trial_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = Seen()
     tried = run(algorithm)
     assert algorithm.calls == 3
-    monkeypatch.setattr(fedlit.algorithms.trial, "CLIENTS", 0)  # nothing can be played
+    monkeypatch.setattr(fedlit.algorithms.trial, "ROUNDS", 0)
     assert torch.equal(run(ByState()), tried)
 
 

@@ -145,10 +145,8 @@ ENGINES: list[Callable[[], Engine]] = [LoopEngine, TrainerEngine, lambda: Worker
 def run(
     client: type[ClientModule], engine: Engine | None = None, rounds: int = 3, clients: int = 4, **kwargs: Any
 ) -> FederatedModule:
-    class Own(FederatedModule):
-        client_class = client
-
-    return fit(Own(net()), FederatedLoop(clients, 2, seed=0, engine=engine), rounds=rounds, **kwargs)
+    module = FederatedModule(net(), client=client)
+    return fit(module, FederatedLoop(clients, 2, seed=0, engine=engine), rounds=rounds, **kwargs)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
@@ -222,3 +220,12 @@ def test_a_name_that_is_taken_is_refused(name: str) -> None:
 
     with pytest.raises(InputError, match=f"Taking logs '{name}', which is measured already; use another name"):
         run(Taking)
+
+
+def test_a_class_may_name_its_clients_and_an_argument_goes_before_it() -> None:
+    class Own(FederatedModule):
+        client_class = Noting
+
+    assert Own(net()).client_class is Noting
+    assert Own(net(), client=OfRounds).client_class is OfRounds
+    assert (FederatedModule(net()).client_class, Own.client_class) == (ClientModule, Noting)

@@ -49,6 +49,7 @@ SAID = (
     "model.client_schedule",
     "model.server_schedule",
     "model.client_clip_norm",
+    "model.client",
     "federation.clients_per_round",
     "federation.local_epochs",
     "federation.sampling",
