@@ -134,6 +134,7 @@ RELIED_ON: dict[str, Callable[[], Any]] = {
     "_layer_sync": lambda: trainer()._accelerator_connector,
     "_val_check_time_interval": trainer,
     "_model_registry": trainer,
+    "_batches_that_stepped": lambda: trainer().fit_loop.epoch_loop,
     "_compiler_ctx": lightning.LightningModule,
     "_checkpoint_io": lambda: SingleDeviceStrategy("cpu"),
     "_actions": ArgumentParser,

@@ -37,6 +37,7 @@ from fedlit.runs import (
 from fedlit.runs.changes import changes, config_in, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.own_loggers import keep_tables
 from fedlit.runs.setting import Setting
 from fedlit.runs.stop import RankWatch
 
@@ -130,6 +131,8 @@ class FedlitCLI(FederationArguments):
             raise BrokenCheckpointError(checkpoint, f"cannot be used: {said}") from error
 
     def before_fit(self) -> None:
+        if self.trainer.is_global_zero:
+            keep_tables(self.trainer.loggers)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RankWatch):
                 callback.start(self.trainer)

@@ -71,6 +71,14 @@ def finish_epoch(loops: dict[str, Any], epochs: int) -> None:
         counts.update(dict.fromkeys(counts, epochs))
 
 
+def log_from_one(trainer: Trainer) -> None:
+    """Let what is logged in an epoch of one batch have the epoch's number, from 1, as its step; no hook can say so.
+
+    Lightning counts from 0, beside which metrics of rounds would stand a row too early.
+    """
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step + 1
+
+
 def has_checkpoint_io(strategy: Any) -> bool:
     """Whether a strategy was given a plugin for checkpoints; the public attribute makes one where there is none."""
     return isinstance(strategy, Strategy) and strategy._checkpoint_io is not None

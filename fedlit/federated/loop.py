@@ -25,6 +25,7 @@ from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state, trainable
 from fedlit.core.limits import COUNT_MAX
+from fedlit.core.private_lightning import log_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, drawing_at, reseed_all, resolve_seed
 from fedlit.data.module import FederatedData, RoundSource, data_of
@@ -246,6 +247,7 @@ class FederatedLoop(Callback, RoundSource):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
         check_server_optimizer(trainer, module)
+        log_from_one(trainer)
         site = self.session.site
         if busy := _busy(self.cohort(trainer.current_epoch, site.data)):
             check_client(module.make_client, site, module.broadcast(), busy[0])

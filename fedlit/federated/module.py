@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
@@ -334,8 +335,15 @@ class FederatedModule(LightningModule):
         # What self.log_dict would put there, of which each metric passes through several torchmetrics a round.
         self.trainer.callback_metrics.update({name: self._scalar(value) for name, value in summary.items()})
         for logger in self.trainer.loggers:
-            logger.log_metrics(summary, step=self.trainer.global_step)
+            logger.log_metrics(dict(summary), step=self.trainer.global_step)  # a logger may change what it is given
         self.logged = summary
+
+    def log(self, *arguments: Any, **named: Any) -> None:
+        """As in any LightningModule; a round, whose batch has no size, counts as one in means over an epoch."""
+        with suppress(RuntimeError):  # without a Trainer
+            if self.trainer.training and named.get("batch_size") is None:
+                named["batch_size"] = 1
+        super().log(*arguments, **named)
 
     def _scalar(self, value: float) -> Tensor:
         return torch.tensor(value, dtype=torch.get_default_dtype(), device=self.device)

@@ -3,8 +3,9 @@
 from fedlit.runs.checkpoints import checkpoints, place_own
 from fedlit.runs.client_accuracy import ClientAccuracy
 from fedlit.runs.film import AttentionFilm
-from fedlit.runs.loggers import Board, MetricsTable, loggers_of, own_loggers
+from fedlit.runs.loggers import Board, MetricsTable, loggers_of
 from fedlit.runs.outcome import Outcome
+from fedlit.runs.own_loggers import own_loggers
 from fedlit.runs.participation import Participation
 from fedlit.runs.pictures import Pictures
 from fedlit.runs.progress import RoundProgress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +13,17 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from fedlit.core.errors import InputError
 from fedlit.core.files import replacing, writing
+from fedlit.core.messages import one_line, warn
 from fedlit.runs.board import tag_of
 from fedlit.runs.clock import put_before
 from fedlit.runs.folder import METRICS_CSV
+from fedlit.runs.own_loggers import Given, check_places, own_loggers
 from fedlit.runs.salvage import salvaged
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-
-#: What the argument ``logger`` of a Trainer may be.
-Given = Logger | Sequence[Logger] | bool | None
-
-
-def own_loggers(given: Given) -> list[Logger]:
-    """The loggers that the user gave."""
-    if given is None or isinstance(given, bool):
-        return []
-    return [given] if isinstance(given, Logger) else list(given)
 
 
 def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Logger]:
@@ -43,7 +35,12 @@ def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Lo
         run: The run's folder; None on ranks other than the first, which log nothing.
         given: The Trainer's argument. False is no curves: ``metrics.csv``, the record of the run, is still written.
         resume_round: Finished rounds of the checkpoint that the run is resumed from; 0 for a new run.
+
+    Raises:
+        InputError: When one of the user's would write over the run's table.
     """
+    if run is not None:
+        check_places(own_loggers(given), run)
     table = MetricsTable(run / METRICS_CSV if run else None, resume_round)
     if run is None or given is False:
         return [*own_loggers(given), table]
@@ -104,6 +101,8 @@ class MetricsTable(Logger):
         super().__init__()
         self._path = path
         self._rows = salvaged(path.parent, resume_round) if path and resume_round else {}
+        self._left_out: set[str] = set()
+        self.round: int | None = None  # that is under way; None where nobody tells
 
     @property
     def save_dir(self) -> str | None:
@@ -124,12 +123,50 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add scalars to a round's row and replace the file atomically."""
+        """Add scalars to a round's row and replace the file atomically.
+
+        Args:
+            metrics: Numbers, or tensors and arrays of one.
+            step: The round; None is the present one. What is of another step than a round's is left out, and said.
+
+        Raises:
+            InputError: For what is no number, and for a name that the table needs.
+        """
         if self._path is None:
             return
-        self._rows.setdefault(step or 0, {"round": step or 0}).update(metrics)
+        row = (self.round or 0) if step is None else step
+        numbers = {name: _number(name, value) for name, value in metrics.items()}
+        if numbers.pop("round", row) != row:
+            raise InputError(
+                f"round {metrics['round']} was logged for row {row} of {self._path.name}, which numbers its "
+                "rows by that name; give it another"
+            )
+        if not isinstance(row, int) or row < 0 or (self.round is not None and row > self.round):
+            self._leave_out(numbers, row)
+            return
+        self._rows.setdefault(row, {"round": row}).update(numbers)
         names = dict.fromkeys(name for row in self._rows.values() for name in row)
         with replacing(self._path, newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows[round] for round in sorted(self._rows))
+
+    def _leave_out(self, names: Iterable[str], step: Any) -> None:
+        if new := set(names) - self._left_out:
+            self._left_out |= new
+            warn(
+                f"{', '.join(sorted(new))} of step {step} is not in {METRICS_CSV}, which has a row for each round, and "
+                f"this is round {self.round}; log it with step=trainer.global_step, or to a logger of your own"
+            )
+
+
+def _number(name: str, value: Any) -> int | float:
+    try:
+        number = value.item() if hasattr(value, "item") else value
+    except (RuntimeError, ValueError):  # of a tensor, or an array, of several
+        number = None
+    if not isinstance(number, int | float):
+        raise InputError(
+            f"{name} was logged as {one_line(repr(value), 60)}, but {METRICS_CSV} holds numbers; log a number"
+        )
+    return int(number) if isinstance(number, bool) else number

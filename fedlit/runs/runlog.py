@@ -23,7 +23,7 @@ from fedlit.runs.board import in_words, layout, tag_of
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.evaluation import is_chance
 from fedlit.runs.folder import CHECKPOINTS, shown
-from fedlit.runs.loggers import Board
+from fedlit.runs.loggers import Board, MetricsTable
 from fedlit.runs.state import FolderLock, RunState, record
 from fedlit.runs.words import opening
 
@@ -110,6 +110,11 @@ class RunLog(Callback):
         write_summary(logger.experiment, custom_scalars(layout(has_own, tag)))
         logger.experiment.add_text("run", in_words(line, self._config, self._chosen, self._command), 0)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsTable):
+                logger.round = trainer.current_epoch + 1
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         accuracy = float(trainer.callback_metrics.get(BEST_BY, float("-inf")))
         if accuracy > self._best:
@@ -141,7 +146,7 @@ class RunLog(Callback):
         if not has_checkpoint:
             self._say(trainer, "stopped before the first round was finished and saved: nothing to resume from")
             return
-        self._say(trainer, f"stopped after round {trainer.global_step}; go on with: {self._resume_command()}")
+        self._say(trainer, f"stopped after round {trainer.current_epoch}; go on with: {self._resume_command()}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best, "best_round": self._best_round}

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from fedlit.core.errors import InputError
 from fedlit.runs import Board, MetricsTable
+from fedlit.runs.salvage import whole_rows
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -77,3 +82,53 @@ def test_a_board_that_never_began_ends_quietly(tmp_path: Path) -> None:
 def test_scalars_before_the_first_round_stand_in_row_zero(step: int | None, tmp_path: Path) -> None:
     MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 1.0}, step=step)
     assert rows(tmp_path / "metrics.csv") == [{"round": "0", "a": "1.0"}]
+
+
+def test_numbers_of_any_kind_are_kept_as_numbers(tmp_path: Path) -> None:
+    numbers = {
+        "float": 0.1, "int": 2, "bool": True, "float64": np.float64(0.5), "float32": np.float32(0.25),
+        "bool_": np.bool_(False), "tensor": torch.tensor(2.5), "of one": torch.ones(1), "array": np.array([3]),
+        "nan": float("nan"),
+    }  # fmt: skip
+    table = MetricsTable(tmp_path / "metrics.csv")
+    table.log_metrics(numbers, step=1)
+    kept = ["1", "0.1", "2", "1", "0.5", "0.25", "0", "2.5", "1.0", "3", "nan"]
+    assert list(rows(tmp_path / "metrics.csv")[0].values()) == kept
+    assert whole_rows(tmp_path / "metrics.csv")[1]  # it is read again by a resumed run
+
+
+@pytest.mark.parametrize("value", ["abc", None, torch.ones(2), np.ones(2), {"a": 1.0}, 1j], ids=repr)
+def test_what_is_no_number_is_refused_by_name(value: Any, tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    table.log_metrics({"a": 1.0}, step=1)
+    with pytest.raises(InputError, match=r"^mine was logged as .*, but metrics.csv holds numbers; log a number$"):
+        table.log_metrics({"mine": value}, step=2)
+    assert rows(tmp_path / "metrics.csv") == [{"round": "1", "a": "1.0"}]
+
+
+def test_the_number_of_a_row_is_not_taken_for_a_metric(tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    table.log_metrics({"round": 1.0, "a": 2.0}, step=1)
+    with pytest.raises(InputError, match=r"round 7.0 was logged for row 2 of metrics.csv, .*; give it another"):
+        table.log_metrics({"round": 7.0}, step=2)
+    assert rows(tmp_path / "metrics.csv") == [{"round": "1", "a": "2.0"}]
+
+
+@pytest.mark.parametrize("step", [30, 1.5, -1])
+def test_what_is_of_no_round_has_no_row_and_is_said_once(
+    step: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    for table.round in (1, 2):
+        table.log_metrics({"a": 1.0}, step=table.round)
+        table.log_metrics({"mine": 1.0}, step=step)
+    assert [list(row) for row in rows(tmp_path / "metrics.csv")] == [["round", "a"]] * 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedlit: warning: mine of step {step} is not in metrics.csv")
+
+
+def test_what_is_logged_without_a_step_is_of_the_round_under_way(tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    for table.round in (1, 2):
+        table.log_metrics({"mine": float(table.round)})
+    assert rows(tmp_path / "metrics.csv") == [{"round": "1", "mine": "1.0"}, {"round": "2", "mine": "2.0"}]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from federations import table
+from lightning.pytorch.loggers import Logger
 
 from fedlit.cli import main
 from fedlit.core.checkpoint import read
@@ -101,3 +105,74 @@ def test_a_run_is_whole_whatever_its_loggers_are(
         assert sorted(len(path.read_text().splitlines()) for path in tables) == [2, 3]
     assert main(["predict", *words, "--ckpt_path=last"]) == 0
     assert (run / "predictions.csv").is_file()
+
+
+class Mine(Logger):
+    """As short as a logger can be."""
+
+    name, version = "mine", 0  # type: ignore[assignment]
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None: ...
+
+    def log_hyperparams(self, params: Any, *arguments: Any, **named: Any) -> None: ...
+
+
+class Clears(Mine):
+    """Does with the metrics that it is given as it likes."""
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        metrics.clear()
+
+
+class Nowhere(Mine):
+    save_dir = log_dir = name = version = None  # type: ignore[assignment]
+
+
+class Unreachable(Mine):
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if step == 2 and not Path("reached").exists():
+            Path("reached").touch()
+            raise ConnectionError("no answer")
+
+
+def metrics(run: Path) -> list[dict[str, str]]:
+    """The table of a run without its times."""
+    return [{k: v for k, v in row.items() if "second" not in k} for row in table(run / "metrics.csv")]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_logger_of_ones_own_changes_the_runs_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status = {"plain": [0], "Clears": [0], "Nowhere": [0], "Unreachable": [3, 0]}
+    for name, expected in status.items():
+        words = ["fit", *TINY, f"--name={name}", "--trainer.max_epochs=3"]
+        words += [] if name == "plain" else [f"--trainer.logger={__name__}.{name}"]
+        assert [main([*words, *resume]) for resume in ([], ["--ckpt_path=last"])[: len(expected)]] == expected
+        assert metrics(Path(f"logs/{name}/version_0")) == metrics(Path("logs/plain/version_0"))
+
+
+def test_a_table_in_the_runs_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["save_dir=logs", "name=run", "version=version_0"]
+    chosen = [f"--trainer.logger={LOGGERS}.CSVLogger", *(f"--trainer.logger.{word}" for word in words)]
+    with contextlib.chdir(tmp_path):
+        assert main(["fit", *TINY, *chosen]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "CSVLogger writes metrics.csv to logs/run/version_0, where the run has its own; give it another" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_earlier_table_that_a_logger_would_delete_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, *csv_logger(tmp_path), "--trainer.logger.name=a", "--trainer.logger.version=3"]
+    assert main(["fit", *words, "--trainer.max_epochs=1"]) == 0
+    assert main(["fit", *words, "--trainer.max_epochs=3", "--ckpt_path=last"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("it is kept as metrics_1.csv")
+    theirs = tmp_path / "theirs" / "a" / "version_3"
+    assert [[row["step"] for row in table(theirs / f"{name}.csv")] for name in ("metrics_1", "metrics")] == [
+        ["1"],
+        ["2", "3"],
+    ]

@@ -1,0 +1,48 @@
+"""Loggers of the user's: which they are, and that none takes a table away, fedlit's or an earlier one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from fedlit.core.errors import InputError
+from fedlit.core.messages import warn
+from fedlit.runs.folder import METRICS_CSV, shown
+
+#: What the argument ``logger`` of a Trainer may be.
+Given = Logger | Sequence[Logger] | bool | None
+
+
+def own_loggers(given: Given) -> list[Logger]:
+    """The loggers that the user gave."""
+    if given is None or isinstance(given, bool):
+        return []
+    return [given] if isinstance(given, Logger) else list(given)
+
+
+def check_places(loggers: Iterable[Logger], run: Path) -> None:
+    """Refuse a logger that writes its table where the run's is.
+
+    Raises:
+        InputError: Naming the folder.
+    """
+    for logger in loggers:
+        if isinstance(logger, CSVLogger) and Path(logger.log_dir).resolve() == run.resolve():
+            raise InputError(
+                f"trainer.logger: {type(logger).__name__} writes {METRICS_CSV} to {shown(run)}, where the run has its "
+                "own; give it another save_dir, or leave it out"
+            )
+
+
+def keep_tables(loggers: Iterable[Logger]) -> None:
+    """Give tables that stand where Lightning's ``CSVLogger`` is to write another name: it would delete them."""
+    for logger in loggers:
+        table = Path(logger.log_dir) / METRICS_CSV if isinstance(logger, CSVLogger) else None
+        if table is not None and table.is_file():
+            names = (table.with_name(f"{table.stem}_{number}{table.suffix}") for number in count(1))
+            kept = next(name for name in names if not name.exists())
+            table.rename(kept)
+            warn(f"{shown(table)} is there already, of rounds before or of another run: it is kept as {kept.name}")
