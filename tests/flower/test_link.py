@@ -136,7 +136,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     ),
     "data that cannot be read": (
         lambda folder: with_data(folder, Tensors(path=str(folder / "none.npz"))),
-        r"none\.npz cannot be read as \.npz",
+        r"none\.npz cannot be read: there is no",
     ),
     "another network": (
         lambda folder: Node(trainer_of(built_otherwise(net=nn.Linear(5, 3)), 2, folder).answer),
