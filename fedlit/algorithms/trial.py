@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +14,8 @@ from fedlit.algorithms.algorithm import Algorithm, State
 from fedlit.algorithms.chained import leaves
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout
+from fedlit.core.ours import is_ours
+from fedlit.core.plain import REMEDY, culprit
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.core.seeding import drawing_at, state_of_draws
 
@@ -43,7 +44,7 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks:
     """
     tasks = tasks[: max(2, min(CLIENTS, NUMBERS // len(model.floats)))]
     for part in leaves(algorithm) if tasks else ():
-        if type(part).__module__.startswith("fedlit."):
+        if is_ours(part):
             continue
         trial = _copied(part)
         with drawing_at(0, model.floats.device), torch.no_grad():
@@ -93,12 +94,11 @@ def _play(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[
                 f"{algorithm.name} writes to the model that was sent, from which other clients of the round start; "
                 "change a copy, sent.weights.floats.clone()"
             )
-        for key, value in state.items():
-            if not _can_be_read_back(value):
-                raise InputError(
-                    f"{algorithm.name}.conclude gives a state whose {key!r} is a {type(value).__name__}; a checkpoint "
-                    "is read as data: give tensors, numbers and texts, or lists and dicts of them"
-                )
+        if found := culprit(dict(state)):
+            raise InputError(
+                f"{algorithm.name}.conclude gives a state in which {found}, which a checkpoint cannot hold: it is read "
+                f"as data; {REMEDY}"
+            )
     return said
 
 
@@ -120,17 +120,6 @@ def _update(
     squares = [float(part.square().sum()) for part in layout.split_trainable(moves)]
     metrics = {"loss": 1.0, "accuracy": 0.5, "samples": float(task.num_examples), "proximal": 0.0}
     return ClientUpdate(task, ended, squares, metrics, keeps)
-
-
-def _can_be_read_back(value: Any) -> bool:
-    file = io.BytesIO()
-    try:
-        torch.save(value, file)
-        file.seek(0)
-        torch.load(file, weights_only=True)
-    except Exception:  # of many kinds
-        return False
-    return True
 
 
 def _same(value: Any, other: Any) -> bool:

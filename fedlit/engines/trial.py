@@ -8,6 +8,7 @@ import torch
 
 from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
+from fedlit.core.ours import is_ours
 from fedlit.core.private_torch import compiled_parts
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
 from fedlit.core.seeding import drawing_at
@@ -42,7 +43,7 @@ def check_client(make: Callable[[], ClientModule], site: Site, sent: Broadcast, 
                 f"{name} has a parameter {parameter} beside its net, which is neither trained, sent nor averaged; make "
                 "it a part of model.net, or set its requires_grad to False"
             )
-    if type(client).__module__.startswith("fedlit.") or compiled_parts(client.net):
+    if is_ours(client) or compiled_parts(client.net):
         return
     client.receive(sent)
     updates = []

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlit.core.errors import InputError
+from fedlit.core.ours import is_ours
 from fedlit.core.records import ClientTask
 from fedlit.data.partition import Partition
 from fedlit.sampling import Draw, Sampling
@@ -92,7 +93,7 @@ def check_repeats(
     Raises:
         InputError: Naming the class that draws otherwise than from what it is given.
     """
-    if _is_ours(sampling) and _is_ours(stragglers):
+    if is_ours(sampling) and is_ours(stragglers):
         return
     first, again = ([tasks_of(round) for round in rounds] for _ in range(2))
     if first == again:
@@ -109,7 +110,3 @@ def check_repeats(
         f"{name} gives {gives} each time that it is asked for a round, and ranks and a resumed run ask again; draw "
         f'from fedlit.core.seeding.rng(seed, "{purpose}", round), or another generator that is made of seed and round'
     )
-
-
-def _is_ours(piece: object) -> bool:
-    return type(piece).__module__.startswith("fedlit.")
