@@ -28,6 +28,7 @@ from fedlit.core.checkpoint import CheckpointFile, check_format, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
+from fedlit.core.ours import is_ours
 from fedlit.core.plain import REMEDY, culprit
 from fedlit.core.private_lightning import finish_epoch
 from fedlit.core.private_torch import has_hooks, uncompiled_names
@@ -42,6 +43,7 @@ from fedlit.federated.reload import config_of, made_by
 from fedlit.federated.resume import (
     SERVER_OPTIMIZER,
     GivenArguments,
+    ResumedStep,
     check_record,
     settings_of,
     take_settings,
@@ -209,10 +211,19 @@ class FederatedModule(LightningModule):
         parameters = dict(self.net.named_parameters())
         for name in self.layout.trainable:
             parameters[name].grad = parameters[name] - targets[name].view_as(parameters[name]).to(parameters[name])
-        with scaled(optimizer.optimizer, self.rates.factor("server", self.current_epoch)):
+        made = optimizer.optimizer
+        with scaled(made, self.rates.factor("server", self.current_epoch)):
+            resumed = ResumedStep(made, self.server_optimizer) if self._doubts(made) else None
             optimizer.step()
+        if resumed:
+            resumed.check(type(made).__name__)
         optimizer.zero_grad()
         write_state(self.net, self.layout, target, trainable=False)
+
+    def _doubts(self, optimizer: Optimizer) -> bool:
+        """Whether to see what a resumed run would have: in the first rounds that can be, of a class of a user's own."""
+        known = is_ours(optimizer) or type(optimizer).__module__.startswith("torch.optim.")
+        return bool(self.trainer.checkpoint_callbacks) and not known and self.current_epoch in (1, 2)
 
     @property
     def loop(self) -> FederatedLoop:

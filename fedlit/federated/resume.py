@@ -86,6 +86,38 @@ def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: n
     return said
 
 
+class ResumedStep:
+    """What a resumed run would make of the gradients that the server's optimizer is about to step on.
+
+    Args:
+        optimizer: It, with gradients in place.
+        make: From parameters to such an optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer, make: OptimizerCallable) -> None:
+        self._stepped = [p for group in optimizer.param_groups for p in group["params"]]
+        self._copies = [nn.Parameter(p.detach().clone()) for p in self._stepped]
+        for copy, parameter in zip(self._copies, self._stepped, strict=True):
+            copy.grad = None if parameter.grad is None else parameter.grad.clone()
+        other = make(self._copies)
+        other.load_state_dict(deepcopy(optimizer.state_dict()))
+        with torch.random.fork_rng(devices={p.device for p in self._stepped if p.is_cuda}):
+            other.step(lambda: None)  # type: ignore[arg-type, return-value]  # as Lightning calls it
+
+    def check(self, name: str) -> None:
+        """Compare with the step, once it is made.
+
+        Raises:
+            InputError: When it was another one.
+        """
+        for copy, parameter in zip(self._copies, self._stepped, strict=True):
+            if not torch.allclose(copy, parameter, rtol=1e-4, atol=1e-6, equal_nan=True):
+                raise InputError(
+                    f"model.server_optimizer {name} steps otherwise in a resumed run: it remembers what its state_dict "
+                    "lacks, as in an attribute; keep it in self.state, or in a group's settings"
+                )
+
+
 def _names(settings: Mapping[str, Any]) -> list[set[str]]:
     return [set(group) - {"params"} for group in settings["groups"]]
 

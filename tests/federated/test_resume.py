@@ -125,3 +125,66 @@ def test_another_alpha_of_feddyn_is_refused(tmp_path: Path) -> None:
 def _state(checkpoint: dict[str, Any]) -> dict[int, dict[str, torch.Tensor]]:
     (state,) = checkpoint["optimizer_states"]
     return dict(state["state"])
+
+
+class Momentum(torch.optim.Optimizer):
+    """Momentum that is kept in the optimizer's state."""
+
+    def __init__(self, params: Any, lr: float = 0.5) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def velocity(self, parameter: torch.Tensor) -> Any:
+        return self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * self.velocity(parameter).mul_(0.9).add_(parameter.grad)
+
+
+class InAnAttribute(Momentum):
+    def __init__(self, params: Any, lr: float = 0.5) -> None:
+        super().__init__(params, lr)
+        self.kept: dict[Any, Any] = {}
+
+    def velocity(self, parameter: torch.Tensor) -> Any:
+        return self.kept.setdefault(parameter, torch.zeros_like(parameter))
+
+
+class Counting(Momentum):
+    """Starts the momentum anew in every third step, by a count of its own."""
+
+    steps = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        if self.steps % 3 == 0:
+            self.state.clear()
+        super().step()
+
+
+class Noisy(Momentum):
+    """Adds to each step what it draws from PyTorch's global generator."""
+
+    def velocity(self, parameter: torch.Tensor) -> Any:
+        return super().velocity(parameter).add_(0.1 * torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize(
+    ("server", "is_refused"), [(Momentum, False), (InAnAttribute, True), (Counting, True), (Noisy, False)]
+)
+def test_a_servers_optimizer_of_ones_own_keeps_all_in_its_state_or_is_refused(
+    server: Optimizer, is_refused: bool, tmp_path: Path
+) -> None:
+    if is_refused:
+        with pytest.raises(InputError, match=r"model.server_optimizer \w+ steps otherwise in a resumed run"):
+            run(server, 4, tmp_path)
+        return
+    straight = weights(run(server, 4, tmp_path / "straight").net)
+    run(server, 2, tmp_path)
+    (path,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    assert torch.equal(weights(run(server, 4, tmp_path, path).net), straight)
+    loop = FederatedLoop(3, 1, seed=0)
+    unchecked = fit(quadratic_module(lr=RATE, server_optimizer=server), loop, quadratics(POINTS), 4)
+    assert torch.equal(weights(unchecked.net), straight)  # to look changes nothing
