@@ -45,6 +45,8 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             value = trial(logits, targets)
             twice = trial(logits.repeat(2, 1), targets.repeat(2))
             buffer = written_buffer(loss, logits.detach(), targets)
+        with warnings.catch_warnings(action="ignore"), drawing_at(0, logits.device), torch.enable_grad():
+            again = trial(logits, targets)
     except Exception as error:  # any kind: every step would raise it
         raise InputError(f"{name} does not take {given} ({one_line(str(error), 150)}); {LOSS_REMEDY}") from error
     if not isinstance(value, Tensor) or value.shape != ():
@@ -60,6 +62,11 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
         )
     if not value.requires_grad:
         raise InputError(f"{name} has no gradient with respect to the logits; {LOSS_REMEDY}")
+    if not torch.allclose(value, again, rtol=1e-3, equal_nan=True):
+        raise InputError(
+            f"{name} gives something else each time it is called, for the same logits, targets and random draws; it "
+            "must keep nothing from call to call, as clients share one loss, and draw from PyTorch's global generator"
+        )
     once, doubled = float(value.detach()), float(twice.detach())
     if once and math.isclose(doubled, 2 * once, rel_tol=1e-3):
         raise InputError(

@@ -58,10 +58,11 @@ class Augmentation:
         """Try the transforms on a few training inputs.
 
         Raises:
-            InputError: When they fail, or change the shape or the type, in which evaluation would differ.
+            InputError: When they fail, or change the shape or the type, in which evaluation would differ, or have
+                draws of their own, in which a resumed run would.
         """
         try:
-            changed = self(inputs.clone(), 0)
+            changed, again = self(inputs.clone(), 0), self(inputs.clone(), 0)
         except Exception as error:
             raise InputError(
                 f"data.augment cannot be used: {self._name} fails on a training batch of {inputs.dtype} of shape "
@@ -73,4 +74,9 @@ class Augmentation:
             raise InputError(
                 f"data.augment must keep shape and type: {self._name} makes {got} of {inputs.dtype} of shape "
                 f"{tuple(inputs.shape)}; leave resizing, conversion and normalisation out, they are for all data alike"
+            )
+        if not torch.allclose(changed.double(), again.double(), equal_nan=True):
+            raise InputError(
+                f"data.augment makes something else of a batch each time: {self._name} draws from a generator of its "
+                "own, or keeps something; draw from PyTorch's, NumPy's or Python's global one, which the batch has seeded"
             )

@@ -293,9 +293,37 @@ class Remembering(nn.Module):
         return nn.functional.cross_entropy(logits - self.mean, targets)
 
 
+class Falling(nn.Module):
+    """Counts less with each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return nn.functional.cross_entropy(logits, targets) / self.calls
+
+
+class Shaken(nn.Module):
+    """Draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits + torch.rand(logits.shape, generator=self.generator), targets)
+
+
+ANOTHER = "gives something else each time it is called, for the same logits, targets and random draws"
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
+        (Falling, rf"^model.loss Falling {ANOTHER}"),
+        (Shaken, rf"^model.loss Shaken {ANOTHER}"),
         (Scaled, r"^model.loss Scaled has a parameter temperature, but clients train the parameters of the net alone"),
         (Remembering, r"^model.loss Remembering writes its buffer mean as it is called, but clients share one loss"),
     ],

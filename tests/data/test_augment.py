@@ -124,6 +124,33 @@ def test_clients_in_blocks_are_refused_and_never_chosen() -> None:
         fit(FederatedModule(cnn()), FederatedLoop(4, engine=VectorizedEngine()), shifted())
 
 
+class Shaken(nn.Module):
+    """Adds what it draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randint(0, 9, x.shape, generator=self.generator, dtype=x.dtype)
+
+
+class Brighter(nn.Module):
+    """Adds one more with each call."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+@pytest.mark.parametrize("transform", [Shaken(), Brighter()], ids=lambda transform: type(transform).__name__)
+def test_what_goes_on_from_batch_to_batch_is_refused(transform: nn.Module) -> None:
+    with pytest.raises(InputError, match=r"data.augment makes something else of a batch each time: \w+ draws"):
+        shifted(transform).setup()
+
+
 @pytest.mark.parametrize(
     ("transform", "said"),
     [
