@@ -78,5 +78,5 @@ class Augmentation:
         if not torch.allclose(changed.double(), again.double(), equal_nan=True):
             raise InputError(
                 f"data.augment makes something else of a batch each time: {self._name} draws from a generator of its "
-                "own, or keeps something; draw from PyTorch's, NumPy's or Python's global one, which the batch has seeded"
+                "own, or keeps something; draw from PyTorch's, NumPy's or Python's global one, seeded for each batch"
             )
