@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import ProgressBar
 
 from fedlit.command.arguments import FederationArguments
+from fedlit.command.blame import of_the_user
 from fedlit.command.chosen import chosen
 from fedlit.command.given import flat
 from fedlit.command.keep_config import KeepConfig
@@ -125,7 +126,7 @@ class FedlitCLI(FederationArguments):
             super().run(command)
         except Exception as error:
             checkpoint = self.place.checkpoint if self.place else None
-            if checkpoint is None or mistake(error) or not while_restoring(error):
+            if checkpoint is None or mistake(error) or not while_restoring(error) or of_the_user(error):
                 raise
             said = one_line(f"{type(error).__name__}: {error}", 200)
             raise BrokenCheckpointError(checkpoint, f"cannot be used: {said}") from error

@@ -36,6 +36,7 @@ from fedlit.engines.trial import check_client
 from fedlit.federated.beside import check_monitored
 from fedlit.federated.cohort import check_repeats, drawn, worked
 from fedlit.federated.diagnostics import Diagnostics
+from fedlit.federated.fixed import Fixed
 from fedlit.federated.meter import ATTENTION
 from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.session import Session
@@ -200,7 +201,7 @@ class FederatedLoop(Callback, RoundSource):
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = drawing_at(self.seed, site.device, np.random.MT19937())
         draws.__enter__()
-        self._session = Session(site, client, choice.engine, draws, store, temporary, choice.why)
+        self._session = Session(site, client, choice.engine, Fixed(module), draws, store, temporary, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
         if choice.is_change:
@@ -247,6 +248,7 @@ class FederatedLoop(Callback, RoundSource):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
         check_server_optimizer(trainer, module)
+        self.session.fixed.check(module, trainer.optimizers[0])
         log_from_one(trainer)
         site = self.session.site
         if busy := _busy(self.cohort(trainer.current_epoch, site.data)):

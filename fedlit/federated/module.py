@@ -150,6 +150,7 @@ class FederatedModule(LightningModule):
 
     def training_step(self, cohort: Cohort, batch_idx: int) -> None:
         """One round: broadcast the global model, fit the cohort and average (``run_round``), step, measure."""
+        self.loop.session.fixed.check(self, self.trainer.optimizers[0])
         started = time.perf_counter()
         result, measured = self.loop.run(self.broadcast(), cohort.mine)
         self.server_step(result.target)

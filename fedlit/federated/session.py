@@ -10,6 +10,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.clients.store import ClientStore
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
+from fedlit.federated.fixed import Fixed
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Session:
         engine: What trains them: the one that was named, or the one that suits.
         store: What clients keep from round to round; None where the algorithm keeps nothing.
         folder: A temporary folder for the store, where the run has no folder of its own.
+        fixed: What the server is made of.
         draws: What puts the global generators back at the end.
         note: Why it is this engine, where none was named.
     """
@@ -29,6 +31,7 @@ class Session:
     site: Site
     client: ClientModule
     engine: Engine
+    fixed: Fixed
     draws: AbstractContextManager[None]
     store: ClientStore | None = None
     folder: TemporaryDirectory[str] | None = None

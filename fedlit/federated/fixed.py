@@ -1,0 +1,64 @@
+"""What a fit's clients and server are made of, which code between rounds cannot replace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch.optim import Optimizer
+
+from fedlit.core.errors import InputError
+from fedlit.core.layout import trainable
+
+if TYPE_CHECKING:
+    from fedlit.federated.module import FederatedModule
+
+#: Attributes of a module that are read as its fit begins, and what to do in place of setting one later.
+READ_ONCE = {
+    "mu": "give a Mu whose update changes it, as AdaptiveMu does",
+    "net": "change the weights in it instead",
+    "client_optimizer": "let model.client_schedule change the clients' rate",
+    "server_optimizer": "let model.server_schedule change the server's rate, or set that of trainer.optimizers[0]",
+    "loss": "give model.loss",
+    "client_clip_norm": "give model.client_clip_norm",
+}
+
+
+class Fixed:
+    """A module's parts as a fit begins.
+
+    Args:
+        module: The server.
+    """
+
+    def __init__(self, module: FederatedModule) -> None:
+        self._parts = {name: getattr(module, name) for name in READ_ONCE}
+
+    def check(self, module: FederatedModule, optimizer: Optimizer) -> None:
+        """Refuse, at a round's start, what was replaced, frozen or thawed: clients, or a resumed run, would not see it.
+
+        Args:
+            module: The server.
+            optimizer: The one that steps it.
+
+        Raises:
+            InputError: Naming it, with what to do instead.
+        """
+        for name, part in self._parts.items():
+            if getattr(module, name) is not part:
+                raise InputError(
+                    f"{name} was replaced after the fit had begun, which clients or a resumed run would not see; "
+                    f"{READ_ONCE[name]}"
+                )
+        now = {name for name, parameter in module.net.named_parameters() if parameter.requires_grad}
+        if changed := sorted(now ^ set(module.layout.trainable)):
+            what = "thawed" if changed[0] in now else "frozen"
+            raise InputError(
+                f"the net's {changed[0]} was {what} after the FederatedModule was made, when it is fixed what clients "
+                "train; set its requires_grad before"
+            )
+        made = module.server_optimizer(trainable(module.net))
+        if type(optimizer) is not type(made):
+            raise InputError(
+                f"the server's optimizer is {type(optimizer).__name__}, but model.server_optimizer is "
+                f"{type(made).__name__}, which a resumed run would have; give it as model.server_optimizer"
+            )

@@ -1,0 +1,112 @@
+"""What a callback sets of the server while it trains: it takes effect, in a resumed run too, or is refused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from federations import fit, net, weights
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+from torch.optim import SGD, Adam
+
+from fedlit.core.errors import InputError
+from fedlit.engines import LoopEngine
+from fedlit.federated import ConstantMu, FederatedLoop, FederatedModule
+
+HOOKS = ("setup", "on_fit_start", "on_train_start", "on_train_epoch_start", "on_train_epoch_end")
+
+
+class Does(Callback):
+    """Changes a module in a hook; in those of a round, in the second."""
+
+    def __init__(self, hook: str, change: Callable[[Any], None]) -> None:
+        def called(trainer: Trainer, pl_module: LightningModule, *_: object, **named: object) -> None:
+            if "epoch" not in hook or trainer.current_epoch == 1:
+                change(pl_module)
+
+        setattr(self, hook, called)
+
+
+def run(rounds: int, *callbacks: Callback, resumed: Path | None = None) -> FederatedModule:
+    module = FederatedModule(net(), 0.1, lambda p: SGD(p, lr=0.1), client_clip_norm=10.0)
+    loop = FederatedLoop(4, seed=0, engine=LoopEngine())
+    saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    return fit(
+        module, loop, rounds=rounds, callbacks=list(callbacks), ckpt_path=resumed, enable_checkpointing=saves
+    )  # fmt: skip
+
+
+def freeze(module: Any) -> None:
+    module.net[0].weight.requires_grad_(False)
+
+
+def swap_optimizer(module: Any) -> None:
+    module.trainer.optimizers = [Adam(module.net.parameters(), lr=0.01)]
+
+
+def setting(**changed: Callable[[], Any]) -> Callable[[Any], None]:
+    def change(module: Any) -> None:
+        for name, make in changed.items():
+            setattr(module, name, make())
+
+    return change
+
+
+REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
+    *((hook, freeze, r"the net's 0.weight was frozen .*; set its requires_grad before") for hook in HOOKS),
+    *((hook, swap_optimizer, "optimizer is Adam, but model.server_optimizer is SGD") for hook in HOOKS[2:]),
+    ("on_train_epoch_start", setting(net=net), "net was replaced .* would not see; change the weights in it"),
+    ("on_train_epoch_start", setting(loss=nn.CrossEntropyLoss), "loss was replaced"),
+    ("on_train_epoch_start", setting(client_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.client_schedule"),
+    ("on_train_epoch_start", setting(server_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.server_schedule"),
+    ("on_train_epoch_start", setting(client_clip_norm=lambda: 0.5), "client_clip_norm was replaced"),
+    ("on_train_epoch_start", setting(mu=lambda: 0.5), "mu was replaced .*; give a Mu whose update changes it"),
+    ("on_train_epoch_end", setting(mu=lambda: ConstantMu(0.5)), "mu was replaced"),
+]
+
+
+@pytest.mark.parametrize(("hook", "change", "says"), REFUSED)
+def test_what_would_have_no_effect_is_refused(hook: str, change: Callable[[Any], None], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        run(3, Does(hook, change))
+
+
+class OwnOptimizer(FederatedModule):
+    def configure_optimizers(self) -> Adam:
+        return Adam(self.net.parameters(), lr=0.01)
+
+
+def test_an_optimizer_that_a_resumed_run_would_not_have_is_refused() -> None:
+    with pytest.raises(InputError, match=r"is Adam, but model.server_optimizer is SGD, .*; give it as"):
+        fit(OwnOptimizer(net()), rounds=1)
+
+
+@torch.no_grad()
+def halve(module: Any) -> None:
+    for parameter in module.net.parameters():
+        parameter.mul_(0.5)
+
+
+def slow_down(module: Any) -> None:
+    module.trainer.optimizers[0].param_groups[0]["lr"] = 0.25
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_epoch_end"])
+@pytest.mark.parametrize("change", [halve, slow_down])
+def test_what_takes_effect_does_so_in_a_resumed_run(hook: str, change: Callable[[Any], None], tmp_path: Path) -> None:
+    def changed(rounds: int, resumed: Path | None = None) -> FederatedModule:
+        last = ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
+        return run(rounds, Does(hook, change), last, resumed=resumed)
+
+    straight = copy.deepcopy(weights(changed(4)))
+    assert not torch.equal(straight, weights(run(4)))
+    changed(2)
+    resumed = changed(4, tmp_path / "last.ckpt")
+    assert torch.equal(weights(resumed), straight)
