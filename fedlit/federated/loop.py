@@ -22,6 +22,7 @@ from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.checkpoint import read
+from fedlit.core.counts import whole
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state, trainable
 from fedlit.core.limits import COUNT_MAX
@@ -99,6 +100,7 @@ class FederatedLoop(Callback, RoundSource):
         tune_allocator: bool = True,
         max_rejected: float = 0.5,
     ) -> None:
+        self.clients_per_round = whole("clients_per_round", clients_per_round)
         if not 1 <= clients_per_round <= COUNT_MAX:
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
         if not 0 < local_epochs <= MAX_EPOCHS:
@@ -118,9 +120,8 @@ class FederatedLoop(Callback, RoundSource):
                 "chance and in its weight; leave federation.averaging out, or use fedlit.federated.UniformSampling"
             )
         self.averaging = averaging or ("uniform" if self.sampling.by_size else "size")
-        self.clients_per_round = clients_per_round
         self.local_epochs = local_epochs
-        self._seed = seed
+        self._seed = None if seed is None else whole("seed", seed)
         self._seed_of_fit: int | None = None
         self.stragglers = stragglers or NoStragglers()
         self.algorithm = chain(*algorithm) if isinstance(algorithm, list) else algorithm or Algorithm()

@@ -13,6 +13,7 @@ import torch
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import state_of_draws
 from fedlit.data import Partition, Partitioner, Tensors, Uniform
+from fedlit.federated import FederatedLoop
 
 LABELS = np.arange(24) % 3
 INPUTS = np.zeros((24, 2), np.float32)
@@ -147,3 +148,11 @@ def test_a_rule_that_makes_no_number_of_clients_is_refused(clients: Any, message
 def test_numbers_that_count_are_whole(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} must be a whole number, got .*; give an int"):
         Tensors(train=(INPUTS, LABELS), **{name: value})
+
+
+@pytest.mark.parametrize("name", ["clients_per_round", "seed"])
+@pytest.mark.parametrize("value", [2.0, "2"])
+def test_so_are_those_of_a_federation(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} must be a whole number, got .*; give an int"):
+        FederatedLoop(**{name: value})
+    assert type(FederatedLoop(np.int64(3)).clients_per_round) is int

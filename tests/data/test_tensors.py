@@ -190,7 +190,10 @@ def test_an_npz_file_is_named_in_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
         (lambda: Tensors(train=(IMAGES, LABELS), test_fraction=1.0), "test_fraction must be between 0 and 1, got 1.0"),
         (lambda: Tensors(train=(IMAGES, LABELS), std=0.0), "std must be > 0, got 0.0"),
         (lambda: TorchDataset(PilDigits(), PilDigits(), test_fraction=0.2), "leave one of them out"),
-        (lambda: ready(Tensors("nowhere.npz")), "nowhere.npz cannot be read"),
+        (
+            lambda: ready(Tensors("nowhere.npz")),
+            r"nowhere.npz cannot be read: there is no /.*/nowhere.npz; give data.path whole",
+        ),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), class_names=["a", "b"])), "label 2 has no name among 2"),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES / 255, LABELS))), "make them alike"),
         (lambda: ready(Tensors(train=(IMAGES,))), "train must be .inputs, labels.* got 1 parts"),
