@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 
+from fedlit.core.checkpoint import CheckpointFile, check_data
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
 from fedlit.core.ours import is_ours
@@ -55,6 +57,21 @@ def check_callbacks(trainer: Trainer) -> None:
         for refused, reason in REFUSED.items():
             if isinstance(callback, refused):
                 raise InputError(f"trainer.callbacks: {type(callback).__name__} {reason}")
+
+
+def check_states(trainer: Trainer) -> None:
+    """Refuse a callback whose state no checkpoint could be read with, where that is known before the first round.
+
+    Raises:
+        InputError: Naming the callback and the part of its state.
+    """
+    if not trainer.checkpoint_callbacks or not isinstance(trainer.strategy.checkpoint_io, CheckpointFile):
+        return
+    states = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        with suppress(Exception):  # it may need what only a round brings; the first save asks again
+            states[callback.state_key] = callback.state_dict()
+    check_data({"callbacks": states})
 
 
 def check_monitored(trainer: Trainer, module: FederatedModule) -> None:

@@ -34,7 +34,7 @@ from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client
-from fedlit.federated.beside import check_monitored
+from fedlit.federated.beside import check_monitored, check_states
 from fedlit.federated.cohort import check_repeats, drawn, worked
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.fixed import Fixed
@@ -196,6 +196,7 @@ class FederatedLoop(Callback, RoundSource):
         client = module.make_client().to(site.device)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
+        check_states(trainer)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
         check_algorithm(self.algorithm, module.layout, read_state(client.net, module.layout), _busy(tasks))

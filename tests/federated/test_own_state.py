@@ -64,6 +64,9 @@ class History(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"history": [self.kept]}
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = True
+
 
 class Adds(Callback):
     """Adds to the checkpoint itself, from the second round on."""
@@ -100,6 +103,7 @@ def test_state_that_would_not_be_read_again_is_refused_as_it_is_saved(
     with pytest.raises(InputError) as refused:
         trained(FedlitTrainer, callback, tmp_path)
     assert str(refused.value).startswith(f"{named}, which a checkpoint cannot hold")
+    assert not hasattr(callback, "began")  # refused before the first round, where that is known
     assert [read(path)["global_step"] for path in tmp_path.glob("*.ckpt")] == [rounds or 0][: rounds or 0]
 
 
@@ -122,3 +126,15 @@ def test_under_lightnings_trainer_it_is_said_and_gone_on_with_as_code(tmp_path: 
 def test_state_that_is_data_goes_by_without_a_word(kept: object, tmp_path: Path) -> None:
     for trainer in (FedlitTrainer, Trainer):
         trained(trainer, History(kept), tmp_path / trainer.__module__)
+
+
+def test_a_state_that_only_a_round_brings_is_not_asked_for_before_it(tmp_path: Path) -> None:
+    class Late(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            self.rounds = trainer.current_epoch + 1
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"rounds": self.rounds}
+
+    trained(FedlitTrainer, Late(), tmp_path)
+    assert read(tmp_path / "last.ckpt")["callbacks"][Late.__qualname__] == {"rounds": 2}
