@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from federations import fit, net, weights
+from federations import fit, net, two_ranks, weights
 from torch import Tensor
 from torch.optim import SGD
 
@@ -317,3 +317,14 @@ def test_what_an_algorithm_made_of_the_model_is_not_laid_to_the_clients() -> Non
         ),
     ):
         run(Endless())
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+def test_two_ranks_try_it_together(tmp_path: Path) -> None:
+    straight = run(ByState())
+    run(ByState(), root=tmp_path, **two_ranks())
+    (path,) = tmp_path.rglob("*.ckpt")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    network = net()
+    network.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.items()})
+    assert torch.equal(weights(network), straight)
