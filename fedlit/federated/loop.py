@@ -35,6 +35,7 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client
 from fedlit.federated.beside import check_monitored, check_states
+from fedlit.federated.checkpointed import record, take_up
 from fedlit.federated.cohort import check_repeats, drawn, worked
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.fixed import Fixed
@@ -241,11 +242,11 @@ class FederatedLoop(Callback, RoundSource):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        module.record(checkpoint)
+        record(module, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        module.take_up(checkpoint)
+        take_up(module, checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from typing import IO, Any, Self, TypeVar
 import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
@@ -24,40 +24,31 @@ from fedlit.clients.gradients import divisor
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
 from fedlit.clients.rehearsal import check_loss, check_optimizer
-from fedlit.core.checkpoint import CheckpointFile, check_format, read
+from fedlit.core.checkpoint import CheckpointFile, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.ours import is_ours
 from fedlit.core.plain import REMEDY, culprit
-from fedlit.core.private_lightning import finish_epoch
-from fedlit.core.private_torch import has_hooks, uncompiled_names
+from fedlit.core.private_torch import has_hooks
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
+from fedlit.federated.checkpointed import check_net
 from fedlit.federated.compiled import check_compiled
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.pieces import each_piece
 from fedlit.federated.reload import config_of, made_by
-from fedlit.federated.resume import (
-    SERVER_OPTIMIZER,
-    GivenArguments,
-    ResumedStep,
-    check_record,
-    settings_of,
-    take_settings,
-)
+from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
 from fedlit.federated.scores import Tally
 from fedlit.federated.trainer_settings import check_settings, tell_of_limit
 from fedlit.mu import ConstantMu, Mu
-from fedlit.native import versions
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
 
 T = TypeVar("T")
-MU_RULE = "rule for mu"
 
 
 class FederatedModule(LightningModule):
@@ -361,78 +352,20 @@ class FederatedModule(LightningModule):
         return torch.tensor(value, dtype=torch.get_default_dtype(), device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what identifies the federation, so that its checkpoint is not resumed as another one's.
-
-        The loop does the same, as it does on loading: a subclass may have hooks of its own in place of these.
-        """
-        self.record(checkpoint)
+        """Say where a checkpoint would not be read as data, by a Trainer that lets that pass."""
         if not isinstance(self.trainer.strategy.checkpoint_io, CheckpointFile) and (found := culprit(checkpoint)):
             rank_zero_warn(
                 f"{found}, with which a checkpoint is no data: to go on from it, Trainer.fit needs weights_only=False, "
                 f"and no command of fedlit reads it; {REMEDY}"
             )
 
-    def record(self, checkpoint: dict[str, Any]) -> None:
-        """Write into a checkpoint which federation it is of, and the state of what changes from round to round."""
-        identity = self.loop.identity(data_of(self.trainer))
-        rule = {MU_RULE: type(self.mu).__name__, "mu": self.mu.state_dict()}
-        settings = {SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
-        kernels = {"kernels": versions.kernels_on(self.trainer.strategy.root_device)}
-        rates = {"rates": self.rates.state_dict()}
-        checkpoint["fedlit"] = {"format": 1, **identity, **rule, **rates, **settings, **kernels}
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another net's checkpoint, and on a resume another federation's.
+        """Refuse another net's checkpoint.
 
         Raises:
             InputError: Naming what differs.
         """
-        self._check_net(checkpoint)
-        if self.trainer.state.fn == "fit":
-            self.take_up(checkpoint)
-
-    def take_up(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from a checkpoint with the settings that are given now.
-
-        Raises:
-            InputError: When it is of another federation; names what differs.
-        """
-        check_format(checkpoint)
-        check_record(checkpoint)
-        then = checkpoint["fedlit"]
-        now = {**self.loop.identity(data_of(self.trainer)), MU_RULE: type(self.mu).__name__}
-        for fact, value in now.items():
-            if fact in then and then[fact] != value:
-                raise InputError(
-                    f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
-                    "use the run's config.yaml and the same data, or start anew without --ckpt_path"
-                )
-        kernels = versions.kernels_on(self.trainer.strategy.root_device)
-        if changed := versions.other_kernels(then.get("kernels"), kernels):
-            rank_zero_warn(changed)
-        self.mu.load_state_dict(then.get("mu", {}))
-        self.rates.load_state_dict(then.get("rates", {}))
-        for change in take_settings(checkpoint, self.server_optimizer, self.net):
-            rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
-        finish_epoch(checkpoint["loops"], checkpoint["global_step"])
-        then |= {"kernels": kernels, SERVER_OPTIMIZER: settings_of(self.server_optimizer(trainable(self.net)))}
-        self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
-
-    def _check_net(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another net's checkpoint."""
-        there, here = checkpoint["state_dict"], self.state_dict()
-        if there.keys() != here.keys() and uncompiled_names(there) == uncompiled_names(here):
-            raise InputError(
-                "the checkpoint has the same net, but torch.compile was used only for one of them; use it, or leave it "
-                "out, as there"
-            )
-        for name, tensor in here.items():
-            if name not in there:
-                raise _another_net(f"it lacks {name}")
-            if there[name].shape != tensor.shape:
-                raise _another_net(f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here")
-        for name in sorted(there.keys() - here.keys()):
-            raise _another_net(f"it also has {name}")
+        check_net(self.state_dict(), checkpoint)
 
     @classmethod
     def load_from_checkpoint(
@@ -469,7 +402,7 @@ class FederatedModule(LightningModule):
             kwargs = {**arguments, **kwargs}
         module = cls(**kwargs)
         if strict is not False:
-            module._check_net(checkpoint)
+            check_net(module.state_dict(), checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict is not False)
         return module.to(map_location or "cpu")
 
@@ -488,10 +421,6 @@ class FederatedModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
         return self.evaluate(batch[0]).softmax(-1)
-
-
-def _another_net(what: str) -> InputError:
-    return InputError(f"the checkpoint has another net: {what}; use the model section of the run's config.yaml")
 
 
 def _logits(net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor) -> Tensor:

@@ -1,0 +1,101 @@
+"""What a checkpoint says of its federation, and how a run goes on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+
+from fedlit.core.checkpoint import check_format
+from fedlit.core.errors import InputError
+from fedlit.core.layout import trainable
+from fedlit.core.private_lightning import finish_epoch
+from fedlit.core.private_torch import uncompiled_names
+from fedlit.data.module import data_of
+from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, check_record, settings_of, take_settings
+from fedlit.native import versions
+
+if TYPE_CHECKING:
+    from fedlit.federated.module import FederatedModule
+
+MU_RULE = "rule for mu"
+
+
+def record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
+    """Write into a checkpoint which federation it is of, and the state of what changes from round to round."""
+    checkpoint["fedlit"] = {
+        "format": 1,
+        **_identity(module),
+        "mu": module.mu.state_dict(),
+        "rates": module.rates.state_dict(),
+        **_settings(module),
+    }
+
+
+def take_up(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
+    """Go on from a checkpoint with the settings that are given now.
+
+    Raises:
+        InputError: When it is of another federation; names what differs.
+    """
+    check_format(checkpoint)
+    check_record(checkpoint)
+    then, settings = checkpoint["fedlit"], _settings(module)
+    for fact, value in _identity(module).items():
+        if fact in then and then[fact] != value:
+            raise InputError(
+                f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
+                "use the run's config.yaml and the same data, or start anew without --ckpt_path"
+            )
+    if changed := versions.other_kernels(then.get("kernels"), settings["kernels"]):
+        rank_zero_warn(changed)
+    module.mu.load_state_dict(then.get("mu", {}))
+    module.rates.load_state_dict(then.get("rates", {}))
+    for change in take_settings(checkpoint, module.server_optimizer, module.net):
+        rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
+    finish_epoch(checkpoint["loops"], checkpoint["global_step"])
+    module.arguments_of_callbacks = GivenArguments(module.trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None:
+    """Refuse the checkpoint of another net.
+
+    Args:
+        here: The module's ``state_dict``.
+        checkpoint: What was read.
+
+    Raises:
+        InputError: Naming what differs.
+    """
+    there = checkpoint["state_dict"]
+    if there.keys() != here.keys() and uncompiled_names(there) == uncompiled_names(here):
+        raise InputError(
+            "the checkpoint has the same net, but torch.compile was used only for one of them; use it, or leave it "
+            "out, as there"
+        )
+    for name, tensor in here.items():
+        if name not in there:
+            raise _another_net(f"it lacks {name}")
+        if there[name].shape != tensor.shape:
+            raise _another_net(f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here")
+    for name in sorted(there.keys() - here.keys()):
+        raise _another_net(f"it also has {name}")
+
+
+def _identity(module: FederatedModule) -> dict[str, Any]:
+    """What must be the same on a resume."""
+    return {**module.loop.identity(data_of(module.trainer)), MU_RULE: type(module.mu).__name__}
+
+
+def _settings(module: FederatedModule) -> dict[str, Any]:
+    """What may be another on a resume, which is then said."""
+    return {
+        SERVER_OPTIMIZER: settings_of(module.server_optimizer(trainable(module.net))),
+        "kernels": versions.kernels_on(module.trainer.strategy.root_device),
+    }
+
+
+def _another_net(what: str) -> InputError:
+    return InputError(f"the checkpoint has another net: {what}; use the model section of the run's config.yaml")
