@@ -28,9 +28,10 @@ def _few_threads() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _interruptible() -> None:
-    """A shell has the jobs in its background ignore Ctrl-C, and so do the processes that such a test run starts."""
+    """Processes that a test starts heed Ctrl-C, which shells have jobs in the background ignore, and a Trainer its own
+    process once it was interrupted."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -35,7 +35,7 @@ def record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
 
 
 def take_up(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
-    """Go on from a checkpoint with the settings that are given now.
+    """Go on from a checkpoint with the settings that are given now; a second time it changes and says nothing more.
 
     Raises:
         InputError: When it is of another federation; names what differs.
@@ -56,6 +56,7 @@ def take_up(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     for change in take_settings(checkpoint, module.server_optimizer, module.net):
         rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
     finish_epoch(checkpoint["loops"], checkpoint["global_step"])
+    then |= settings
     module.arguments_of_callbacks = GivenArguments(module.trainer.callbacks)  # type: ignore[attr-defined]
 
 

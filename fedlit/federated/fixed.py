@@ -8,13 +8,13 @@ from torch.optim import Optimizer
 
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
+from fedlit.mu import Mu
 
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
 #: Attributes of a module that are read as its fit begins, and what to do in place of setting one later.
 READ_ONCE = {
-    "mu": "give a Mu whose update changes it, as AdaptiveMu does",
     "net": "change the weights in it instead",
     "client_optimizer": "let model.client_schedule change the clients' rate",
     "server_optimizer": "let model.server_schedule change the server's rate, or set that of trainer.optimizers[0]",
@@ -49,6 +49,10 @@ class Fixed:
                     f"{name} was replaced after the fit had begun, which clients or a resumed run would not see; "
                     f"{READ_ONCE[name]}"
                 )
+        if not isinstance(module.mu, Mu):
+            raise InputError(
+                f"the module's mu was set to {module.mu!r}; set it to a Mu, such as ConstantMu({module.mu!r})"
+            )
         now = {name for name, parameter in module.net.named_parameters() if parameter.requires_grad}
         if changed := sorted(now ^ set(module.layout.trainable)):
             what = "thawed" if changed[0] in now else "frozen"

@@ -34,7 +34,7 @@ from fedlit.core.private_torch import has_hooks
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
-from fedlit.federated.checkpointed import check_net
+from fedlit.federated.checkpointed import check_net, take_up
 from fedlit.federated.compiled import check_compiled
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.mean_loss import MeanLoss
@@ -360,12 +360,16 @@ class FederatedModule(LightningModule):
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another net's checkpoint.
+        """Refuse another net's checkpoint, and go on from one of this federation's.
+
+        The loop does the latter too: a subclass may have a hook of its own in place of this.
 
         Raises:
             InputError: Naming what differs.
         """
         check_net(self.state_dict(), checkpoint)
+        if self.trainer.state.fn == "fit":
+            take_up(self, checkpoint)
 
     @classmethod
     def load_from_checkpoint(

@@ -66,8 +66,7 @@ REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
     ("on_train_epoch_start", setting(client_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.client_schedule"),
     ("on_train_epoch_start", setting(server_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.server_schedule"),
     ("on_train_epoch_start", setting(client_clip_norm=lambda: 0.5), "client_clip_norm was replaced"),
-    ("on_train_epoch_start", setting(mu=lambda: 0.5), "mu was replaced .*; give a Mu whose update changes it"),
-    ("on_train_epoch_end", setting(mu=lambda: ConstantMu(0.5)), "mu was replaced"),
+    ("on_train_epoch_start", setting(mu=lambda: 0.5), r"mu was set to 0.5; set it to a Mu, such as ConstantMu\(0.5\)"),
 ]
 
 
@@ -85,6 +84,12 @@ class OwnOptimizer(FederatedModule):
 def test_an_optimizer_that_a_resumed_run_would_not_have_is_refused() -> None:
     with pytest.raises(InputError, match=r"is Adam, but model.server_optimizer is SGD, .*; give it as"):
         fit(OwnOptimizer(net()), rounds=1)
+
+
+def test_a_mu_that_is_set_before_a_round_is_that_rounds() -> None:
+    pulled = run(2, Does("on_train_epoch_start", setting(mu=lambda: ConstantMu(5.0))))
+    assert pulled.round_metrics["federation/mu"] == 5
+    assert not torch.equal(weights(pulled), weights(run(2)))
 
 
 @torch.no_grad()
