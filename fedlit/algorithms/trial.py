@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedlit.algorithms.aggregation import Aggregation
 from fedlit.algorithms.algorithm import Algorithm, State
 from fedlit.algorithms.chained import leaves
 from fedlit.core.errors import InputError
-from fedlit.core.layout import Layout
+from fedlit.core.layout import Layout, read_state
 from fedlit.core.ours import is_ours
 from fedlit.core.plain import REMEDY, culprit
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
@@ -25,7 +25,7 @@ Said: TypeAlias = list[tuple[str, Any]]
 CLIENTS, NUMBERS, ROUNDS = 16, 20_000_000, 2
 
 
-def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[ClientTask]) -> None:
+def check_algorithm(algorithm: Algorithm, layout: Layout, net: nn.Module, tasks: Sequence[ClientTask]) -> None:
     """Play two rounds with what is not fedlit's own, twice, and refuse what would be wrong or lost in silence.
 
     Nothing is said of an algorithm that raises an error on the updates that are made up for it: the first round will
@@ -34,7 +34,7 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks:
     Args:
         algorithm: Prepared.
         layout: Of the network.
-        model: The first broadcast.
+        net: The network as it is first sent.
         tasks: Of clients that will train; without any nothing is tried.
 
     Raises:
@@ -42,10 +42,12 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, model: Weights, tasks:
             attribute; draws from a global generator; writes to the model that was sent; gives a client something to
             keep without a ``kept_size``; or remembers what a checkpoint cannot hold.
     """
+    own = [part for part in leaves(algorithm) if not is_ours(part)]
+    if not (own and tasks):
+        return
+    model = read_state(net, layout)
     tasks = tasks[: max(2, min(CLIENTS, NUMBERS // len(model.floats)))]
-    for part in leaves(algorithm) if tasks else ():
-        if is_ours(part):
-            continue
+    for part in own:
         trial = _copied(part)
         with drawing_at(0, model.floats.device), torch.no_grad():
             before = state_of_draws()

@@ -39,6 +39,13 @@ def check_trainable(net: nn.Module) -> None:
         raise InputError(f"the net has {has} and so nothing to train; let some have requires_grad=True")
 
 
+def parameter_beside(net: nn.Module, module: nn.Module) -> str | None:
+    """The first parameter of a module that is to be trained beside its net, by its name; None if there is none."""
+    of_net = {id(parameter) for parameter in net.parameters()}
+    named = module.named_parameters()
+    return next((name for name, value in named if value.requires_grad and id(value) not in of_net), None)
+
+
 def check_takes_a_batch(net: nn.Module, inputs: Tensor) -> None:
     """Refuse a net whose ``forward`` takes something else than one batch of inputs.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from fedlit.clients.client import ClientModule
+from fedlit.clients.nets import parameter_beside
 from fedlit.core.errors import InputError
-from fedlit.core.ours import is_ours
 from fedlit.core.private_torch import compiled_parts
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
 from fedlit.core.seeding import drawing_at
@@ -19,14 +17,14 @@ from fedlit.engines.trainer import TrainerEngine
 STEPS = 2
 
 
-def check_client(make: Callable[[], ClientModule], site: Site, sent: Broadcast, task: ClientTask) -> None:
+def check_client(client: ClientModule, site: Site, sent: Broadcast, task: ClientTask) -> None:
     """Refuse a client that has something to train beside its net, or whose fit is another one each time.
 
     Nothing is said of one whose fit fails on its data, which is its round's matter, or whose net is compiled, which
     takes long.
 
     Args:
-        make: Makes a client.
+        client: Of a class of one's own, on the site's device, and made for this.
         site: Where it is trained.
         sent: This round's broadcast.
         task: Of one that will train.
@@ -34,16 +32,13 @@ def check_client(make: Callable[[], ClientModule], site: Site, sent: Broadcast, 
     Raises:
         InputError: Naming the parameter, or what differs.
     """
-    client = make().to(site.device)
     name = type(client).__name__
-    of_net = {id(parameter) for parameter in client.net.parameters()}
-    for parameter, value in client.named_parameters():
-        if value.requires_grad and id(value) not in of_net:
-            raise InputError(
-                f"{name} has a parameter {parameter} beside its net, which is neither trained, sent nor averaged; make "
-                "it a part of model.net, or set its requires_grad to False"
-            )
-    if is_ours(client) or compiled_parts(client.net):
+    if parameter := parameter_beside(client.net, client):
+        raise InputError(
+            f"{name} has a parameter {parameter} beside its net, which is neither trained, sent nor averaged; make "
+            "it a part of model.net, or set its requires_grad to False"
+        )
+    if compiled_parts(client.net):
         return
     client.receive(sent)
     updates = []

@@ -32,6 +32,7 @@ class Fixed:
 
     def __init__(self, module: FederatedModule) -> None:
         self._parts = {name: getattr(module, name) for name in READ_ONCE}
+        self._optimizer = type(module.server_optimizer(trainable(module.net)))
 
     def check(self, module: FederatedModule, optimizer: Optimizer) -> None:
         """Refuse, at a round's start, what was replaced, frozen or thawed: clients, or a resumed run, would not see it.
@@ -60,9 +61,8 @@ class Fixed:
                 f"the net's {changed[0]} was {what} after the FederatedModule was made, when it is fixed what clients "
                 "train; set its requires_grad before"
             )
-        made = module.server_optimizer(trainable(module.net))
-        if type(optimizer) is not type(made):
+        if type(optimizer) is not self._optimizer:
             raise InputError(
                 f"the server's optimizer is {type(optimizer).__name__}, but model.server_optimizer is "
-                f"{type(made).__name__}, which a resumed run would have; give it as model.server_optimizer"
+                f"{self._optimizer.__name__}, which a resumed run would have; give it as model.server_optimizer"
             )

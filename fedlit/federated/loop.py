@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +25,9 @@ from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.checkpoint import read
 from fedlit.core.counts import whole
 from fedlit.core.errors import InputError
-from fedlit.core.layout import read_state, trainable
+from fedlit.core.layout import trainable
 from fedlit.core.limits import COUNT_MAX
+from fedlit.core.ours import is_ours
 from fedlit.core.private_lightning import log_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, drawing_at, reseed_all, resolve_seed
@@ -200,10 +202,10 @@ class FederatedLoop(Callback, RoundSource):
         check_states(trainer)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
-        check_algorithm(self.algorithm, module.layout, read_state(client.net, module.layout), _busy(tasks))
+        check_algorithm(self.algorithm, module.layout, client.net, _busy(tasks))
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
-        draws = drawing_at(self.seed, site.device, np.random.MT19937())
-        draws.__enter__()
+        draws = ExitStack()
+        draws.enter_context(drawing_at(self.seed, site.device, np.random.MT19937()))
         self._session = Session(site, client, choice.engine, Fixed(module), draws, store, temporary, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
@@ -254,8 +256,8 @@ class FederatedLoop(Callback, RoundSource):
         self.session.fixed.check(module, trainer.optimizers[0])
         log_from_one(trainer)
         site = self.session.site
-        if busy := _busy(self.cohort(trainer.current_epoch, site.data)):
-            check_client(module.make_client, site, module.broadcast(), busy[0])
+        if not is_ours(self.session.client) and (busy := _busy(self.cohort(trainer.current_epoch, site.data))):
+            check_client(module.make_client().to(site.device), site, module.broadcast(), busy[0])
         if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:
                 store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))

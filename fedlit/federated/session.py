@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
@@ -32,7 +32,7 @@ class Session:
     client: ClientModule
     engine: Engine
     fixed: Fixed
-    draws: AbstractContextManager[None]
+    draws: ExitStack
     store: ClientStore | None = None
     folder: TemporaryDirectory[str] | None = None
     note: str = ""
@@ -42,4 +42,4 @@ class Session:
         self.engine.close()
         if self.folder is not None:
             self.folder.cleanup()
-        self.draws.__exit__(None, None, None)
+        self.draws.close()

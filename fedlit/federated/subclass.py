@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightning import LightningModule, Trainer
 
+from fedlit.clients.nets import parameter_beside
 from fedlit.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,13 +42,11 @@ def check_parts(module: FederatedModule) -> None:
             )
     if not hasattr(module, "tally"):
         raise InputError(f"{name}.setup does not call super().setup(stage), which prepares what rounds need; call it")
-    of_net = {id(parameter) for parameter in module.net.parameters()}
-    for parameter, value in module.named_parameters():
-        if value.requires_grad and id(value) not in of_net:
-            raise InputError(
-                f"{name} has a parameter {parameter} beside its net, but clients train the net alone; make it a part "
-                "of the net, or set its requires_grad to False"
-            )
+    if parameter := parameter_beside(module.net, module):
+        raise InputError(
+            f"{name} has a parameter {parameter} beside its net, but clients train the net alone; make it a part "
+            "of the net, or set its requires_grad to False"
+        )
 
 
 def check_server_optimizer(trainer: Trainer, module: FederatedModule) -> None:
