@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.core.messages import one_line
 from fedlit.core.seeding import address, rng
 
@@ -126,7 +126,7 @@ class Trace(Stragglers):
 def _read_trace(path: Path) -> dict[tuple[int, int], float]:
     """Epochs by (client, round)."""
     try:
-        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = require_regular(path).read_text(encoding="utf-8-sig").splitlines()
         rows = csv.DictReader(lines)
         table = [(rows.line_num, row) for row in rows]
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a zero byte in the path

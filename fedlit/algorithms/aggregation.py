@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedlit.algorithms.algorithm import Algorithm, Average
 from fedlit.core.average import WeightedMean
-from fedlit.core.ranks import gathered
+from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
 
 
@@ -32,7 +32,7 @@ class Aggregation:
     def average(self) -> Average | None:
         """The average over all ranks; None where there were no updates. To be called once, on every rank."""
         self._mean.reduce()
-        self._tasks = gathered(self._tasks)
+        self._tasks = gather_dict(self._tasks)
         for name in sorted(self._names()):
             self._extra.setdefault(name, WeightedMean(self._sent.weights)).reduce()
         if not self._mean.weight:

@@ -13,7 +13,7 @@ from fedlit.algorithms.algorithm import Algorithm
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
-from fedlit.core.ranks import gathered
+from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
 
 Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
@@ -71,7 +71,7 @@ class _Attentive(Collected):
         moved = {u.task.client: u.weights.floats[:size] - start for u in self.updates}
         scores = {client: self._score(update, average, self._numels) for client, update in moved.items()}
         weights = {u.task.client: u.task.weight for u in self.updates}
-        shares = attention(gathered(scores), gathered(weights), self._temperature)
+        shares = attention(gather_dict(scores), gather_dict(weights), self._temperature)
         change = WeightedMean(mean._replace(floats=torch.zeros_like(start, dtype=torch.float64)))
         lengths = torch.tensor(self._numels, device=start.device)
         for client, update in moved.items():

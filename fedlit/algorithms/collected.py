@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedlit.core.average import WeightedMean
-from fedlit.core.ranks import gathered, many_ranks
+from fedlit.core.ranks import gather_dict, is_distributed
 from fedlit.core.records import ClientUpdate, Weights
 
 #: Scalars of every client that are looked at together.
@@ -33,7 +33,7 @@ class Collected(WeightedMean):
         Only a chunk of the other ranks' updates is held at a time. Every rank has to take all of them.
         """
         clients = [update.task.client for update in self.updates]
-        held = gathered({dist.get_rank() if many_ranks() else 0: clients})
+        held = gather_dict({dist.get_rank() if is_distributed() else 0: clients})
         order = torch.tensor([client for rank in sorted(held) for client in held[rank]]).argsort()
         most = max(len(clients) for clients in held.values())
         for start in range(0, size, CHUNK_OF_COLUMNS):
@@ -42,7 +42,7 @@ class Collected(WeightedMean):
             for row, update in zip(mine, self.updates, strict=False):
                 row.copy_(update.weights.floats[start:stop])
             parts = [mine]
-            if many_ranks():
+            if is_distributed():
                 parts = [torch.empty_like(mine) for _ in held]
                 dist.all_gather(parts, mine)
             yield torch.cat([parts[rank][: len(held[rank])] for rank in sorted(held)])[order.to(mine.device)]

@@ -19,7 +19,7 @@ from fedlit.algorithms.clip import clipped, norm_of
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
-from fedlit.core.ranks import gathered
+from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
 
 
@@ -98,7 +98,7 @@ class ClippedMean(RobustAverage):
         states = [(update.task, update.weights.floats[: len(start)].to(start)) for update in updates.updates]
         limit = self._norm
         if limit is None:
-            norms = gathered({task.client: norm_of(state, start) for task, state in states})
+            norms = gather_dict({task.client: norm_of(state, start) for task, state in states})
             limit = statistics.median(norms.values())
         no_counts = torch.zeros(0, dtype=torch.int64, device=start.device)
         total = WeightedMean(Weights(start, no_counts))
@@ -132,7 +132,7 @@ class Krum(RobustAverage):
 
     def average(self, updates: Collected, start: Tensor) -> Tensor:
         self._check_cohort(int(updates.count))
-        clients = sorted(gathered({update.task.client: None for update in updates.updates}))
+        clients = sorted(gather_dict({update.task.client: None for update in updates.updates}))
         scores = krum_scores(squared_distances(updates.columns(len(start))), self._attackers)
         chosen = {clients[k] for k in scores.argsort(stable=True)[: self._multi].tolist()}
         no_counts = torch.zeros(0, dtype=torch.int64, device=start.device)

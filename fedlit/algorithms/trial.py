@@ -14,10 +14,10 @@ from fedlit.algorithms.algorithm import Algorithm, State
 from fedlit.algorithms.chained import leaves
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state
-from fedlit.core.ours import is_ours
-from fedlit.core.plain import REMEDY, culprit
+from fedlit.core.loadable import REMEDY, unsupported_part
+from fedlit.core.origin import is_fedlit_class
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
-from fedlit.core.seeding import drawing_at, state_of_draws
+from fedlit.core.seeding import global_rng_state, isolated_rng
 
 #: What methods gave, in the order in which they were asked: the method's name, and a copy.
 Said: TypeAlias = list[tuple[str, Any]]
@@ -42,22 +42,22 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, net: nn.Module, tasks:
             attribute; draws from a global generator; writes to the model that was sent; gives a client something to
             keep without a ``kept_size``; or remembers what a checkpoint cannot hold.
     """
-    own = [part for part in leaves(algorithm) if not is_ours(part)]
+    own = [part for part in leaves(algorithm) if not is_fedlit_class(part)]
     if not (own and tasks):
         return
     model = read_state(net, layout)
     tasks = tasks[: max(2, min(CLIENTS, NUMBERS // len(model.floats)))]
     for part in own:
         trial = _copied(part)
-        with drawing_at(0, model.floats.device), torch.no_grad():
-            before = state_of_draws()
+        with isolated_rng(0, model.floats.device), torch.no_grad():
+            before = global_rng_state()
             try:
                 first, again = (_play(trial, layout, model, tasks) for _ in range(2))
             except InputError:
                 raise
             except Exception:  # of whatever kind: no client has sent such updates
                 continue
-            drew = state_of_draws() != before
+            drew = global_rng_state() != before
         if drew:
             raise InputError(
                 f"{part.name} draws from a global generator, which ranks, worker processes and a resumed run do not "
@@ -96,7 +96,7 @@ def _play(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[
                 f"{algorithm.name} writes to the model that was sent, from which other clients of the round start; "
                 "change a copy, sent.weights.floats.clone()"
             )
-        if found := culprit(dict(state)):
+        if found := unsupported_part(dict(state)):
             raise InputError(
                 f"{algorithm.name}.conclude gives a state in which {found}, which a checkpoint cannot hold: it is read "
                 f"as data; {REMEDY}"

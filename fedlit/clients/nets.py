@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import drawing_at
+from fedlit.core.seeding import isolated_rng
 
 
 def check_trainable(net: nn.Module) -> None:
@@ -89,7 +89,7 @@ def check_answer(answer: Any, num_inputs: int, num_classes: int, when: str = "")
 @contextmanager
 def trying(module: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """A copy in training mode, called without gradients; the module and all global generators stay as they are."""
-    with torch.no_grad(), drawing_at(0, device):
+    with torch.no_grad(), isolated_rng(0, device):
         yield copy.deepcopy(module).train()
 
 

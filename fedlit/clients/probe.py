@@ -11,7 +11,7 @@ from fedlit.clients.nets import check_answer, check_takes_a_batch, remedy, tryin
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm
-from fedlit.core.seeding import drawing_at, state_of_draws
+from fedlit.core.seeding import global_rng_state, isolated_rng
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 
@@ -73,7 +73,7 @@ def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
         moved = trial.state_dict()
         for name, before in net.state_dict().items():
             moved[name].copy_(before)
-        with drawing_at(0, inputs.device):
+        with isolated_rng(0, inputs.device):
             second = trial(inputs)
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
         attribute = assigned_attribute(net, inputs)
@@ -96,9 +96,9 @@ def written_buffer(module: nn.Module, *inputs: Tensor) -> str | None:
 def draws(net: nn.Module, inputs: Tensor) -> bool:
     """Whether a forward pass in training draws from PyTorch's generator of the CPU, from NumPy's or from Python's."""
     with trying(net, inputs.device) as trial:
-        before = state_of_draws()
+        before = global_rng_state()
         trial(inputs)
-        return state_of_draws() != before
+        return global_rng_state() != before
 
 
 def mixes_examples(net: nn.Module, inputs: Tensor) -> bool:

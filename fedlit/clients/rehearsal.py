@@ -17,7 +17,7 @@ from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.messages import one_line
-from fedlit.core.seeding import drawing_at
+from fedlit.core.seeding import isolated_rng
 from fedlit.data.module import FederatedData
 
 LOSS_REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
@@ -40,12 +40,12 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
     logits, targets = _examples(net, data)
     given = f"logits {tuple(logits.shape)} and class numbers {tuple(targets.shape)}"
     try:
-        with warnings.catch_warnings(action="ignore"), drawing_at(0, logits.device), torch.enable_grad():
+        with warnings.catch_warnings(action="ignore"), isolated_rng(0, logits.device), torch.enable_grad():
             trial = copy.deepcopy(loss)
             value = trial(logits, targets)
             twice = trial(logits.repeat(2, 1), targets.repeat(2))
             buffer = written_buffer(loss, logits.detach(), targets)
-        with warnings.catch_warnings(action="ignore"), drawing_at(0, logits.device), torch.enable_grad():
+        with warnings.catch_warnings(action="ignore"), isolated_rng(0, logits.device), torch.enable_grad():
             again = trial(logits, targets)
     except Exception as error:  # any kind: every step would raise it
         raise InputError(f"{name} does not take {given} ({one_line(str(error), 150)}); {LOSS_REMEDY}") from error
@@ -85,7 +85,7 @@ def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, de
     targets = torch.arange(2 * num_classes, device=device) % num_classes
     logits = (12.9 * torch.arange(len(targets) * num_classes, device=device)).sin().view(-1, num_classes)
     try:
-        with torch.no_grad(), drawing_at(0, device):
+        with torch.no_grad(), isolated_rng(0, device):
             whole: Any = copy.deepcopy(loss)
             each: Any = copy.deepcopy(loss)
             each.reduction = "none"

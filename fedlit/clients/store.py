@@ -14,10 +14,10 @@ from torch import Tensor
 from fedlit.clients.unpacked import pack_old, remove_old
 from fedlit.clients.versions import Versions, name_of, worth_rewriting
 from fedlit.core.errors import InputError
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 from fedlit.core.messages import warn
 from fedlit.core.packs import Pack, Row, read_pack, writing_pack
-from fedlit.core.ranks import listed
+from fedlit.core.ranks import gather_list
 from fedlit.core.records import ClientTask
 
 #: In the store's folder: finished rounds of the checkpoints that everything was kept for when it was last pruned.
@@ -51,13 +51,13 @@ class ClientStore:
         Args:
             checkpoints: For the first rank: those by their finished rounds; what none of them needs is dropped.
         """
-        names = listed(self._names())
+        names = gather_list(self._names())
         if self.rank == 0:
             self._look_at(names)
             if checkpoints := set(checkpoints):
                 self.prune(checkpoints)
             names = [*self._packs]
-        self._look_at(listed(names if self.rank == 0 else []))
+        self._look_at(gather_list(names if self.rank == 0 else []))
 
     def find(self, clients: Sequence[int], round: int) -> list[Row | None]:
         """Where what clients have kept when round ``round`` begins lies; None before a client's first."""
@@ -190,5 +190,5 @@ class ClientStore:
             return [finished]
 
     def _record(self, checkpoints: set[int]) -> None:
-        with replacing(self.folder / RECORD) as file:
+        with atomic_write(self.folder / RECORD) as file:
             json.dump(sorted(checkpoints), file)

@@ -20,7 +20,7 @@ from fedlit.command.sections import OWNERS
 from fedlit.command.trainer import Trainer
 from fedlit.core.configs import plain_strings
 from fedlit.core.errors import InputError
-from fedlit.core.files import refuse_endless
+from fedlit.core.files import refuse_special
 from fedlit.core.messages import missing_package
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
@@ -124,7 +124,7 @@ class FederationArguments(OpenCLI):
     # --- what the parser lets pass -----------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        refuse_endless(self._command)
+        refuse_special(self._command)
         show_help(self._parsers, self._command)
         super().parse_arguments(parser, args)
         self.config = plain_strings(self.config)

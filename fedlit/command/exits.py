@@ -9,8 +9,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from fedlit.command.blame import origin, places
 from fedlit.core.errors import ElsewhereError, InputError
-from fedlit.core.files import unwritten
-from fedlit.core.messages import GO_ON, lost_rank, mistake, one_line, out_of_memory, visible
+from fedlit.core.files import find_write_error
+from fedlit.core.messages import RESUME_HINT, find_input_error, lost_rank, one_line, out_of_memory, visible
 from fedlit.runs.stop import Terminated
 
 #: When done; when another rank was lost, a run of a study failed or a resumed run differs; for a mistake in the input;
@@ -21,10 +21,17 @@ INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have i
 
 def told(error: Exception) -> tuple[int, str]:
     """The status of a command that ended with an error, and what it says: one line where a user can do something."""
-    said = mistake(error) or unwritten(error) or (error if isinstance(error, MisconfigurationException) else None)
+    said = (
+        find_input_error(error)
+        or find_write_error(error)
+        or (error if isinstance(error, MisconfigurationException) else None)
+    )
     if said is None and lost_rank(error):
         rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
-        return FAILED, f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; {GO_ON}"
+        return (
+            FAILED,
+            f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; {RESUME_HINT}",
+        )
     if said is None and out_of_memory(error):
         said = InputError(f"out of memory: {error}; use a smaller net, batch or data set")
     return (MISTAKE, f"fedlit: error: {one_line(str(said))}") if said else (FAULT, _fault(error))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from fedlit.command.classes import classes_for
 from fedlit.command.private import kind_of
 from fedlit.core.errors import InputError
-from fedlit.core.messages import mistake, one_line
+from fedlit.core.messages import find_input_error, one_line
 
 Options = Callable[[re.Match[str], Any], Iterable[str]]
 
@@ -134,7 +134,7 @@ def explain(message: str, error: BaseException | None = None, parser: Any = None
         parser: Where it came up; its options are offered for a mistyped one, its defaults for a wrong value.
     """
     key = found[1] if (found := re.match(r'Parser key "([^"]+)"', message)) else ""
-    cause = mistake(error)
+    cause = find_input_error(error)
     if isinstance(cause, KeyedError):
         return KeyedError(f"{key}.{cause}" if key else str(cause))
     if cause is not None:

@@ -21,8 +21,8 @@ from fedlit.command.place import Place
 from fedlit.command.sections import shortened
 from fedlit.core.checkpoint import BrokenCheckpointError
 from fedlit.core.errors import InputError
-from fedlit.core.messages import mistake, one_line, warn
-from fedlit.core.private_lightning import while_restoring
+from fedlit.core.messages import find_input_error, one_line, warn
+from fedlit.core.private_lightning import raised_while_restoring
 from fedlit.federated.resume import check_record
 from fedlit.runs import (
     Outcome,
@@ -126,7 +126,7 @@ class FedlitCLI(FederationArguments):
             super().run(command)
         except Exception as error:
             checkpoint = self.place.checkpoint if self.place else None
-            if checkpoint is None or mistake(error) or not while_restoring(error) or of_the_user(error):
+            if checkpoint is None or find_input_error(error) or not raised_while_restoring(error) or of_the_user(error):
                 raise
             said = one_line(f"{type(error).__name__}: {error}", 200)
             raise BrokenCheckpointError(checkpoint, f"cannot be used: {said}") from error

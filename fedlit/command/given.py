@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fedlit.core.configs import texts
+from fedlit.core.configs import all_strings
 from fedlit.core.errors import InputError
 
 #: Devices of a machine, or machines, that are a slip.
@@ -45,7 +45,7 @@ def check_section(section: Mapping[str, Any], owners: Mapping[str, Any]) -> None
         for number in value if isinstance(value, list | tuple) else (value,):
             if isinstance(number, float) and math.isnan(number):
                 raise InputError(f"{key} must be a number, got nan; leave it out for the default")
-        for text in texts(value):
+        for text in all_strings(value):
             if not _is_unicode(text):
                 raise InputError(f"{key} must be UTF-8 text, got {text[:60]!r}; give it another")
 

@@ -11,7 +11,7 @@ import lightning
 import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 from fedlit.runs.changes import changes
 from fedlit.runs.folder import CONFIG, UNTIL_ROUND
 
@@ -42,9 +42,9 @@ class KeepConfig(SaveConfigCallback):
             return
         found = changes(*map(yaml.safe_load, (self._earlier, self._text))) if self._earlier else []
         if found and self._earlier:
-            with replacing(folder / UNTIL_ROUND.format(trainer.current_epoch)) as file:
+            with atomic_write(folder / UNTIL_ROUND.format(trainer.current_epoch)) as file:
                 file.write(self._earlier)
-        with replacing(folder / CONFIG) as file:
+        with atomic_write(folder / CONFIG) as file:
             file.write(self._text)
         for change in found:
             sys.stdout.write(f"{change} from round {trainer.current_epoch + 1} on\n")

@@ -15,7 +15,7 @@ from fedlit.command.sections import OWNERS
 from fedlit.core.bundled import bundled, find
 from fedlit.core.configs import check_config, read_text
 from fedlit.core.errors import InputError
-from fedlit.core.messages import missing_package, mistake
+from fedlit.core.messages import find_input_error, missing_package
 
 CONFIG_OPTIONS = ("-c", "--config")
 
@@ -50,7 +50,7 @@ class Parser(OwnDefaults):
             return super().parse_path(path, *args, **kwargs)
         except ValueError as error:
             _pass_on(error)
-            raise InputError(f"{path}: {mistake(error) or explain(str(error), error, self)}") from error
+            raise InputError(f"{path}: {find_input_error(error) or explain(str(error), error, self)}") from error
 
 
 def by_name(words: Sequence[str]) -> list[str]:
@@ -65,5 +65,5 @@ def by_name(words: Sequence[str]) -> list[str]:
 
 def _pass_on(error: BaseException | None) -> None:
     """Raise what came up in a module of the user's as it is: its traceback tells more than any line of ours."""
-    if not (mistake(error) or missing_package(error)) and (fault := of_the_user(error)):
+    if not (find_input_error(error) or missing_package(error)) and (fault := of_the_user(error)):
         raise fault

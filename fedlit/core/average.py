@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 
 from fedlit.core.exact import ExactSum, exact_sum
-from fedlit.core.ranks import listed
+from fedlit.core.integer_mean import IntegerMean
+from fedlit.core.ranks import gather_list
 from fedlit.core.records import ClientUpdate, Weights
-from fedlit.core.whole import WholeMean
 
 
 class WeightedMean:
     """Running weighted mean of flat states, in one model's worth of memory.
 
-    Floating-point entries are averaged, buffers as parameters are; integers and booleans by the rule of ``WholeMean``.
-    Sums are exact (``ExactSum``), so the mean does not depend on the order in which clients arrive or on how they are
-    dealt to ranks.
+    Floating-point entries, of parameters and buffers alike, are averaged; integers and booleans follow ``IntegerMean``.
+    Sums are exact (``ExactSum``), so the mean does not depend on the order in which clients arrive or on the rank that
+    trained them.
 
     Args:
         like: A state of the shape, type and device of those to come. The mean of nothing is ``like`` itself.
@@ -24,7 +24,7 @@ class WeightedMean:
     def __init__(self, like: Weights) -> None:
         self._like = like
         self._sum = ExactSum(len(like.floats), like.floats.device)
-        self._whole = WholeMean(like)
+        self._whole = IntegerMean(like)
         self._weights: list[float] = []
 
     @property
@@ -56,7 +56,7 @@ class WeightedMean:
         """Sum over all ranks; nothing to do in a single process."""
         self._sum.reduce()
         self._whole.reduce()
-        self._weights = listed(self._weights)
+        self._weights = gather_list(self._weights)
 
     def mean(self) -> Weights:
         """The weighted mean, in the type and on the device of ``like``."""

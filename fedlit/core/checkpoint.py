@@ -23,9 +23,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from packaging.version import InvalidVersion, Version
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular, replacing
+from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.limits import COUNT_MAX
-from fedlit.core.plain import REMEDY, culprit
+from fedlit.core.loadable import REMEDY, unsupported_part
 
 FORMAT = 2
 VERSION = "pytorch-lightning_version"
@@ -69,7 +69,7 @@ class CheckpointFile(TorchCheckpointIO):
             check_data(checkpoint)
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        file = _place(path)
+        file = _resolved(path)
         write(checkpoint, file, file.with_name(PREVIOUS) if file.name == LAST and file in self._whole else None)
         self._whole.add(file)
 
@@ -80,7 +80,7 @@ class CheckpointFile(TorchCheckpointIO):
         if _is_remote(path):
             return super().load_checkpoint(path, map_location, weights_only=True)
         checkpoint = read(Path(path), map_location)
-        self._whole.add(_place(path))
+        self._whole.add(_resolved(path))
         return checkpoint
 
 
@@ -100,13 +100,13 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
     buffer = io.BytesIO()
     torch.save({**checkpoint, "fedlit": {**checkpoint.get("fedlit", {}), "format": FORMAT}}, buffer)
     # Views of the buffer are let go of where writing fails as well: it cannot be freed before them.
-    with buffer.getbuffer() as whole, whole[:-LENGTH_SIZE] as archive, replacing(path, "wb") as file:
+    with buffer.getbuffer() as whole, whole[:-LENGTH_SIZE] as archive, atomic_write(path, "wb") as file:
         file.write(archive)
         file.write(SEAL_SIZE.to_bytes(LENGTH_SIZE, "little") + _seal(archive))
         file.flush()
         os.fsync(file.fileno())
         if previous is not None:
-            _keep(path, previous)
+            _link_previous(path, previous)
 
 
 def check_data(checkpoint: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ def check_data(checkpoint: Mapping[str, Any]) -> None:
     Raises:
         InputError: Naming the part, its type and what it may be.
     """
-    if found := culprit(checkpoint):
+    if found := unsupported_part(checkpoint):
         raise InputError(f"{found}, which a checkpoint cannot hold: it is read as data, never as code; {REMEDY}")
 
 
@@ -127,7 +127,7 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             other than tensors and plain values.
     """
     try:
-        content = regular(path).read_bytes()
+        content = require_regular(path).read_bytes()
     except OSError as error:
         raise BrokenCheckpointError(path, f"cannot be read: {error.strerror}") from error
     seal = content[-SEAL_SIZE:]
@@ -184,7 +184,7 @@ def _seal(archive: memoryview) -> bytes:
     return SEAL + hashlib.sha256(archive).hexdigest().encode()
 
 
-def _keep(path: Path, previous: Path) -> None:
+def _link_previous(path: Path, previous: Path) -> None:
     """Let a file be found by a second name, which outlives the replacement of the first.
 
     The second name is moved in one step from the file that had it: there is no moment in which it names none.
@@ -199,7 +199,7 @@ def _keep(path: Path, previous: Path) -> None:
     part.unlink(missing_ok=True)  # where both were names of one file already, the system moves nothing
 
 
-def _place(path: str | Path) -> Path:
+def _resolved(path: str | Path) -> Path:
     """One form of a file's path, independent of the current folder and of links to its folder."""
     return Path(path).parent.resolve() / Path(path).name
 

@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import Namespace
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import refuse_endless, regular
+from fedlit.core.files import refuse_special, require_regular
 from fedlit.core.messages import one_line
 
 #: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
@@ -41,7 +41,7 @@ def read_text(path: Path) -> str:
         InputError: When it cannot be read.
     """
     try:
-        return regular(path).read_text(encoding="utf-8-sig")
+        return require_regular(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except (OSError, ValueError) as error:  # ValueError: the path has a zero byte
@@ -88,13 +88,13 @@ def check_yaml(text: str) -> None:
         if count > MAX_NODES:
             raise InputError(f"more than {MAX_NODES} values, or an alias inside of what it stands for; write it out")
         if isinstance(node, yaml.MappingNode):
-            _refuse_twice(node)
+            _refuse_duplicate_keys(node)
             todo += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             todo += node.value
 
 
-def texts(tree: Any) -> Iterator[str]:
+def all_strings(tree: Any) -> Iterator[str]:
     """Every string among the values of nested mappings and lists."""
     todo = [tree]
     while todo:
@@ -107,7 +107,7 @@ def texts(tree: Any) -> Iterator[str]:
             todo += node
 
 
-def _refuse_twice(node: yaml.MappingNode) -> None:
+def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     for key, times in Counter(keys).items():
         if times > 1:
@@ -134,7 +134,7 @@ def check_config(text: str, sections: Collection[str]) -> None:
         if isinstance(error, InputError):
             raise
         return
-    refuse_endless(texts(tree))
+    refuse_special(all_strings(tree))
     if not isinstance(tree, dict):
         shown = one_line(text, 60) or "an empty file"
         raise InputError(f"not a config: {shown}; write lines of the form 'key: value'")
@@ -145,10 +145,10 @@ def check_config(text: str, sections: Collection[str]) -> None:
     for key in sections:
         if key in tree and tree[key] is None:
             raise InputError(f"{key} must not be null; leave it out for the default")
-    _refuse_two_ways(tree)
+    _refuse_duplicate_paths(tree)
 
 
-def _refuse_two_ways(tree: Mapping[Any, Any]) -> None:
+def _refuse_duplicate_paths(tree: Mapping[Any, Any]) -> None:
     """Refuse a value that is given by nested keys and by a dotted key, of which the parser would keep the last."""
     given = [(path, section) for section, value in tree.items() for path in _paths({section: value})]
     for path, times in Counter(path for path, _ in given).items():

@@ -8,7 +8,7 @@ from typing import Any
 from fedlit.core.errors import InputError
 
 
-def whole(name: str, value: Any) -> int:
+def as_int(name: str, value: Any) -> int:
     """A whole number of any kind, NumPy's among them, as Python's, which every library and a checkpoint takes.
 
     Raises:

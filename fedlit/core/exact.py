@@ -9,14 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fedlit.core.ranks import many_ranks, of_collectives
+from fedlit.core.ranks import copy_for_collectives, is_distributed
 from fedlit.native import call, library
 from fedlit.native.versions import PYTORCH, version
 
 #: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
 CHUNK = 16_384
 #: And on several threads, of which PyTorch uses a second one from 32,768 scalars on.
-CHUNK_OF_MANY = 65_536
+THREADED_CHUNK = 65_536
 
 
 def exact_sum(terms: Sequence[float]) -> float:
@@ -57,7 +57,7 @@ class ExactSum:
         if compiled and plain and version() != PYTORCH:
             call(compiled.add_exactly, len(x), x, float(weight), self.high, self.low)
             return
-        size = CHUNK if torch.get_num_threads() == 1 else CHUNK_OF_MANY
+        size = CHUNK if torch.get_num_threads() == 1 else THREADED_CHUNK
         for part, high, low in zip(x.split(size), self.high.split(size), self.low.split(size), strict=True):
             term = part.to(torch.float64, copy=True).mul_(weight)  # (size,)
             total = high + term
@@ -68,13 +68,13 @@ class ExactSum:
 
     def reduce(self) -> None:
         """Sum over all ranks, in the order of the ranks; nothing to do in a single process."""
-        if not many_ranks() or not self.high.numel():
+        if not is_distributed() or not self.high.numel():
             return
         mine = self.high, self.low
         self.high, self.low = torch.zeros_like(self.high), torch.zeros_like(self.low)
         for rank in range(dist.get_world_size()):
             for part in mine:
-                theirs = of_collectives(part)
+                theirs = copy_for_collectives(part)
                 dist.broadcast(theirs, src=rank)
                 self.add(theirs)
 

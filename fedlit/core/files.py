@@ -21,14 +21,14 @@ REMEDIES = {
 }
 
 
-ENDLESS = "it is no file but a FIFO, a socket or a device"
+SPECIAL = "it is no file but a FIFO, a socket or a device"
 
 
 class UnwritableError(InputError, OSError):
     """A file that cannot be written: an ``OSError`` whose message says what the user can do."""
 
 
-def is_endless(path: str | Path) -> bool:
+def is_special(path: str | Path) -> bool:
     """Whether a path is a FIFO, a socket or a device, which have no end or no content of their own.
 
     Raises:
@@ -39,19 +39,19 @@ def is_endless(path: str | Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def regular(path: Path) -> Path:
+def require_regular(path: Path) -> Path:
     """The path itself if it is a regular file or a folder; opening a FIFO would wait for a process that writes to it.
 
     Raises:
         OSError: When it does not exist, or is a FIFO, a socket or a device.
-        ValueError: As `is_endless`.
+        ValueError: As `is_special`.
     """
-    if is_endless(path):
-        raise OSError(errno.EINVAL, ENDLESS, str(path))
+    if is_special(path):
+        raise OSError(errno.EINVAL, SPECIAL, str(path))
     return path
 
 
-def refuse_endless(words: Iterable[Any]) -> None:
+def refuse_special(words: Iterable[Any]) -> None:
     """Refuse a word of a command line or a config that names, whole or after its ``=``, a FIFO, a socket or a device.
 
     The parser opens files by their names in many places, and would wait forever.
@@ -62,11 +62,11 @@ def refuse_endless(words: Iterable[Any]) -> None:
     for word in (word for word in words if isinstance(word, str)):
         for name in (word, word.partition("=")[2]):
             try:
-                found = is_endless(name)
+                found = is_special(name)
             except (OSError, ValueError):  # most words name nothing
                 continue
             if found:
-                raise InputError(f"{name}: {ENDLESS}; give the path of one")
+                raise InputError(f"{name}: {SPECIAL}; give the path of one")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def read_object(path: Path) -> dict[str, Any]:
         InputError: When the file cannot be read or holds something else.
     """
     try:
-        content = json.loads(regular(path).read_text(encoding="utf-8"))
+        content = json.loads(require_regular(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -90,7 +90,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
     """A new file that replaces ``path`` atomically once all of it is written; on an error ``path`` stays as it was.
 
     Args:
@@ -136,7 +136,7 @@ def quiet_threads() -> Iterator[None]:
     before = threading.excepthook
 
     def show(failed: threading.ExceptHookArgs) -> None:
-        if unwritten(failed.exc_value) is None:
+        if find_write_error(failed.exc_value) is None:
             before(failed)
 
     threading.excepthook = show
@@ -146,7 +146,7 @@ def quiet_threads() -> Iterator[None]:
         threading.excepthook = before
 
 
-def unwritten(error: BaseException | None) -> UnwritableError | None:
+def find_write_error(error: BaseException | None) -> UnwritableError | None:
     """The error to show for an ``OSError`` of a full disk or of permissions among the causes; None without one."""
     for each in causes(error):
         if isinstance(each, OSError) and each.errno in REMEDIES:

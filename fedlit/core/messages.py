@@ -13,13 +13,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from fedlit.core.errors import InputError
 
 #: What to do after another rank was lost.
-GO_ON = "the checkpoint of the last finished round is whole, go on with --ckpt_path last"
+RESUME_HINT = "the checkpoint of the last finished round is whole, go on with --ckpt_path last"
 
 #: Characters of a word (a value that was given, a path) from which on it is cut in a line that is too long.
-WORD = 200
+MAX_WORD = 200
 
 
-def mistake(error: BaseException | None) -> InputError | None:
+def find_input_error(error: BaseException | None) -> InputError | None:
     """The ``InputError`` among an error's causes, which says it best; None where the mistake is not the user's."""
     return next((each for each in causes(error) if isinstance(each, InputError)), None)
 
@@ -40,19 +40,22 @@ def warn(text: str) -> None:
 
 
 #: Characters that a terminal obeys instead of showing them: control characters, and those that turn the direction.
-STEERING = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
     r"""The text with escapes such as ``\x1b`` for what steers a terminal, and for what an encoding does not have."""
-    shown = re.sub(STEERING, lambda found: found[0].encode("unicode_escape").decode(), text)
+    shown = re.sub(CONTROL_CHARACTERS, lambda found: found[0].encode("unicode_escape").decode(), text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """The text on one line, cut where it is longer than ``limit`` characters, and words longer than ``WORD`` before."""
+    """The text on one line of at most ``limit`` characters.
+
+    A text that is too long has its words of ``MAX_WORD`` characters or more shortened first; then the line is cut.
+    """
     text = visible(re.sub(r"\s+", " ", text).strip())
-    text = re.sub(rf"\S{{{WORD},}}", lambda word: f"{word[0][:60]}...", text) if len(text) > limit else text
+    text = re.sub(rf"\S{{{MAX_WORD},}}", lambda word: f"{word[0][:60]}...", text) if len(text) > limit else text
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular, replacing
+from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.limits import COUNT_MAX
 
 #: Whose a row is, the round whose fit left it, and the CRC-32 of its bytes.
@@ -157,7 +157,7 @@ def writing_pack(path: Path) -> Iterator[Writer]:
     Raises:
         UnwritableError: When the system does not let it be written.
     """
-    with replacing(path, "wb", buffering=BUFFER) as file:
+    with atomic_write(path, "wb", buffering=BUFFER) as file:
         writer = Writer(file)
         yield writer
         writer.finish()
@@ -172,7 +172,7 @@ def read_pack(path: Path) -> Pack:
         BrokenPackError: When it is cut off, damaged, or something else.
     """
     try:
-        with regular(path).open("rb", buffering=0) as file:
+        with require_regular(path).open("rb", buffering=0) as file:
             length = file.seek(0, os.SEEK_END)
             file.seek(max(length - TAIL.size, 0))
             tail = file.read(TAIL.size)

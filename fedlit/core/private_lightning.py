@@ -21,7 +21,7 @@ from lightning.pytorch.trainer.connectors.checkpoint_connector import _Checkpoin
 Precision = _PRECISION_INPUT
 
 
-class Remembered(NamedTuple):
+class PrivateArguments(NamedTuple):
     """Arguments of a Trainer that it keeps in private.
 
     Attributes:
@@ -37,10 +37,10 @@ class Remembered(NamedTuple):
     model_registry: str | None
 
 
-def remembered(trainer: Any) -> Remembered:
+def private_arguments(trainer: Any) -> PrivateArguments:
     """What a Trainer was given; its public attributes do not have these."""
     connector = trainer._accelerator_connector
-    return Remembered(
+    return PrivateArguments(
         connector.use_distributed_sampler,
         connector._layer_sync is not None,
         trainer._val_check_time_interval,
@@ -71,7 +71,7 @@ def finish_epoch(loops: dict[str, Any], epochs: int) -> None:
         counts.update(dict.fromkeys(counts, epochs))
 
 
-def log_from_one(trainer: Trainer) -> None:
+def log_epochs_from_one(trainer: Trainer) -> None:
     """Let what is logged in an epoch of one batch have the epoch's number, from 1, as its step; no hook can say so.
 
     Lightning counts from 0, beside which metrics of rounds would stand a row too early.
@@ -101,7 +101,7 @@ def is_compiled(module: LightningModule) -> bool:
     return module._compiler_ctx is not None
 
 
-def while_restoring(error: BaseException) -> bool:
+def raised_while_restoring(error: BaseException) -> bool:
     """Whether an error came up while a Trainer took its state from a checkpoint; only its frames say so."""
     return any(
         frame.f_globals.get("__name__") == _CheckpointConnector.__module__ and "restore" in frame.f_code.co_name

@@ -35,7 +35,7 @@ Kernel = OpOverload
 untracked_view = torch.ops.aten._unsafe_view.default
 
 
-def writes(kernel: Kernel) -> bool:
+def mutates_inputs(kernel: Kernel) -> bool:
     """Whether a kernel writes to what it is given; only its schema says so."""
     return bool(kernel._schema.is_mutable)
 
@@ -92,7 +92,7 @@ def uncompiled_names(state: Iterable[str]) -> set[str]:
     return {name.replace(f"{_ORIGINAL}.", "") for name in state}
 
 
-def compile_alone() -> None:
+def compile_in_process() -> None:
     """Let this process, a fork, compile by itself: the processes that compile for its parent would never answer it."""
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read as the settings are imported
     if settings := sys.modules.get("torch._inductor.config"):

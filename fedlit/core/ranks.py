@@ -11,25 +11,25 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def many_ranks() -> bool:
+def is_distributed() -> bool:
     """Whether this process is one of several ranks, so that sums have to be gathered."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def listed(mine: list[V]) -> list[V]:
+def gather_list(mine: list[V]) -> list[V]:
     """What all ranks have, in the order of the ranks."""
-    if not many_ranks():
+    if not is_distributed():
         return mine
     parts: list[list[V]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(parts, mine)
     return [value for part in parts for value in part]
 
 
-def gathered(mine: dict[K, V]) -> dict[K, V]:
+def gather_dict(mine: dict[K, V]) -> dict[K, V]:
     """What all ranks have, each for keys of its own such as its clients."""
-    return dict(listed(list(mine.items())))
+    return dict(gather_list(list(mine.items())))
 
 
-def of_collectives(x: Tensor) -> Tensor:
+def copy_for_collectives(x: Tensor) -> Tensor:
     """A copy of a tensor on a device that the ranks' collectives work on."""
     return x.to("cuda", copy=True) if dist.get_backend() == "nccl" else x.clone()

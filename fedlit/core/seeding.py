@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 #: NumPy's global generator while code of others draws: of a data set's transforms, and of a client's fit around them.
-OF_TRANSFORMS, OF_FITS = np.random.MT19937(), np.random.MT19937()
+TRANSFORMS_RNG, FITS_RNG = np.random.MT19937(), np.random.MT19937()
 
 
 def address(seed: int, purpose: str, *index: int) -> int:
@@ -65,24 +65,24 @@ def reseed_all(device: torch.device, seed: int) -> None:
 
 
 @contextmanager
-def drawing_at(seed: int, device: torch.device, meanwhile: np.random.MT19937 = OF_TRANSFORMS) -> Iterator[None]:
+def isolated_rng(seed: int, device: torch.device, meanwhile: np.random.MT19937 = TRANSFORMS_RNG) -> Iterator[None]:
     """The global generators of PyTorch, NumPy and Python start at a seed inside; outside they are as if untouched.
 
     For code of others that draws from them, such as torchvision's transforms. It takes 0.1 ms: NumPy's generator
     is exchanged for ``meanwhile``, as to read and to set its state takes several times as long.
     """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _putting_back(meanwhile):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _swapped_rng(meanwhile):
         reseed_all(device, seed)
         yield
 
 
-def fitting() -> AbstractContextManager[None]:
+def isolated_fit_rng() -> AbstractContextManager[None]:
     """Around a fit, which calls ``reseed_all``: outside, NumPy's and Python's generators are as if untouched."""
-    return _putting_back(OF_FITS)
+    return _swapped_rng(FITS_RNG)
 
 
 @contextmanager
-def _putting_back(meanwhile: np.random.MT19937) -> Iterator[None]:
+def _swapped_rng(meanwhile: np.random.MT19937) -> Iterator[None]:
     of_numpy, of_python = np.random.get_bit_generator(), random.getstate()  # type: ignore[attr-defined]
     np.random.set_bit_generator(meanwhile)  # type: ignore[attr-defined]
     try:
@@ -92,7 +92,7 @@ def _putting_back(meanwhile: np.random.MT19937) -> Iterator[None]:
         random.setstate(of_python)
 
 
-def state_of_draws() -> tuple[object, ...]:
+def global_rng_state() -> tuple[object, ...]:
     """What tells whether anything was drawn from a global generator: it differs then from what it was before."""
     return torch.get_rng_state().tolist(), random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002
 

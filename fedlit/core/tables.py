@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 
 #: What a spreadsheet takes for the beginning of a formula, after any quotes of ours.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -31,7 +31,7 @@ def name_of(cell: str) -> str:
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file, atomically."""
-    with replacing(path, newline="") as file:
+    with atomic_write(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in chain((header,), rows):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
-from fedlit.core.seeding import address, drawing_at
+from fedlit.core.seeding import address, isolated_rng
 
 
 class PerExample(nn.Module):
@@ -45,7 +45,7 @@ class Augmentation:
     @torch.no_grad()
     def __call__(self, x: Tensor, seed: int) -> Tensor:
         """The changed batch; what is drawn depends on the seed alone."""
-        with drawing_at(seed, x.device):
+        with isolated_rng(seed, x.device):
             for transform in self._transforms:
                 x = transform(x)
         return x

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
-from fedlit.core.seeding import drawing_at
+from fedlit.core.seeding import isolated_rng
 from fedlit.data.convert import check_finite
 from fedlit.data.describe import kind_of
 from fedlit.data.examples import Examples
@@ -129,9 +129,9 @@ def check_transform(transform: Callable[[Tensor], Tensor], inputs: Tensor, name:
     """
     given = inputs.clone()
     try:
-        with drawing_at(0, inputs.device):
+        with isolated_rng(0, inputs.device):
             together = transform(given)
-        with drawing_at(1, inputs.device):
+        with isolated_rng(1, inputs.device):
             alone = torch.cat([transform(each) for each in inputs.clone().split(1)])
         is_same = together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-3, atol=1e-5)
     except Exception as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 
@@ -149,7 +149,7 @@ def _idx_shape(path: Path, num_dims: int) -> list[int]:
     big-endian int32, then the bytes.
     """
     header_bytes = 4 * (1 + num_dims)
-    with regular(path).open("rb") as file:
+    with require_regular(path).open("rb") as file:
         header = np.frombuffer(file.read(header_bytes), dtype=np.uint8)
     if len(header) < header_bytes:
         raise _corrupt(path, f"{len(header)} bytes, less than a header")

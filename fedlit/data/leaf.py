@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.core.memory import refuse_larger
 from fedlit.core.messages import one_line
 from fedlit.data.convert import all_finite, as_examples
@@ -139,7 +139,7 @@ def _users_of(path: Path) -> Iterator[_Part]:
         InputError: When the file is not LEAF's.
     """
     try:
-        content = json.loads(regular(path).read_text(encoding="utf-8"))
+        content = json.loads(require_regular(path).read_text(encoding="utf-8"))
         for user, number in zip(content["users"], content["num_samples"], strict=True):
             x, y = (_array(content["user_data"][user][name]) for name in ("x", "y"))
             if not len(x) == len(y) == number:

@@ -12,11 +12,11 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from fedlit.core.counts import whole
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.records import Cohort
-from fedlit.core.seeding import address, drawing_at, generator, resolve_seed, rng
+from fedlit.core.seeding import address, generator, isolated_rng, resolve_seed, rng
 from fedlit.core.threads import one_thread_if_small
 from fedlit.data.augment import Augmentation
 from fedlit.data.checks import check_examples, check_hooks, check_names, check_statistics, check_transform, pair_of
@@ -105,7 +105,7 @@ class FederatedData(LightningDataModule, ABC):
             raise InputError(f"partition must be a fedlit.data.Partitioner, got {got}; make one, such as Uniform()")
         if not 0 <= client_holdout < 1:
             raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
-        self.validation_clients = whole("validation_clients", validation_clients)
+        self.validation_clients = as_int("validation_clients", validation_clients)
         if validation_clients < 0:
             raise InputError(f"validation_clients must be at least 0, got {validation_clients}; 0 sets none apart")
         self.client_holdout = client_holdout
@@ -116,7 +116,7 @@ class FederatedData(LightningDataModule, ABC):
         self.batch_size = _size("batch_size", batch_size)
         self._requested_eval_batch_size = None if eval_batch_size is None else _size("eval_batch_size", eval_batch_size)
         self._requested_clients = None if num_clients is None else _size("num_clients", num_clients)
-        self._requested_seed = None if seed is None else whole("seed", seed)
+        self._requested_seed = None if seed is None else as_int("seed", seed)
         #: Whether ``setup`` has been called.
         self.is_set_up = False
         self._split_by = self.partitioner
@@ -177,7 +177,7 @@ class FederatedData(LightningDataModule, ABC):
         """What ``load`` returns, where that can be used; what it draws from global generators depends on the seed."""
         name = type(self).__name__
         check_hooks(type(self), FederatedData)
-        with drawing_at(address(self.seed, "data"), torch.device("cpu")):
+        with isolated_rng(address(self.seed, "data"), torch.device("cpu")):
             train, test = pair_of(self.load(), name)
         check_examples(train, test, len(check_names(self.class_names, name)))
         check_statistics(self.mean, self.std, train.inputs)
@@ -196,26 +196,26 @@ class FederatedData(LightningDataModule, ABC):
 
     def _set_clients_apart(self) -> None:
         """Take the validation clients out of the federation; those that are left are numbered anew."""
-        whole, examples = self.partition, self.train
-        if self.validation_clients >= whole.num_clients:
+        partition, examples = self.partition, self.train
+        if self.validation_clients >= partition.num_clients:
             raise InputError(
-                f"validation_clients is {self.validation_clients} of {whole.num_clients} clients, which leaves none to "
-                "train; set fewer apart"
+                f"validation_clients is {self.validation_clients} of {partition.num_clients} clients, which leaves "
+                "none to train; lower data.validation_clients"
             )
-        apart = np.zeros(whole.num_clients, dtype=bool)
+        apart = np.zeros(partition.num_clients, dtype=bool)
         draw = rng(self.seed, "validation clients")
-        apart[draw.choice(whole.num_clients, self.validation_clients, replace=False)] = True
-        chosen = apart[whole.owners]
+        apart[draw.choice(partition.num_clients, self.validation_clients, replace=False)] = True
+        chosen = apart[partition.owners]
         self.validation, self.train = examples.take(np.flatnonzero(chosen)), examples.take(np.flatnonzero(~chosen))
-        self.partition = whole.restricted(~chosen).without(apart)
+        self.partition = partition.restricted(~chosen).without(apart)
         self.num_clients = self.partition.num_clients
 
     def _hold_out_own(self) -> None:
         """Take a part of each client's examples out of the training set."""
-        whole, examples = self.partition, self.train
-        chosen = held_out(whole.owners, self.client_holdout, rng(self.seed, "client holdout"))
-        self._own = examples.take(np.flatnonzero(chosen)), whole.restricted(chosen)
-        self.train, self.partition = examples.take(np.flatnonzero(~chosen)), whole.restricted(~chosen)
+        partition, examples = self.partition, self.train
+        chosen = held_out(partition.owners, self.client_holdout, rng(self.seed, "client holdout"))
+        self._own = examples.take(np.flatnonzero(chosen)), partition.restricted(chosen)
+        self.train, self.partition = examples.take(np.flatnonzero(~chosen)), partition.restricted(~chosen)
 
     @property
     def eval_batch_size(self) -> int:
@@ -300,7 +300,7 @@ class FederatedData(LightningDataModule, ABC):
 
 def _size(name: str, value: int) -> int:
     """A count from 1 up."""
-    if not 1 <= (count := whole(name, value)) <= COUNT_MAX:
+    if not 1 <= (count := as_int(name, value)) <= COUNT_MAX:
         limit = "at least 1" if count < 1 else f"at most {COUNT_MAX:,}"
         raise InputError(f"{name} must be {limit}, got {count}; leave it out for the default")
     return count

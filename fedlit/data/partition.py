@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlit.core.counts import whole
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 
 IntArray = NDArray[np.int64]
@@ -58,7 +58,7 @@ class Partition:
         Raises:
             InputError: If a client is no whole number in that range.
         """
-        assignment, num_clients = whole_numbers("assignment", assignment), whole("num_clients", num_clients)
+        assignment, num_clients = whole_numbers("assignment", assignment), as_int("num_clients", num_clients)
         if len(assignment) and not 0 <= assignment.min() <= assignment.max() < num_clients:
             raise InputError(
                 f"client ids must be in 0..{num_clients - 1}, got {assignment.min()}..{assignment.max()}; number the "

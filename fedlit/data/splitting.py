@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlit.core.counts import whole
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import address, drawing_at, rng
+from fedlit.core.seeding import address, isolated_rng, rng
 from fedlit.data import partitioners
 from fedlit.data.partition import Partition, Partitioner
 
@@ -26,7 +26,7 @@ def clients_by(
     name, said = f"{type(partitioner).__name__}.clients_of", partitioner.clients_of(labels.copy(), _copied(groups))
     if said is None:
         return None
-    if (clients := whole(name, said)) < 1:
+    if (clients := as_int(name, said)) < 1:
         raise InputError(f"{name} must be at least 1, got {clients}; None leaves it to data.num_clients")
     return clients
 
@@ -71,7 +71,7 @@ def _split(
         signature.bind(*given)
     except TypeError as error:
         raise InputError(f"{name}.split{signature} must take (labels, num_clients, rng, groups=None)") from error
-    with drawing_at(address(seed, "partition"), torch.device("cpu")):
+    with isolated_rng(address(seed, "partition"), torch.device("cpu")):
         made = partitioner.split(*given)
     if not isinstance(made, Partition):
         raise InputError(

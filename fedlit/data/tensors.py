@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.core.memory import refuse_larger
 from fedlit.core.messages import one_line
-from fedlit.core.seeding import address, drawing_at, resolve_seed, rng
+from fedlit.core.seeding import address, isolated_rng, resolve_seed, rng
 from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
@@ -106,7 +106,7 @@ class InMemory(FederatedData):
 
     @cached_property
     def _source(self) -> Source:
-        with drawing_at(address(resolve_seed(self._requested_seed), "data"), torch.device("cpu")):
+        with isolated_rng(address(resolve_seed(self._requested_seed), "data"), torch.device("cpu")):
             return self.read()
 
     @cached_property
@@ -298,10 +298,10 @@ class TorchDataset(InMemory):
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    with _reading(path), regular(path).open("rb") as stream, ZipFile(stream) as members:
+    with _reading(path), require_regular(path).open("rb") as stream, ZipFile(stream) as members:
         size = sum(member.file_size for member in members.infolist())
     refuse_larger(str(path), COPIES * size, FEWER)
-    with _reading(path), regular(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+    with _reading(path), require_regular(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         arrays: dict[str, NDArray[Any]] = dict(file)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
-from fedlit.core.seeding import fitting
+from fedlit.core.seeding import isolated_fit_rng
 
 #: Errors of the run and not of a client: a mistake in the config, a rank that is lost.
 STOPS = (InputError, MisconfigurationException, dist.DistError)
@@ -33,7 +33,7 @@ def attempt(
         InputError: And whatever else concerns the run as a whole: see ``STOPS``, and a GPU that fails.
     """
     try:
-        with fitting():
+        with isolated_fit_rng():
             return [*fit(tasks)]
     except STOPS:
         raise

@@ -17,7 +17,7 @@ from fedlit.core.layout import read_state
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm, Dropout, compiled_parts
 from fedlit.core.records import Broadcast, ClientTask
-from fedlit.core.seeding import drawing_at
+from fedlit.core.seeding import isolated_rng
 from fedlit.data.module import FederatedData
 from fedlit.engines.block import CALLED_BY_BLOCKS, Block
 from fedlit.engines.loop import single_optimizer
@@ -57,7 +57,7 @@ def fails_in_a_block(client: ClientModule, site: Site) -> str | None:
     except Exception:  # of that client's data: its fit will tell
         return None
     try:
-        with drawing_at(0, site.device):
+        with isolated_rng(0, site.device):
             block.rehearse(batch)
     except Exception as error:  # of whatever kind: one by one, it shows whose it is
         return f"{type(client.net).__name__} does not train in a block ({one_line(str(error), 100)})"

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from torch.func import functionalize, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fedlit.core.private_torch import Kernel, untracked_view, writes
+from fedlit.core.private_torch import Kernel, mutates_inputs, untracked_view
 
 #: A step of a block: from its state (weights, the same tensors in every step) and its batch to tensors.
 StepFunction = Callable[..., tuple[Tensor, ...]]
@@ -72,7 +72,7 @@ def traced(step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor])
 
 
 def _writes(node: fx.Node) -> bool:
-    return isinstance(node.target, Kernel) and writes(node.target)
+    return isinstance(node.target, Kernel) and mutates_inputs(node.target)
 
 
 def _simplify(graph: fx.Graph) -> None:

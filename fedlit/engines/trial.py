@@ -9,7 +9,7 @@ from fedlit.clients.nets import parameter_beside
 from fedlit.core.errors import InputError
 from fedlit.core.private_torch import compiled_parts
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
-from fedlit.core.seeding import drawing_at
+from fedlit.core.seeding import isolated_rng
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 
@@ -43,7 +43,7 @@ def check_client(client: ClientModule, site: Site, sent: Broadcast, task: Client
     client.receive(sent)
     updates = []
     for _ in range(2):
-        with drawing_at(0, site.device), torch.enable_grad():
+        with isolated_rng(0, site.device), torch.enable_grad():
             (answer,) = TrainerEngine().run(client, [task._replace(steps=min(task.steps, STEPS), kept=None)], site)
         if not isinstance(answer, ClientUpdate):
             return

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fedlit.clients.client import ClientModule
 from fedlit.core.errors import ElsewhereError, InputError
-from fedlit.core.private_torch import compile_alone
+from fedlit.core.private_torch import compile_in_process
 from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
 from fedlit.engines.attempt import STOPS
 from fedlit.engines.engine import Engine
@@ -307,7 +307,7 @@ def _work(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     torch.set_grad_enabled(True)
-    compile_alone()
+    compile_in_process()
     while True:
         try:
             slot, block, terms = pipe.recv()

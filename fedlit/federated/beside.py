@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import (
 from fedlit.core.checkpoint import CheckpointFile, check_data
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
-from fedlit.core.ours import is_ours
+from fedlit.core.origin import is_fedlit_class
 from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import data_of
 from fedlit.federated.meter import RoundMeter
@@ -89,7 +89,7 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
         return
     names = metric_names(trainer, module)
     for callback in callbacks:
-        if is_ours(callback):
+        if is_fedlit_class(callback):
             continue  # the best checkpoint waits for a round that is validated
         monitored = getattr(callback, "monitor", None)
         if monitored is not None and monitored not in (*names, "epoch", "step"):

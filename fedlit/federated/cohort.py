@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlit.core.errors import InputError
-from fedlit.core.ours import is_ours
+from fedlit.core.origin import is_fedlit_class
 from fedlit.core.records import ClientTask
 from fedlit.data.partition import Partition
 from fedlit.sampling import Draw, Sampling
@@ -93,7 +93,7 @@ def check_repeats(
     Raises:
         InputError: Naming the class that draws otherwise than from what it is given.
     """
-    if is_ours(sampling) and is_ours(stragglers):
+    if is_fedlit_class(sampling) and is_fedlit_class(stragglers):
         return
     first, again = ([tasks_of(round) for round in rounds] for _ in range(2))
     if first == again:

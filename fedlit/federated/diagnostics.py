@@ -16,7 +16,7 @@ from fedlit.clients.gradients import full_gradient
 from fedlit.core.errors import InputError
 from fedlit.core.exact import ExactSum, dot
 from fedlit.core.layout import Layout
-from fedlit.core.ranks import many_ranks
+from fedlit.core.ranks import is_distributed
 from fedlit.data.module import FederatedData
 from fedlit.federated.meter import blocks_of
 
@@ -77,7 +77,7 @@ class Diagnostics:
         client.load()
         spread = GradientSpread(client.layout.num_trainable, client.layout.numels[: len(client.layout.trainable)])
         shares = data.partition.sizes / data.partition.sizes.sum()
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if many_ranks() else (0, 1)
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
         for k in np.flatnonzero(shares)[rank::ranks]:
             loss = full_gradient(client.net, client.loss, data.client_eval_batches(int(k)))
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in client.parameters_]

@@ -23,14 +23,14 @@ from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.checkpoint import read
-from fedlit.core.counts import whole
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.limits import COUNT_MAX
-from fedlit.core.ours import is_ours
-from fedlit.core.private_lightning import log_from_one
+from fedlit.core.origin import is_fedlit_class
+from fedlit.core.private_lightning import log_epochs_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
-from fedlit.core.seeding import address, drawing_at, reseed_all, resolve_seed
+from fedlit.core.seeding import address, isolated_rng, reseed_all, resolve_seed
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
@@ -103,7 +103,7 @@ class FederatedLoop(Callback, RoundSource):
         tune_allocator: bool = True,
         max_rejected: float = 0.5,
     ) -> None:
-        self.clients_per_round = whole("clients_per_round", clients_per_round)
+        self.clients_per_round = as_int("clients_per_round", clients_per_round)
         if not 1 <= clients_per_round <= COUNT_MAX:
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
         if not 0 < local_epochs <= MAX_EPOCHS:
@@ -124,7 +124,7 @@ class FederatedLoop(Callback, RoundSource):
             )
         self.averaging = averaging or ("uniform" if self.sampling.by_size else "size")
         self.local_epochs = local_epochs
-        self._seed = None if seed is None else whole("seed", seed)
+        self._seed = None if seed is None else as_int("seed", seed)
         self._seed_of_fit: int | None = None
         self.stragglers = stragglers or NoStragglers()
         self.algorithm = chain(*algorithm) if isinstance(algorithm, list) else algorithm or Algorithm()
@@ -205,7 +205,7 @@ class FederatedLoop(Callback, RoundSource):
         check_algorithm(self.algorithm, module.layout, client.net, _busy(tasks))
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = ExitStack()
-        draws.enter_context(drawing_at(self.seed, site.device, np.random.MT19937()))
+        draws.enter_context(isolated_rng(self.seed, site.device, np.random.MT19937()))
         self._session = Session(site, client, choice.engine, Fixed(module), draws, store, temporary, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
@@ -254,9 +254,9 @@ class FederatedLoop(Callback, RoundSource):
         module: FederatedModule = pl_module  # type: ignore[assignment]
         check_server_optimizer(trainer, module)
         self.session.fixed.check(module, trainer.optimizers[0])
-        log_from_one(trainer)
+        log_epochs_from_one(trainer)
         site = self.session.site
-        if not is_ours(self.session.client) and (busy := _busy(self.cohort(trainer.current_epoch, site.data))):
+        if not is_fedlit_class(self.session.client) and (busy := _busy(self.cohort(trainer.current_epoch, site.data))):
             check_client(module.make_client().to(site.device), site, module.broadcast(), busy[0])
         if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
             if trainer.is_global_zero:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlit.core.exact import exact_sum
-from fedlit.core.ranks import listed
+from fedlit.core.ranks import gather_list
 
 
 class MeanLoss:
@@ -40,6 +40,6 @@ class MeanLoss:
     def compute(self) -> float:
         """The mean over the examples of all ranks, the same on each; all of them have to ask."""
         losses = torch.stack(self._losses).tolist() if self._losses else []
-        met = listed(list(zip(losses, self._sizes, strict=True)))
+        met = gather_list(list(zip(losses, self._sizes, strict=True)))
         total = exact_sum([size for _, size in met])
         return exact_sum([loss * size for loss, size in met]) / total if total else math.nan

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedlit.core.exact import ExactSum, dot
 from fedlit.core.layout import Layout
-from fedlit.core.ranks import listed
+from fedlit.core.ranks import gather_list
 from fedlit.core.records import ClientUpdate, Weights
 
 ATTENTION = {"attention": r"\battention\b"}
@@ -80,7 +80,7 @@ class RoundMeter:
 
     def reduce(self) -> None:
         """Gather over all ranks; nothing to do in a single process."""
-        self._rows = listed(self._rows)
+        self._rows = gather_list(self._rows)
         self._directions.reduce()
 
     def summary(self, mean: Weights) -> dict[str, float]:

@@ -28,8 +28,8 @@ from fedlit.core.checkpoint import CheckpointFile, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
-from fedlit.core.ours import is_ours
-from fedlit.core.plain import REMEDY, culprit
+from fedlit.core.loadable import REMEDY, unsupported_part
+from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_torch import has_hooks
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
@@ -214,7 +214,7 @@ class FederatedModule(LightningModule):
 
     def _doubts(self, optimizer: Optimizer) -> bool:
         """Whether to see what a resumed run would have: in the first rounds that can be, of a class of a user's own."""
-        known = is_ours(optimizer) or type(optimizer).__module__.startswith("torch.optim.")
+        known = is_fedlit_class(optimizer) or type(optimizer).__module__.startswith("torch.optim.")
         return bool(self.trainer.checkpoint_callbacks) and not known and self.current_epoch in (1, 2)
 
     @property
@@ -353,7 +353,9 @@ class FederatedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say where a checkpoint would not be read as data, by a Trainer that lets that pass."""
-        if not isinstance(self.trainer.strategy.checkpoint_io, CheckpointFile) and (found := culprit(checkpoint)):
+        if not isinstance(self.trainer.strategy.checkpoint_io, CheckpointFile) and (
+            found := unsupported_part(checkpoint)
+        ):
             rank_zero_warn(
                 f"{found}, with which a checkpoint is no data: to go on from it, Trainer.fit needs weights_only=False, "
                 f"and no command of fedlit reads it; {REMEDY}"

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
-from fedlit.core.messages import mistake, one_line
+from fedlit.core.messages import find_input_error, one_line
 from fedlit.data.module import FederatedData
 
 CONFIG = "config.yaml"
@@ -52,7 +52,7 @@ def made_by(config: Path, module_class: type) -> tuple[dict[str, Any], Federated
     try:
         made = parser.instantiate_classes(parser.parse_object({name: tree[name] for name in ("model", "data")}))
     except Exception as error:
-        said = mistake(error) or one_line(str(error))
+        said = find_input_error(error) or one_line(str(error))
         raise InputError(f"{config}: {said}; it needs what the run was trained with") from error
     return dict(vars(made.model)), made.data
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeGuard
 from lightning.pytorch.utilities import rank_zero_warn
 
 from fedlit.core.errors import ElsewhereError, InputError
-from fedlit.core.ranks import gathered
+from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientUpdate, is_finite
 
 
@@ -42,7 +42,7 @@ class Screen:
 
     def reduce(self) -> None:
         """Gather over all ranks, so that all decide alike; nothing to do in a single process."""
-        self._verdicts = dict(sorted(gathered(self._verdicts).items()))
+        self._verdicts = dict(sorted(gather_dict(self._verdicts).items()))
 
     @property
     def rejected(self) -> list[int]:

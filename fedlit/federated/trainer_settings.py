@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from lightning.pytorch.utilities import rank_zero_warn
 
 from fedlit.core.errors import InputError
-from fedlit.core.private_lightning import remembered
+from fedlit.core.private_lightning import private_arguments
 
 #: Strategies that split a model over ranks.
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
@@ -65,7 +65,7 @@ def tell_of_limit(trainer: Any) -> None:
 
 def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
     """Of each argument to be refused its name, its value, and why with the remedy."""
-    private = remembered(trainer)
+    private = private_arguments(trainer)
     every, seconds = trainer.check_val_every_n_epoch, private.seconds_between_validations
     interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
     if trainer.precision not in PRECISIONS:

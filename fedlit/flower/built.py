@@ -14,7 +14,7 @@ from fedlit.command.arguments import FederationArguments
 from fedlit.command.classes import NAMED_SHORTLY, load
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
-from fedlit.core.messages import mistake, one_line
+from fedlit.core.messages import find_input_error, one_line
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.flower.place import Place
@@ -62,7 +62,7 @@ def own_data(place: Place) -> FederatedData:
     try:
         made = parser.instantiate_classes(parser.parse_object({"data": dict(place.data)}))
     except Exception as error:
-        raise InputError(f"{place.path.name}: data: {one_line(str(mistake(error) or error), 200)}") from error
+        raise InputError(f"{place.path.name}: data: {one_line(str(find_input_error(error) or error), 200)}") from error
     return made.data  # type: ignore[no-any-return]
 
 

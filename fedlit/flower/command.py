@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 from fedlit.core.terminal import Terminal
 
 #: Files of a project, as they lie in ``fedlit.flower.project``.
@@ -66,6 +66,6 @@ def write_project(folder: Path) -> None:
     for name in FILES:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(source.joinpath(name.replace(".flwr", "flwr")).read_text(encoding="utf-8"))
         path.chmod(0o755 if path.suffix == ".sh" else 0o644)

@@ -8,7 +8,7 @@ from lightning import Trainer
 
 from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
-from fedlit.core.ranks import many_ranks
+from fedlit.core.ranks import is_distributed
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
@@ -42,7 +42,7 @@ class FlowerEngine(Engine):
 
     def check(self, client: ClientModule, site: Site) -> None:
         data = _sites(site)
-        if many_ranks():
+        if is_distributed():
             raise InputError("FlowerEngine works in one process; set trainer.devices and trainer.num_nodes to 1")
         LoopEngine().check(client, site)  # what trains at the sites
         loop = _loop(data)

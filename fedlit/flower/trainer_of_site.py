@@ -13,7 +13,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.clients.probe import check_fit, check_single_examples
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
-from fedlit.core.messages import mistake, one_line
+from fedlit.core.messages import find_input_error, one_line
 from fedlit.core.records import ClientFailure, ClientUpdate
 from fedlit.data.module import FederatedData
 from fedlit.engines.loop import LoopEngine
@@ -50,7 +50,7 @@ class SiteTrainer:
             with contextlib.chdir(self._place.path.parent):
                 found = self._introduce(frame) if frame.kind == GREETING.name else self._fit(frame)
         except Exception as error:  # of whatever kind: the server is to know why there is no answer
-            said = mistake(error) or error
+            said = find_input_error(error) or error
             reason = str(said) if isinstance(said, InputError | WireError) else f"{type(said).__name__}: {said}"
             found = Frame(FAILURE.name, {"reason": one_line(f"{self._place.name}: {reason}", 300)}, {})
         return pack(found)

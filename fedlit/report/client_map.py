@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.core.tables import name_of
 from fedlit.report.collect import Study, heterogeneity_of, outcomes
 from fedlit.report.panels import Chart, Clients
@@ -59,6 +59,6 @@ def _panel(study: Study, partition: str) -> Clients | None:
 def _labels(path: Path, clients: pd.Index[int]) -> pd.DataFrame | None:
     """How many examples of each class these clients have, (K, C); None where that is not written of all of them."""
     try:
-        return pd.read_csv(regular(path)).set_index("client").loc[clients].astype("int64")
+        return pd.read_csv(require_regular(path)).set_index("client").loc[clients].astype("int64")
     except (OSError, ValueError, KeyError):
         return None

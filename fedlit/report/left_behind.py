@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.report.collect import Study, heterogeneity_of, outcomes
 from fedlit.report.panels import Chart, Curves, Line, Scatter
 from fedlit.report.run import Run
@@ -100,7 +100,7 @@ def _followed(run: Run, horizon: int) -> pd.Series[float]:
     found = {}
     for round, path in files_by_round(run.folder, ClientAccuracy.pattern).items():
         try:
-            table = _complete(pd.read_csv(regular(path)))
+            table = _complete(pd.read_csv(require_regular(path)))
         except (OSError, ValueError, KeyError):  # a damaged file is left out
             continue
         if table is not None and round <= horizon:

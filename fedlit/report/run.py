@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import read_object, regular
+from fedlit.core.files import read_object, require_regular
 from fedlit.core.tables import name_of
 from fedlit.report.record import Key
 from fedlit.runs.folder import CONFIG, METRICS_CSV
@@ -86,7 +86,7 @@ class Run:
 
 def read_outcome(path: Path) -> pd.DataFrame:
     """A table by client or by class, its classes as they are named."""
-    path = regular(path)
+    path = require_regular(path)
     table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values={"accuracy": ["nan", ""]})
     return table.assign(**{"class": table["class"].map(name_of)}) if "class" in table else table
 
@@ -131,7 +131,7 @@ def read_run(
         InputError: When its table holds something else than rounds.
     """
     try:
-        table = pd.read_csv(regular(folder / METRICS_CSV))
+        table = pd.read_csv(require_regular(folder / METRICS_CSV))
     except (ValueError, OSError):  # an empty file, or half a line
         return None
     if "round" not in table or "global/accuracy" not in table or table.empty:

@@ -13,7 +13,7 @@ from torch import nn
 
 from fedlit.clients.gradients import accuracy, evaluating
 from fedlit.core.records import ClientTask
-from fedlit.core.seeding import fitting
+from fedlit.core.seeding import isolated_fit_rng
 from fedlit.core.tables import write_table
 from fedlit.data.examples import Batches
 from fedlit.data.module import FederatedData, data_of
@@ -83,7 +83,7 @@ def personal_nets(module: FederatedModule, data: FederatedData) -> Iterator[nn.M
     client.receive(module.broadcast())
     tasks = [next_task(module, data, k) for k in range(data.num_clients)]
     for task in store.located(tasks) if store else tasks:
-        with fitting():
+        with isolated_fit_rng():
             client.start(task)
         yield client.net
 

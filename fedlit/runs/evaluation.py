@@ -14,7 +14,7 @@ from lightning import Trainer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 from fedlit.core.tables import write_table
 from fedlit.core.terminal import Terminal
 from fedlit.data.examples import Batches
@@ -71,7 +71,7 @@ def write_test(trainer: Trainer, folder: Path, show: bool = True) -> None:
     summary = {name.removeprefix("global/"): float(value) for name, value in trainer.callback_metrics.items()}
     if len(known):
         summary |= {name: float(value) for name, value in spread("clients_accuracy", known).items()}
-    with replacing(folder / "test.json") as file:
+    with atomic_write(folder / "test.json") as file:
         file.write(json.dumps(summary, indent=2) + "\n")
     write_table(
         folder / "test_classes.csv", ["class", "accuracy"], zip(data.class_names, classes.tolist(), strict=True)

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular, replacing
+from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.layout import write_state
 from fedlit.core.messages import warn
 from fedlit.core.records import ClientFailure
@@ -87,7 +87,7 @@ class AttentionFilm(ByRound):
         if (net := fitted(module, data, self._chosen)) is not None:
             frame |= {f"client/{name}": gate for name, gate in gates(net, inputs).items()}
         arrays: dict[str, Any] = {name: values.astype(np.float16) for name, values in frame.items()}
-        with replacing(path, "wb") as file:
+        with atomic_write(path, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,7 +104,7 @@ class AttentionFilm(ByRound):
                 for round, frame in frames.items()
             }
             if any(frame.keys() - {IMAGES} for frame in chosen.values()):
-                with replacing(self._folder / name, "wb") as file:
+                with atomic_write(self._folder / name, "wb") as file:
                     strip(chosen, labels).savefig(file, format="png")
 
 
@@ -135,7 +135,7 @@ def frames_of(run: Path) -> dict[int, Frame]:
     frames: dict[int, Frame] = {}
     for round, path in files_by_round(run, AttentionFilm.pattern).items():
         try:
-            with np.load(regular(path), allow_pickle=False) as file:
+            with np.load(require_regular(path), allow_pickle=False) as file:
                 frames[round] = dict(file)
         except (OSError, ValueError, BadZipFile, EOFError) as error:
             warn(f"{path} cannot be read and is left out ({error})")

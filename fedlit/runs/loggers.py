@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import replacing, writing
+from fedlit.core.files import atomic_write, writing
 from fedlit.core.messages import one_line, warn
 from fedlit.runs.board import tag_of
 from fedlit.runs.clock import put_before
@@ -146,7 +146,7 @@ class MetricsTable(Logger):
             return
         self._rows.setdefault(row, {"round": row}).update(numbers)
         names = dict.fromkeys(name for row in self._rows.values() for name in row)
-        with replacing(self._path, newline="") as file:
+        with atomic_write(self._path, newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self._rows[round] for round in sorted(self._rows))

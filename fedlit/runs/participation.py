@@ -13,7 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import read_object, replacing
+from fedlit.core.files import atomic_write, read_object
 from fedlit.core.tables import write_table
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.loop import FederatedLoop
@@ -49,7 +49,7 @@ class Participation(Callback):
             "participation": hashlib.blake2b((folder / PARTICIPATION).read_bytes(), digest_size=8).hexdigest(),
             "batch order": batch_order(loop, data, rounds),
         }
-        with replacing(folder / DRAWS) as file:
+        with atomic_write(folder / DRAWS) as file:
             file.write(json.dumps(hashes, indent=2) + "\n")
 
 

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fedlit import plots
 from fedlit.core.bins import bin_names
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 from fedlit.data.module import data_of
 from fedlit.data.skew import label_counts
 from fedlit.runs.board import PICTURES
@@ -74,7 +74,7 @@ class Pictures(Callback):
             "smallest": int(partition.sizes.min()),
             "largest": int(partition.sizes.max()),
         }
-        with replacing(self._folder / "partition.json") as file:
+        with atomic_write(self._folder / "partition.json") as file:
             file.write(json.dumps(facts, indent=2) + "\n")
         if trainer.global_step == 0:  # the pictures in the folder are of an earlier fit
             for tag in ("partition", "confusion", "attention"):
@@ -153,7 +153,7 @@ class Pictures(Callback):
                 summary = Summary(value=[Summary.Value(tag=f"{PICTURES}{tag}", image=image)])
                 logger.experiment.file_writer.add_summary(summary, trainer.global_step)
                 logger.experiment.flush()
-        with replacing(self._folder / f"{tag}.png", "wb") as drawn:  # last: TensorBoard has its round by now
+        with atomic_write(self._folder / f"{tag}.png", "wb") as drawn:  # last: TensorBoard has its round by now
             drawn.write(png)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import regular
+from fedlit.core.files import require_regular
 from fedlit.core.messages import one_line
 from fedlit.runs.folder import METRICS_CSV, versions
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def rows_of(run: Path) -> list[dict[str, str]]:
     """The scalars of a run's rounds as text, as far as it has come, without the start-up time of pandas."""
     try:
-        with regular(run / METRICS_CSV).open(newline="") as file:
+        with require_regular(run / METRICS_CSV).open(newline="") as file:
             rows = [{k: v for k, v in row.items() if k and v is not None} for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
@@ -61,4 +61,4 @@ def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]
     missing = [name for name in names if name not in found]
     if missing or not found:
         raise InputError(f"no runs of {', '.join(missing) or 'any name'} under {logs}; make them with fedlit fit")
-    return {name: pd.read_csv(regular(path)) for name, path in found.items()}
+    return {name: pd.read_csv(require_regular(path)) for name, path in found.items()}

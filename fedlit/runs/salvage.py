@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlit.core.files import regular, writing
+from fedlit.core.files import require_regular, writing
 from fedlit.core.messages import warn
 from fedlit.runs.board import name_of
 from fedlit.runs.folder import METRICS_CSV
@@ -51,7 +51,7 @@ def salvaged(run: Path, finished: int) -> Rows:
 def whole_rows(path: Path) -> tuple[Rows, bool]:
     """The rows of a table that can be read, by round, and whether that is all of the file."""
     try:
-        content = regular(path).read_bytes()
+        content = require_regular(path).read_bytes()
     except FileNotFoundError:
         return {}, False
     header, *lines = content.decode(errors="replace").splitlines(keepends=True) or [""]

@@ -14,7 +14,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from fedlit.core.bins import bin_names
-from fedlit.core.files import regular, replacing
+from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.tables import write_table
 from fedlit.data.module import FederatedData, data_of
 from fedlit.data.skew import label_counts
@@ -47,7 +47,7 @@ class Setting(Callback):
             return
         before, now = origins(self._folder), origin()
         if before[-1:] != [now]:
-            with replacing(self._folder / ORIGIN) as file:
+            with atomic_write(self._folder / ORIGIN) as file:
                 file.write(json.dumps([*before, now], indent=1) + "\n")
         if (data := data_of(trainer)).has_examples:  # else they are where the clients are
             write_labels(self._folder / LABELS, data)
@@ -65,7 +65,7 @@ def origin() -> dict[str, str]:
 def origins(run: Path) -> list[dict[str, str]]:
     """What a run was made with, the latest last; empty for a run of an earlier version."""
     with suppress(OSError, ValueError, RecursionError):
-        said = json.loads(regular(run / ORIGIN).read_text())
+        said = json.loads(require_regular(run / ORIGIN).read_text())
         if isinstance(said, list) and all(isinstance(each, dict) for each in said):
             return [{str(name): str(value) for name, value in each.items()} for each in said]
     return []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import read_object, regular, replacing
+from fedlit.core.files import atomic_write, read_object, require_regular
 from fedlit.runs.folder import LOCK, STATE, versions
 
 if sys.platform != "win32":
@@ -117,7 +117,7 @@ def held(folder: Path) -> bool:
     if sys.platform == "win32":
         return False
     try:
-        file = os.open(regular(folder / LOCK), os.O_RDONLY)
+        file = os.open(require_regular(folder / LOCK), os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -138,7 +138,7 @@ def record(run: Path, state: RunState, asked: int | None, error: str = "") -> No
         asked: Rounds that it was asked to make.
         error: The error that it failed with.
     """
-    with replacing(run / STATE) as file:
+    with atomic_write(run / STATE) as file:
         file.write(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")
 
 

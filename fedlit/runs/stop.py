@@ -16,7 +16,7 @@ import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments import LightningEnvironment
 
-from fedlit.core.messages import GO_ON, lost_rank
+from fedlit.core.messages import RESUME_HINT, lost_rank
 from fedlit.core.private_lightning import rank_launcher, ranks_started_by
 
 POLL_SECONDS = 0.2
@@ -141,7 +141,7 @@ class RankWatch(Callback):
             _thread.interrupt_main(signal.SIGTERM)
             if self._ended.wait(GRACE_SECONDS):
                 return
-        sys.stderr.write(f"fedlit: error: {who}; {GO_ON if self._training else BEGIN_AGAIN}\n")
+        sys.stderr.write(f"fedlit: error: {who}; {RESUME_HINT if self._training else BEGIN_AGAIN}\n")
         sys.stderr.flush()
         for process in ranks_started_by(self._trainer):
             process.kill()

@@ -55,7 +55,7 @@ from rich.table import Table
 from fedlit.command.exits import INTERRUPTED
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
-from fedlit.core.files import read_object, replacing
+from fedlit.core.files import atomic_write, read_object
 from fedlit.core.tables import write_table
 from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
@@ -240,7 +240,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         },
         "hashes": {f"{run.combination.name}/{run.version}": found for run in runs if (found := run.hashes())},
     }
-    with replacing(folder / STUDY) as file:
+    with atomic_write(folder / STUDY) as file:
         file.write(json.dumps(facts, indent=1) + "\n")
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
-from fedlit.core.files import read_object, regular
+from fedlit.core.files import read_object, require_regular
 from fedlit.core.terminal import Column, Terminal, table_of
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS_CSV, STATE, STUDY
@@ -124,7 +124,7 @@ def _listed(folder: Path) -> Listed:
 def _config(path: Path) -> Any:
     """A run's config; None where it cannot be read."""
     with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
-        return yaml.load(regular(path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(require_regular(path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return None
 
 

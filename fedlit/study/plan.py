@@ -17,7 +17,7 @@ from fedlit.command.fit import FedlitCLI
 from fedlit.core.bundled import find
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
-from fedlit.core.messages import mistake, one_line
+from fedlit.core.messages import find_input_error, one_line
 from fedlit.report.claims import claims_of, read_claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
@@ -269,7 +269,7 @@ def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[
     try:
         cli = Rehearsal(["fit", "--config", str(base), *words, "--seed_everything", str(seed)])
     except Exception as error:
-        told = mistake(error)
+        told = find_input_error(error)
         if told is None:
             raise
         raise InputError(f"{name}: {one_line(str(told))}") from error

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedlit.algorithms import Scaffold
 from fedlit.clients.store import ClientStore
-from fedlit.core.files import replacing
+from fedlit.core.files import atomic_write
 from fedlit.sampling import uniform_cohort
 from tests.benchmarks.api import run
 from tests.benchmarks.clock import RoundClock
@@ -62,7 +62,7 @@ class FileEach:
         for client in clients:
             newest = max(self._versions(client).items(), default=None)
             kept = fit(torch.from_numpy(np.load(newest[1])) if newest else None)
-            with replacing(self._folder / str(client) / f"{round:06}.npy", "wb") as file:
+            with atomic_write(self._folder / str(client) / f"{round:06}.npy", "wb") as file:
                 np.save(file, kept.numpy())
         for client in clients:
             for version, path in self._versions(client).items():

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from fedlit.core.errors import InputError
-from fedlit.core.files import quiet_threads, read_object, refuse_endless, regular, replacing, unwritten, writing
+from fedlit.core.files import (
+    atomic_write,
+    find_write_error,
+    quiet_threads,
+    read_object,
+    refuse_special,
+    require_regular,
+    writing,
+)
 
 pytestmark = pytest.mark.trust
 
@@ -19,7 +27,7 @@ pytestmark = pytest.mark.trust
 def test_the_file_is_the_old_one_until_all_of_the_new_one_is_written(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "a.txt"
     for text in ("old", "new"):
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(text)
             assert not path.exists() or path.read_text() == "old"
         assert path.read_text() == text
@@ -32,7 +40,7 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_one(tmp_path: Pat
     with (
         file_size_limit(1000),
         pytest.raises(InputError, match=r"cannot write .*a.txt: .*; free space or raise the limit, then go on with"),
-        replacing(path) as file,
+        atomic_write(path) as file,
     ):
         file.write("x" * 100_000)
     assert path.read_text() == "old"
@@ -50,15 +58,15 @@ def test_what_the_system_refuses_is_found_among_an_errors_causes(number: int, re
         except OSError as error:
             raise RuntimeError("the logger failed") from error
     except RuntimeError as error:
-        told = unwritten(error)
+        told = find_write_error(error)
     assert told is not None
     assert str(told).startswith("cannot write some.csv: no; ")
     assert remedy in str(told)
 
 
 def test_other_errors_are_none_of_the_disks() -> None:
-    assert unwritten(FileNotFoundError(errno.ENOENT, "No such file")) is None
-    assert unwritten(KeyError("a")) is None
+    assert find_write_error(FileNotFoundError(errno.ENOENT, "No such file")) is None
+    assert find_write_error(KeyError("a")) is None
 
 
 def test_any_failure_to_write_names_the_file() -> None:
@@ -87,20 +95,20 @@ def test_a_thread_that_the_disk_stops_is_quiet_and_another_is_not(monkeypatch: p
 def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
-    assert regular(tmp_path / "file") == tmp_path / "file"
-    assert regular(tmp_path) == tmp_path
+    assert require_regular(tmp_path / "file") == tmp_path / "file"
+    assert require_regular(tmp_path) == tmp_path
     with pytest.raises(OSError, match="a FIFO, a socket or a device"):
-        regular(tmp_path / "pipe")
+        require_regular(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError):
-        regular(tmp_path / "none")
+        require_regular(tmp_path / "none")
 
 
 @pytest.mark.parametrize("word", ["{}", "--data={}", "--data.path={}"])
 def test_a_word_that_names_a_fifo_is_refused(word: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    refuse_endless(["fit", 1, None, "x" * 5000, "a\0b", "", "=", word.format(tmp_path), word.format(tmp_path / "none")])
+    refuse_special(["fit", 1, None, "x" * 5000, "a\0b", "", "=", word.format(tmp_path), word.format(tmp_path / "none")])
     with pytest.raises(InputError, match="pipe: it is no file but a FIFO"):
-        refuse_endless(["fit", word.format(tmp_path / "pipe")])
+        refuse_special(["fit", word.format(tmp_path / "pipe")])
 
 
 @pytest.mark.parametrize("content", ["null", "[1]", "1", '"a"', "", "{", "\xff", "[" * 100_000, "9" * 5000])

@@ -6,25 +6,25 @@ import pytest
 import torch
 
 from fedlit.core.errors import InputError
-from fedlit.core.messages import causes, missing_package, mistake, one_line, out_of_memory
+from fedlit.core.messages import causes, find_input_error, missing_package, one_line, out_of_memory
 
 
 def test_our_own_error_is_found_however_deep() -> None:
     error = TypeError("outer")
     error.__cause__ = ValueError("middle")
     error.__cause__.__cause__ = InputError("alpha must be > 0, got 0; use 0.5")
-    assert mistake(error) is error.__cause__.__cause__
+    assert find_input_error(error) is error.__cause__.__cause__
 
 
 def test_other_errors_are_not_the_users() -> None:
-    assert mistake(ZeroDivisionError("ours")) is None
+    assert find_input_error(ZeroDivisionError("ours")) is None
 
 
 def test_causes_that_go_in_a_circle_come_to_an_end() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
     assert list(causes(first)) == [first, second]
-    assert mistake(first) is missing_package(first) is None
+    assert find_input_error(first) is missing_package(first) is None
 
 
 def test_a_long_message_is_cut() -> None:

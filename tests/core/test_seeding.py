@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import seed_everything
 
-from fedlit.core.seeding import address, drawing_at, fitting, generator, reseed, reseed_all, resolve_seed, rng
+from fedlit.core.seeding import (
+    address,
+    generator,
+    isolated_fit_rng,
+    isolated_rng,
+    reseed,
+    reseed_all,
+    resolve_seed,
+    rng,
+)
 
 ADDRESS = st.tuples(st.integers(0, 2**31), st.sampled_from(["cohort", "batches"]), st.integers(0, 10**6))
 
@@ -75,10 +84,10 @@ def test_around_fits_the_generators_of_numpy_and_python_are_as_if_untouched():
     expected = [draws()[1:] for _ in range(2)]
     reseed_all(torch.device("cpu"), 3)
     first = draws()[1:]
-    with fitting():
+    with isolated_fit_rng():
         reseed_all(torch.device("cpu"), 9)
         inside = draws()
-        with drawing_at(4, torch.device("cpu")):
+        with isolated_rng(4, torch.device("cpu")):
             draws()
         assert draws() != inside
     assert [first, draws()[1:]] == expected
@@ -86,11 +95,11 @@ def test_around_fits_the_generators_of_numpy_and_python_are_as_if_untouched():
 
 def test_transforms_draw_apart_from_the_fit_around_them():
     def fit(transforms: int) -> list[list[float]]:
-        with fitting():
+        with isolated_fit_rng():
             reseed_all(torch.device("cpu"), 9)
             found = []
             for _ in range(3):
-                with drawing_at(4, torch.device("cpu")):
+                with isolated_rng(4, torch.device("cpu")):
                     for _ in range(transforms):
                         draws()
                 found.append(draws())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import drawing_at
+from fedlit.core.seeding import isolated_rng
 from fedlit.data import PerExample, Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
@@ -82,12 +82,12 @@ def test_global_generators_are_addressed_inside_and_untouched_outside() -> None:
         return float(torch.rand(())), float(np.random.rand()), random.random()  # noqa: NPY002
 
     cpu = torch.device("cpu")
-    with drawing_at(5, cpu):
+    with isolated_rng(5, cpu):
         inside = draw()
     torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
     expected = draw()
     torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
-    with drawing_at(5, cpu):
+    with isolated_rng(5, cpu):
         assert draw() == inside
     assert draw() == expected
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import state_of_draws
+from fedlit.core.seeding import global_rng_state
 from fedlit.data import ByGroup, Examples, FederatedData
 from fedlit.federated import FederatedModule
 from tests.federations import fit, net
@@ -152,9 +152,9 @@ def test_what_load_draws_from_global_generators_depends_on_the_seed_alone() -> N
         noise = torch.rand(24, 5) + torch.from_numpy(np.random.rand(24, 5)).float()  # noqa: NPY002
         return Examples(INPUTS + noise, LABELS), TEST
 
-    before = state_of_draws()
+    before = global_rng_state()
     first = ready(Mine(noisy)).train.inputs
-    assert state_of_draws() == before
+    assert global_rng_state() == before
     torch.rand(1)
     assert torch.equal(ready(Mine(noisy)).train.inputs, first)
     assert not torch.equal(ready(Mine(noisy, seed=1)).train.inputs, first)

@@ -190,7 +190,7 @@ def test_examples_held_out_of_each_client_are_its_own() -> None:
     ("options", "message"),
     [
         ({"validation_clients": -1}, "validation_clients must be at least 0, got -1"),
-        ({"validation_clients": 3}, "validation_clients is 3 of 3 clients, which leaves none to train; set fewer"),
+        ({"validation_clients": 3}, "validation_clients is 3 of 3 clients, which leaves none to train; lower"),
         ({"client_holdout": 1.0}, r"client_holdout must be in \[0, 1\), got 1.0; 0.2 holds out a fifth"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import state_of_draws
+from fedlit.core.seeding import global_rng_state
 from fedlit.data import Partition, Partitioner, Tensors, Uniform
 from fedlit.federated import FederatedLoop
 
@@ -60,14 +60,14 @@ def drawn(draw: Callable[[int, int, np.random.Generator], Any]) -> Split:
     ids=["its rng", "NumPy", "Python", "PyTorch"],
 )
 def test_what_a_rule_draws_depends_on_the_seed_alone_and_leaves_global_generators_as_they_were(draw) -> None:
-    first, before = ready(Mine(drawn(draw))).partition.hash, state_of_draws()
+    first, before = ready(Mine(drawn(draw))).partition.hash, global_rng_state()
     np.random.rand()  # noqa: NPY002
     random.random()
     torch.rand(1)
-    assert state_of_draws() != before
-    before = state_of_draws()
+    assert global_rng_state() != before
+    before = global_rng_state()
     assert ready(Mine(drawn(draw))).partition.hash == first
-    assert state_of_draws() == before
+    assert global_rng_state() == before
     assert ready(Mine(drawn(draw)), seed=1).partition.hash != first
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from fedlit.core.checkpoint import CheckpointFile, read, write
 from fedlit.core.errors import InputError
-from fedlit.core.plain import culprit, is_data
+from fedlit.core.loadable import is_loadable, unsupported_part
 
 pytestmark = [pytest.mark.trust, pytest.mark.filterwarnings("ignore::UserWarning")]  # PyTorch's, of its rarer layouts
 
@@ -119,12 +119,12 @@ def is_read_again(value: object) -> bool:
 @pytest.mark.parametrize("name", VALUES)
 def test_it_is_data_where_pytorch_reads_it_again(name: str) -> None:
     state = {"callbacks": {"Mine": {"history": [VALUES[name]]}}}
-    assert is_data(state) == is_read_again(state)
-    assert (culprit(state) == "") == is_data(state)
+    assert is_loadable(state) == is_read_again(state)
+    assert (unsupported_part(state) == "") == is_loadable(state)
 
 
 def test_the_table_has_both_kinds() -> None:
-    assert {True, False} == {is_data(value) for value in VALUES.values()}
+    assert {True, False} == {is_loadable(value) for value in VALUES.values()}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_table_has_both_kinds() -> None:
     ],
 )  # fmt: skip
 def test_the_innermost_part_is_named(state: object, named: str) -> None:
-    assert culprit(state).replace(f"{__name__}.", "core.test_plain.") == named
+    assert unsupported_part(state).replace(f"{__name__}.", "core.test_plain.") == named
 
 
 def test_what_tensors_hold_is_not_looked_at(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_what_tensors_hold_is_not_looked_at(tmp_path: Path) -> None:
     (tmp_path / "zeros").write_bytes(bytes(1 << 20))
     mapped = torch.from_file(str(tmp_path / "zeros"), shared=True, size=1 << 20, dtype=torch.uint8)
     (tmp_path / "zeros").write_bytes(b"")
-    assert is_data({"state_dict": {"w": mapped}})
+    assert is_loadable({"state_dict": {"w": mapped}})
 
 
 @pytest.mark.parametrize("path", ["last.ckpt", "memory://a/last.ckpt"])

@@ -30,7 +30,7 @@ class _Outline(pickle.Pickler):
         return (OrderedDict, (), vars(value) or None) if is_read else NotImplemented
 
 
-def is_data(value: object, pickler: type[pickle.Pickler] = _Outline) -> bool:
+def is_loadable(value: object, pickler: type[pickle.Pickler] = _Outline) -> bool:
     """Whether ``torch.load(weights_only=True)`` reads what ``torch.save`` writes of a value: they themselves say so.
 
     The time that it takes does not depend on how large the tensors are.
@@ -47,18 +47,18 @@ def is_data(value: object, pickler: type[pickle.Pickler] = _Outline) -> bool:
 @cache
 def _is_read(dtype: torch.dtype) -> bool:
     """Whether this PyTorch reads tensors of a type again; the lowest version that is tested does not read all."""
-    return is_data(torch.empty(0, dtype=dtype), pickle.Pickler)
+    return is_loadable(torch.empty(0, dtype=dtype), pickle.Pickler)
 
 
 REMEDY = "keep tensors (torch.from_numpy), numbers and strings, and lists and dicts of these"
 
 
-def culprit(value: object) -> str:
+def unsupported_part(value: object) -> str:
     """The innermost part that is no data: ``callbacks / Mine / history[0] is a numpy.ndarray``; empty where all is."""
-    if is_data(value):
+    if is_loadable(value):
         return ""
     names, seen = [""], {id(value)}
-    while part := next((part for part in _parts(value) if id(part[1]) not in seen and not is_data(part[1])), None):
+    while part := next((part for part in _parts(value) if id(part[1]) not in seen and not is_loadable(part[1])), None):
         name, value = part
         names.append(name)
         seen.add(id(value))

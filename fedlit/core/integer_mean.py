@@ -7,11 +7,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedlit.core.exact import ExactSum
-from fedlit.core.ranks import many_ranks
+from fedlit.core.ranks import is_distributed
 from fedlit.core.records import Weights
 
 
-class WholeMean:
+class IntegerMean:
     """Running average of integer and boolean entries, free of the order of the clients.
 
     - A boolean is put to the vote: it changes where clients of more than half of the weight have changed it.
@@ -43,7 +43,7 @@ class WholeMean:
 
     def reduce(self) -> None:
         """Gather over all ranks; nothing to do in a single process."""
-        if not many_ranks() or not self._start.numel():
+        if not is_distributed() or not self._start.numel():
             return
         dist.all_reduce(self._most, op=dist.ReduceOp.MAX)
         dist.all_reduce(self._least, op=dist.ReduceOp.MIN)
