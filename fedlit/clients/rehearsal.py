@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
+from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.messages import one_line
 from fedlit.core.seeding import isolated_rng
 from fedlit.data.module import FederatedData
@@ -115,6 +116,22 @@ def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
     finally:
         net.train(training)
     return logits.detach().requires_grad_(), data.test.targets[rows].to(device)
+
+
+def check_arguments(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
+    """Refuse arguments that the optimizer refuses, and numbers that PyTorch's let pass and cannot compute with.
+
+    Raises:
+        InputError: Naming the argument.
+    """
+    try:
+        made = optimizer(net.parameters())
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: {error}; correct its arguments") from error
+    for name, value in made.defaults.items():
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, float) and not abs(number) <= FLOAT32_MAX:
+                raise InputError(f"{where}.{name} must be a finite number in float32, got {number}; correct it")
 
 
 def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **arguments: Any) -> Optimizer:

@@ -20,10 +20,9 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
-from fedlit.clients.gradients import divisor
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
-from fedlit.clients.rehearsal import check_loss, check_optimizer
+from fedlit.clients.rehearsal import check_arguments, check_loss, check_optimizer
 from fedlit.core.checkpoint import CheckpointFile, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
@@ -36,13 +35,12 @@ from fedlit.data.module import data_of
 from fedlit.federated.beside import check_callbacks
 from fedlit.federated.checkpointed import check_net, take_up
 from fedlit.federated.compiled import check_compiled
+from fedlit.federated.evaluation import Evaluation, logits_and_loss, logits_of
 from fedlit.federated.loop import FederatedLoop
-from fedlit.federated.mean_loss import MeanLoss
 from fedlit.federated.pieces import each_piece
 from fedlit.federated.reload import config_of, made_by
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
-from fedlit.federated.scores import Tally
 from fedlit.federated.trainer_settings import check_settings, tell_of_limit
 from fedlit.mu import ConstantMu, Mu
 from fedlit.rates import Rates, scaled
@@ -108,7 +106,7 @@ class FederatedModule(LightningModule):
         self.rates = Rates(client=client_schedule, server=server_schedule)
         self.client_clip_norm = check_limit("model.client_clip_norm", client_clip_norm)
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
-            _check_optimizer(f"model.{role}_optimizer", optimizer, net)
+            check_arguments(f"model.{role}_optimizer", optimizer, net)
         self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
@@ -121,7 +119,7 @@ class FederatedModule(LightningModule):
 
     def evaluate(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes) of any number of inputs, of which the network meets ``eval_batch_size`` at once."""
-        return self._joined(self._each_piece(_logits, inputs), inputs.device)
+        return self._joined(self._each_piece(logits_of, inputs), inputs.device)
 
     def _each_piece(self, meet: Callable[..., T], *batch: Tensor) -> list[T]:
         """What ``meet`` finds of the network, the loss and one piece of a batch after the other.
@@ -279,34 +277,29 @@ class FederatedModule(LightningModule):
             # Lightning calls ``step`` with a closure.
             server = check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)
             self.rates.begin({"client": client, "server": server}, self.trainer.max_epochs)
-        self.tally = Tally(data.num_classes)
-        self.mean_loss = MeanLoss()
+        self.evaluation = Evaluation(data.num_classes)
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Evaluate one batch of held-out data."""
         inputs, targets = batch
-        met = self._each_piece(_logits_and_loss, inputs, targets)
-        self.tally.update(self._joined([logits for logits, *_ in met], inputs.device), targets)
-        for _, loss, size in met:
-            self.mean_loss.update(loss, size)
+        found = self._each_piece(logits_and_loss, inputs, targets)
+        logits = self._joined([logits for logits, _ in found], inputs.device)
+        self.evaluation.update(logits, targets, [loss for _, loss in found])
 
     def evaluation_summary(self) -> dict[str, float]:
         """Accuracy, loss and macro F1 of all data evaluated since the last summary."""
-        self.scores = self.tally.compute()
+        self.scores, loss = self.evaluation.compute()
         if not self.scores.true.any():
             raise InputError(
                 f"{type(self).__name__} evaluates no example, so that there is no accuracy; let its step call "
                 "super().validation_step or test_step, or self.evaluation_step(batch)"
             )
         # Seven digits are what float32 holds.
-        summary = {
+        return {
             "global/accuracy": round(self.scores.accuracy(), 7),
             "global/f1_macro": round(self.scores.f1_macro(), 7),
-            "global/loss": self.mean_loss.compute(),
+            "global/loss": loss,
         }
-        for metric in (self.tally, self.mean_loss):
-            metric.reset()
-        return summary
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluation_step(batch)
@@ -401,8 +394,8 @@ class FederatedModule(LightningModule):
         """
         if not isinstance(checkpoint_path, str | Path):
             raise InputError(f"checkpoint_path must be the path of a file, got {checkpoint_path!r}; give its path")
-        path = Path(checkpoint_path)
-        checkpoint = read(path, map_location or "cpu")
+        path, device = Path(checkpoint_path), map_location or "cpu"
+        checkpoint = read(path, device)
         if "net" not in kwargs:
             arguments, _ = made_by(Path(hparams_file) if hparams_file else config_of(path), cls)
             kwargs = {**arguments, **kwargs}
@@ -410,7 +403,7 @@ class FederatedModule(LightningModule):
         if strict is not False:
             check_net(module.state_dict(), checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict is not False)
-        return module.to(map_location or "cpu")
+        return module.to(device)
 
     def on_fit_start(self) -> None:
         self.arguments_of_callbacks.restore()
@@ -427,26 +420,3 @@ class FederatedModule(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (B, classes)."""
         return self.evaluate(batch[0]).softmax(-1)
-
-
-def _logits(net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor) -> Tensor:
-    return net(inputs.clone())  # a copy: the bits of a product may depend on where in memory its operands begin
-
-
-def _logits_and_loss(
-    net: Callable[[Tensor], Tensor], loss: nn.Module, inputs: Tensor, targets: Tensor
-) -> tuple[Tensor, Tensor, float]:
-    logits = _logits(net, loss, inputs)
-    return logits, loss(logits, targets), divisor(loss, targets)
-
-
-def _check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
-    """Refuse arguments that the optimizer refuses, and numbers that PyTorch's let pass and cannot compute with."""
-    try:
-        made = optimizer(net.parameters())
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {error}; correct its arguments") from error
-    for name, value in made.defaults.items():
-        for number in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(number, float) and not abs(number) <= FLOAT32_MAX:
-                raise InputError(f"{where}.{name} must be a finite number in float32, got {number}; correct it")

@@ -40,7 +40,7 @@ def check_parts(module: FederatedModule) -> None:
                 f"{name} overrides {hook}, which no round calls; override it in a ClientModule, for clients' steps, "
                 "or override server_step"
             )
-    if not hasattr(module, "tally"):
+    if not hasattr(module, "evaluation"):
         raise InputError(f"{name}.setup does not call super().setup(stage), which prepares what rounds need; call it")
     if parameter := parameter_beside(module.net, module):
         raise InputError(
