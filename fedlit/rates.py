@@ -84,7 +84,7 @@ class Rates:
             if following is None:
                 schedule.update(metrics)
             else:
-                schedule.follow(metrics, lambda each: [each.factor(following)])
+                schedule.update_and_check(metrics, lambda each: [each.factor(following)])
 
     def state_dict(self) -> dict[str, Any]:
         """The schedules' states, by role, with the classes that they are of."""

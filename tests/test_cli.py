@@ -119,7 +119,7 @@ MISTAKES = {
     "yaml empty": ("fit --config FILE", " ", "not a config", "key: value"),
     "no checkpoint file": ("fit --ckpt_path none.ckpt", "", "'none.ckpt'", "use --ckpt_path last, best or a file"),
     "no run": ("fit --name mine --ckpt_path last", "", "'last' of a run named 'mine'", "start one without --ckpt_path"),
-    "no checkpoint": ("fit --ckpt_path FILE", "text", "file.yaml is not a whole checkpoint", "use --ckpt_path"),
+    "no checkpoint": ("fit --ckpt_path FILE", "text", "file.yaml is not a complete checkpoint", "use --ckpt_path"),
     "test of nothing": ("test", "", "fedlit test", "--ckpt_path best, last or a file"),
     "test of no run": ("test --ckpt_path best --name mine", "", "'best' of a run named 'mine'", "--name"),
     "command": ("fti", "", "'fti'", "did you mean fit?"),
@@ -171,7 +171,7 @@ def test_a_part_of_a_checkpoint_is_refused(capsys: pytest.CaptureFixture[str]) -
     torch.save({"global_step": 1}, "whole.ckpt")
     Path("part.ckpt").write_bytes(Path("whole.ckpt").read_bytes()[:300])
     assert main(["fit", "--ckpt_path", "part.ckpt"]) == 2
-    assert "part.ckpt is not a whole checkpoint" in capsys.readouterr().err
+    assert "part.ckpt is not a complete checkpoint" in capsys.readouterr().err
 
 
 # --- what is given arrives -------------------------------------------------------------------------------------------

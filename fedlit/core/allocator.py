@@ -1,4 +1,4 @@
-"""glibc's malloc, told to keep what it is given back.
+"""Let glibc's malloc keep freed memory.
 
 By default glibc maps every buffer above a threshold afresh and returns it to the system when freed. A training step
 allocates and frees the same large activations each time, so the kernel zeroes and faults in the same pages at every
@@ -17,7 +17,7 @@ TRIM_THRESHOLD_BYTES = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Raise malloc's thresholds for this process; True when done, False (and no harm) where malloc is not glibc's."""
+    """Raise malloc's thresholds for this process; without glibc, do nothing and return False."""
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -29,7 +29,7 @@ class WeightedMean:
 
     @property
     def device(self) -> torch.device:
-        """Where sums are made: that of the states, or the CPU where theirs has no float64."""
+        """The device of the sums: that of the states, or the CPU if it has no float64."""
         return self._sum.high.device
 
     @property
@@ -53,7 +53,7 @@ class WeightedMean:
         self._weights.append(weight)
 
     def reduce(self) -> None:
-        """Sum over all ranks; nothing to do in a single process."""
+        """Sum over all ranks; does nothing in a single process."""
         self._sum.reduce()
         self._whole.reduce()
         self._weights = gather_list(self._weights)

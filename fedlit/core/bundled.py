@@ -7,12 +7,12 @@ from pathlib import Path
 import fedlit
 
 PACKAGE = Path(fedlit.__file__).parent
-#: Their folder: in the package where it is installed, beside it in the repository.
+#: The folder of the configs: inside an installed package, next to the package in the repository.
 FOLDER = next((each for each in (PACKAGE / "configs", PACKAGE.parent / "configs") if each.is_dir()), None)
 
 
 def bundled() -> dict[str, Path]:
-    """All of them by their names, which are their paths within the folder without the ending."""
+    """The bundled configs by name; a name is a path within the folder without its suffix."""
     if FOLDER is None:
         return {}
     files = sorted(FOLDER.rglob("*.yaml"), key=lambda file: (len(file.parts), file))
@@ -20,17 +20,17 @@ def bundled() -> dict[str, Path]:
 
 
 def find(given: str, folder: Path = Path()) -> Path:
-    """The file that is meant by a path or by a bundled config's name.
+    """The file that a path or the name of a bundled config stands for.
 
     Args:
-        given: Taken as the path of a file first, then as such a path without ``.yaml``, then as a name.
-        folder: Where relative paths begin.
+        given: Tried as a path, then as a path without ``.yaml``, then as the name of a bundled config.
+        folder: The folder of relative paths.
 
     Returns:
-        The file; where there is none, the path as it was given.
+        The file; ``folder / given`` if there is none.
     """
     path = folder / given
-    if (comes_along := bundled().get(given)) is None or path.exists():
+    if (bundled_file := bundled().get(given)) is None or path.exists():
         return path
     own = folder / f"{given}.yaml"
-    return own if own.exists() else comes_along
+    return own if own.exists() else bundled_file

@@ -1,7 +1,7 @@
-"""A checkpoint as a file: data, not code; written whole or not at all, read whole or refused.
+"""Checkpoint files: written atomically, verified by a checksum, and loaded without running code.
 
-The file is a zip archive as ``torch.save`` writes it, so programs that read those read it. Its zip comment is the
-SHA-256 of all that stands before: content and checksum are one file and cannot come apart.
+The file is a zip archive as ``torch.save`` writes it, so programs that read those archives can read it. Its zip comment
+holds the SHA-256 of everything before it, so the checksum cannot be separated from the content.
 
 Format 2 has that checksum; format 1, of earlier versions and of Trainers without ``CheckpointFile``, has none. Both are
 read.
@@ -33,7 +33,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 SEAL = b"fedlit sha256 "
 SEAL_SIZE = len(SEAL) + 64
-LENGTH_SIZE = 2  # of a zip comment's length, which ends an archive that has no comment
+LENGTH_SIZE = 2  # bytes of the comment's length, the last field of an archive without a comment
 ZIP = b"PK\x03\x04"
 
 
@@ -54,15 +54,15 @@ class BrokenCheckpointError(InputError):
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """Lightning's plugin for checkpoints, with checksums; files on other than local systems are left to Lightning.
+    """Lightning's plugin for checkpoints, with checksums; remote files are left to Lightning.
 
-    The file that ``last.ckpt`` takes the place of is kept as ``previous.ckpt``, by a hard link, where this process
-    wrote or read it and so knows it to be whole: a run whose ``last.ckpt`` is broken keeps the file that it resumes
-    from instead.
+    When ``last.ckpt`` is replaced, the old file is kept as ``previous.ckpt`` (a hard link), but only if this process
+    wrote or read it and so knows that it is valid. A broken ``last.ckpt`` therefore never replaces the
+    ``previous.ckpt`` that a run resumes from.
     """
 
     def __init__(self) -> None:
-        self._whole: set[Path] = set()
+        self._valid: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         if storage_options is not None or _is_remote(path):
@@ -70,36 +70,36 @@ class CheckpointFile(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         file = _resolved(path)
-        write(checkpoint, file, file.with_name(PREVIOUS) if file.name == LAST and file in self._whole else None)
-        self._whole.add(file)
+        write(checkpoint, file, file.with_name(PREVIOUS) if file.name == LAST and file in self._valid else None)
+        self._valid.add(file)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The checkpoint; ``weights_only`` is true whatever is given."""
+        """Read a checkpoint, always with ``weights_only=True``."""
         if _is_remote(path):
             return super().load_checkpoint(path, map_location, weights_only=True)
         checkpoint = read(Path(path), map_location)
-        self._whole.add(_resolved(path))
+        self._valid.add(_resolved(path))
         return checkpoint
 
 
 def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = None) -> None:
-    """Replace a file by a checkpoint, atomically and once all of it is on disk.
+    """Write a checkpoint atomically: it replaces the old file once all of it is on disk.
 
     Args:
         checkpoint: Tensors and plain values.
         path: The file.
-        previous: Where to keep the file that was there.
+        previous: Where to keep the old file; None to discard it.
 
     Raises:
-        InputError: When it holds what `read` would refuse; names that. The file that was there is untouched.
-        UnwritableError: When it cannot be written; so is it then.
+        InputError: If the checkpoint has a part that `read` would refuse; the old file stays.
+        UnwritableError: If the file cannot be written; the old file stays.
     """
     check_data(checkpoint)
     buffer = io.BytesIO()
     torch.save({**checkpoint, "fedlit": {**checkpoint.get("fedlit", {}), "format": FORMAT}}, buffer)
-    # Views of the buffer are let go of where writing fails as well: it cannot be freed before them.
+    # The views are released even if writing fails; a buffer with views cannot be freed.
     with buffer.getbuffer() as whole, whole[:-LENGTH_SIZE] as archive, atomic_write(path, "wb") as file:
         file.write(archive)
         file.write(SEAL_SIZE.to_bytes(LENGTH_SIZE, "little") + _seal(archive))
@@ -110,21 +110,21 @@ def write(checkpoint: Mapping[str, Any], path: Path, previous: Path | None = Non
 
 
 def check_data(checkpoint: Mapping[str, Any]) -> None:
-    """Refuse what could be written and never be read again.
+    """Refuse a checkpoint that `read` could not load.
 
     Raises:
-        InputError: Naming the part, its type and what it may be.
+        InputError: Naming the part, its type and the types that are allowed.
     """
     if found := unsupported_part(checkpoint):
-        raise InputError(f"{found}, which a checkpoint cannot hold: it is read as data, never as code; {REMEDY}")
+        raise InputError(f"{found}, which a checkpoint cannot hold: it is loaded as data, never as code; {REMEDY}")
 
 
 def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The checkpoint in a file. Nothing that the file holds is run.
+    """Read a checkpoint without running any code from the file.
 
     Raises:
-        BrokenCheckpointError: When the file is empty, cut off, changed, of a newer fedlit, of another program, or holds
-            other than tensors and plain values.
+        BrokenCheckpointError: If the file is empty, truncated or modified, was written by a newer fedlit or by another
+            program, or holds anything but tensors and plain values.
     """
     try:
         content = require_regular(path).read_bytes()
@@ -133,51 +133,49 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     seal = content[-SEAL_SIZE:]
     sealed = seal.startswith(SEAL)
     if not content:
-        raise BrokenCheckpointError(path, "is not a whole checkpoint: it is empty")
+        raise BrokenCheckpointError(path, "is not a complete checkpoint: it is empty")
     if sealed and seal != _seal(memoryview(content)[: -SEAL_SIZE - LENGTH_SIZE]):
-        raise BrokenCheckpointError(path, "is not a whole checkpoint: its checksum is not that of its content")
+        raise BrokenCheckpointError(path, "is not a complete checkpoint: its checksum does not match its content")
     if not content.startswith(ZIP):
-        raise BrokenCheckpointError(path, "is not a whole checkpoint: it is no archive of torch.save")
+        raise BrokenCheckpointError(path, "is not a complete checkpoint: it is not an archive of torch.save")
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise BrokenCheckpointError(
-            path, "holds more than tensors and plain values, as code would be, and was not loaded"
-        ) from error
+        raise BrokenCheckpointError(path, "was not loaded: it holds more than tensors and plain values") from error
     except Exception as error:  # a damaged archive may raise anything
-        raise BrokenCheckpointError(path, "is not a whole checkpoint: it is cut off or damaged") from error
+        raise BrokenCheckpointError(path, "is not a complete checkpoint: it is truncated or damaged") from error
     _check(checkpoint, path, sealed)
     return checkpoint  # type: ignore[no-any-return]
 
 
 def check_format(checkpoint: Mapping[str, Any]) -> None:
-    """Refuse what a newer fedlit wrote.
+    """Refuse a checkpoint of a newer fedlit.
 
     Raises:
-        InputError: When the format is none of those that are read.
+        InputError: If this version does not read the checkpoint's format.
     """
     format = checkpoint.get("fedlit", {}).get("format", 1)
     if format not in range(1, FORMAT + 1):
-        raise InputError(f"the checkpoint is of format {format}, and this fedlit reads 1 to {FORMAT}; upgrade fedlit")
+        raise InputError(f"the checkpoint has format {format}, but this fedlit reads 1 to {FORMAT}; upgrade fedlit")
 
 
 def _check(checkpoint: Any, path: Path, sealed: bool) -> None:
     parts = {"state_dict": dict, "global_step": int, "fedlit": dict}
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(k), t) for k, t in parts.items()):
-        raise BrokenCheckpointError(path, f"is not of a run of fedlit: it lacks {', '.join(parts)}")
+        raise BrokenCheckpointError(path, f"is not of a fedlit run: it must have {', '.join(parts)}")
     rounds, version = checkpoint["global_step"], checkpoint.get(VERSION, "0")
     if isinstance(rounds, bool) or not 0 <= rounds <= COUNT_MAX:
-        raise BrokenCheckpointError(path, f"cannot be used: it is of {rounds} rounds")
+        raise BrokenCheckpointError(path, f"cannot be used: its number of rounds is {rounds}")
     try:
         Version(version)
     except (InvalidVersion, TypeError) as error:
-        raise BrokenCheckpointError(path, f"cannot be used: {version!r} is no version of Lightning") from error
+        raise BrokenCheckpointError(path, f"cannot be used: {version!r} is not a version of Lightning") from error
     try:
         check_format(checkpoint)
     except InputError as error:
         raise BrokenCheckpointError(path, f"cannot be read: {error}") from error
     if checkpoint["fedlit"].get("format", 1) > 1 and not sealed:
-        raise BrokenCheckpointError(path, "is not a whole checkpoint: its checksum is cut off or damaged")
+        raise BrokenCheckpointError(path, "is not a complete checkpoint: its checksum is truncated or damaged")
 
 
 def _seal(archive: memoryview) -> bytes:
@@ -185,9 +183,9 @@ def _seal(archive: memoryview) -> bytes:
 
 
 def _link_previous(path: Path, previous: Path) -> None:
-    """Let a file be found by a second name, which outlives the replacement of the first.
+    """Give a file a second name, under which it stays when the first name is replaced.
 
-    The second name is moved in one step from the file that had it: there is no moment in which it names none.
+    The second name is moved atomically, so it names a complete file at every moment.
     """
     part = previous.with_name(f"{previous.name}.part")
     part.unlink(missing_ok=True)
@@ -196,11 +194,11 @@ def _link_previous(path: Path, previous: Path) -> None:
     except OSError:  # a file system without hard links
         shutil.copyfile(path, part)
     part.replace(previous)
-    part.unlink(missing_ok=True)  # where both were names of one file already, the system moves nothing
+    part.unlink(missing_ok=True)  # `replace` does nothing if both already were names of one file
 
 
 def _resolved(path: str | Path) -> Path:
-    """One form of a file's path, independent of the current folder and of links to its folder."""
+    """The absolute path of a file, with links to its folder resolved."""
     return Path(path).parent.resolve() / Path(path).name
 
 

@@ -1,4 +1,4 @@
-"""YAML read strictly: duplicate keys, which YAML would ignore, and aliases that expand without end are refused."""
+"""Strict YAML: duplicate keys, which the YAML library drops silently, and endless aliases are refused."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import refuse_special, require_regular
 from fedlit.core.messages import one_line
 
-#: Nodes of a file with all its aliases written out; a study of a thousand values has some ten thousand.
+#: The most nodes of a file with all its aliases expanded; a study of a thousand values has about ten thousand.
 MAX_NODES = 200_000
 
 
 def plain_strings(tree: Any) -> Any:
-    """A parsed config whose members of string enumerations, which YAML cannot express, are made plain strings.
+    """Replace members of string enumerations in a parsed config by plain strings, which YAML can write.
 
-    Lightning has such a member for a default (``Timer.interval``), and a config with it could not be written.
+    Lightning has such a member as a default (``Timer.interval``).
     """
     if isinstance(tree, list):
         return [plain_strings(each) for each in tree]
@@ -49,10 +49,10 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds.
+    """Read a YAML file.
 
     Raises:
-        InputError: When it cannot be read, is not YAML, or is what `check_yaml` refuses.
+        InputError: If it cannot be read, is not YAML, or is refused by `check_yaml`.
     """
     text = read_text(path)
     try:
@@ -65,7 +65,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _not_yaml(error: Exception) -> InputError:
-    """What is wrong with a text that is not YAML, and where."""
+    """The error for a text that is not YAML, with line and column where they are known."""
     said = str(error)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -74,7 +74,7 @@ def _not_yaml(error: Exception) -> InputError:
 
 
 def check_yaml(text: str) -> None:
-    """Refuse duplicate keys, of which YAML would keep the last, and aliases that expand without end.
+    """Refuse duplicate keys, of which the YAML library keeps the last, and aliases that expand without end.
 
     Raises:
         InputError: Naming the key and the line.
@@ -86,7 +86,10 @@ def check_yaml(text: str) -> None:
         node = todo.pop()
         count += 1
         if count > MAX_NODES:
-            raise InputError(f"more than {MAX_NODES} values, or an alias inside of what it stands for; write it out")
+            raise InputError(
+                f"more than {MAX_NODES} values with all aliases expanded, or an alias that contains itself; write the "
+                "values out"
+            )
         if isinstance(node, yaml.MappingNode):
             _refuse_duplicate_keys(node)
             todo += [part for pair in node.value for part in pair]
@@ -112,14 +115,14 @@ def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
     for key, times in Counter(keys).items():
         if times > 1:
             line = node.start_mark.line + 1
-            raise InputError(f"{key}: {times} times in the mapping at line {line}; give each another name")
+            raise InputError(f"{key} is given {times} times in the mapping at line {line}; keep one of them")
 
 
 def check_config(text: str, sections: Collection[str]) -> None:
-    """Refuse what jsonargparse would silently ignore; what it refuses itself is left to it.
+    """Refuse config entries that jsonargparse would ignore silently; it reports other errors itself.
 
     Args:
-        text: The config file's.
+        text: Content of the config file.
         sections: Keys that must not be null.
 
     Raises:
@@ -130,7 +133,7 @@ def check_config(text: str, sections: Collection[str]) -> None:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise _not_yaml(error) from error
-    except ValueError as error:  # of a date that is none, which the parser takes for text
+    except ValueError as error:  # an impossible date, which jsonargparse reads as text
         if isinstance(error, InputError):
             raise
         return
@@ -140,7 +143,8 @@ def check_config(text: str, sections: Collection[str]) -> None:
         raise InputError(f"not a config: {shown}; write lines of the form 'key: value'")
     if tree.get("config") is not None:
         raise InputError(
-            f"config: a config cannot name another, got {tree['config']}; give several --config, the later ones count"
+            f"config: a config cannot include another one, got {tree['config']}; give several --config, of which a "
+            "later one overrides earlier ones"
         )
     for key in sections:
         if key in tree and tree[key] is None:
@@ -149,21 +153,21 @@ def check_config(text: str, sections: Collection[str]) -> None:
 
 
 def _refuse_duplicate_paths(tree: Mapping[Any, Any]) -> None:
-    """Refuse a value that is given by nested keys and by a dotted key, of which the parser would keep the last."""
+    """Refuse a value given by nested keys and by a dotted key as well, of which jsonargparse would keep the last."""
     given = [(path, section) for section, value in tree.items() for path in _paths({section: value})]
     for path, times in Counter(path for path, _ in given).items():
         if times > 1:
-            raise InputError(f"{path}: {times} times, with dots and without; leave one of them out")
+            raise InputError(f"{path} is given {times} times, with dots and without; keep one of them")
     section_of = dict(given)
     for path, section in given:
         for outer in accumulate(path.split("."), "{}.{}".format):
-            # Within a section, dots may also be those of names that an argument maps.
+            # Within one section, a dot may also be part of a key of a dictionary argument.
             if section_of.get(outer, section) != section:
-                raise InputError(f"{outer}: given as a whole, and in part by {path}; leave one of them out")
+                raise InputError(f"{outer} is given as a whole, and a part of it by {path}; keep one of them")
 
 
 def _paths(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted path of every value, without the levels that a class path puts in between."""
+    """The dotted path of every value, without the levels named ``init_args``."""
     for key, value in tree.items():
         path = re.sub(r"\.init_args\b", "", f"{prefix}.{key}").strip(".")
         if isinstance(value, Mapping) and value:

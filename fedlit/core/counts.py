@@ -1,4 +1,4 @@
-"""Numbers that count something."""
+"""Whole numbers that a user gives."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fedlit.core.errors import InputError
 
 
 def as_int(name: str, value: Any) -> int:
-    """A whole number of any kind, NumPy's among them, as Python's, which every library and a checkpoint takes.
+    """Convert an integer of any type, such as NumPy's, to a Python ``int``, which a checkpoint can hold.
 
     Raises:
-        InputError: If it is none, as a float never is.
+        InputError: If the value is not of an integer type; every float is refused.
     """
     try:
         return int(index(value))

@@ -1,4 +1,4 @@
-"""Sums that do not depend on the order of their terms, nor on how the terms are dealt to ranks."""
+"""Sums that depend neither on the order of their terms nor on how the terms are distributed over ranks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fedlit.core.ranks import copy_for_collectives, is_distributed
 from fedlit.native import call, library
 from fedlit.native.versions import PYTORCH, version
 
-#: Scalars summed at a time on one thread: the operands of a step then fit a core's cache.
+#: Scalars added at a time on one thread, so that the operands of a step fit into a core's cache.
 CHUNK = 16_384
-#: And on several threads, of which PyTorch uses a second one from 32,768 scalars on.
+#: The same on several threads; PyTorch uses a second thread from 32,768 scalars on.
 THREADED_CHUNK = 65_536
 
 
 def exact_sum(terms: Sequence[float]) -> float:
-    """The sum rounded once (Shewchuk 1997, by ``math.fsum``); where it is no finite number, what adding up gives."""
+    """The sum rounded once (``math.fsum``, Shewchuk 1997); the ordinary sum if it is not finite."""
     try:
         return math.fsum(terms)
     except (OverflowError, ValueError):  # beyond float64, or infinities of both signs
@@ -36,12 +36,12 @@ def dot(x: Tensor, y: Tensor) -> float:
 class ExactSum:
     """A running sum of weighted vectors, kept as an unevaluated pair ``high + low`` of float64 vectors.
 
-    Knuth's error-free TwoSum (Ogita, Rump and Oishi 2005, Algorithm 3.1) makes it some 106 bits, so that the sum, once
-    rounded, does not depend on the order of its terms.
+    With Knuth's error-free TwoSum (Ogita, Rump and Oishi 2005, Algorithm 3.1) it has about 106 bits, so that the sum,
+    once rounded, does not depend on the order of its terms.
 
     Args:
         size: Length of the vectors.
-        device: Where the sum is kept; without float64 there (MPS), it is kept on the CPU.
+        device: The device of the sum; the CPU takes the place of MPS, which has no float64.
     """
 
     def __init__(self, size: int, device: torch.device) -> None:
@@ -61,13 +61,13 @@ class ExactSum:
         for part, high, low in zip(x.split(size), self.high.split(size), self.low.split(size), strict=True):
             term = part.to(torch.float64, copy=True).mul_(weight)  # (size,)
             total = high + term
-            rounded = total - high  # what of the term arrived in the total
+            rounded = total - high  # the part of the term that the total holds
             term -= rounded
             low += term.add_(high - (total - rounded))
             high.copy_(total)
 
     def reduce(self) -> None:
-        """Sum over all ranks, in the order of the ranks; nothing to do in a single process."""
+        """Sum over all ranks, in the order of the ranks; does nothing in a single process."""
         if not is_distributed() or not self.high.numel():
             return
         mine = self.high, self.low

@@ -1,4 +1,4 @@
-"""Files of a run: replaced atomically, with one clear line where the disk is full or the folder read-only."""
+"""Files of a run: atomic writes, and a one-line error where the disk is full or the folder is read-only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import IO, Any
 from fedlit.core.errors import InputError
 from fedlit.core.messages import causes, one_line
 
-#: From the error number of a failed write to the remedy.
+#: The remedy for each error number of a failed write.
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or raise the limit"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable or give another --logs_dir"),
 }
 
 
-SPECIAL = "it is no file but a FIFO, a socket or a device"
+SPECIAL = "it is not a file but a FIFO, a socket or a device"
 
 
 class UnwritableError(InputError, OSError):
@@ -29,21 +29,21 @@ class UnwritableError(InputError, OSError):
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether a path is a FIFO, a socket or a device, which have no end or no content of their own.
+    """Whether a path is a FIFO, a socket or a device, which may block a reader forever.
 
     Raises:
-        OSError: When it does not exist.
-        ValueError: When it has a zero byte.
+        OSError: If the path does not exist.
+        ValueError: If the path contains a zero byte.
     """
     mode = Path(path).stat().st_mode
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def require_regular(path: Path) -> Path:
-    """The path itself if it is a regular file or a folder; opening a FIFO would wait for a process that writes to it.
+    """Return the path if it is a regular file or a folder; opening a FIFO would block until something writes to it.
 
     Raises:
-        OSError: When it does not exist, or is a FIFO, a socket or a device.
+        OSError: If the path does not exist, or is a FIFO, a socket or a device.
         ValueError: As `is_special`.
     """
     if is_special(path):
@@ -52,12 +52,12 @@ def require_regular(path: Path) -> Path:
 
 
 def refuse_special(words: Iterable[Any]) -> None:
-    """Refuse a word of a command line or a config that names, whole or after its ``=``, a FIFO, a socket or a device.
+    """Refuse words of a command line or config that name a FIFO, a socket or a device, as a whole or after ``=``.
 
-    The parser opens files by their names in many places, and would wait forever.
+    The parser opens files in many places and would block forever.
 
     Raises:
-        InputError: Naming it.
+        InputError: Naming the path.
     """
     for word in (word for word in words if isinstance(word, str)):
         for name in (word, word.partition("=")[2]):
@@ -66,14 +66,14 @@ def refuse_special(words: Iterable[Any]) -> None:
             except (OSError, ValueError):  # most words name nothing
                 continue
             if found:
-                raise InputError(f"{name}: {SPECIAL}; give the path of one")
+                raise InputError(f"{name}: {SPECIAL}; give the path of a file")
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no file.
+    """Read the JSON object in a file; an empty one if there is no file.
 
     Raises:
-        InputError: When the file cannot be read or holds something else.
+        InputError: If the file cannot be read or is not a JSON object.
     """
     try:
         content = json.loads(require_regular(path).read_text(encoding="utf-8"))
@@ -84,22 +84,22 @@ def read_object(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a record that fedlit wrote ({said}); remove it") from error
     if not isinstance(content, dict):
         raise InputError(
-            f"{path} is not a record that fedlit wrote (a {type(content).__name__}, no object of JSON); remove it"
+            f"{path} is not a record that fedlit wrote (a {type(content).__name__}, not a JSON object); remove it"
         )
     return content
 
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
-    """A new file that replaces ``path`` atomically once all of it is written; on an error ``path`` stays as it was.
+    """Open a new file that replaces ``path`` atomically at the block's end; on an error ``path`` stays as it was.
 
     Args:
-        path: The file; its folder is made if it is not there.
+        path: The file; its folder is created if necessary.
         mode: ``w`` or ``wb``.
         options: For ``open``.
 
     Raises:
-        UnwritableError: When it cannot be written.
+        UnwritableError: If the file cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
     with writing(path):
@@ -116,7 +116,7 @@ def atomic_write(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Name the file where writing it fails.
+    """Around code that writes a file: an ``OSError`` becomes an error that names the file.
 
     Raises:
         UnwritableError: In place of any ``OSError``.
@@ -147,7 +147,7 @@ def quiet_threads() -> Iterator[None]:
 
 
 def find_write_error(error: BaseException | None) -> UnwritableError | None:
-    """The error to show for an ``OSError`` of a full disk or of permissions among the causes; None without one."""
+    """The error to show if a full disk or missing permissions caused an error; else None."""
     for each in causes(error):
         if isinstance(each, OSError) and each.errno in REMEDIES:
             return _unwritable(each.filename or "a file of the run", each)
@@ -155,7 +155,6 @@ def find_write_error(error: BaseException | None) -> UnwritableError | None:
 
 
 def _unwritable(path: str | Path, error: OSError) -> UnwritableError:
-    remedy = REMEDIES.get(error.errno or 0, "see that there is space and that it can be written")
-    return UnwritableError(
-        f"cannot write {path}: {error.strerror or error}; {remedy}, then go on with --ckpt_path last"
-    )
+    remedy = REMEDIES.get(error.errno or 0, "check free space and permissions")
+    reason = error.strerror or error
+    return UnwritableError(f"cannot write {path}: {reason}; {remedy}, then resume with --ckpt_path last")

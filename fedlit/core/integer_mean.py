@@ -12,15 +12,13 @@ from fedlit.core.records import Weights
 
 
 class IntegerMean:
-    """Running average of integer and boolean entries, free of the order of the clients.
+    """Running average of integer and boolean entries, independent of the order of the clients.
 
-    - A boolean is put to the vote: it changes where clients of more than half of the weight have changed it.
-    - An integer that no client has lowered is a counter, as BatchNorm's ``num_batches_tracked`` does: it takes the
-      largest of the clients' values.
-    - An integer that some client has lowered is no counter: it moves by the weighted mean of the clients' moves,
-      rounded to the nearest whole number, halves towards where it was.
-
-    So the vote is the same mean, rounded alike: with a tie, both stay as they were broadcast.
+    - A boolean is decided by majority: it changes if clients with more than half of the weight changed it.
+    - An integer that no client lowered is a counter, such as BatchNorm's ``num_batches_tracked``: it takes the largest
+      of the clients' values.
+    - Any other integer changes by the weighted mean of the clients' changes, rounded to the nearest whole number, a
+      half towards zero. The majority of booleans is this mean too: at a tie nothing changes.
 
     Args:
         start: The state that was broadcast.
@@ -42,7 +40,7 @@ class IntegerMean:
         self._moves.add(here - self._start, weight)
 
     def reduce(self) -> None:
-        """Gather over all ranks; nothing to do in a single process."""
+        """Gather over all ranks; does nothing in a single process."""
         if not is_distributed() or not self._start.numel():
             return
         dist.all_reduce(self._most, op=dist.ReduceOp.MAX)

@@ -15,7 +15,7 @@ from fedlit.core.records import Weights
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each tensor of a network's ``state_dict`` stands in the flat vector.
+    """The position of each tensor of a network's ``state_dict`` in the flat vector.
 
     Attributes:
         trainable: Names of the trainable parameters, first in ``Weights.floats``.
@@ -33,20 +33,20 @@ class Layout:
 
     @classmethod
     def of(cls, net: nn.Module) -> Layout:
-        """Read the layout off a network; a tensor of several names, as tied weights are, counts once, by the first.
+        """The layout of a network; a tensor with several names (tied weights) is stored once, by its first name.
 
         Raises:
-            InputError: When it holds complex numbers, which have no place in the vector.
+            InputError: If the network holds complex numbers.
         """
-        state = _each_once(net.state_dict(keep_vars=True))
+        state = _without_aliases(net.state_dict(keep_vars=True))
         floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
         trainable = tuple(name for name, tensor in floats.items() if tensor.requires_grad)
         fixed = tuple(name for name, tensor in floats.items() if not tensor.requires_grad)
         for name, tensor in state.items():
             if tensor.is_complex():
                 raise InputError(
-                    f"the net's {name} holds complex numbers, which are not averaged; keep them as pairs of real ones "
-                    "(torch.view_as_real), or in a buffer with persistent=False, which is not part of the state"
+                    f"the net's {name} holds complex numbers, which cannot be averaged; keep them as pairs of real "
+                    "numbers (torch.view_as_real), or in a buffer with persistent=False, which is not part of the state"
                 )
         flags = tuple(name for name, tensor in state.items() if tensor.dtype == torch.bool)
         counts = tuple(name for name in state if name not in floats and name not in flags)
@@ -58,7 +58,7 @@ class Layout:
         return sum(self.numels[: len(self.trainable)])
 
     def split(self, floats: Tensor) -> dict[str, Tensor]:
-        """Views of a flat vector (P,), by name, each of one dimension."""
+        """One-dimensional views of a flat vector (P,), by name."""
         return dict(zip(self.trainable + self.fixed, floats.split(self.numels), strict=True))
 
     def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
@@ -66,18 +66,18 @@ class Layout:
         return torch.split(vector, list(self.numels[: len(self.trainable)]))
 
     def positions(self, names: Iterable[str]) -> Tensor:
-        """Where the scalars of some of the floating-point tensors stand in a flat vector (P,), in the order given."""
+        """Indices of the scalars of these floating-point tensors in a flat vector (P,), in the order given."""
         spans = self.split(torch.arange(sum(self.numels)))
         return torch.cat([spans[name] for name in names])
 
 
-def _each_once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     names = {id(tensor): name for name, tensor in reversed(state.items())}
     return {name: tensor for name, tensor in state.items() if names[id(tensor)] == name}
 
 
 def read_state(net: nn.Module, layout: Layout) -> Weights:
-    """Copy a network's state out, in the widest floating-point type it holds (float32 as a rule)."""
+    """Copy a network's state into flat vectors, in its widest floating-point type, at least float32."""
     state = net.state_dict()
     tensors = [state[name].reshape(-1) for name in layout.trainable + layout.fixed]
     dtype = reduce(torch.promote_types, (t.dtype for t in tensors), torch.float32)
@@ -91,7 +91,7 @@ def read_state(net: nn.Module, layout: Layout) -> Weights:
 
 @torch.no_grad()
 def write_state(net: nn.Module, layout: Layout, weights: Weights, *, trainable: bool = True) -> None:
-    """Copy a state into a network; with ``trainable=False`` all of it but the trainable parameters."""
+    """Copy a state into a network; ``trainable=False`` leaves out the trainable parameters."""
     state = net.state_dict()
     views = layout.split(weights.floats)
     names = layout.trainable + layout.fixed if trainable else layout.fixed

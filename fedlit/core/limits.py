@@ -1,4 +1,4 @@
-"""The largest numbers that can be computed with."""
+"""The largest numbers that fedlit computes with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint will be read again: it is read as data, and what is no data is found before it is written."""
+"""Whether ``torch.load(weights_only=True)`` can load a value, checked before a checkpoint is written."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: Layouts of tensors that PyTorch reads again whatever they hold.
+#: Layouts of the tensors that PyTorch can load.
 LAYOUTS = (
     torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc
 )  # fmt: skip
 
 
 class _Outline(pickle.Pickler):
-    """Leaves out what tensors hold: it writes an empty dictionary for each, with the tensor's attributes."""
+    """Leaves out the data of tensors: it writes an empty dictionary for each, with the tensor's attributes."""
 
     def reducer_override(self, value: object) -> Any:
         if type(value) not in (Tensor, nn.Parameter):
             return NotImplemented
         assert isinstance(value, Tensor)
-        is_read = value.layout in LAYOUTS and (value.is_quantized or _is_read(value.dtype))
-        return (OrderedDict, (), vars(value) or None) if is_read else NotImplemented
+        can_load = value.layout in LAYOUTS and (value.is_quantized or _dtype_is_loadable(value.dtype))
+        return (OrderedDict, (), vars(value) or None) if can_load else NotImplemented
 
 
 def is_loadable(value: object, pickler: type[pickle.Pickler] = _Outline) -> bool:
-    """Whether ``torch.load(weights_only=True)`` reads what ``torch.save`` writes of a value: they themselves say so.
+    """Whether ``torch.load(weights_only=True)`` loads what ``torch.save`` writes of a value, found by trying both.
 
-    The time that it takes does not depend on how large the tensors are.
+    The time does not depend on the sizes of the tensors.
     """
     buffer = io.BytesIO()
     try:
@@ -45,8 +45,8 @@ def is_loadable(value: object, pickler: type[pickle.Pickler] = _Outline) -> bool
 
 
 @cache
-def _is_read(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch reads tensors of a type again; the lowest version that is tested does not read all."""
+def _dtype_is_loadable(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch loads tensors of a type; the oldest supported version does not load all types."""
     return is_loadable(torch.empty(0, dtype=dtype), pickle.Pickler)
 
 
@@ -54,7 +54,7 @@ REMEDY = "keep tensors (torch.from_numpy), numbers and strings, and lists and di
 
 
 def unsupported_part(value: object) -> str:
-    """The innermost part that is no data: ``callbacks / Mine / history[0] is a numpy.ndarray``; empty where all is."""
+    """The innermost part that cannot be loaded, as ``callbacks / Mine / history[0] is a numpy.ndarray``; or empty."""
     if is_loadable(value):
         return ""
     names, seen = [""], {id(value)}
@@ -67,7 +67,7 @@ def unsupported_part(value: object) -> str:
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:
-    """What a container holds, by name."""
+    """The parts of a container, each with its name."""
     if type(value) in (dict, OrderedDict, Counter):
         assert isinstance(value, dict)
         yield from ((f" / key {key!r}", key) for key in value)

@@ -1,4 +1,4 @@
-"""Whether what is to be read fits the memory that is free."""
+"""Whether data fits into free memory, checked before it is read."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ MEMINFO, CONTAINER_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.ma
 
 
 def available_bytes() -> int | None:
-    """Bytes that a process can take now; None where the system does not say.
+    """Bytes of memory that a process can still use; None if the system does not tell.
 
-    On Linux what the kernel calls available, at most a container's limit; elsewhere all memory there is.
+    On Linux this is the kernel's ``MemAvailable``, at most a container's limit; elsewhere it is all memory.
     """
     known = []
     with suppress(OSError):
         known += [int(found[1]) * 1024 for found in re.finditer(r"(?m)^MemAvailable: +(\d+) kB", MEMINFO.read_text())]
-    with suppress(OSError, ValueError):  # the word max is no limit
+    with suppress(OSError, ValueError):  # ValueError: the word "max", which means no limit
         known.append(int(CONTAINER_LIMIT.read_text()))
     with suppress(OSError, ValueError, AttributeError):
         known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(known, default=None)
 
 
-def refuse_larger(what: str, needed: int, remedy: str) -> None:
-    """Refuse what takes more memory than is free.
+def check_fits_memory(what: str, needed: int, remedy: str) -> None:
+    """Refuse data that needs more memory than is free.
 
     Args:
-        what: What is to be read.
-        needed: Bytes that it takes.
-        remedy: What else can be done than to use a machine with more memory.
+        what: The data, as the message names it.
+        needed: Bytes that the data needs.
+        remedy: What the user can do, other than use a machine with more memory.
 
     Raises:
         InputError: Naming both sizes.
@@ -41,6 +41,6 @@ def refuse_larger(what: str, needed: int, remedy: str) -> None:
     free = available_bytes()
     if free is not None and needed > free:
         raise InputError(
-            f"{what} takes {needed / 1e9:.3g} GB of memory and {free / 1e9:.3g} GB are free; {remedy}, or use a "
+            f"{what} needs {needed / 1e9:.3g} GB of memory, but {free / 1e9:.3g} GB are free; {remedy}, or use a "
             "machine with more memory"
         )

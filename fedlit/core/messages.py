@@ -1,4 +1,4 @@
-"""What a user is told of an error or a doubt: one line, safe to show, and the kinds of errors that are told apart."""
+"""One-line messages for the user, and which kind of error an exception is."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lightning.pytorch.utilities import rank_zero_only
 from fedlit.core.errors import InputError
 
 #: What to do after another rank was lost.
-RESUME_HINT = "the checkpoint of the last finished round is whole, go on with --ckpt_path last"
+RESUME_HINT = "the checkpoint of the last finished round is complete; resume with --ckpt_path last"
 
-#: Characters of a word (a value that was given, a path) from which on it is cut in a line that is too long.
+#: Words of at least this many characters, such as values and paths, are shortened in a line that is too long.
 MAX_WORD = 200
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
-    """The ``InputError`` among an error's causes, which says it best; None where the mistake is not the user's."""
+    """The first ``InputError`` among an error and its causes; None if there is none."""
     return next((each for each in causes(error) if isinstance(each, InputError)), None)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it, the latest first."""
+    """An error and its causes, the latest first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -35,16 +35,16 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @rank_zero_only
 def warn(text: str) -> None:
-    """Say in one line on stderr what a user should know of a run that goes on; the first rank says it."""
+    """Print a warning in one line on stderr, on the first rank only."""
     sys.stderr.write(f"fedlit: warning: {one_line(text)}\n")
 
 
-#: Characters that a terminal obeys instead of showing them: control characters, and those that turn the direction.
+#: Characters that a terminal acts on instead of showing: control characters, and changes of the writing direction.
 CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
-    r"""The text with escapes such as ``\x1b`` for what steers a terminal, and for what an encoding does not have."""
+    r"""Escape, as in ``\x1b``, characters that a terminal acts on and those that the encoding lacks."""
     shown = re.sub(CONTROL_CHARACTERS, lambda found: found[0].encode("unicode_escape").decode(), text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -60,21 +60,21 @@ def one_line(text: str, limit: int = 500) -> str:
 
 
 def missing_package(error: BaseException | None) -> InputError | None:
-    """One line for a package that is not installed, which a class asked for as it was made; None for other errors."""
+    """The error to show where a class needs a package that is not installed; None for other errors."""
     found = next((each for each in causes(error) if isinstance(each, ModuleNotFoundError | InputError)), None)
-    if found is None or isinstance(found, InputError):  # that one is said already
+    if found is None or isinstance(found, InputError):  # an InputError has a message of its own
         return None
     return InputError(f"{one_line(str(found))}; install it, or leave out what needs it")
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there was no memory left, on the host or on a GPU."""
+    """Whether an error means that memory ran out, on the host or on a GPU."""
     said = "can't allocate memory" in str(error) or "not enough memory" in str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and said)
 
 
 def lost_rank(error: Exception) -> bool:
-    """Whether an error says that a process at the other end of a collective has gone (gloo or NCCL)."""
+    """Whether an error means that another rank of a collective has died (gloo or NCCL)."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and ("gloo" in str(error) or "by peer" in str(error))

@@ -1,8 +1,8 @@
-"""Whose a class is."""
+"""Whether a class is fedlit's or a user's."""
 
 from __future__ import annotations
 
 
 def is_fedlit_class(piece: object) -> bool:
-    """Whether an object is of one of fedlit's own classes, which need no trial, and not of a user's."""
+    """Whether an object's class is fedlit's own; only a user's class is tried out before it is used."""
     return type(piece).__module__.startswith("fedlit.")

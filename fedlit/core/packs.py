@@ -1,9 +1,9 @@
-"""A pack: one file of many clients' vectors, written once and whole.
+"""A pack: one file with the vectors of many clients, written once, atomically.
 
-It is ``n`` rows of ``size`` float32 scalars, then ``n`` entries that say whose row each is, then a tail of fixed length
-with both numbers, a checksum of the entries and the mark of the format; all little-endian. The numbers give the exact
-length of the file, so one that was cut off is known by it. Each row has a checksum of its own, in its entry: a row is
-found by the entries and read alone, and one that was damaged costs no other.
+It holds ``n`` rows of ``size`` float32 scalars, then ``n`` entries with the client, round and checksum of each row,
+then a tail of fixed length with both numbers, a checksum of the entries and a magic number; all little-endian. The
+numbers determine the file's length, so a truncated file is detected. Each row can be read and verified alone: a damaged
+row does not affect the others.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.limits import COUNT_MAX
 
-#: Whose a row is, the round whose fit left it, and the CRC-32 of its bytes.
+#: A row's client, the round in which its fit ended, and the CRC-32 of its bytes.
 ENTRY = np.dtype([("client", "<i8"), ("round", "<i8"), ("crc", "<u4")])
-#: Scalars of a row, rows, the CRC-32 of both and the entries, and the mark.
+#: Number of scalars in a row, number of rows, the CRC-32 of both and the entries, and the magic number.
 TAIL = struct.Struct("<QQI12s")
-MARK = b"fedlit pack\1"
+MAGIC = b"fedlit pack\1"
 BUFFER = 1 << 20
 
 
 class BrokenPackError(InputError):
-    """A file that is not a whole pack.
+    """A file that is not a complete pack.
 
     Args:
         path: The file.
@@ -47,18 +47,18 @@ class BrokenPackError(InputError):
     def __str__(self) -> str:
         path, reason = self.args
         return (
-            f"{path} is not a whole file of what clients keep: {reason}; put it back from a copy, or remove it, and "
-            "its clients go on from what else is there"
+            f"{path} is not a complete file of client states: {reason}; restore it from a copy, or remove it, and its "
+            "clients continue from their other saved states"
         )
 
 
 class Row(NamedTuple):
-    """Where a vector lies.
+    """The place of a vector in a pack.
 
     Attributes:
         path: The pack.
-        offset: Bytes before it.
-        size: Its scalars.
+        offset: Position of its first byte.
+        size: Number of its scalars.
         crc: The CRC-32 of its bytes.
     """
 
@@ -68,40 +68,40 @@ class Row(NamedTuple):
     crc: int
 
     def content(self) -> bytearray:
-        """Its bytes as they are in the file.
+        """The vector's bytes, not verified.
 
         Raises:
-            BrokenPackError: When the file ends before.
-            OSError: When it cannot be read.
+            BrokenPackError: If the file is too short.
+            OSError: If the file cannot be read.
         """
         content = bytearray(4 * self.size)
         with Path(self.path).open("rb", buffering=0) as file:
             file.seek(self.offset)
             if file.readinto(content) < len(content):
-                raise BrokenPackError(Path(self.path), "it was cut off since it was first read")
+                raise BrokenPackError(Path(self.path), "it was truncated after it was first read")
         return content
 
     def read(self) -> Tensor:
-        """The vector, (size,), float32, to the bit as it was written.
+        """The vector (size,), float32, exactly as it was written.
 
         Raises:
-            ValueError: When its bytes are others.
-            BrokenPackError: When the file ends before.
-            OSError: When it cannot be read.
+            ValueError: If its checksum does not match.
+            BrokenPackError: If the file is too short.
+            OSError: If the file cannot be read.
         """
         content = self.content()
         if zlib.crc32(content) != self.crc:
-            raise ValueError(f"{self.path} is damaged: the checksum of the vector at byte {self.offset} is another")
+            raise ValueError(f"{self.path} is damaged: the checksum of the vector at byte {self.offset} differs")
         return torch.from_numpy(np.frombuffer(content, "<f4").astype(np.float32, copy=False))
 
 
 class Pack(NamedTuple):
-    """What a pack holds, without its rows.
+    """A pack's index, without its rows.
 
     Attributes:
         path: The file.
-        size: Scalars of each row.
-        entries: Of each row, (n,), of type ``ENTRY``.
+        size: Number of scalars in each row.
+        entries: One entry of type ``ENTRY`` for each row, (n,).
     """
 
     path: Path
@@ -109,12 +109,12 @@ class Pack(NamedTuple):
     entries: NDArray[Any]
 
     def row(self, index: int) -> Row:
-        """Where a row lies."""
+        """The place of a row."""
         return Row(str(self.path), 4 * self.size * index, self.size, int(self.entries["crc"][index]))
 
 
 class Writer:
-    """Appends rows to a new pack; of all that it was given only the entries stay in memory."""
+    """Appends rows to a new pack; only the entries stay in memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -122,23 +122,23 @@ class Writer:
         self._entries: list[tuple[int, int, int]] = []
 
     def add(self, client: int, round: int, vector: Tensor) -> None:
-        """Append a vector (V,), of the length of those before.
+        """Append a vector (V,).
 
         Raises:
-            ValueError: When it is not.
+            ValueError: If its length differs from that of the vectors before.
         """
         content = vector.detach().cpu().numpy().astype("<f4", copy=False).tobytes()
         self.copy(client, round, content, zlib.crc32(content))
 
     def copy(self, client: int, round: int, content: bytes | bytearray, crc: int) -> None:
-        """Append the bytes of a row as they are, with the checksum that it had: what was damaged stays known as such.
+        """Append the bytes of a row with its old checksum, so that damage stays detectable.
 
         Raises:
-            ValueError: When the length is another than before.
+            ValueError: If its length differs from that of the rows before.
         """
         size = len(content) // 4
         if self._entries and size != self._size:
-            raise ValueError(f"client {client} keeps {size} scalars in round {round}, others {self._size}")
+            raise ValueError(f"client {client} keeps {size} scalars in round {round}, but other clients {self._size}")
         self._size = size
         self._file.write(content)
         self._entries.append((client, round, crc))
@@ -147,15 +147,15 @@ class Writer:
         """Append the entries and the tail."""
         entries = np.array(self._entries, ENTRY).tobytes()
         counts = self._size, len(self._entries)
-        self._file.write(entries + TAIL.pack(*counts, _crc(entries, *counts), MARK))
+        self._file.write(entries + TAIL.pack(*counts, _crc(entries, *counts), MAGIC))
 
 
 @contextmanager
 def writing_pack(path: Path) -> Iterator[Writer]:
-    """A new pack that is there, on disk and whole, once the block has ended, and until then is not.
+    """Write a new pack, which appears, complete and on disk, when the block ends.
 
     Raises:
-        UnwritableError: When the system does not let it be written.
+        UnwritableError: If it cannot be written.
     """
     with atomic_write(path, "wb", buffering=BUFFER) as file:
         writer = Writer(file)
@@ -166,18 +166,18 @@ def writing_pack(path: Path) -> Iterator[Writer]:
 
 
 def read_pack(path: Path) -> Pack:
-    """What a pack holds; its rows are not read.
+    """Read a pack's index, without its rows.
 
     Raises:
-        BrokenPackError: When it is cut off, damaged, or something else.
+        BrokenPackError: If the file is truncated, damaged, or not a pack.
     """
     try:
         with require_regular(path).open("rb", buffering=0) as file:
             length = file.seek(0, os.SEEK_END)
             file.seek(max(length - TAIL.size, 0))
             tail = file.read(TAIL.size)
-            if len(tail) < TAIL.size or not tail.endswith(MARK):
-                raise BrokenPackError(path, "it is cut off, or something else")
+            if len(tail) < TAIL.size or not tail.endswith(MAGIC):
+                raise BrokenPackError(path, "it is truncated or not a pack")
             size, count, crc, _ = TAIL.unpack(tail)
             if length != count * (4 * size + ENTRY.itemsize) + TAIL.size:
                 raise BrokenPackError(path, f"{count:,} vectors of {size:,} scalars are not {length:,} bytes")
@@ -186,10 +186,10 @@ def read_pack(path: Path) -> Pack:
     except OSError as error:
         raise BrokenPackError(path, error.strerror or str(error)) from error
     if _crc(entries, size, count) != crc:
-        raise BrokenPackError(path, "the checksum of its entries is another")
+        raise BrokenPackError(path, "the checksum of its entries differs")
     pack = Pack(path, size, np.frombuffer(entries, ENTRY))
     if not all(0 <= number <= COUNT_MAX for name in ("client", "round") for number in _extremes(pack.entries[name])):
-        raise BrokenPackError(path, "it has clients or rounds of impossible numbers")
+        raise BrokenPackError(path, "its numbers of clients or rounds are out of range")
     return pack
 
 

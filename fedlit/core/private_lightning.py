@@ -1,7 +1,7 @@
-"""What fedlit uses of Lightning's Trainer that is not public, by plain names.
+"""The private parts of Lightning's Trainer that fedlit uses, under plain names.
 
-Tested with Lightning 2.6.6. Each part says why there is no public way. Where another version lacks one, it fails as it
-is imported or called: none of them passes in silence. For LightningCLI there is ``fedlit.command.private``.
+Tested with Lightning 2.6.6. Each part says why there is no public way. If another version lacks one, importing or
+calling it raises an error; nothing fails silently. ``fedlit.command.private`` has those of LightningCLI.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _PRECISION_INPUT
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
-#: What a Trainer takes for its precision.
+#: The type of a Trainer's ``precision``.
 Precision = _PRECISION_INPUT
 
 
 class PrivateArguments(NamedTuple):
-    """Arguments of a Trainer that it keeps in private.
+    """Arguments of a Trainer that it keeps in private attributes.
 
     Attributes:
         distributed_sampler: ``use_distributed_sampler``.
         sync_batchnorm: As given.
-        seconds_between_validations: ``val_check_interval`` where it was given as a time; else None.
-        model_registry: As given; None or empty is none.
+        seconds_between_validations: ``val_check_interval`` if it was given as a time; else None.
+        model_registry: As given; None or empty for none.
     """
 
     distributed_sampler: bool
@@ -38,7 +38,7 @@ class PrivateArguments(NamedTuple):
 
 
 def private_arguments(trainer: Any) -> PrivateArguments:
-    """What a Trainer was given; its public attributes do not have these."""
+    """The arguments of a Trainer that its public attributes lack."""
     connector = trainer._accelerator_connector
     return PrivateArguments(
         connector.use_distributed_sampler,
@@ -49,20 +49,20 @@ def private_arguments(trainer: Any) -> PrivateArguments:
 
 
 def renew_loops(trainer: Trainer, steps: int) -> None:
-    """Give a Trainer the loops of a new one, for ``steps`` mini-batches: it has no public way to begin again."""
+    """Give a Trainer new loops, for ``steps`` mini-batches; there is no public way to start a Trainer anew."""
     trainer.fit_loop = _FitLoop(trainer, max_epochs=-1)
     trainer.fit_loop.epoch_loop = _TrainingEpochLoop(trainer, max_steps=steps)
 
 
 def finish_epoch(loops: dict[str, Any], epochs: int) -> None:
-    """Let the state of a Trainer's loops be that after so many epochs of one batch each, whenever it was saved.
+    """Set the state of a Trainer's loops to the end of an epoch, whenever it was saved.
 
-    Of one that was saved within an epoch Lightning leaves out hooks, or the whole next epoch. What stands in the state
-    has no public name.
+    From a state that was saved within an epoch, Lightning would skip hooks or the whole next epoch. The keys of the
+    state are private.
 
     Args:
-        loops: As a checkpoint has them; changed in place.
-        epochs: How many are finished, and how many batches.
+        loops: The loops' state in a checkpoint; changed in place.
+        epochs: Number of finished epochs, of one batch each.
     """
     fit = loops["fit_loop"]
     fit["epoch_loop.state_dict"]["_batches_that_stepped"] = epochs
@@ -72,20 +72,20 @@ def finish_epoch(loops: dict[str, Any], epochs: int) -> None:
 
 
 def log_epochs_from_one(trainer: Trainer) -> None:
-    """Let what is logged in an epoch of one batch have the epoch's number, from 1, as its step; no hook can say so.
+    """Log metrics of an epoch of one batch at the epoch's number from 1; no public hook sets this step.
 
-    Lightning counts from 0, beside which metrics of rounds would stand a row too early.
+    Lightning counts from 0, which would put them one row before the other metrics of their round.
     """
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step + 1
 
 
 def has_checkpoint_io(strategy: Any) -> bool:
-    """Whether a strategy was given a plugin for checkpoints; the public attribute makes one where there is none."""
+    """Whether a strategy was given a checkpoint plugin; reading the public attribute would create one."""
     return isinstance(strategy, Strategy) and strategy._checkpoint_io is not None
 
 
 def rank_launcher(trainer: Trainer) -> _SubprocessScriptLauncher | None:
-    """What started the other ranks of this machine, with their processes ``procs``; None where nothing did."""
+    """The launcher that started this machine's other ranks, with their processes in ``procs``; None without one."""
     launcher = trainer.strategy.launcher
     return launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
 
@@ -97,12 +97,12 @@ def ranks_started_by(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
 
 
 def is_compiled(module: LightningModule) -> bool:
-    """Whether a Trainer was given ``torch.compile(module)``, of which it takes the module and compiles the steps."""
+    """Whether a Trainer was given ``torch.compile(module)``; it unwraps the module and compiles its steps."""
     return module._compiler_ctx is not None
 
 
 def raised_while_restoring(error: BaseException) -> bool:
-    """Whether an error came up while a Trainer took its state from a checkpoint; only its frames say so."""
+    """Whether an error was raised while a Trainer restored a checkpoint; only the traceback's frames tell."""
     return any(
         frame.f_globals.get("__name__") == _CheckpointConnector.__module__ and "restore" in frame.f_code.co_name
         for frame, _ in walk_tb(error.__traceback__)

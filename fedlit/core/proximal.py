@@ -34,13 +34,13 @@ def add_proximal_gradient(parameters: Sequence[Tensor], anchor: Sequence[Tensor]
     """Add ``mu (w - w_t)``, the gradient of the proximal term, to ``.grad``.
 
     Called after gradients are unscaled and before the optimizer steps, so that it is exact in the parameters' own
-    precision whatever the precision of the backward pass. For mu = 0 nothing is touched: FedAvg, to the bit. Gradients
-    are replaced, not written to: two parameters may have the same tensor for theirs.
+    precision whatever the precision of the backward pass. For mu = 0 it does nothing: this is FedAvg, to the bit.
+    Gradients are replaced, not changed in place, because two parameters may share one gradient tensor.
 
     Args:
         parameters: Those of one client, or stacks of those of K clients, (K, ...).
-        anchor: w_t, in the shapes that the tensors have in the network.
-        mu: Strength of the term.
+        anchor: w_t, in the shapes of the network's tensors.
+        mu: Strength of the term, at least 0.
     """
     if mu == 0:
         return

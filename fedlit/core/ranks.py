@@ -1,4 +1,4 @@
-"""Whether a round is shared between processes."""
+"""Communication between the ranks of a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ V = TypeVar("V")
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of several ranks, so that sums have to be gathered."""
+    """Whether this process is one of several ranks."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def gather_list(mine: list[V]) -> list[V]:
-    """What all ranks have, in the order of the ranks."""
+    """Concatenate the lists of all ranks, in the order of the ranks."""
     if not is_distributed():
         return mine
     parts: list[list[V]] = [[] for _ in range(dist.get_world_size())]
@@ -26,10 +26,10 @@ def gather_list(mine: list[V]) -> list[V]:
 
 
 def gather_dict(mine: dict[K, V]) -> dict[K, V]:
-    """What all ranks have, each for keys of its own such as its clients."""
+    """Merge the dictionaries of all ranks, whose keys differ, such as each rank's clients."""
     return dict(gather_list(list(mine.items())))
 
 
 def copy_for_collectives(x: Tensor) -> Tensor:
-    """A copy of a tensor on a device that the ranks' collectives work on."""
+    """A copy of a tensor on a device that the process group's backend supports."""
     return x.to("cuda", copy=True) if dist.get_backend() == "nccl" else x.clone()

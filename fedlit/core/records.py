@@ -24,8 +24,8 @@ class ClientTask(NamedTuple):
         epochs: The same work in passes over the client's data.
         num_examples: The size n_k of the client's data.
         weight: The client's weight in the average, before normalisation.
-        diagnose: Whether the client is to measure how well it solved its local problem.
-        kept: Where what the client kept in its last round lies; None before its first.
+        diagnose: Whether the client also measures gamma, how inexactly it solved its local problem.
+        kept: The place on disk of the vector that the client kept in its last round; None before its first.
     """
 
     client: int
@@ -71,7 +71,7 @@ class Broadcast(NamedTuple):
     Attributes:
         weights: The global model w_t.
         mu: Strength of the proximal term for each trainable parameter, in the order of the layout.
-        message: (E,) what the algorithm sends along, such as SCAFFOLD's control variate; empty for most.
+        message: (E,) a vector that the algorithm sends as well, such as SCAFFOLD's control variate; empty for most.
         round: The round's number, from 0.
         rate: What clients multiply their learning rate by in this round, more than 0.
     """
@@ -87,12 +87,12 @@ class ClientUpdate(NamedTuple):
     """What a client sends back.
 
     Attributes:
-        task: What had been asked.
+        task: The task that was fitted.
         weights: The client's network after its fit.
         squares: ||w_k - w_t||^2 of each trainable tensor, in the order of the layout, (L,).
         metrics: Scalars of the fit: ``loss`` and ``accuracy``, means over the ``samples`` that it trained on,
             ``proximal``; where measured also ``gamma`` and ``own_accuracy``.
-        kept: What the client is to keep until its next round, (kept_size,), float32; None is nothing.
+        kept: The vector that the client keeps until its next round, (kept_size,), float32; None for none.
     """
 
     task: ClientTask
@@ -104,18 +104,18 @@ class ClientUpdate(NamedTuple):
 
 def is_finite(update: ClientUpdate) -> bool:
     """Whether an update can be averaged: all floats of its weights and its mean loss are finite numbers."""
-    # Minimum and maximum are NaN where anything is: one pass, a tenth of the time of isfinite.
+    # The minimum and maximum are NaN if any value is. They take one pass, a tenth of the time of isfinite.
     extremes = update.weights.floats.aminmax()
     return all(map(math.isfinite, (*map(float, extremes), update.metrics["loss"])))
 
 
 class ClientFailure(NamedTuple):
-    """What an engine gives in place of an update where a client's fit failed.
+    """What an engine returns in place of an update if a client's fit failed.
 
     Attributes:
-        task: What had been asked.
+        task: The task that failed.
         reason: The error in one line, such as ``ValueError: a bad sample``.
-        traceback: Where it came from, as Python prints it; empty where a process died.
+        traceback: The error's traceback as Python prints it; empty if the process died.
     """
 
     task: ClientTask
@@ -123,5 +123,5 @@ class ClientFailure(NamedTuple):
     traceback: str = ""
 
 
-#: What becomes of a task.
+#: The result of a task.
 ClientAnswer: TypeAlias = ClientUpdate | ClientFailure

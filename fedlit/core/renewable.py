@@ -1,4 +1,4 @@
-"""Rules that a fit changes: they start each fit as they were given, and resume from what they put into a checkpoint."""
+"""Objects that change during a fit: each fit starts from their initial state, a resumed run from the checkpoint."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fedlit.core.errors import InputError
 class Renewable:
     """Restores its attributes when a fit begins, so that a second fit of the same objects equals one of fresh objects.
 
-    The attributes are copied when the first fit begins, whatever the class, and put back at the start of each later
-    one. After a fit they are as that fit left them.
+    The attributes are copied when the first fit begins and put back at the start of each later one. After a fit they
+    keep the values that they had at its end.
     """
 
     _given: dict[str, Any] | None = None
 
     def renew(self) -> None:
-        """Restore the attributes of the beginning of the first fit."""
+        """Restore the attributes that the object had when the first fit began."""
         if self._given is not None:
             self._become(self._given)
         self._given = {name: _copied(value) for name, value in vars(self).items()}
@@ -30,42 +30,42 @@ class Renewable:
 
 
 class Rule(Renewable):
-    """A number that may follow the rounds' metrics."""
+    """A number that may adapt to the metrics of the rounds."""
 
     def update(self, metrics: Mapping[str, float]) -> None:
         """Called after each round with its metrics, which are the same on every rank."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know, in plain values."""
+        """The state that a resumed run needs, in plain values."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a checkpoint."""
 
-    def follow(self, metrics: Mapping[str, float], says: Callable[[Self], Sequence[float]]) -> None:
-        """``update``, and a look at what runs would have that are resumed before it and after it.
+    def update_and_check(self, metrics: Mapping[str, float], values_of: Callable[[Self], Sequence[float]]) -> None:
+        """``update``, and check that a run resumed before or after it would have the same values.
 
         Args:
-            metrics: Those of the round.
-            says: What the rule gives for the next round.
+            metrics: The metrics of the round.
+            values_of: From a rule to its values for the next round.
 
         Raises:
-            InputError: When a resumed run would have another number.
+            InputError: If a resumed run would have another value.
         """
         resumed = self._resumed()
         self.update(metrics)
         resumed.update(metrics)
         for other in (resumed, self._resumed()):
-            for mine, its in zip(says(self), says(other), strict=True):
+            for mine, its in zip(values_of(self), values_of(other), strict=True):
                 if mine != its:
                     raise InputError(
-                        f"{type(self).__name__} gives {mine:.6g} for the next round, and {its:.6g} in a resumed run: "
-                        "what it depends on is not in its state_dict; let state_dict return it, and load_state_dict "
-                        "take it back"
+                        f"{type(self).__name__} gives {mine:.6g} for the next round, but {its:.6g} in a resumed run, "
+                        "as its state_dict is incomplete; let state_dict return all that it depends on, and "
+                        "load_state_dict restore it"
                     )
 
     def _resumed(self) -> Self:
-        """As it was given to the fit, with its state of now."""
+        """What a resumed run would have: a copy as it was when the fit began, with the state of now loaded."""
         resumed = copy.copy(self)
         resumed._become({name: _copied(value) for name, value in (self._given or vars(self)).items()})
         resumed.load_state_dict(_copied(self.state_dict()))
@@ -73,7 +73,7 @@ class Rule(Renewable):
 
 
 def _copied(value: Any) -> Any:
-    """A deep copy; itself where it cannot be copied, as a lock or an open file."""
+    """A deep copy; the value itself if it cannot be copied, such as a lock or an open file."""
     try:
         return copy.deepcopy(value)
     except Exception:

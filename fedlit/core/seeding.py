@@ -1,8 +1,8 @@
 """Randomness is addressed, never consumed: every draw has a generator of its own.
 
-A generator is named by ``(seed, purpose, *index)``, for example ``(seed, "batches", round, client, epoch)``. No draw
-depends on how many were made before it, so a run resumes to the bit, the number of ranks does not matter, and two
-variants compared at one seed share partition, cohorts, stragglers and batch order.
+Its address is ``(seed, purpose, *index)``, for example ``(seed, "batches", round, client, epoch)``. No draw depends on
+how many were made before it, so a run resumes to the bit, the number of ranks does not matter, and variants compared at
+one seed share partition, cohorts, stragglers and batch order.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 import torch
 
-#: NumPy's global generator while code of others draws: of a data set's transforms, and of a client's fit around them.
+#: These replace NumPy's global generator during a data set's transforms, and during the client's fit around them.
 TRANSFORMS_RNG, FITS_RNG = np.random.MT19937(), np.random.MT19937()
 
 
 def address(seed: int, purpose: str, *index: int) -> int:
     """Hash an address to a seed in [0, 2**63).
 
-    BLAKE2b rather than Python's ``hash`` or arithmetic on the parts: the same on every machine, and neighbouring
-    addresses are unrelated.
+    BLAKE2b, unlike Python's ``hash`` or arithmetic on the parts, gives the same seed on every machine and unrelated
+    seeds for neighbouring addresses.
     """
     text = "/".join((str(seed), purpose, *map(str, index)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
@@ -44,8 +44,8 @@ def rng(seed: int, purpose: str, *index: int) -> np.random.Generator:
 def reseed(device: torch.device, seed: int) -> None:
     """Seed the generator that layers such as dropout draw from on a device.
 
-    Not ``torch.manual_seed``: on a machine without a GPU that queues a call for each device kind that might come up
-    later, with a formatted stack trace, each time; it takes longer than a small fit and is never freed.
+    ``torch.manual_seed`` is not used on a CPU: without a GPU, each call queues another call for each kind of device,
+    with a formatted stack trace. That takes longer than a small fit and is never freed.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
@@ -57,7 +57,7 @@ def reseed(device: torch.device, seed: int) -> None:
 
 
 def reseed_all(device: torch.device, seed: int) -> None:
-    """Seed all global generators that code may draw from: PyTorch's on the CPU and a device, NumPy's and Python's."""
+    """Seed all global generators: PyTorch's on the CPU and on a device, NumPy's and Python's."""
     for each in {torch.device("cpu"), device}:
         reseed(each, seed)
     random.seed(seed)
@@ -66,10 +66,10 @@ def reseed_all(device: torch.device, seed: int) -> None:
 
 @contextmanager
 def isolated_rng(seed: int, device: torch.device, meanwhile: np.random.MT19937 = TRANSFORMS_RNG) -> Iterator[None]:
-    """The global generators of PyTorch, NumPy and Python start at a seed inside; outside they are as if untouched.
+    """Seed the global generators of PyTorch, NumPy and Python within the block, and restore them afterwards.
 
-    For code of others that draws from them, such as torchvision's transforms. It takes 0.1 ms: NumPy's generator
-    is exchanged for ``meanwhile``, as to read and to set its state takes several times as long.
+    For other libraries that draw from them, such as torchvision's transforms. It takes 0.1 ms: NumPy's generator is
+    swapped for ``meanwhile``, because reading and setting its state would take several times as long.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _swapped_rng(meanwhile):
         reseed_all(device, seed)
@@ -77,7 +77,7 @@ def isolated_rng(seed: int, device: torch.device, meanwhile: np.random.MT19937 =
 
 
 def isolated_fit_rng() -> AbstractContextManager[None]:
-    """Around a fit, which calls ``reseed_all``: outside, NumPy's and Python's generators are as if untouched."""
+    """Restore NumPy's and Python's global generators after a fit, which calls ``reseed_all``."""
     return _swapped_rng(FITS_RNG)
 
 
@@ -93,10 +93,10 @@ def _swapped_rng(meanwhile: np.random.MT19937) -> Iterator[None]:
 
 
 def global_rng_state() -> tuple[object, ...]:
-    """What tells whether anything was drawn from a global generator: it differs then from what it was before."""
+    """The state of PyTorch's (CPU), NumPy's and Python's global generators; it differs after any draw."""
     return torch.get_rng_state().tolist(), random.getstate(), pickle.dumps(np.random.get_state())  # noqa: NPY002
 
 
 def resolve_seed(seed: int | None) -> int:
-    """``seed`` itself, or for ``None`` the seed of ``lightning.seed_everything`` (0 where it was never called)."""
+    """``seed`` itself, or for ``None`` the seed of ``lightning.seed_everything`` (0 if it was never called)."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed

@@ -1,4 +1,4 @@
-"""Tables of names and numbers as CSV, without formulas for a spreadsheet, and read back as they were written."""
+"""CSV tables that a spreadsheet does not evaluate as formulas and that are read back unchanged."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 
 from fedlit.core.files import atomic_write
 
-#: What a spreadsheet takes for the beginning of a formula, after any quotes of ours.
+#: The start of a text that a spreadsheet takes for a formula, after any quotes that ``escape_cell`` added.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def cell(value: Any) -> Any:
-    """A value as it is written: text that a spreadsheet would evaluate gets a ``'`` in front, numbers stay as they are.
+def escape_cell(value: Any) -> Any:
+    """Put a ``'`` in front of a text that a spreadsheet would evaluate; numbers stay as they are.
 
-    A name that begins with ``=``, ``+``, ``-`` or ``@`` is a formula to a spreadsheet, and may start a program (OWASP,
-    "CSV Injection").
+    A spreadsheet takes a text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, which may start a program
+    (OWASP, "CSV Injection").
     """
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) and not _is_number(value) else value
 
 
-def name_of(cell: str) -> str:
-    """The text that `cell` was given."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+def unescape_cell(text: str) -> str:
+    """The text that ``escape_cell`` was given."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -35,8 +35,8 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in chain((header,), rows):
-            cells = [cell(value) for value in row]
-            returns = any(isinstance(each, str) and "\r" in each for each in cells)  # csv quotes line feeds alone
+            cells = [escape_cell(value) for value in row]
+            returns = any(isinstance(each, str) and "\r" in each for each in cells)  # csv.writer quotes only line feeds
             (quoting if returns else writer).writerow(cells)
 
 

@@ -13,8 +13,8 @@ from fedlit.core.messages import visible
 
 __all__ = ["Column", "Group", "Terminal", "table_of"]
 
-#: Columns of an output that is no terminal: a file or a pipe has no edge.
-NO_EDGE = 10_000
+#: Width, in characters, of an output that is not a terminal: a file or a pipe.
+UNLIMITED_WIDTH = 10_000
 
 
 class Terminal(Console):
@@ -29,7 +29,7 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, "soft_wrap": True, **options})
         if not self.is_terminal and options.get("width") is None:
-            self.width = NO_EDGE
+            self.width = UNLIMITED_WIDTH
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Rich calls this for all text that is printed, and for every cell of a table."""
@@ -37,13 +37,13 @@ class Terminal(Console):
 
 
 class Column(NamedTuple):
-    """A column of a table that may have to do without it.
+    """A column of a table; it may be left out of a table that is too wide.
 
     Attributes:
-        name: Its head.
-        cells: A cell for each row.
-        dropped: Where the table is too wide, the column with the greatest of these goes first; 0 stays.
-        right: Whether it is aligned to the right, as numbers are.
+        name: Its heading.
+        cells: One cell for each row.
+        dropped: The column with the greatest number is left out first; one with 0 never.
+        right: Whether it is right-aligned, as numbers are.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Column(NamedTuple):
 
 
 def table_of(columns: Sequence[Column], console: Console) -> Table:
-    """A table of the columns that say something and fit: columns are dropped rather than digits.
+    """A table of the columns that are not empty and fit: whole columns are left out, no numbers are cut.
 
-    What cannot be dropped is broken over lines in the first column.
+    If it is still too wide, the first column is wrapped.
     """
     shown = [column for column in columns if column.dropped == 0 or any(map(str, column.cells))]
     while True:
@@ -65,7 +65,7 @@ def table_of(columns: Sequence[Column], console: Console) -> Table:
             table.add_column(column.name, justify="right" if column.right else "left", **how)
         for row in zip(*(column.cells for column in shown), strict=True):
             table.add_row(*row)
-        width = console.measure(table, options=console.options.update(width=NO_EDGE)).maximum
+        width = console.measure(table, options=console.options.update(width=UNLIMITED_WIDTH)).maximum
         least = max(shown, key=lambda column: column.dropped)
         if width <= console.width or least.dropped == 0:
             return table

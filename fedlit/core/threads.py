@@ -1,4 +1,4 @@
-"""Small steps on one thread of a CPU."""
+"""Small operations on one thread of a CPU."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-#: Elements of which one core changes each in about a millisecond.
+#: Number of elements that one core processes in about a millisecond.
 SMALL = 2**20
 
 
 @contextmanager
 def one_thread_if_small(tensor: Tensor) -> Iterator[None]:
-    """Let PyTorch compute on one thread where the tensor is on the CPU and has at most ``SMALL`` elements.
+    """Let PyTorch compute on one thread if the tensor is on the CPU and has at most ``SMALL`` elements.
 
-    All threads wait at the end of each operation until the last has done its part. Where other processes have the cores
-    that takes tens of milliseconds, and for what one core does in one it gains nothing anywhere. For steps that give
-    the same bits on any number of threads, such as element by element.
+    At the end of each operation all threads wait for the slowest. That takes tens of milliseconds if other processes
+    use the cores, and an operation that one core finishes in a millisecond gains nothing from more threads. Use it only
+    for operations that give the same bits on any number of threads, such as elementwise ones.
     """
     threads = torch.get_num_threads()
     if threads == 1 or tensor.device.type != "cpu" or tensor.numel() > SMALL:

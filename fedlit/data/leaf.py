@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import require_regular
-from fedlit.core.memory import refuse_larger
+from fedlit.core.memory import check_fits_memory
 from fedlit.core.messages import one_line
 from fedlit.data.convert import all_finite, as_examples
 from fedlit.data.examples import Examples
@@ -118,7 +118,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _read_files(files: Sequence[Path]) -> _Part:
     sizes = [path.stat().st_size for path in files]
-    refuse_larger(
+    check_fits_memory(
         f"the JSON of {files[0].parent}", sum(sizes) + JSON_GROWTH * max(sizes),
         "take fewer users, or have LEAF write smaller files",
     )  # fmt: skip

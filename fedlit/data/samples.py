@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from fedlit.core.errors import InputError
-from fedlit.core.memory import refuse_larger
+from fedlit.core.memory import check_fits_memory
 from fedlit.core.messages import one_line
 from fedlit.data.convert import all_finite, as_array, as_examples
 from fedlit.data.examples import Examples
@@ -60,7 +60,7 @@ def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
     if not number:
         raise InputError(f"{name} is empty; give it samples")
     first = _sample(dataset, 0, images)
-    refuse_larger(f"{name} of {number:,} samples", COPIES * number * first[0].nbytes, FEWER)
+    check_fits_memory(f"{name} of {number:,} samples", COPIES * number * first[0].nbytes, FEWER)
     samples = [first, *(_sample(dataset, i, images) for i in range(1, number))]
     if len({len(sample) for sample in samples}) > 1:
         raise InputError(f"some samples of {name} have a group and others have none; give all of them one, or none")

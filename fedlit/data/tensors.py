@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import require_regular
-from fedlit.core.memory import refuse_larger
+from fedlit.core.memory import check_fits_memory
 from fedlit.core.messages import one_line
 from fedlit.core.seeding import address, isolated_rng, resolve_seed, rng
 from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
@@ -300,7 +300,7 @@ class TorchDataset(InMemory):
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     with _reading(path), require_regular(path).open("rb") as stream, ZipFile(stream) as members:
         size = sum(member.file_size for member in members.infolist())
-    refuse_larger(str(path), COPIES * size, FEWER)
+    check_fits_memory(str(path), COPIES * size, FEWER)
     with _reading(path), require_regular(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         arrays: dict[str, NDArray[Any]] = dict(file)
     for name, array in arrays.items():

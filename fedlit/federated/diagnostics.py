@@ -117,7 +117,7 @@ class GradientSpread:
             sums.add(numbers, weight)
 
     def reduce(self) -> None:
-        """Sum over all ranks; nothing to do in a single process."""
+        """Sum over all ranks; does nothing in a single process."""
         for part in (*self._gradients, *self._numbers):
             part.reduce()
 

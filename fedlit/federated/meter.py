@@ -79,7 +79,7 @@ class RoundMeter:
         self._rows.append({"client": update.task.client, **row})
 
     def reduce(self) -> None:
-        """Gather over all ranks; nothing to do in a single process."""
+        """Gather over all ranks; does nothing in a single process."""
         self._rows = gather_list(self._rows)
         self._directions.reduce()
 

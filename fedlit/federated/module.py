@@ -173,7 +173,7 @@ class FederatedModule(LightningModule):
         metrics |= {"federation/mu": float(self.mu.value), **self.rates.metrics(self.current_epoch)}
         self.round_metrics, self.logged = metrics, {}
         if self.trainer.checkpoint_callbacks:
-            self.mu.follow(metrics, self._strengths)
+            self.mu.update_and_check(metrics, self._strengths)
         else:
             self.mu.update(metrics)
         self.rates.update(metrics, self._next_round_of_a_resumed_run())

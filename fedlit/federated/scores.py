@@ -20,7 +20,7 @@ class Scores(NamedTuple):
         predicted: Predictions of each class, (C,).
         true: Examples of each class, (C,).
         confusion: Examples by their true class, a row each, and their predicted one, in the bins of `fedlit.core.bins`,
-            (b, b); a bin is one class where there are at most ``fedlit.core.bins.MOST_BINS`` of them.
+            (b, b); a bin is one class where there are at most ``fedlit.core.bins.MAX_BINS`` of them.
     """
 
     hits: Tensor

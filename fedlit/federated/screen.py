@@ -41,7 +41,7 @@ class Screen:
         return verdict.passed
 
     def reduce(self) -> None:
-        """Gather over all ranks, so that all decide alike; nothing to do in a single process."""
+        """Gather over all ranks, so that all decide alike; does nothing in a single process."""
         self._verdicts = dict(sorted(gather_dict(self._verdicts).items()))
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fedlit.core.files import require_regular
-from fedlit.core.tables import name_of
+from fedlit.core.tables import unescape_cell
 from fedlit.report.collect import Study, heterogeneity_of, outcomes
 from fedlit.report.panels import Chart, Clients
 from fedlit.runs.outcome import CLIENTS_CSV
@@ -52,7 +52,7 @@ def _panel(study: Study, partition: str) -> Clients | None:
         tuple(map(str, shown)),
         accuracy.loc[shown].to_numpy(dtype=float).T,
         tuple(next(iter(tables.values())).loc[shown, "samples"].astype(int)),
-        *((tuple(map(name_of, known.columns)), known.to_numpy(dtype=np.int64)) if known is not None else ()),
+        *((tuple(map(unescape_cell, known.columns)), known.to_numpy(dtype=np.int64)) if known is not None else ()),
     )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fedlit.core.bundled import find
 from fedlit.core.errors import InputError
-from fedlit.core.tables import cell
+from fedlit.core.tables import escape_cell
 from fedlit.core.terminal import Terminal
 from fedlit.report.analysis import Analysis, analyse
 from fedlit.report.claims import read_claims
@@ -91,7 +91,7 @@ def _tables(found: Analysis, out: Path) -> None:
 def _save(table: pd.DataFrame, path: Path) -> None:
     """Write a table; names that a spreadsheet would evaluate are quoted."""
     words = table.select_dtypes(exclude="number")
-    table.assign(**{str(name): words[name].map(cell) for name in words}).to_csv(path, index=False)
+    table.assign(**{str(name): words[name].map(escape_cell) for name in words}).to_csv(path, index=False)
 
 
 def _differences(comparisons: Sequence[Comparison]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import yaml
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, require_regular
-from fedlit.core.tables import name_of
+from fedlit.core.tables import unescape_cell
 from fedlit.report.record import Key
 from fedlit.runs.folder import CONFIG, METRICS_CSV
 from fedlit.runs.participation import draws_of
@@ -88,7 +88,7 @@ def read_outcome(path: Path) -> pd.DataFrame:
     """A table by client or by class, its classes as they are named."""
     path = require_regular(path)
     table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values={"accuracy": ["nan", ""]})
-    return table.assign(**{"class": table["class"].map(name_of)}) if "class" in table else table
+    return table.assign(**{"class": table["class"].map(unescape_cell)}) if "class" in table else table
 
 
 def find_runs(folder: Path) -> dict[Key, Path]:

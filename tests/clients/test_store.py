@@ -388,13 +388,13 @@ def flipped(from_end: int) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda content: b"", "it is cut off, or something else"),
-        (lambda content: content[:-1], "it is cut off, or something else"),
-        (cut_short, "it is cut off, or something else"),
-        (lambda content: b"x" * len(content), "it is cut off, or something else"),
+        (lambda content: b"", "it is truncated or not a pack"),
+        (lambda content: content[:-1], "it is truncated or not a pack"),
+        (cut_short, "it is truncated or not a pack"),
+        (lambda content: b"x" * len(content), "it is truncated or not a pack"),
         (lambda content: content[12:], "2 vectors of 3 scalars are not 84 bytes"),  # 2 (12 + 20) + 32 - 12
-        (flipped(33), "the checksum of its entries is another"),  # in the last entry, before the tail
-        (flipped(15), "the checksum of its entries is another"),  # the checksum itself
+        (flipped(33), "the checksum of its entries differs"),  # in the last entry, before the tail
+        (flipped(15), "the checksum of its entries differs"),  # the checksum itself
         (flipped(32), "2 vectors of 2 scalars are not 96 bytes"),
     ],
 )
@@ -402,7 +402,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: Callable[[byt
     filled(tmp_path, {0: [0], 1: [0]})
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    whole = f"{path} is not a whole file of what clients keep: {says}; put it back from a copy, or remove it"
+    whole = f"{path} is not a complete file of client states: {says}; put it back from a copy, or remove it"
     for look in (lambda: ClientStore(tmp_path).begin(), lambda: ClientStore(tmp_path).rewind(1)):
         with pytest.raises(BrokenPackError, match=re.escape(whole)):
             look()
@@ -417,9 +417,7 @@ def test_a_damaged_vector_is_refused_by_name_and_costs_no_other_client(tmp_path:
     store = ClientStore(tmp_path)
     for again in range(2):
         store.begin()
-        with pytest.raises(
-            ValueError, match=r"\.pack is damaged: the checksum of the vector at byte (12|0) is another"
-        ):
+        with pytest.raises(ValueError, match=r"\.pack is damaged: the checksum of the vector at byte (12|0) differs"):
             read(store, 1, 2)
         assert [read(store, k, 2) for k in (0, 2, 3)] == [vector(k, 1).tolist() for k in (0, 2, 3)]
         if not again:
@@ -430,13 +428,13 @@ def test_a_damaged_vector_is_refused_by_name_and_costs_no_other_client(tmp_path:
 def test_a_file_that_is_cut_while_a_run_goes_on_is_named(tmp_path: Path):
     store = filled(tmp_path, {0: [0]})
     (tmp_path / "000000-0.pack").write_bytes(b"x")
-    with pytest.raises(BrokenPackError, match="it was cut off since it was first read"):
+    with pytest.raises(BrokenPackError, match="it was truncated after it was first read"):
         read(store, 0, 1)
 
 
 def test_vectors_of_different_lengths_stay_apart(tmp_path: Path):
     store = ClientStore(tmp_path)
-    with pytest.raises(ValueError, match="client 1 keeps 2 scalars in round 0, others 3"):
+    with pytest.raises(ValueError, match="client 1 keeps 2 scalars in round 0, but other clients 3"):
         write(store, 0, {0: torch.zeros(3), 1: torch.zeros(2)})
     for round, size in enumerate((3, 2)):
         write(store, round, {4 * round + k: torch.full((size,), float(k)) for k in range(4)})

@@ -39,7 +39,7 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_one(tmp_path: Pat
     path.write_text("old")
     with (
         file_size_limit(1000),
-        pytest.raises(InputError, match=r"cannot write .*a.txt: .*; free space or raise the limit, then go on with"),
+        pytest.raises(InputError, match=r"cannot write .*a.txt: .*; free space or raise the limit, then resume with"),
         atomic_write(path) as file,
     ):
         file.write("x" * 100_000)
@@ -71,7 +71,7 @@ def test_other_errors_are_none_of_the_disks() -> None:
 
 def test_any_failure_to_write_names_the_file() -> None:
     with (
-        pytest.raises(InputError, match="cannot write events: Input/output error; see"),
+        pytest.raises(InputError, match="cannot write events: Input/output error; check"),
         writing("events"),
     ):
         raise OSError(errno.EIO, "Input/output error")
@@ -107,7 +107,7 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_a_word_that_names_a_fifo_is_refused(word: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     refuse_special(["fit", 1, None, "x" * 5000, "a\0b", "", "=", word.format(tmp_path), word.format(tmp_path / "none")])
-    with pytest.raises(InputError, match="pipe: it is no file but a FIFO"):
+    with pytest.raises(InputError, match="pipe: it is not a file but a FIFO"):
         refuse_special(["fit", word.format(tmp_path / "pipe")])
 
 

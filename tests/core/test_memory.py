@@ -45,9 +45,9 @@ def leaf(folder: Path) -> FederatedData:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (archive, r"digits\.npz takes .* GB of memory and 1e-06 GB are free; give fewer examples"),
-        (samples, r"Samples of 2,000 samples takes 0\.00102 GB of memory"),  # 2 * 2000 * 64 * 4 bytes
-        (leaf, r"the JSON of .* takes .* GB of memory"),
+        (archive, r"digits\.npz needs .* GB of memory, but 1e-06 GB are free; give fewer examples"),
+        (samples, r"Samples of 2,000 samples needs 0\.00102 GB of memory"),  # 2 * 2000 * 64 * 4 bytes
+        (leaf, r"the JSON of .* needs .* GB of memory"),
     ],
 )
 def test_it_is_refused_with_its_size_and_the_remedy(
@@ -73,4 +73,4 @@ def test_the_least_of_what_the_system_says_counts(tmp_path: Path, monkeypatch: p
 
 def test_where_the_system_says_nothing_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    memory.refuse_larger("all of it", 10**18, "give less")
+    memory.check_fits_memory("all of it", 10**18, "give less")

@@ -131,10 +131,10 @@ class Listed(Schedule):
         return [1.0, 0.5, 0.25, 0.125][round]
 
 
-REFUSED = r"gives .* for the next round, and .* in a resumed run: what it depends on is not in its state_dict"
+REFUSED = r"gives .* for the next round, but .* in a resumed run, as its state_dict is incomplete"
 #: Of each rule what is said of it; None where a resumed run goes on with it.
 RULES: list[tuple[type[Mu] | type[Schedule], str | None]] = [
-    (Growing, r"Growing gives 0.15 for the next round, and 0.1 in a resumed run"),
+    (Growing, r"Growing gives 0.15 for the next round, but 0.1 in a resumed run"),
     (Kept, None),
     (Lists, None),
     (SecondFalls, REFUSED),
@@ -142,7 +142,7 @@ RULES: list[tuple[type[Mu] | type[Schedule], str | None]] = [
     (Drawn, REFUSED),
     (Negative, r"model.mu Negative gives -1.0 for 0.weight, but mu is a finite number >= 0"),
     (OfATensor, None),
-    (Halving, r"Halving gives 0.5 for the next round, and 1 in a resumed run"),
+    (Halving, r"Halving gives 0.5 for the next round, but 1 in a resumed run"),
     (KeptHalving, None),
     (Counting, REFUSED),
     (Listed, None),

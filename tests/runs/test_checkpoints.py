@@ -66,7 +66,7 @@ def flip(path: Path) -> None:
 # --- broken ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("damage", "said"), [(empty, "it is empty"), (cut_off, "it is cut off"), (flip, "checksum")])
+@pytest.mark.parametrize(("damage", "said"), [(empty, "it is empty"), (cut_off, "it is truncated"), (flip, "checksum")])
 def test_a_broken_last_is_said_and_the_one_before_ends_with_the_same_bits(
     damage: Callable[[Path], None], said: str, logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +74,7 @@ def test_a_broken_last_is_said_and_the_one_before_ends_with_the_same_bits(
     damage(last)
     assert resume(logs) == 0
     line = told(capsys)
-    assert line.startswith(f"fedlit: warning: {last} is not a whole checkpoint: ")
+    assert line.startswith(f"fedlit: warning: {last} is not a complete checkpoint: ")
     assert said in line
     assert line.endswith(f"going on after round {ROUNDS - 2} with {last.with_name('previous.ckpt')}")
     assert_same(logs / "run" / "version_0", straight)
@@ -108,7 +108,7 @@ def test_a_broken_file_that_was_asked_for_is_refused(
     assert main([command, *TINY, f"--logs_dir={logs}", f"--ckpt_path={last}"]) == 2
     line = told(capsys)
     assert line.startswith(
-        f"fedlit: error: {last} is not a whole checkpoint: it is cut off or damaged; use --ckpt_path"
+        f"fedlit: error: {last} is not a complete checkpoint: it is truncated or damaged; use --ckpt_path"
     )
     assert line.endswith(f"{last.with_name('previous.ckpt')} is whole")
     assert {path: path.stat().st_mtime_ns for path in logs.rglob("*")} == before
@@ -123,7 +123,7 @@ def test_code_in_a_checkpoint_is_not_run_by_any_command(tmp_path: Path, capsys: 
     torch.save({"state_dict": {}, "global_step": 1, "fedlit": {"format": 1}, "callbacks": Payload()}, path)
     for command in ("fit", "validate", "test", "predict"):
         assert main([command, *TINY, f"--logs_dir={tmp_path}", f"--ckpt_path={path}"]) == 2
-        assert "holds more than tensors and plain values, as code would be, and was not loaded" in told(capsys)
+        assert "was not loaded: it holds more than tensors and plain values" in told(capsys)
     assert not (tmp_path / "ran").exists()
 
 
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_grow_ends_the_run_in_a_line_and_it_is_gone_on_with(
         assert resume(logs) == 2
     line = told(capsys)
     assert line.startswith(f"fedlit: error: cannot write {checkpoints(logs)}/")
-    assert line.endswith("free space or raise the limit, then go on with --ckpt_path last")
+    assert line.endswith("free space or raise the limit, then resume with --ckpt_path last")
     assert {path.name: path.read_bytes() for path in checkpoints(logs).iterdir()} == before
     assert resume(logs) == 0
     assert_same(logs / "run" / "version_0", straight)
@@ -188,7 +188,7 @@ def test_a_full_disk_ends_the_run_in_a_line_and_it_is_gone_on_with(
         line = told(capsys)
         assert line.startswith("fedlit: error: cannot write ")
         assert "space" in line
-        assert line.endswith("then go on with --ckpt_path last")
+        assert line.endswith("then resume with --ckpt_path last")
         assert {path.name: path.read_bytes() for path in checkpoints(logs).iterdir()} == before
     assert left > 0
     assert resume(logs) == 0

@@ -135,7 +135,7 @@ def test_a_damaged_file_of_what_clients_keep_is_named_and_a_copy_mends_it(
     damage(last_file(run))
     assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") != 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{last_file(run)} is not a whole file of what clients keep" in line
+    assert f"{last_file(run)} is not a complete file of client states" in line
     last_file(run).write_bytes(whole)
     assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
     assert contents(run) == contents(straight)

@@ -247,7 +247,7 @@ MISTAKES = {
     "no mapping": ("{}", "3", "axes.variant.spatial must be keys of a config, got 3", "{} changes nothing"),
     "no folder name": ("spatial", "a/b", "'a/b'", "give it another"),
     "yes and no": ("spatial", "no", "axes.variant: False", "in quotes"),
-    "twice": ("spatial", "plain", "plain: 2 times in the mapping at line 7", "give each another name"),
+    "twice": ("spatial", "plain", "plain is given 2 times in the mapping at line 7", "keep one of them"),
     "joined twice": (
         AXES,
         "axes: {a: {x: {}, x_y: {}}, b: {y_z: {}, z: {}}}",

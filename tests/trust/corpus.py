@@ -255,7 +255,7 @@ CASES = [
     fit("logger of a package", "--trainer.logger lightning.pytorch.loggers.CometLogger", "comet-ml.*; install it"),
     fit("number of 5,000 digits", f"--model.mu {'9' * 5000}", "model.mu: .*5000 digits"),
     # --- checkpoints
-    fit("checkpoint that is none", "--ckpt_path tiny.npz", "tiny.npz is not a whole checkpoint"),
+    fit("checkpoint that is none", "--ckpt_path tiny.npz", "tiny.npz is not a complete checkpoint"),
     fit("checkpoint that is missing", "--ckpt_path nope.ckpt", "nope.ckpt"),
     fit("checkpoint that is a folder", "--ckpt_path .", "no checkpoint file"),
     fit("last of no run", "--ckpt_path last", "'last' of a run named 'default'"),
@@ -266,7 +266,7 @@ CASES = [
             ("no checkpoint", "", "needs a trained model"),
             ("missing", "--ckpt_path nope.ckpt", "nope.ckpt"),
             ("of no run", "--ckpt_path best", "'best' of a run named"),
-            ("none", "--ckpt_path tiny.npz", "not a whole checkpoint"),
+            ("none", "--ckpt_path tiny.npz", "not a complete checkpoint"),
         )
     ),
     # --- config files
@@ -291,8 +291,8 @@ CASES = [
     config("key that is a number", "1: 2\n", "string"),
     config("key that is null", "null: 2\n", "string"),
     config("key that is a list", "? [1]\n: 2\n", "not valid YAML"),
-    config("section twice", "model:\n  mu: 0.5\nmodel:\n  mu: 0.7\n", "file.yaml: model: 2 times"),
-    config("key twice", "model:\n  mu: 0.5\n  mu: 0.7\n", "file.yaml: mu: 2 times in the mapping at line 2"),
+    config("section twice", "model:\n  mu: 0.5\nmodel:\n  mu: 0.7\n", "file.yaml: model is given 2 times"),
+    config("key twice", "model:\n  mu: 0.5\n  mu: 0.7\n", "file.yaml: mu is given 2 times in the mapping at line 2"),
     config("another config", "config: base.yaml\n", "config: .* give several --config"),
     config("unknown section", "modle:\n  mu: 1\n", "modle"),
     config("section that is a list", "model: [1]\n", "model"),
@@ -308,14 +308,16 @@ CASES = [
     ),
     config("null for the net", "model:\n  net: null\n", "model.net must be given, and not null"),
     config("key with dots", "model.mu: 0.2\n", None),
-    config("key with dots and without", "model: {mu: 0.1}\nmodel.mu: 0.2\n", "file.yaml: model.mu: 2 times, with dots"),
+    config("key with dots and without", "model: {mu: 0.1}\nmodel.mu: 0.2\n", "model.mu is given 2 times, with dots"),
     config(
-        "key with dots within a section", "model: {net.hidden: [1], net: {init_args: {hidden: [2]}}}", "hidden: 2 times"
+        "key with dots within a section",
+        "model: {net.hidden: [1], net: {init_args: {hidden: [2]}}}",
+        "hidden is given 2 times",
     ),
     config(
         "part of a value that is given as a whole",
         "model: {net: {init_args: {hidden: [2]}}}\nmodel.net: fedlit.models.MLP\n",
-        "model.net: given as a whole, and in part by model.net.hidden",
+        "model.net is given as a whole, and a part of it by model.net.hidden",
     ),
     config(
         "names with dots are no keys",
@@ -422,7 +424,7 @@ CASES = [
     trace("works", "client,round,epochs\n0,1,0.5\n", None),
     trace("byte order mark", b"\xef\xbb\xbfclient,round,epochs\n0,1,0.5\n", None),
     trace("missing", folder, "cannot read the trace"),
-    trace("a FIFO", fifo, "trace.csv: it is no file but a FIFO"),
+    trace("a FIFO", fifo, "trace.csv: it is not a file but a FIFO"),
     trace("empty", "", "has the columns none"),
     trace("binary", bytes(range(256)), "cannot read the trace"),
     trace("a column missing", "client,round\n0,1\n", "has the columns client, round;"),
@@ -469,7 +471,7 @@ CASES = [
     study("a date that is none", "base: 2024-99-99\n", "not valid YAML|base"),
     study("deeply nested", "[" * 5000, "not valid YAML"),
     study("a loop", "base: base.yaml\naxes: &a {x: *a}\n", "alias"),
-    study("a key twice", "base: a\nbase: b\n", "base: 2 times"),
+    study("a key twice", "base: a\nbase: b\n", "base is given 2 times"),
     study("unknown key", "bass: base.yaml\n", "did you mean base"),
     study("no base", "axes: {a: {b: {}}}\n", "base must be a config file"),
     study("base that is missing", "base: none.yaml\n", "no config file none.yaml"),
