@@ -126,7 +126,7 @@ REFUSED = [
     Refused(WholeNumbers, r"returns torch.int64; let its forward return logits"),
     Refused(Frozen, r"all parameters frozen and so nothing to train"),
     Refused(Empty, r"no parameters and so nothing to train"),
-    Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: leave \.double\(\)"),
+    Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: remove \.double\(\)"),
     Refused(TenClasses, r"into \(\d+, 10\), but the data has \d+ classes.*num_classes"),
 ]
 

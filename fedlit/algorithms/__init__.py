@@ -1,6 +1,6 @@
-"""Algorithms beyond FedAvg and FedProx, each as its difference from them; ``--federation.algorithm`` names one.
+"""Algorithms beyond FedAvg and FedProx, each as its difference from them, for ``--federation.algorithm``.
 
-FedAvgM, FedAdam, FedYogi and FedAdagrad are optimizers of the server instead: see ``fedlit.optim``.
+FedAvgM, FedAdam, FedYogi and FedAdagrad are server optimizers instead: see ``fedlit.optim``.
 """
 
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts

@@ -1,4 +1,4 @@
-"""What noise on the server's averages costs in privacy."""
+"""The privacy budget (epsilon) of noise on the server's averages."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from fedlit.core.errors import InputError
 
 
 def accountant(noise_multiplier: float, clients: int, cohort: int, delta: float) -> Callable[[int], float]:
-    """From a number of rounds to their epsilon under replacement of one client.
+    """A function from a number of rounds to their epsilon, if one client is replaced by another.
 
     Args:
-        noise_multiplier: Noise on the sum of a cohort's updates, in units of the greatest norm of one, more than 0.
-        clients: All clients.
-        cohort: Those of a round, drawn uniformly without replacement.
-        delta: The delta at which epsilon is given.
+        noise_multiplier: Standard deviation of the noise on the sum of a cohort's updates, in units of their greatest
+            norm, more than 0.
+        clients: Number of all clients.
+        cohort: Number of clients in a round, drawn uniformly without replacement.
+        delta: The delta of (epsilon, delta)-differential privacy.
 
     Raises:
-        InputError: Where dp-accounting is not installed.
+        InputError: If the package dp-accounting is not installed.
     """
     try:
         import dp_accounting as dp

@@ -1,4 +1,4 @@
-"""A round's updates on their way to one average."""
+"""Aggregates the updates of a round."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
 
 
 class Aggregation:
-    """Takes updates one by one, as they come; in memory are as many models as the algorithm takes averages.
+    """Adds updates one by one, as they arrive; memory holds one model for each average that the algorithm needs.
 
     Args:
-        algorithm: Says how updates are changed and averaged.
+        algorithm: Changes and averages the updates.
         sent: This round's broadcast.
     """
 
@@ -30,7 +30,7 @@ class Aggregation:
         self._tasks[update.task.client] = update.task
 
     def average(self) -> Average | None:
-        """The average over all ranks; None where there were no updates. To be called once, on every rank."""
+        """The average over all ranks, or None without any updates; every rank has to call it, once."""
         self._mean.reduce()
         self._tasks = gather_dict(self._tasks)
         for name in sorted(self._names()):
@@ -38,10 +38,10 @@ class Aggregation:
         if not self._mean.weight:
             return None
         extra = {name: (mean.mean(), mean.weight) for name, mean in self._extra.items()}
-        # In the order in which one process trains them: sums over the tasks then do not depend on the ranks.
+        # In the order of a single process, so that sums over the tasks do not depend on the ranks.
         tasks = sorted(self._tasks.values(), key=lambda task: (-task.steps, task.client))
         return Average(self._mean.mean(), self._mean.weight, tuple(tasks), extra)
 
     def _names(self) -> set[str]:
-        """Names of the extra averages of all ranks: a rank without clients has to take part in the sums."""
+        """Names of the extra averages of all ranks; a rank without clients takes part in the sums, too."""
         return {name for task in self._tasks.values() for name in self._algorithm.extra_weights(self._sent, task)}

@@ -1,4 +1,4 @@
-"""The interface of algorithms: where one may differ from FedAvg and FedProx, in functions of values."""
+"""The interface of algorithms: pure functions in which an algorithm may differ from FedAvg and FedProx."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.mu import Mu
 from fedlit.sampling import Sampling
 
-#: What an algorithm's server side remembers from round to round: tensors and plain values, kept in checkpoints.
+#: The server's state of an algorithm, kept from round to round and in checkpoints: tensors and plain values.
 State: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What an algorithm may know of its federation; the same for a whole run.
+    """What an algorithm may know about its federation; constant during a run.
 
     Attributes:
-        layout: Where the network's tensors stand in a flat state.
-        net: The network, to be looked at and not changed.
-        optimizer: A client's optimizer as it begins a fit.
+        layout: The positions of the network's tensors in a flat state.
+        net: The network; it must not be changed.
+        optimizer: A client's optimizer at the start of a fit.
         mu: The rule for the proximal term.
-        clip_norm: The greatest norm of the gradient of a client's step; None is no limit.
-        num_clients: All clients, N.
-        clients_per_round: Those of a round, K.
-        sampling: How a round's are drawn.
-        averaging: Whether they are weighted by their sizes or all alike.
+        clip_norm: The greatest norm of the gradient of a client's step; None for no limit.
+        num_clients: Number N of all clients.
+        clients_per_round: Number K of clients in a round.
+        sampling: How the cohort is drawn.
+        averaging: Whether clients are weighted by their sizes or uniformly.
         seed: The federation's seed.
-        chain: The algorithms that are combined, in their order; empty for one that stands alone.
+        chain: The algorithms of a chain, in their order; empty for a single algorithm.
     """
 
     layout: Layout
@@ -51,7 +51,7 @@ class Facts:
     chain: tuple[Algorithm, ...] = ()
 
     def before(self, part: Algorithm) -> tuple[Algorithm, ...]:
-        """What stands before an algorithm in the chain."""
+        """The algorithms before ``part`` in the chain."""
         places = [place for place, each in enumerate(self.chain) if each is part]
         return self.chain[: places[0]] if places else ()
 
@@ -59,7 +59,7 @@ class Facts:
         """The settings of the clients' optimizer, which has to be SGD.
 
         Raises:
-            InputError: When it is another, for which the algorithm is not defined.
+            InputError: If it is another optimizer, for which the algorithm is not defined.
         """
         optimizer = self.optimizer
         if not isinstance(optimizer, torch.optim.SGD) or len(optimizer.param_groups) != 1:
@@ -70,10 +70,10 @@ class Facts:
         return optimizer.param_groups[0]
 
     def single_mu(self, algorithm: str) -> None:
-        """Refuse parameters that differ in their mu, for which the algorithm is not defined.
+        """Refuse different mu for different parameters, for which the algorithm is not defined.
 
         Raises:
-            InputError: Naming the strengths.
+            InputError: Naming the values of mu.
         """
         found = sorted({self.mu.of(name) for name in self.layout.trainable})
         if len(found) > 1:
@@ -81,13 +81,14 @@ class Facts:
 
 
 class Average(NamedTuple):
-    """The average of a cohort's updates, and what it was made of.
+    """The average of a cohort's updates.
 
     Attributes:
-        weights: Their average.
-        total: Sum of the weights that they had in it.
-        tasks: What was asked of the clients that were averaged.
-        extra: Averages of their states with other weights, and the sums of those, see ``Algorithm.extra_weights``.
+        weights: The average.
+        total: Sum of the clients' weights in it.
+        tasks: Tasks of the clients that were averaged.
+        extra: Averages of their states with other weights, each with the sum of its weights, see
+            ``Algorithm.extra_weights``.
     """
 
     weights: Weights
@@ -99,24 +100,25 @@ class Average(NamedTuple):
 class Algorithm:
     """FedProx, and with mu = 0 FedAvg: clients start from the broadcast, the server takes the weighted mean.
 
-    Another algorithm is a subclass that overrides what it does otherwise; several are combined by
-    ``fedlit.algorithms.chain``. Per round, on the server ``message``; for each client, in whatever process trains it,
-    ``start``, ``begin`` and ``end``; on the server ``transform`` for each update, then ``conclude``, which is the same
-    on every rank. Vectors are flat and in the layout's order: T trainable scalars, P floating-point ones.
+    Another algorithm is a subclass that overrides the methods in which it differs; ``fedlit.algorithms.chain`` combines
+    several. In each round these methods are called: ``message`` on the server; ``start``, ``begin`` and ``end`` for
+    each client, in the process that trains it; ``transform`` for each update and then ``conclude`` on the server, with
+    the same result on every rank. Vectors are flat and in the layout's order: T trainable scalars, P floating-point
+    ones.
 
-    An algorithm remembers nothing by itself, in attributes for example: its methods give what follows from their
-    arguments and the facts. Clients have what they kept, the server has a mapping that goes into checkpoints, and draws
-    are made at an address, ``fedlit.core.seeding.generator(self.facts.seed, "mine", round)``. An algorithm of one's own
-    is tried on made-up updates before the first round, and refused where it does otherwise.
+    An algorithm keeps no state in attributes: its methods depend only on their arguments and on ``facts``. State is
+    what a client keeps (``end``) and the server's mapping (``conclude``), which checkpoints hold; random draws come
+    from ``fedlit.core.seeding.generator(self.facts.seed, "mine", round)``. A user's own algorithm is tried on made-up
+    updates before the first round, and refused if it breaks these rules.
     """
 
-    #: Whether a client's weight in the average that it makes does not depend on who else answered; known after
-    #: ``prepare``.
+    #: Whether clients of the cohort that did not answer count as updates of zero in the average that it makes; known
+    #: after ``prepare``.
     counts_missing: bool = False
 
     @property
     def name(self) -> str:
-        """What it is called in messages and in checkpoints."""
+        """Its name in messages and checkpoints."""
         return type(self).__name__
 
     @property
@@ -126,14 +128,14 @@ class Algorithm:
 
     @property
     def averages(self) -> bool:
-        """Whether it says how updates are averaged; of a chain one may."""
+        """Whether it defines how updates are averaged; only one algorithm of a chain may."""
         return overrides(self, "reducer")
 
     def prepare(self, facts: Facts) -> None:
-        """Check the federation once before training, and keep ``self.facts``.
+        """Check the federation once before training, and set ``self.facts``.
 
         Raises:
-            InputError: When the algorithm is not defined for it, with the remedy.
+            InputError: If the algorithm is not defined for this federation, with the remedy.
         """
         self.facts = facts
 
@@ -141,33 +143,33 @@ class Algorithm:
         """Check the server's state in the checkpoint that a run resumes from.
 
         Raises:
-            InputError: When the algorithm with its present settings cannot resume from it, with the remedy.
+            InputError: If the algorithm cannot resume from it with its present settings, with the remedy.
         """
 
     @property
     def kept_size(self) -> int:
-        """How many scalars a client keeps from one of its rounds to the next; known after ``prepare``."""
+        """Number of scalars that a client keeps from one of its rounds to the next; known after ``prepare``."""
         return 0
 
     @property
     def local(self) -> frozenset[str]:
-        """Names of the state that stays with each client, and so has no proximal term."""
+        """Names of the tensors that stay with each client and so have no proximal term."""
         return frozenset()
 
     # --- the server, before the clients train -------------------------------------------------------------------------
 
     def message(self, state: State, model: Weights) -> Tensor:
-        """What is sent to the clients beside the model, (E,), on the model's device."""
+        """A vector (E,) that is sent to the clients with the model, on the model's device."""
         return model.floats[:0]
 
     # --- a client -----------------------------------------------------------------------------------------------------
 
     def start(self, floats: Tensor, kept: Tensor | None) -> Tensor:
-        """The floating-point state (P,) that a fit starts from, in place of the broadcast's, ``floats``.
+        """The floating-point state (P,) that a fit starts from.
 
         Args:
-            floats: (P,), not to be written to.
-            kept: What the client kept in its last round, (kept_size,); None at its first.
+            floats: The state of the broadcast, (P,); it must not be changed.
+            kept: The vector that the client kept in its last round, (kept_size,); None in its first.
         """
         return floats
 
@@ -176,29 +178,29 @@ class Algorithm:
         return None
 
     def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor | None:
-        """What the client keeps after a fit of so many steps that left the state ``ended``, (kept_size,)."""
+        """The vector (kept_size,) that the client keeps after a fit of ``steps`` steps that ended in ``ended``."""
         return None
 
     # --- the server, with the clients' updates ------------------------------------------------------------------------
 
     def transform(self, sent: Broadcast, update: ClientUpdate) -> ClientUpdate:
-        """The update that is averaged in place of a client's."""
+        """The update that is averaged in place of the client's."""
         return update
 
     def reducer(self, sent: Broadcast) -> WeightedMean | None:
-        """An empty average for a round's updates; None is the mean with the weights of the clients' tasks."""
+        """An empty average for a round's updates; None for the mean with the weights of the clients' tasks."""
         return None
 
     def extra_weights(self, sent: Broadcast, task: ClientTask) -> Mapping[str, float]:
-        """Weights, > 0, of further averages of the clients' states, as they came, that ``conclude`` needs."""
+        """Weights, > 0, by name, of further averages that ``conclude`` needs, of the states without ``transform``."""
         return {}
 
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
-        """The server's new state, and the model that its optimizer steps towards; never called without updates."""
+        """The server's new state, and the model that its optimizer steps towards; not called without updates."""
         return state, average.weights
 
     def metrics(self, rounds: int) -> dict[str, float]:
-        """What to log after ``rounds`` finished rounds, by name such as ``privacy/epsilon``."""
+        """Metrics to log after ``rounds`` finished rounds, by names such as ``privacy/epsilon``."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""Attentive aggregation: the server weighs clients layer by layer, by how their updates look."""
+"""Attentive aggregation: the server weights clients layer by layer, by scores of their updates."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
 
 
 class AttentiveAggregation(Algorithm):
-    """Weights of the average from a softmax over clients, for each layer (trainable tensor) by itself.
+    """Averages with weights from a softmax over the clients, for each layer (trainable tensor) separately.
 
-    Client k's weight in layer l is in proportion to n_k exp(s_kl / temperature), with ``federation.averaging: uniform``
-    to exp(s_kl / temperature) alone. The score s_kl is
+    Client k's weight in layer l is proportional to n_k exp(s_kl / temperature), or to exp(s_kl / temperature) with
+    ``federation.averaging: uniform``. The score s_kl is
 
     - ``distance``: ||w_kl - w_tl||, as in FedAtt (Ji et al. 2019, arXiv:1812.07108, Equations 4 and 5): clients that
-      learned something new count more. Their step size is the ``lr`` of ``model.server_optimizer``;
+      moved farther count more. FedAtt's step size is the ``lr`` of ``model.server_optimizer``;
     - ``similarity``: the cosine between the client's update of the layer and the plain average update: clients that
       agree with the cohort count more, and outliers less.
 
     An infinite temperature is FedAvg. Buffers and frozen parameters are averaged plainly.
 
-    The updates of a rank's share of the cohort are held in memory until the scores of all are known.
+    Each rank holds the updates of its share of the cohort in memory until all scores are known.
 
     Args:
         by: The score.
-        temperature: More than 0, in the units of the score; the smaller, the fewer clients count.
+        temperature: In the units of the score, more than 0; a smaller temperature favours fewer clients.
     """
 
     def __init__(self, by: Literal["distance", "similarity"] = "distance", temperature: float = 1.0) -> None:
-        if not temperature >= 1e-30:  # below, scores divided by it overflow
+        if not temperature >= 1e-30:  # below this, scores divided by the temperature overflow
             raise InputError(f"temperature must be > 0, got {temperature}; 1 is the paper's, .inf is FedAvg")
         self._score = {"distance": distances, "similarity": similarities}[by]
         self._temperature = temperature
@@ -51,13 +51,13 @@ class AttentiveAggregation(Algorithm):
 
 
 class _Attentive(Collected):
-    """Averages with the weights of the clients' scores.
+    """Averages with weights from the clients' scores.
 
     Args:
         start: w_t.
-        numels: Scalars of each layer, L of them.
-        score: From an update (T,), the average update and ``numels`` to scores (L,).
-        temperature: What scores are divided by.
+        numels: Numbers of scalars of the L layers.
+        score: From an update (T,), the average update (T,) and ``numels`` to scores (L,).
+        temperature: Divisor of the scores.
     """
 
     def __init__(self, start: Weights, numels: tuple[int, ...], score: Score, temperature: float) -> None:
@@ -83,7 +83,7 @@ class _Attentive(Collected):
 
 
 def attention(scores: dict[int, Tensor], weights: dict[int, float], temperature: float) -> dict[int, Tensor]:
-    """Shares of the clients in each layer, (L,) each, in proportion to weight exp(score / temperature)."""
+    """Each client's share of each layer, (L,), proportional to weight * exp(score / temperature)."""
     clients = sorted(scores)
     logits = torch.stack([scores[k] / temperature + math.log(weights[k]) for k in clients])  # (K, L)
     return dict(zip(clients, logits.softmax(0), strict=True))
@@ -95,6 +95,6 @@ def distances(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tenso
 
 
 def similarities(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tensor:
-    """Cosine between a flat update (T,) and the average one in each layer, (L,); 0 where either is zero."""
+    """Cosine between a flat update (T,) and the average update in each layer, (L,); 0 if either is zero."""
     pairs = zip(update.double().split(numels), average.double().split(numels), strict=True)
     return torch.stack([torch.cosine_similarity(u, a, dim=0) for u, a in pairs]).cpu()

@@ -1,4 +1,4 @@
-"""Several algorithms as one, after optax's ``chain`` of gradient transformations."""
+"""Combines algorithms into one, after optax's ``chain`` of gradient transformations."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 
-#: What only one part of a chain may do, and how a message says so.
-ONCE = {"begin": "adds to the clients' gradients", "message": "sends clients more than the model"}
+#: Methods that only one part of a chain may override, with a description for messages.
+EXCLUSIVE = {"begin": "adds to the clients' gradients", "message": "sends clients more than the model"}
 
 
 class Chain(Algorithm):
-    """Does what each of its parts does, in their order.
+    """Applies several algorithms in their order.
 
-    What parts keep with clients stands in one vector, part after part; what they remember on the server in a mapping of
-    their own each, by their places: ``0``, ``1``, and so on.
-    Each update goes through ``transform`` of the parts in turn, and the average through ``conclude`` of each.
+    The vectors that the parts keep with clients are concatenated. On the server each part has a state of its own, under
+    its position ``0``, ``1``, and so on. Each update passes through ``transform`` of all parts, and the average through
+    ``conclude`` of all parts.
 
     Args:
-        parts: At least one.
+        parts: At least one algorithm.
     """
 
     def __init__(self, *parts: Algorithm) -> None:
@@ -34,11 +34,11 @@ class Chain(Algorithm):
         self.parts = parts
         averaging = [part for part in parts if part.averages]
         if len(averaging) > 1:
-            raise InputError(f"{_names(averaging)} each say how updates are averaged; leave all but one out")
-        for method, does in ONCE.items():
+            raise InputError(f"{_names(averaging)} each define how updates are averaged; keep only one of them")
+        for method, does in EXCLUSIVE.items():
             doing = [leaf for leaf in leaves(self) if overrides(leaf, method)]
             if len(doing) > 1:
-                raise InputError(f"each of {_names(doing)} {does}, and together they are no algorithm; leave one out")
+                raise InputError(f"each of {_names(doing)} {does}, which cannot be combined; keep only one of them")
 
     @property
     def changes_fit(self) -> bool:
@@ -63,9 +63,9 @@ class Chain(Algorithm):
             part.resume(own)
 
     def _states(self, state: State) -> list[State]:
-        """What is each part's of what the server remembers."""
+        """The server's state of each part."""
         places = [str(place) for place in range(len(self.parts))]
-        if state.keys() - places:  # of an earlier fedlit, in which the parts had one mapping together
+        if state.keys() - places:  # of an earlier fedlit, in which all parts shared one state
             return [state] * len(places)
         return [state.get(place, {}) for place in places]
 
@@ -97,7 +97,7 @@ class Chain(Algorithm):
         return torch.cat(found) if found else None
 
     def _split(self, kept: Tensor | None) -> list[Tensor | None]:
-        """What is each part's of what a client kept."""
+        """Each part's share of the vector that a client kept."""
         sizes = [part.kept_size for part in self.parts]
         if kept is None:
             return [None] * len(sizes)
@@ -126,18 +126,18 @@ class Chain(Algorithm):
 
 
 def chain(*parts: Algorithm) -> Algorithm:
-    """Algorithms as one: ``chain(Clip(0.5), Mean(), Noise(1.0))``, ``chain(Scaffold(), BatchNormPolicy())``.
+    """Combine algorithms: ``chain(Clip(0.5), Mean(), Noise(1.0))``, ``chain(Scaffold(), BatchNormPolicy())``.
 
-    In a config it is a list under ``federation.algorithm``.
+    In a config, give a list as ``federation.algorithm``.
 
     Raises:
-        InputError: When they cannot be combined, with the reason.
+        InputError: If they cannot be combined, with the reason.
     """
     return parts[0] if len(parts) == 1 else Chain(*parts)
 
 
 def leaves(algorithm: Algorithm) -> tuple[Algorithm, ...]:
-    """The algorithm, or in place of a chain its parts, and those of the chains among them."""
+    """The algorithm itself; for a chain, its parts, with nested chains flattened."""
     if not isinstance(algorithm, Chain):
         return (algorithm,)
     return tuple(leaf for part in algorithm.parts for leaf in leaves(part))

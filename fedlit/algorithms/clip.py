@@ -1,4 +1,4 @@
-"""Updates that are scaled down to a norm."""
+"""Clips updates to a norm."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fedlit.core.records import Broadcast, ClientUpdate
 
 
 class Clip(Algorithm):
-    """Updates w_k - w_t over the trainable parameters are scaled down to a norm where they are longer.
+    """Scales updates w_k - w_t, over the trainable parameters, down to a norm if theirs is greater.
 
-    In a chain it stands before what averages: ``chain(Clip(0.5), Krum(2))``. What clients did is not touched, nor are
-    buffers.
+    In a chain it comes before the algorithm that averages: ``chain(Clip(0.5), Krum(2))``. Buffers, and the vectors that
+    clients keep, are not changed.
 
     Args:
         norm: The greatest norm of an update, more than 0; .inf does not clip.
@@ -30,7 +30,7 @@ class Clip(Algorithm):
         before = facts.before(self)
         if average := next((part for part in before if part.averages), None):
             raise InputError(
-                f"Clip changes single updates, and stands after {average.name}, which has averaged them; put it before"
+                f"Clip changes single updates, but comes after {average.name}, which averages them; put Clip before it"
             )
 
     def transform(self, sent: Broadcast, update: ClientUpdate) -> ClientUpdate:
@@ -46,7 +46,7 @@ def norm_of(state: Tensor, start: Tensor) -> float:
 
 
 def clipped(state: Tensor, start: Tensor, limit: float) -> Tensor:
-    """The point nearest to ``state`` that is no farther than ``limit`` from ``start``, (T,) all."""
+    """The point nearest to ``state`` within a distance of ``limit`` from ``start``; all (T,)."""
     norm = norm_of(state, start)
     if norm <= limit:
         return state

@@ -1,4 +1,4 @@
-"""Updates that are kept until all have come, for averages that need to see them side by side."""
+"""Collects all updates of a round, for averages that have to compare them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fedlit.core.average import WeightedMean
 from fedlit.core.ranks import gather_dict, is_distributed
 from fedlit.core.records import ClientUpdate, Weights
 
-#: Scalars of every client that are looked at together.
-CHUNK_OF_COLUMNS = 32_768
+#: Number of scalars of every client in a chunk.
+COLUMN_CHUNK = 32_768
 
 
 class Collected(WeightedMean):
-    """Averages plainly, and keeps this rank's updates."""
+    """The plain weighted mean, which also keeps this rank's updates."""
 
     def __init__(self, start: Weights) -> None:
         super().__init__(start)
@@ -30,14 +30,14 @@ class Collected(WeightedMean):
     def columns(self, size: int) -> Iterator[Tensor]:
         """The first ``size`` scalars of the clients of all ranks, ordered by client, in chunks (K, CHUNK_OF_COLUMNS).
 
-        Only a chunk of the other ranks' updates is held at a time. Every rank has to take all of them.
+        Memory holds only one chunk of the other ranks' updates. Every rank has to iterate over all chunks.
         """
         clients = [update.task.client for update in self.updates]
         held = gather_dict({dist.get_rank() if is_distributed() else 0: clients})
         order = torch.tensor([client for rank in sorted(held) for client in held[rank]]).argsort()
         most = max(len(clients) for clients in held.values())
-        for start in range(0, size, CHUNK_OF_COLUMNS):
-            stop = min(start + CHUNK_OF_COLUMNS, size)
+        for start in range(0, size, COLUMN_CHUNK):
+            stop = min(start + COLUMN_CHUNK, size)
             mine = torch.zeros(most, stop - start, dtype=self._like.floats.dtype, device=self.device)
             for row, update in zip(mine, self.updates, strict=False):
                 row.copy_(update.weights.floats[start:stop])

@@ -1,4 +1,4 @@
-"""FedDyn: a linear term that each client remembers makes local and global optima agree."""
+"""FedDyn: a linear term, kept by each client, makes local and global optima agree."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from fedlit.mu import ConstantMu
 
 
 class FedDyn(Algorithm):
-    """FedDyn (Acar et al. 2021, arXiv:2111.04263, Algorithm 1): FedProx with a memory.
+    """FedDyn (Acar et al. 2021, arXiv:2111.04263, Algorithm 1): FedProx with a linear term that clients keep.
 
     Client k minimises F_k(w) - <g_k, w> + alpha/2 ||w - w_t||^2 and then takes g_k <- g_k - alpha (w_k - w_t). The
     server keeps h <- h - alpha |S|/N (mean_S w_k - w_t) and its new model is mean_S w_k - h/alpha. alpha is
-    ``model.mu``: one number, more than 0, that does not change. A mean weights clients as ``federation.averaging``
-    says; the paper's is ``uniform``.
+    ``model.mu``: one number, more than 0, that does not change. Means weight clients by ``federation.averaging``; the
+    paper's is ``uniform``.
     """
 
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)
         if not isinstance(facts.mu, ConstantMu) or facts.mu.value == 0:
             raise InputError(
-                f"FedDyn's alpha is model.mu, one number above 0 that does not change, got {facts.mu.value} of "
+                f"FedDyn's alpha is model.mu, which must be one constant number > 0, got {facts.mu.value} of "
                 f"{type(facts.mu).__name__}; set it to 0.01, for example"
             )
         self._alpha = facts.mu.value
 
     def resume(self, state: State) -> None:
-        """Refuse another alpha than that of the rounds before."""
+        """Refuse an alpha other than that of the rounds before."""
         if state.get("alpha", self._alpha) != self._alpha:
             raise InputError(
-                f"FedDyn's memory is of one alpha, model.mu, which was {state['alpha']} and is {self._alpha}; use "
-                "the run's config.yaml, or start anew without --ckpt_path"
+                f"FedDyn's state is valid for one alpha, model.mu, which was {state['alpha']} and now is {self._alpha};"
+                " use the run's config.yaml, or start anew without --ckpt_path"
             )
 
     @property

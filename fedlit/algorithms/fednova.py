@@ -1,4 +1,4 @@
-"""FedNova: updates are brought to the same number of steps before they are averaged."""
+"""FedNova: updates are normalised by their number of steps before they are averaged."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FedNova(Algorithm):
 
         w_{t+1} = w_t + tau_eff sum_k p_k (w_k - w_t) / ||a_k||_1.
 
-    Clients have to train with SGD, with or without momentum, and the proximal term needs one mu. Buffers are averaged
-    plainly.
+    Clients have to train with SGD, with or without momentum, and all parameters have to share one mu. Buffers are
+    averaged plainly.
     """
 
     @property
@@ -35,12 +35,13 @@ class FedNova(Algorithm):
         facts.single_mu("FedNova")
         if changed := [part.name for part in facts.chain if overrides(part, "transform")]:
             raise InputError(
-                f"FedNova averages updates as clients sent them, so {changed[0]} would have no effect; leave one out"
+                f"FedNova averages updates as clients sent them, so {changed[0]} would have no effect; leave one of "
+                "them out"
             )
         if facts.clip_norm is not None and (facts.mu.value > 0 or type(facts.mu).update is not Mu.update):
             raise InputError(
-                f"FedNova is defined for steps that are linear in the proximal gradient, which model.client_clip_norm "
-                f"{facts.clip_norm} cuts; leave one of them out, or set model.mu to 0"
+                f"FedNova is defined for steps that are linear in the proximal gradient, but model.client_clip_norm is "
+                f"{facts.clip_norm}; leave one of them out, or set model.mu to 0"
             )
         settings = facts.plain_sgd("FedNova")
         self._sgd = float(settings["lr"]), float(settings["momentum"]), float(settings["dampening"])
@@ -67,7 +68,7 @@ class FedNova(Algorithm):
 def normaliser(
     steps: int, rate: float, momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False, mu: float = 0.0
 ) -> float:
-    """||a||_1 of ``steps`` steps of SGD on a proximal objective: how far a constant gradient of 1 carries, over eta.
+    """||a||_1 of ``steps`` steps of SGD on a proximal objective: the distance for a constant gradient of 1, over eta.
 
     Without momentum it is (1 - (1 - eta mu)^tau)/(eta mu), and tau for mu = 0; with momentum rho and mu = 0 it is
     (tau - rho (1 - rho^tau)/(1 - rho))/(1 - rho) (Wang et al. 2020, Section 4).

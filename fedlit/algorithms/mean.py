@@ -1,4 +1,4 @@
-"""The weighted mean of updates, as a part of a chain."""
+"""The weighted mean of updates, for use in a chain."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fedlit.core.records import Broadcast, Weights
 
 
 class Mean(Algorithm):
-    """The mean of updates with the weights of ``federation.averaging``: what happens where nothing else averages.
+    """The mean of updates with the weights of ``federation.averaging``, which is also the default.
 
     Args:
-        missing: What a client of the cohort that was dropped, failed or was rejected counts as: ``left out``, or
-            ``zero``, an update of nothing, so that no client's weight depends on who else answered. None is ``zero``
-            where ``Noise`` is in the chain and ``left out`` elsewhere.
+        missing: How a client of the cohort counts that was dropped, failed or was rejected: ``left out``; or ``zero``,
+            as an update of zero, so that no client's weight depends on which others answered. None is ``zero`` if the
+            chain has ``Noise``, else ``left out``.
     """
 
     def __init__(self, missing: Literal["left out", "zero"] | None = None) -> None:
@@ -28,15 +28,15 @@ class Mean(Algorithm):
         self.counts_missing = self.missing == "zero" or (self.missing is None and noisy)
 
     def reducer(self, sent: Broadcast) -> WeightedMean | None:
-        return _OfCohort(sent.weights, self.facts.clients_per_round) if self.counts_missing else None
+        return _CohortMean(sent.weights, self.facts.clients_per_round) if self.counts_missing else None
 
 
-class _OfCohort(WeightedMean):
-    """A mean in which those of a cohort that are missing are updates of zero, of weight 1.
+class _CohortMean(WeightedMean):
+    """A mean in which missing clients of a cohort count as updates of zero, of weight 1.
 
     Args:
         start: w_t.
-        cohort: Clients of all ranks together.
+        cohort: Number of clients in the cohort, on all ranks together.
     """
 
     def __init__(self, start: Weights, cohort: int) -> None:

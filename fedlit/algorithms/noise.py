@@ -1,4 +1,4 @@
-"""Gaussian noise on averages or on single updates, with or without a claim of privacy."""
+"""Gaussian noise on averages or on single updates, with or without a guarantee of privacy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from fedlit.sampling import UniformSampling
 
 
 class Noise(Algorithm):
-    """Gaussian noise on the trainable parameters, in units of the norm that a ``Clip`` before it in the chain sets.
+    """Gaussian noise on the trainable parameters, in units of the norm of a ``Clip`` before it in the chain.
 
-    After what averages, the noise on the average of a cohort of K has the standard deviation multiplier clip / K:
-    ``chain(Clip(0.5), Mean(), Noise(1.0))`` is DP-FedAvg, see ``PrivateMean``. Before it, each update gets noise of its
-    own, of deviation multiplier clip. Noise is addressed by (seed, round), and by client before the average.
+    After the algorithm that averages, the noise on the average of a cohort of K clients has the standard deviation
+    multiplier * clip / K: ``chain(Clip(0.5), Mean(), Noise(1.0))`` is DP-FedAvg, see ``PrivateMean``. Before that
+    algorithm, each update gets noise of its own, with the standard deviation multiplier * clip. The noise is drawn at
+    the address (seed, round), for single updates (seed, round, client).
 
     With ``delta``, ``privacy/epsilon`` is logged, and settings for which it would not hold are refused: an average
     other than the mean with equal weights, cohorts that are not drawn uniformly, buffers, noise before the average,
@@ -31,7 +32,8 @@ class Noise(Algorithm):
 
     Args:
         multiplier: Standard deviation in units of the clip, at least 0.
-        delta: Where epsilon is reported, more than 0 and less than one over the number of clients; None reports none.
+        delta: The delta at which epsilon is reported, more than 0 and less than 1 / number of clients; None reports no
+            epsilon.
     """
 
     def __init__(self, multiplier: float, delta: float | None = 1e-5) -> None:
@@ -46,7 +48,7 @@ class Noise(Algorithm):
         if not clips or math.isinf(clips[-1]):
             raise InputError(
                 "Noise is in units of the norm that updates are clipped to; put fedlit.algorithms.Clip with a finite "
-                "norm before it in the chain"
+                "norm before Noise in the chain"
             )
         averages = [part for part in facts.chain if part.averages]
         self._on_updates = bool(averages) and averages[0] not in before
@@ -57,12 +59,12 @@ class Noise(Algorithm):
             self._check_chain(facts.chain, before)
             if self._delta >= 1 / facts.num_clients:
                 raise InputError(
-                    f"delta must be less than 1/{facts.num_clients}, one over the clients, got {self._delta}; lower it"
+                    f"delta must be less than 1/{facts.num_clients}, 1 / number of clients, got {self._delta}; lower it"
                 )
             self._epsilon = accountant(self._multiplier, facts.num_clients, facts.clients_per_round, self._delta)
 
     def _check_chain(self, chain: tuple[Algorithm, ...], before: tuple[Algorithm, ...]) -> None:
-        """Refuse a chain that epsilon would not hold for."""
+        """Refuse a chain for which epsilon would not hold."""
         claims = "give Noise delta: null to add noise without an epsilon"
         if self._on_updates:
             raise InputError(
@@ -76,19 +78,19 @@ class Noise(Algorithm):
                 )
             if overrides(part, "extra_weights"):
                 raise InputError(
-                    f"epsilon does not hold with {part.name}, which takes more from the clients than their clipped "
-                    f"updates; leave one out, or {claims}"
+                    f"epsilon does not hold with {part.name}, which uses more from the clients than their clipped "
+                    f"updates; leave one of them out, or {claims}"
                 )
             if part in before and overrides(part, "conclude"):
                 raise InputError(
-                    f"epsilon does not hold with {part.name} before Noise, as it remembers averages without noise; put "
-                    f"it after, or {claims}"
+                    f"epsilon does not hold with {part.name} before Noise, as it keeps averages without noise; put it "
+                    f"after Noise, or {claims}"
                 )
         if not any(part.averages for part in chain):
             raise InputError(f"put fedlit.algorithms.Mean between Clip and Noise, or {claims}")
 
     def resume(self, state: State) -> None:
-        """Refuse other settings: epsilon adds up over rounds of the same ones."""
+        """Refuse changed settings: epsilon adds up only over rounds of the same settings."""
         if self._epsilon is not None:
             check_same_settings(state, self._settings())
 
@@ -123,14 +125,19 @@ class Noise(Algorithm):
 
 
 def _added(floats: Tensor, noise: Tensor) -> Tensor:
-    """Noise on the first of the scalars."""
+    """Add noise to the first ``len(noise)`` scalars of a copy."""
     floats = floats.clone()
     floats[: len(noise)] += noise.to(floats)
     return floats
 
 
 def check_noise(name: str, multiplier: float, delta: float | None) -> None:
-    """Refuse a multiplier, an argument of this name, or a delta that is out of range.
+    """Refuse a multiplier or a delta that is out of range.
+
+    Args:
+        name: Name of the multiplier's argument.
+        multiplier: The multiplier.
+        delta: The delta; None for no epsilon.
 
     Raises:
         InputError: Naming the argument.
@@ -142,7 +149,7 @@ def check_noise(name: str, multiplier: float, delta: float | None) -> None:
 
 
 def check_private(facts: Facts) -> None:
-    """Refuse a federation whose rounds are not those that epsilon is known for.
+    """Refuse a federation with settings for which no epsilon is known.
 
     Raises:
         InputError: Naming the setting.
@@ -153,23 +160,23 @@ def check_private(facts: Facts) -> None:
         )
     if facts.averaging != "uniform":
         raise InputError(
-            "a private mean weights clients alike, as sizes would let a large one move the average beyond the clip; "
-            "set federation.averaging to uniform"
+            "a private mean weights all clients equally, as a large client could otherwise move the average beyond the "
+            "clip; set federation.averaging to uniform"
         )
     buffers = [name for name, _ in facts.net.named_buffers() if name in facts.net.state_dict()]
     if buffers:
         raise InputError(
-            f"privacy is of parameters, which are clipped and get noise, not buffers such as {buffers[0]}; use a "
-            "network without BatchNorm, with norm: group for example"
+            f"only parameters are clipped and get noise, so buffers such as {buffers[0]} are not private; use a "
+            "network without BatchNorm, for example with norm: group"
         )
     if type(facts.mu).update is not Mu.update:
         raise InputError(
-            f"{type(facts.mu).__name__} follows the clients' losses, which have no noise; set model.mu to a number"
+            f"{type(facts.mu).__name__} depends on the clients' losses, which have no noise; set model.mu to a number"
         )
 
 
 def check_same_settings(then: State, now: State) -> None:
-    """Refuse to resume with other settings, over which epsilon would not add up.
+    """Refuse to resume with changed settings, over which epsilon would not add up.
 
     Raises:
         InputError: Naming the setting.
@@ -177,6 +184,6 @@ def check_same_settings(then: State, now: State) -> None:
     for setting, value in now.items():
         if then.get(setting, value) != value:
             raise InputError(
-                f"epsilon adds up over rounds of one {setting}, which was {then[setting]} and is {value}; use the "
-                "run's config.yaml, or start anew without --ckpt_path"
+                f"epsilon adds up only over rounds of one {setting}, which was {then[setting]} and now is {value}; use "
+                "the run's config.yaml, or start anew without --ckpt_path"
             )

@@ -17,11 +17,10 @@ from fedlit.core.records import Broadcast, Weights
 class KeepLocal(Algorithm):
     r"""Some parameters stay with each client from one of its rounds to the next; the rest is shared as in FedProx.
 
-    By default those of the attention: every client has gates of its own on common features (as in PFedAtt, Jiang et
-    al.; with a classifier instead it is FedPer, Arivazhagan et al. 2019, arXiv:1912.00818). What stays is not pulled
-    towards the server's: it has no proximal term. The server still averages what clients have, as a start for those
-    that take part for the first time and to evaluate a global model; what a client itself has gained shows in
-    ``clients/own_accuracy_mean`` with ``data.client_holdout``.
+    By default these are the attention's: every client has its own gates on shared features (as in PFedAtt, Jiang et
+    al.; with the classifier instead it is FedPer, Arivazhagan et al. 2019, arXiv:1912.00818). Local parameters have no
+    proximal term. The server still averages them, as a start for new clients and for evaluating a global model; the
+    accuracy of the personal models is ``clients/own_accuracy_mean``, measured with ``data.client_holdout``.
 
     Args:
         names: Regular expressions, searched for in the names of the network's state (parameters and buffers).
@@ -31,7 +30,9 @@ class KeepLocal(Algorithm):
         try:
             self._patterns = [re.compile(name) for name in names]
         except re.error as error:
-            raise InputError(f"{error.pattern!r} is no regular expression: {error}; a plain word is one") from error
+            raise InputError(
+                f"{error.pattern!r} is not a regular expression: {error}; correct it, or give a plain word"
+            ) from error
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
         """Which of the names of a network's floating-point state stay with the clients."""
@@ -42,8 +43,8 @@ class KeepLocal(Algorithm):
         self._names = self.chosen(facts.net, facts.layout.trainable + facts.layout.fixed)
         if not self._names:
             raise InputError(
-                f"{type(self).__name__} found nothing to keep in this network; its state is named "
-                f"{', '.join(facts.layout.trainable[:4])}, ...: name a part of it, or leave federation.algorithm out"
+                f"{type(self).__name__} found nothing to keep in this network, whose tensors are named "
+                f"{', '.join(facts.layout.trainable[:4])}, ...; name some of them, or leave federation.algorithm out"
             )
 
     @property
@@ -67,11 +68,11 @@ class KeepLocal(Algorithm):
 
 
 class BatchNormPolicy(KeepLocal):
-    """What of the BatchNorm layers stays with each client; averaging all of it is what happens without this.
+    """BatchNorm layers, or their statistics, stay with each client; without this all of them are averaged.
 
-    Averaged statistics fit no client where clients differ, and the weights were trained under each client's own: a
-    known cause of instability. A spatial gate with BatchNorm before its sigmoid (CBAM's published code) is the extreme
-    case, as its map has one channel: one mean and one variance place every pixel of every image on the sigmoid.
+    If clients differ, averaged statistics fit none of them, while the weights were trained with each client's own: a
+    known cause of instability. The extreme case is a spatial gate with BatchNorm before its sigmoid (CBAM's published
+    code), whose map has one channel: one mean and one variance shift every pixel of every image on the sigmoid.
 
     Args:
         local: ``all``: statistics and affine parameters (FedBN, Li et al. 2021, arXiv:2102.07623). ``statistics``: the

@@ -1,8 +1,8 @@
-"""Robust aggregation: averages of the server that tolerate some clients whose updates are wrong, by fault or attack.
+"""Robust aggregation: averages that tolerate some clients with wrong updates, by fault or attack.
 
-A weighted mean follows a single client anywhere. These do not, as long as those that are wrong are a minority. They
-guard the trainable parameters; buffers and frozen parameters are averaged plainly. The updates of a rank's share of the
-cohort are held in memory until all have come.
+A single client can move a weighted mean arbitrarily far. It cannot move these averages, as long as wrong clients are a
+minority. They apply to the trainable parameters; buffers and frozen parameters are averaged plainly. Each rank holds
+the updates of its share of the cohort in memory until all have arrived.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fedlit.core.records import Broadcast, Weights
 
 
 class RobustAverage(Algorithm):
-    """Puts another average in the place of the weighted mean, for the trainable parameters."""
+    """Replaces the weighted mean of the trainable parameters by another average."""
 
     @abstractmethod
     def average(self, updates: Collected, start: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class RobustAverage(Algorithm):
 
 
 class _Robust(Collected):
-    """Averages the trainable scalars, the first ``size``, otherwise."""
+    """Averages the trainable scalars, the first ``size``, by ``average``, and the others by the weighted mean."""
 
     def __init__(self, start: Weights, size: int, average: Callable[[Collected, Tensor], Tensor]) -> None:
         super().__init__(start)
@@ -48,9 +48,9 @@ class _Robust(Collected):
 
 
 class CoordinateMedian(RobustAverage):
-    """The median over clients of each parameter by itself (Yin et al. 2018, arXiv:1803.01498, Definition 1).
+    """The median over clients of each parameter separately (Yin et al. 2018, arXiv:1803.01498, Definition 1).
 
-    Tolerates fewer wrong clients than half of the cohort. Clients count alike, whatever their size.
+    It tolerates wrong clients if they are less than half of the cohort. All clients count equally, whatever their size.
     """
 
     def average(self, updates: Collected, start: Tensor) -> Tensor:
@@ -58,20 +58,20 @@ class CoordinateMedian(RobustAverage):
 
 
 class TrimmedMean(RobustAverage):
-    """The mean of what is left of each parameter without its extremes (Yin et al. 2018, Definition 2).
+    """The mean of each parameter without its extreme values (Yin et al. 2018, Definition 2).
 
-    Of K clients, floor(fraction K) are left out at either end, and that many wrong ones are tolerated.
-    Clients count alike, whatever their size.
+    Of K clients, the floor(fraction K) smallest and as many of the largest values are left out, so it tolerates that
+    many wrong clients. All clients count equally, whatever their size.
 
     Args:
-        fraction: What is left out at either end, at least 0 and less than 0.5; 0 is the unweighted mean.
+        fraction: Fraction left out at each end, at least 0 and less than 0.5; 0 is the unweighted mean.
     """
 
     def __init__(self, fraction: float = 0.1) -> None:
         if not 0 <= fraction < 0.5:
             raise InputError(
-                f"fraction must be at least 0 and less than 0.5, got {fraction}; 0.1 leaves out a tenth at either end, "
-                "and fedlit.algorithms.CoordinateMedian is the limit"
+                f"fraction must be at least 0 and less than 0.5, got {fraction}; 0.1 leaves out a tenth at each end, "
+                "and fedlit.algorithms.CoordinateMedian is the limit for 0.5"
             )
         self._fraction = fraction
 
@@ -80,12 +80,12 @@ class TrimmedMean(RobustAverage):
 
 
 class ClippedMean(RobustAverage):
-    """The weighted mean of updates w_k - w_t that are scaled down to a norm where they are longer.
+    """The weighted mean of updates w_k - w_t, each scaled down to a norm if its own is greater.
 
-    A wrong client then moves the average by no more than its share of the norm: it is dampened, not left out.
+    A wrong client then moves the average by at most its share of the norm: it is limited, not left out.
 
     Args:
-        norm: The greatest norm of an update, more than 0; none takes the median norm of each round's cohort.
+        norm: The greatest norm of an update, more than 0; None takes the median norm of each round's cohort.
     """
 
     def __init__(self, norm: float | None = None) -> None:
@@ -111,12 +111,13 @@ class ClippedMean(RobustAverage):
 class Krum(RobustAverage):
     """The client that is nearest to its neighbours (Blanchard et al. 2017, arXiv:1703.02757, Section 4).
 
-    Client k's score is the sum of ||w_k - w_j||^2 over the K - f - 2 other clients j nearest to it; the lowest wins.
-    Multi-Krum is the mean of the ``multi`` clients of the lowest scores. Clients count alike, whatever their size.
+    Client k's score is the sum of ||w_k - w_j||^2 over the K - f - 2 other clients j nearest to it; the client with the
+    lowest score is chosen. Multi-Krum is the mean of the ``multi`` clients with the lowest scores. All clients count
+    equally, whatever their size.
 
     Args:
-        attackers: How many clients f of a cohort may be wrong; K has to be at least 2 f + 3.
-        multi: How many clients are averaged, from 1 (Krum) to K - f - 2, which is as many as are sure to be guarded.
+        attackers: Number f of clients in a cohort that may be wrong; K has to be at least 2 f + 3.
+        multi: Number of clients that are averaged, from 1 (Krum) to K - f - 2, the most for which the guarantee holds.
     """
 
     def __init__(self, attackers: int, multi: int = 1) -> None:
@@ -158,17 +159,17 @@ class Krum(RobustAverage):
 
 
 def median(x: Tensor) -> Tensor:
-    """The median over rows, (K, C) to (C,) in float64; of an even number the mean of the two in the middle."""
+    """The median over rows, (K, C) to (C,) in float64; for an even K the mean of the two middle values."""
     return trimmed(x, (len(x) - 1) // 2)
 
 
 def trimmed(x: Tensor, cut: int) -> Tensor:
-    """The mean over rows without the ``cut`` smallest and largest of each column, (K, C) to (C,) in float64."""
+    """The mean of each column without its ``cut`` smallest and largest values, (K, C) to (C,) in float64."""
     return x.sort(0).values[cut : len(x) - cut].mean(0, dtype=torch.float64)
 
 
 def squared_distances(chunks: Iterable[Tensor]) -> Tensor:
-    """||x_j - x_k||^2 of all pairs of rows, (K, K) in float64, from the columns of x in chunks (K, C)."""
+    """||x_j - x_k||^2 of all pairs of rows of x, (K, K) in float64, from chunks (K, C) of its columns."""
     exact = "donot_use_mm_for_euclid_dist"
     parts = (torch.cdist(chunk.double(), chunk.double(), compute_mode=exact).square() for chunk in chunks)
     total = next(iter(parts))

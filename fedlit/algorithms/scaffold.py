@@ -1,4 +1,4 @@
-"""SCAFFOLD: control variates take the drift out of local fits."""
+"""SCAFFOLD: control variates correct the drift of local fits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Scaffold(Algorithm):
     """SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, Algorithm 1, Option II): control variates against drift.
 
     Every step of client k goes along g - c_k + c. After its K steps of rate eta from x to y, the client's control
-    variate becomes c_k - c + (x - y)/(K eta), and the server's c moves by |S|/N times the mean change of the c_k of the
-    cohort S. A mean weights clients as ``federation.averaging`` says; the paper's is ``uniform``. SCAFFOLD has no
-    proximal term: set ``model.mu`` to 0, though nothing forbids one.
+    variate becomes c_k - c + (x - y)/(K eta), and the server's c changes by |S|/N times the mean change of the c_k of
+    the cohort S. Means weight clients by ``federation.averaging``; the paper's is ``uniform``. The paper has no
+    proximal term: set ``model.mu`` to 0, though another value is allowed.
 
-    Clients have to train with SGD without momentum or weight decay, as (x - y)/(K eta) is taken for the mean of
-    their gradients, after clipping if gradients are clipped; eta is that of the round. Where updates are clipped or
-    averaged robustly, c is still computed from what the clients did.
+    Clients have to train with SGD without momentum or weight decay, because (x - y)/(K eta) stands for the mean of
+    their gradients, after clipping if gradients are clipped; eta is the round's learning rate. If updates are clipped
+    or averaged robustly, c is still computed from the clients' unchanged updates.
     """
 
     def prepare(self, facts: Facts) -> None:
@@ -30,8 +30,8 @@ class Scaffold(Algorithm):
         settings = facts.plain_sgd("SCAFFOLD")
         if settings["momentum"] or settings["weight_decay"]:
             raise InputError(
-                f"SCAFFOLD takes a client's movement for the sum of its gradients, which momentum "
-                f"{settings['momentum']} and weight decay {settings['weight_decay']} are not; set both to 0"
+                f"SCAFFOLD needs SGD without momentum and weight decay, got momentum {settings['momentum']} and weight "
+                f"decay {settings['weight_decay']}; set both to 0 in model.client_optimizer"
             )
         self._rate = float(settings["lr"])
 
@@ -59,6 +59,6 @@ class Scaffold(Algorithm):
         per_step, total = average.extra["per step"]
         # sum_k p_k (x - y_k)/(K_k eta) over sum_k p_k: the clients' mean gradient.
         gradient = ((sent.weights.floats - per_step.floats) * (total / average.total))[: len(sent.message)]
-        # Each c_k of the cohort moved by (x - y)/(K eta) - c.
+        # Each c_k of the cohort changed by (x - y)/(K eta) - c.
         control = sent.message + (gradient - sent.message) * (len(average.tasks) / self.facts.num_clients)
         return {**state, "control": control}, average.weights

@@ -1,4 +1,4 @@
-"""An algorithm of a user's own, tried on made-up updates before the first round."""
+"""Tries out a user's own algorithm on made-up updates before the first round."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from fedlit.core.origin import is_fedlit_class
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.core.seeding import global_rng_state, isolated_rng
 
-#: What methods gave, in the order in which they were asked: the method's name, and a copy.
-Said: TypeAlias = list[tuple[str, Any]]
-#: Of how many clients updates are made up at most, with how many numbers in all, and how many rounds are played.
+#: Results of an algorithm's methods in the order of the calls: the method's name, and a copy of its result.
+Results: TypeAlias = list[tuple[str, Any]]
+#: The most clients and the most scalars of the made-up updates of a round, and the number of rounds.
 CLIENTS, NUMBERS, ROUNDS = 16, 20_000_000, 2
 
 
 def check_algorithm(algorithm: Algorithm, layout: Layout, net: nn.Module, tasks: Sequence[ClientTask]) -> None:
-    """Play two rounds with what is not fedlit's own, twice, and refuse what would be wrong or lost in silence.
+    """Run two made-up rounds, twice, with each algorithm that is not fedlit's own, and refuse it if it breaks a rule.
 
-    Nothing is said of an algorithm that raises an error on the updates that are made up for it: the first round will
-    show what it does with real ones.
+    An algorithm that raises an error on the made-up updates passes: the first round will show how it handles real ones.
 
     Args:
-        algorithm: Prepared.
-        layout: Of the network.
-        net: The network as it is first sent.
-        tasks: Of clients that will train; without any nothing is tried.
+        algorithm: The algorithm, after ``prepare``.
+        layout: The network's layout.
+        net: The network as it is sent first.
+        tasks: Tasks of clients that will train; without any nothing is tried.
 
     Raises:
-        InputError: When a method gives another value for the same input, as where it remembers something in an
-            attribute; draws from a global generator; writes to the model that was sent; gives a client something to
-            keep without a ``kept_size``; or remembers what a checkpoint cannot hold.
+        InputError: If a method returns another value for the same input (as it keeps state in an attribute), draws from
+            a global generator, changes the broadcast model, gives a client a vector to keep without a ``kept_size``, or
+            has a server state that a checkpoint cannot hold.
     """
     own = [part for part in leaves(algorithm) if not is_fedlit_class(part)]
     if not (own and tasks):
@@ -52,10 +51,10 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, net: nn.Module, tasks:
         with isolated_rng(0, model.floats.device), torch.no_grad():
             before = global_rng_state()
             try:
-                first, again = (_play(trial, layout, model, tasks) for _ in range(2))
+                first, again = (_play_rounds(trial, layout, model, tasks) for _ in range(2))
             except InputError:
                 raise
-            except Exception:  # of whatever kind: no client has sent such updates
+            except Exception:  # any kind; real updates may not cause it
                 continue
             drew = global_rng_state() != before
         if drew:
@@ -66,15 +65,15 @@ def check_algorithm(algorithm: Algorithm, layout: Layout, net: nn.Module, tasks:
         for (method, value), (_, other) in zip(first, again, strict=True):
             if not _same(value, other):
                 raise InputError(
-                    f"{part.name}.{method} gives something else each time it is asked the same, as where it remembers "
-                    "in an attribute, which worker processes and a resumed run do not share; let conclude return as "
-                    "its state what the server remembers, and end what a client keeps"
+                    f"{part.name}.{method} returns another value each time for the same arguments, for example because "
+                    "of an attribute, which worker processes and a resumed run do not share; let conclude return the "
+                    "server's state, and end the vector that a client keeps"
                 )
 
 
-def _play(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[ClientTask]) -> Said:
-    """Two rounds in which the same clients answer with made-up updates."""
-    said: Said = []
+def _play_rounds(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[ClientTask]) -> Results:
+    """Run two rounds in which the same clients return made-up updates."""
+    said: Results = []
     state: State = {}
     kept: dict[int, Tensor | None] = {}
     for round in range(tasks[0].round, tasks[0].round + ROUNDS):
@@ -93,21 +92,21 @@ def _play(algorithm: Algorithm, layout: Layout, model: Weights, tasks: Sequence[
         said.append(("conclude", copy.deepcopy([dict(state), model.floats])))
         if not torch.equal(sent_floats.nan_to_num(), sent.weights.floats.nan_to_num()):
             raise InputError(
-                f"{algorithm.name} writes to the model that was sent, from which other clients of the round start; "
-                "change a copy, sent.weights.floats.clone()"
+                f"{algorithm.name} changes the model that was sent, from which other clients of the round start; "
+                "change a copy instead, sent.weights.floats.clone()"
             )
         if found := unsupported_part(dict(state)):
             raise InputError(
-                f"{algorithm.name}.conclude gives a state in which {found}, which a checkpoint cannot hold: it is read "
-                f"as data; {REMEDY}"
+                f"{algorithm.name}.conclude returns a state in which {found}, which a checkpoint cannot hold: it is "
+                f"loaded as data; {REMEDY}"
             )
     return said
 
 
 def _update(
-    algorithm: Algorithm, layout: Layout, sent: Broadcast, task: ClientTask, kept: Tensor | None, said: Said
+    algorithm: Algorithm, layout: Layout, sent: Broadcast, task: ClientTask, kept: Tensor | None, said: Results
 ) -> ClientUpdate:
-    """What a client answers whose parameters have moved by made-up numbers."""
+    """The update of a client whose parameters have changed by made-up numbers."""
     floats, size = sent.weights.floats, layout.num_trainable
     moves = 0.01 * torch.sin(torch.arange(size, device=floats.device) * (1.0 + task.client))
     ended = sent.weights._replace(floats=torch.cat([floats[:size] + moves, floats[size:]]))
@@ -116,8 +115,8 @@ def _update(
     said += [("start", copy.deepcopy(started)), ("begin", copy.deepcopy(correction)), ("end", copy.deepcopy(keeps))]
     if keeps is not None and not algorithm.kept_size:
         raise InputError(
-            f"{algorithm.name}.end gives {len(keeps)} numbers to keep, and kept_size is 0, with which nothing is kept; "
-            "override kept_size to return how many they are"
+            f"{algorithm.name}.end returns {len(keeps)} numbers to keep, but its kept_size is 0, so nothing is kept; "
+            "override kept_size to return this number"
         )
     squares = [float(part.square().sum()) for part in layout.split_trainable(moves)]
     metrics = {"loss": 1.0, "accuracy": 0.5, "samples": float(task.num_examples), "proximal": 0.0}
@@ -125,7 +124,7 @@ def _update(
 
 
 def _same(value: Any, other: Any) -> bool:
-    """Whether values are the same but for the order of a sum, which on a GPU may be another each time."""
+    """Whether values are equal up to the order of sums, which may vary on a GPU."""
     match value:
         case Tensor():
             return value.shape == other.shape and torch.allclose(value, other, rtol=1e-3, atol=1e-6, equal_nan=True)
@@ -138,9 +137,9 @@ def _same(value: Any, other: Any) -> bool:
 
 
 def _copied(algorithm: Algorithm) -> Algorithm:
-    """A copy that shares what it knows of its federation; itself where it cannot be copied."""
+    """A copy that shares the facts; the algorithm itself if it cannot be copied."""
     facts = vars(algorithm).get("facts")
     try:
         return copy.deepcopy(algorithm, {id(facts): facts})
-    except Exception:  # as of a lock
+    except Exception:  # for example because of a lock
         return algorithm

@@ -1,1 +1,1 @@
-"""One client: its local problem, one fit of it, what it keeps, and whether it fits the data."""
+"""One client: its local problem, its fit, the state that it keeps between rounds, and checks of net and data."""

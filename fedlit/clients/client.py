@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fedlit.algorithms.algorithm import Algorithm
+from fedlit.clients.fit_totals import FitTotals
 from fedlit.clients.gradients import accuracy, full_gradient, make_dense, norm_of_gradient
-from fedlit.clients.met import Met
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout, read_state, write_state
@@ -29,9 +29,9 @@ from fedlit.models.joined import joined
 from fedlit.rates import scale
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-#: Names of what is measured of every fit.
-TAKEN = frozenset({"loss", "accuracy", "proximal", "samples", "own_accuracy", "gamma", "client", "weight"})
-#: Scales gradients down to a norm where theirs is greater.
+#: Names of metrics that every fit may have, which a client of a user's own cannot log.
+RESERVED_NAMES = frozenset({"loss", "accuracy", "proximal", "samples", "own_accuracy", "gamma", "client", "weight"})
+#: Scales gradients down to a norm if theirs is greater.
 ClipGradients = Callable[[Sequence[Tensor], float], object]
 
 
@@ -43,10 +43,10 @@ class ClientModule(LightningModule):
     ``FederatedModule.client_class``.
 
     Args:
-        net: The network; copied, so that the server's stays as it is. Maps a batch of inputs to logits (B, classes).
-        optimizer: From parameters to an optimizer, made anew for each fit.
+        net: The network; copied, so that the server's stays unchanged. Maps a batch of inputs to logits (B, classes).
+        optimizer: From parameters to an optimizer, called for each fit.
         loss: Mean loss of logits (B, classes) and targets (B,).
-        algorithm: What is done otherwise than in FedProx.
+        algorithm: How the federation differs from FedProx; None for FedProx.
     """
 
     def __init__(
@@ -67,26 +67,26 @@ class ClientModule(LightningModule):
         self._may_be_sparse = any(getattr(module, "sparse", False) for module in self.net.modules())
         #: A constant added to every gradient of a fit, (T,), see ``Algorithm.begin``.
         self.correction: Tensor | None = None
-        #: The greatest norm of a step's gradient, see ``FederatedModule``; none is no limit.
+        #: The greatest norm of a step's gradient, see ``FederatedModule``; None for no limit.
         self.clip_norm: float | None = None
-        #: What the learning rate is multiplied by in this round.
+        #: Factor of the learning rate in this round.
         self.rate = 1.0
         self._follows_rate = False
         self._own_metrics: dict[str, list[float | Tensor]] = {}
 
     @property
     def current_epoch(self) -> int:
-        """Refused: epochs of the Trainer that some engines have around a fit.
+        """Refused, as its value would depend on the engine: only some run a Trainer for each fit.
 
         Raises:
-            InputError: Always, with what to use.
+            InputError: Always, naming what to use instead.
         """
-        raise InputError(_no_count(self, "current_epoch"))
+        raise InputError(_counter_error(self, "current_epoch"))
 
     @property
     def global_step(self) -> int:
         """Refused, as ``current_epoch`` is."""
-        raise InputError(_no_count(self, "global_step"))
+        raise InputError(_counter_error(self, "global_step"))
 
     def receive(self, broadcast: Broadcast) -> None:
         """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
@@ -95,16 +95,16 @@ class ClientModule(LightningModule):
         views = self.layout.split(broadcast.weights.floats)
         names = self.layout.trainable
         self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
-        self._pulled: dict[float, list[int]] = defaultdict(list)  # which parameters have which mu
+        self._indices_of_mu: dict[float, list[int]] = defaultdict(list)  # of the parameters with each mu
         for i, mu in enumerate(broadcast.mu):
-            self._pulled[mu].append(i)
+            self._indices_of_mu[mu].append(i)
 
     def load(self) -> None:
-        """Put w_t into the network."""
+        """Load w_t into the network."""
         write_state(self.net, self.layout, self.broadcast.weights)
 
     def start(self, task: ClientTask) -> None:
-        """Become the client of this task: w = w_t, and all global generators are at the client's own seed."""
+        """Begin the fit of a task's client: load w_t, and seed all global generators for this client and round."""
         sent = self.broadcast
         self._kept = task.kept.read() if task.kept else None
         floats = self.algorithm.start(sent.weights.floats, self._kept)
@@ -118,13 +118,13 @@ class ClientModule(LightningModule):
         self._follows_rate = False
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The task loss of one batch; the proximal term joins as a gradient, see ``on_before_optimizer_step``.
+        """The task loss of one batch; the proximal term is added as a gradient in ``on_before_optimizer_step``.
 
-        One that is overridden without a call of this one calls ``note``.
+        An override that does not call this method has to call ``note``.
 
         Args:
             batch: Inputs (B, ...) and class numbers (B,).
-            batch_idx: The batch's number in its pass over the client's data, from 0.
+            batch_idx: Number of the batch in this pass over the client's data, from 0.
         """
         inputs, targets = batch
         logits = self.net(inputs)  # (B, classes)
@@ -133,10 +133,10 @@ class ClientModule(LightningModule):
         return loss
 
     def note(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Count a batch in the fit's loss and accuracy.
+        """Add a batch to the fit's loss and accuracy.
 
         Args:
-            loss: Its mean loss.
+            loss: The batch's mean loss.
             logits: (B, classes).
             targets: Class numbers (B,).
         """
@@ -145,10 +145,10 @@ class ClientModule(LightningModule):
         self._sizes.append(len(targets))
 
     def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:
-        """Note a metric of the fit, the mean of what is logged under its name.
+        """Log a metric of the fit; its value is the mean of all values logged under this name.
 
-        A round has its spread over clients, ``clients/NAME_mean``, ``_std``, ``_p10``, ``_p90``. What else ``log`` of a
-        LightningModule takes is about a Trainer's loggers, of which a client has none, and has no effect.
+        The round's metrics have its distribution over clients: ``clients/NAME_mean``, ``_std``, ``_p10``, ``_p90``. The
+        other arguments of ``LightningModule.log`` configure a Trainer's loggers and have no effect here.
         """
         self._own_metrics.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)
 
@@ -166,13 +166,14 @@ class ClientModule(LightningModule):
 
         Args:
             parameters: The network's, or stacks of those of K clients, (K, ...).
-            clip: What clips; of stacks each client's apart.
-            is_at_anchor: Whether w = w_t still, where the proximal term has no gradient.
+            clip: Clips the gradients; for stacks, those of each client separately.
+            is_at_anchor: Whether still w = w_t, where the gradient of the proximal term is zero.
         """
-        if self._may_be_sparse and (any(self._pulled) or self.correction is not None or self.clip_norm is not None):
-            make_dense(parameters)  # what follows is dense; without it an optimizer may want them sparse
+        is_completed = any(self._indices_of_mu) or self.correction is not None or self.clip_norm is not None
+        if self._may_be_sparse and is_completed:
+            make_dense(parameters)  # only if necessary, as an optimizer may require sparse gradients
         if not is_at_anchor:
-            self._pull(parameters)
+            self._add_proximal_gradients(parameters)
         if self.correction is not None:
             views = self.layout.split_trainable(self.correction)
             for parameter, view, anchor in zip(parameters, views, self._anchor, strict=True):
@@ -197,8 +198,8 @@ class ClientModule(LightningModule):
         Loss and accuracy are means over the examples of all steps, each before the step on it.
 
         Raises:
-            InputError: When this round has another learning rate, and the optimizer of the fit was not made by
-                ``optimizer``, which applies it.
+            InputError: If this round has a learning rate of its own, but the fit's optimizer was not made by
+                ``optimizer``, which applies it; or if no batch was counted.
         """
         if self.rate != 1 and not self._follows_rate:
             raise InputError(
@@ -207,54 +208,55 @@ class ClientModule(LightningModule):
             )
         if not self._losses:
             raise InputError(
-                f"{type(self).__name__}.training_step notes no batch, so that the fit has no loss and no accuracy; "
-                "call super().training_step(batch, batch_idx), or self.note(loss, logits, targets)"
+                f"{type(self).__name__}.training_step counts no batch, so the fit has no loss and no accuracy; call "
+                "super().training_step(batch, batch_idx), or self.note(loss, logits, targets)"
             )
         losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
-        met = Met(
+        totals = FitTotals(
             loss=exact_sum([loss * size for loss, size in losses]),
             hits=float(torch.stack(self._hits).sum()),
             samples=float(sum(self._sizes)),
         )
         squares, ended = squared_moves(self.parameters_, self._anchor), read_state(self.net, self.layout)
         kept = self._to_keep(ended, task)
-        return self.end(task, data, ended, squares, met)._replace(kept=kept)
+        return self.end(task, data, ended, squares, totals)._replace(kept=kept)
 
     def end(
-        self, task: ClientTask, data: FederatedData, weights: Weights, squares: Sequence[float], met: Met
+        self, task: ClientTask, data: FederatedData, weights: Weights, squares: Sequence[float], totals: FitTotals
     ) -> ClientUpdate:
-        """The update of a fit, whatever trained it.
+        """The update of a fit by any engine.
 
         Args:
-            task: What was asked.
+            task: The task that was fitted.
             data: The clients' data.
-            weights: The fit's result; also in ``self.net`` if ``measures`` says so.
+            weights: The fit's result; also in ``self.net`` if ``measures`` is true.
             squares: ||w_k - w_t||^2 of each trainable tensor.
-            met: What the fit met.
+            totals: Sums over the examples of the fit.
         """
-        metrics = met.metrics(squares, self.broadcast.mu)
+        metrics = totals.metrics(squares, self.broadcast.mu)
         return ClientUpdate(task, weights, squares, metrics | self._measured(task, data))
 
     def _measured(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
-        """What ``measure`` gives and what was logged, as numbers."""
+        """The metrics of ``measure`` and those that were logged, as numbers."""
         measured = {name: float(value) for name, value in self.measure(task, data).items()}
         means = {name: sum(map(float, values)) / len(values) for name, values in self._own_metrics.items()}
-        if taken := sorted(means.keys() & (measured.keys() | TAKEN)):
-            raise InputError(f"{type(self).__name__} logs {taken[0]!r}, which is measured already; use another name")
+        if taken := sorted(means.keys() & (measured.keys() | RESERVED_NAMES)):
+            raise InputError(f"{type(self).__name__} logs {taken[0]!r}, a metric that exists already; use another name")
         return measured | means
 
     def measures(self, task: ClientTask, data: FederatedData) -> bool:
-        """Whether ``measure`` looks at the network."""
+        """Whether ``measure`` needs the fitted model in ``self.net``."""
         return task.diagnose or bool(data.client_holdout) or type(self).measure is not ClientModule.measure
 
     def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
-        """Measure the fitted model in ``self.net`` as asked for; another state is in it afterwards.
+        """Measure the fitted model in ``self.net``; its state may be another one afterwards.
 
-        What a subclass adds is in a round's metrics as what is logged, see ``log``.
+        Metrics that a subclass adds appear in the round's metrics as logged ones do, see ``log``.
 
-        - ``own_accuracy``: on the client's own examples that were held out (``data.client_holdout``);
-        - ``gamma``: ||grad h_k(w; w_t)|| / ||grad F_k(w_t)||, how inexactly the local problem was solved: 1 is no work,
-          0 an exact solution (Li et al. 2020, Definition 2). Two gradients over all of the client's examples.
+        - ``own_accuracy``: accuracy on the client's own held-out examples, if there are any (``data.client_holdout``);
+        - ``gamma``: ||grad h_k(w; w_t)|| / ||grad F_k(w_t)||, how inexactly the local problem was solved: 1 means no
+          work, 0 an exact solution (Li et al. 2020, Definition 2). It costs two gradients over all of the client's
+          examples, and is measured if ``task.diagnose``.
         """
         measured = {}
         own = data.client_holdout_batches(task.client)
@@ -265,28 +267,28 @@ class ClientModule(LightningModule):
         return measured
 
     def _to_keep(self, ended: Weights, task: ClientTask) -> Tensor | None:
-        """What the client keeps after a fit; None is nothing, as where it is not finite.
+        """The vector that the client keeps after a fit; None if there is none, or if it is not finite.
 
         Raises:
-            InputError: When the algorithm gives another size or type than it declares.
+            InputError: If the algorithm's vector is not float32 or not of the declared size.
         """
         if not (size := self.algorithm.kept_size):
             return None
         kept = self.algorithm.end(self.broadcast, ended, task.steps, self._kept)
         if kept is not None and (kept.shape != (size,) or kept.dtype != torch.float32):
             raise InputError(
-                f"{self.algorithm.name}.end gave {kept.dtype} of shape {tuple(kept.shape)}, and its kept_size is "
-                f"{size}; give a vector of so many float32"
+                f"{self.algorithm.name}.end returned {kept.dtype} of shape {tuple(kept.shape)}, but its kept_size is "
+                f"{size}; return a float32 vector of that length"
             )
         return kept if kept is not None and kept.isfinite().all() else None
 
-    def _pull(self, parameters: Sequence[Tensor]) -> None:
-        for mu, chosen in self._pulled.items():
-            add_proximal_gradient([parameters[i] for i in chosen], [self._anchor[i] for i in chosen], mu)
+    def _add_proximal_gradients(self, parameters: Sequence[Tensor]) -> None:
+        for mu, indices in self._indices_of_mu.items():
+            add_proximal_gradient([parameters[i] for i in indices], [self._anchor[i] for i in indices], mu)
 
     def _gamma(self, batches: Batches) -> float:
         full_gradient(self.net, self.loss, batches)
-        self._pull(self.parameters_)
+        self._add_proximal_gradients(self.parameters_)
         after = norm_of_gradient(self.parameters_)
         self.load()
         full_gradient(self.net, self.loss, batches)
@@ -294,8 +296,8 @@ class ClientModule(LightningModule):
         return after / before if before else math.nan
 
 
-def _no_count(client: ClientModule, name: str) -> str:
+def _counter_error(client: ClientModule, name: str) -> str:
     return (
-        f"{name} of {type(client).__name__} would depend on the engine, as not every one has a Trainer around a fit; "
+        f"{name} of {type(client).__name__} would depend on the engine, as not every engine runs a Trainer for a fit; "
         "use self.broadcast.round, the round from 0, and count steps in an attribute that start(task) sets to 0"
     )

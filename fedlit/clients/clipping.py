@@ -1,4 +1,4 @@
-"""Gradients of clients' steps, scaled down where their norm is above a limit (Pascanu et al. 2013, arXiv:1211.5063)."""
+"""Clipping of the clients' gradients by their norm (Pascanu et al. 2013, arXiv:1211.5063)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from fedlit.core.errors import InputError
 from fedlit.core.limits import FLOAT32_MAX
 
-EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it, which clips one client at a time
+EPSILON = 1e-6  # the same as in torch.nn.utils.clip_grad_norm_, which clips one client at a time
 
 
 def check_limit(where: str, limit: float | None) -> float | None:
-    """A limit that can be clipped to; none is no limit.
+    """Return a limit after checking it; None stands for no limit.
 
     Raises:
-        InputError: Where it is not a finite number above 0.
+        InputError: If the limit is not a finite number > 0.
     """
     if limit is not None and not 0 < limit <= FLOAT32_MAX:
         raise InputError(f"{where} must be a finite number > 0, got {limit}; leave it out for no limit")
@@ -25,9 +25,9 @@ def check_limit(where: str, limit: float | None) -> float | None:
 
 
 def clip_each(parameters: Sequence[Tensor], limit: float) -> None:
-    """Scale the gradients of K clients down, each client's to a norm of ``limit`` over all of its tensors.
+    """Clip the gradients of K clients, each client's to a norm of at most ``limit`` over all of its tensors.
 
-    As ``torch.nn.utils.clip_grad_norm_`` has it for one client.
+    The same as ``torch.nn.utils.clip_grad_norm_`` for each client.
 
     Args:
         parameters: Stacks (K, ...), whose ``.grad`` is replaced.

@@ -23,7 +23,7 @@ def accuracy(net: nn.Module, batches: Batches) -> float:
 
 
 def divisor(loss: Any, targets: Tensor) -> float:
-    """What a mean loss divides its sum over examples by: their number, or their weights where classes have some."""
+    """The number that a mean loss divides its sum by: that of the examples, or the sum of their class weights."""
     loss = original(loss)
     if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or (loss.weight is None and loss.ignore_index < 0):
         return len(targets)
@@ -32,9 +32,9 @@ def divisor(loss: Any, targets: Tensor) -> float:
 
 
 def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batches: Batches) -> float:
-    """Put the gradient of F, the mean loss over all examples, into ``.grad``, replacing an earlier one.
+    """Compute the gradient of F, the mean loss over all examples, in ``.grad``, which it replaces.
 
-    In evaluation mode: without dropout, and with the running statistics of BatchNorm.
+    The network is in evaluation mode: without dropout, and with the running statistics of BatchNorm.
 
     Args:
         net: The network.
@@ -45,23 +45,23 @@ def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batc
         F itself.
     """
     net.zero_grad()
-    total = met = 0.0
+    total = counted = 0.0
     with evaluating(net), torch.enable_grad():
         for inputs, targets in batches:
             if size := divisor(loss, targets):
                 part = loss(net(inputs), targets) * (size / batches.num_examples)
                 part.backward()
-                total, met = total + float(part.detach()), met + size
+                total, counted = total + float(part.detach()), counted + size
     make_dense(net.parameters())
-    if met not in (0, batches.num_examples):  # classes have weights
-        scale = batches.num_examples / met
+    if counted not in (0, batches.num_examples):  # classes have weights
+        scale = batches.num_examples / counted
         torch._foreach_mul_([p.grad for p in net.parameters() if p.grad is not None], scale)
         total *= scale
     return total
 
 
 def make_dense(parameters: Iterable[Tensor]) -> None:
-    """Fill up gradients that are sparse, as those of ``Embedding(sparse=True)``: few operations take both kinds."""
+    """Make sparse gradients dense, such as those of ``Embedding(sparse=True)``; few operations take both kinds."""
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.to_dense()
@@ -75,7 +75,7 @@ def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards the mode from before."""
+    """Put a network into evaluation mode within the block, and back into its mode afterwards."""
     was_training = net.training
     net.eval()
     try:

@@ -1,4 +1,4 @@
-"""What a client overrides of ``ClientModule``: an engine says which members it calls; overriding others is refused."""
+"""Which members of ``ClientModule`` a client overrides; an engine refuses overrides of members that it never calls."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from torch import nn
 
 from fedlit.clients.client import ClientModule
 
-#: Properties of every module that are set by a Trainer or a device and not by the module's author.
+#: Properties that a Trainer or a move to a device sets, not the module's author.
 WRITTEN_BY_TRAINERS = frozenset({"dtype", "fabric", "trainer"})
 
 
-def of_lightning() -> frozenset[str]:
-    """Names of all that Lightning defines for a module (hooks, other methods, properties), whatever its version."""
+def lightning_members() -> frozenset[str]:
+    """Names of all members that the installed Lightning defines for a module: hooks, other methods, properties."""
     classes = [base for base in LightningModule.__mro__ if base not in nn.Module.__mro__]
     return frozenset(name for base in classes for name in vars(base) if not name.startswith("__"))
 
 
-def of_client() -> frozenset[str]:
+def client_members() -> frozenset[str]:
     """Names of all methods that ``ClientModule`` defines."""
     return frozenset(name for name, value in vars(ClientModule).items() if inspect.isfunction(value)) - {"__init__"}
 
 
-def overridden(client: ClientModule, names: frozenset[str], called: frozenset[str]) -> str | None:
-    """What a client overrides, in its class or on itself, of these names without those called, in words; or None."""
+def overridden_member(client: ClientModule, names: frozenset[str], called: frozenset[str]) -> str | None:
+    """The first of ``names``, but not of ``called``, that a client's class or the client itself overrides.
+
+    Returns:
+        A clause for a message, such as ``MyClient overrides backward``; None if there is none.
+    """
     for name in sorted(names - called):
         if inspect.getattr_static(client, name) is not inspect.getattr_static(ClientModule, name):
             return f"{type(client).__name__} overrides {name}"
     return None
 
 
-def reset(client: ClientModule) -> str | None:
-    """Which of the settings that Lightning gives a module the client has changed, in words; or None."""
+def changed_setting(client: ClientModule) -> str | None:
+    """The first of Lightning's settings of a module that the client has changed, as a clause for a message; or None."""
     usual = LightningModule()
     properties = {name for name, _ in inspect.getmembers(LightningModule, _is_settable)}
     attributes = {name for name in vars(usual).keys() - vars(nn.Module()).keys() if not name.startswith("_")}

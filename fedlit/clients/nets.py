@@ -1,4 +1,4 @@
-"""What clients need of a network, and what to do where it is not so."""
+"""Requirements on a network that clients train, and remedies where it does not meet them."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from fedlit.core.seeding import isolated_rng
 
 
 def check_trainable(net: nn.Module) -> None:
-    """Refuse a net that has nothing to train, whose parameters have no shape yet, or of which copies do not train.
+    """Refuse a net that has nothing to train, has lazy parameters, or whose copies cannot be trained.
 
     Raises:
-        InputError: Naming a parameter or a part, where there is one.
+        InputError: Naming the parameter or submodule, if there is one.
     """
     for name, module in net.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(
-                f"{name or 'the net'} is compiled by torch.jit, and copies of that, such as each client's, cannot be "
-                "trained; give the module that it was made of"
+                f"{name or 'the net'} is compiled by torch.jit, and clients train copies of the net, which torch.jit "
+                "does not support; give the original module"
             )
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if is_lazy(tensor):
             raise InputError(
-                f"the net's {name} has no shape before a first batch (it is of a lazy module); give the layer its "
-                "sizes, or run one batch through the net at the end of its __init__"
+                f"the net's {name} has no shape before the first batch (it belongs to a lazy module); give the layer "
+                "its sizes, or run one batch through the net at the end of its __init__"
             )
     if not any(parameter.requires_grad for parameter in net.parameters()):
         has = "all parameters frozen" if any(True for _ in net.parameters()) else "no parameters"
-        raise InputError(f"the net has {has} and so nothing to train; let some have requires_grad=True")
+        raise InputError(f"the net has {has} and so nothing to train; set requires_grad=True for some")
 
 
-def parameter_beside(net: nn.Module, module: nn.Module) -> str | None:
-    """The first parameter of a module that is to be trained beside its net, by its name; None if there is none."""
+def parameter_outside_net(net: nn.Module, module: nn.Module) -> str | None:
+    """Name of the first trainable parameter of a module that is not part of its net; None if there is none."""
     of_net = {id(parameter) for parameter in net.parameters()}
     named = module.named_parameters()
     return next((name for name, value in named if value.requires_grad and id(value) not in of_net), None)
 
 
 def check_takes_a_batch(net: nn.Module, inputs: Tensor) -> None:
-    """Refuse a net whose ``forward`` takes something else than one batch of inputs.
+    """Refuse a net whose ``forward`` does not take exactly one batch of inputs.
 
     Raises:
-        InputError: Naming the arguments that it takes.
+        InputError: Naming the arguments of ``forward``.
     """
     try:
         arguments = inspect.signature(net.forward).parameters
         inspect.signature(net.forward).bind(inputs)
     except TypeError as error:
         raise InputError(
-            f"forward({', '.join(arguments)}) of {type(net).__name__} does not take one batch of inputs and no more "
-            f"({error}); give the net a forward(self, inputs), the data has one tensor for each example"
+            f"forward({', '.join(arguments)}) of {type(net).__name__} does not take exactly one batch of inputs "
+            f"({error}); give the net a forward(self, inputs), as the data has one tensor for each example"
         ) from error
     except ValueError:  # a forward of C++ has no signature
         return
 
 
-def check_answer(answer: Any, num_inputs: int, num_classes: int, when: str = "") -> None:
-    """Refuse an output that is not logits (B, classes).
+def check_logits(answer: Any, num_inputs: int, num_classes: int, when: str = "") -> None:
+    """Refuse an output of the net that is not logits (B, classes).
 
     Raises:
-        InputError: Naming what it is.
+        InputError: Naming the output's type or shape.
     """
     wanted = f"logits of shape (B, {num_classes})"
     if not isinstance(answer, Tensor):
@@ -79,35 +79,36 @@ def check_answer(answer: Any, num_inputs: int, num_classes: int, when: str = "")
     if tuple(answer.shape) != (num_inputs, num_classes):
         raise InputError(
             f"the net turns {num_inputs} inputs into {tuple(answer.shape)}, but the data has {num_classes} classes; it "
-            f"must give {wanted}: an argument num_classes is taken from the data, others (in timm: "
+            f"must return {wanted}: an argument num_classes is set from the data, arguments of other names (in timm: "
             "--model.net.dict_kwargs.num_classes) have to be given"
         )
     if not answer.is_floating_point():
-        raise InputError(f"the net returns {answer.dtype}; let its forward return {wanted}, of which losses are taken")
+        raise InputError(f"the net returns {answer.dtype}; let its forward return floating-point {wanted}")
 
 
 @contextmanager
-def trying(module: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """A copy in training mode, called without gradients; the module and all global generators stay as they are."""
+def trial_copy(module: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """A copy in training mode, without gradients; the module and all global generators stay unchanged."""
     with torch.no_grad(), isolated_rng(0, device):
         yield copy.deepcopy(module).train()
 
 
-def remedy(net: nn.Module, inputs: Tensor) -> str:
-    """What to do about a net that did not take inputs (B, ...): the first of the usual reasons that holds."""
+def input_remedy(net: nn.Module, inputs: Tensor) -> str:
+    """The remedy for a net that failed on inputs (B, ...), by the first of the usual reasons that applies."""
     for name, tensor in net.named_parameters():
         if tensor.is_floating_point() and inputs.is_floating_point() and tensor.dtype != inputs.dtype:
             kinds = f"{name} is {tensor.dtype} and the inputs are {inputs.dtype}"
-            return f"{kinds}: leave .double() or .half() out of the net, trainer.precision sets what it computes in"
+            return f"{kinds}: remove .double() or .half() from the net and set trainer.precision instead"
     if not inputs.is_floating_point():
-        return "tokens need a net that embeds all of them, pixels must be saved as uint8"
+        return "tokens need a net with an embedding for all of them, and pixels must be saved as uint8"
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d) and inputs.dim() == 4:
             if layer.in_channels == inputs.shape[1]:
                 break
             return (
                 f"{name} takes {layer.in_channels} channels and the data has {inputs.shape[1]}: an argument "
-                "in_channels is taken from the data, others (in timm: --model.net.dict_kwargs.in_chans) have to be "
-                f"given, and a net without one needs data of {layer.in_channels} channels"
+                "in_channels is set from the data, arguments of other names (in timm: "
+                f"--model.net.dict_kwargs.in_chans) have to be given, and a net without one needs data of "
+                f"{layer.in_channels} channels"
             )
     return "give model.net the data's image_size, or another net"

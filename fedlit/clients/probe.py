@@ -1,4 +1,4 @@
-"""Whether a network and the data fit each other, tried before the first round."""
+"""Checks that a network and the data fit each other, made before the first round."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.nets import check_answer, check_takes_a_batch, remedy, trying
+from fedlit.clients.nets import check_logits, check_takes_a_batch, input_remedy, trial_copy
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm
@@ -15,17 +15,17 @@ from fedlit.core.seeding import global_rng_state, isolated_rng
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
 
-#: In the error of BatchNorm's layers for a single value a channel.
-NORM = "more than 1 value per channel"
+#: A part of BatchNorm's error for a channel with a single value.
+BATCHNORM_ERROR = "more than 1 value per channel"
 
 
 def check_fit(net: nn.Module, data: FederatedData) -> None:
-    """Refuse a net that does not turn inputs (B, ...) into logits (B, classes), on two examples.
+    """Refuse a net that does not turn inputs (B, ...) into logits (B, classes), tried on a few examples.
 
     Raises:
-        InputError: Naming both shapes.
+        InputError: Naming the shapes and the remedy.
     """
-    examples = _telling(data).to(next(net.parameters(), torch.empty(0)).device)
+    examples = _probe_inputs(data).to(next(net.parameters(), torch.empty(0)).device)
     inputs = data.transform(examples)
     shape, training = tuple(inputs.shape[1:]), net.training
     check_takes_a_batch(net, inputs)
@@ -36,16 +36,16 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"the net does not take the data's inputs of shape {shape}, {kind_of(examples)} "
-            f"({one_line(str(error), 150)}); {remedy(net, inputs)}"
+            f"({one_line(str(error), 150)}); {input_remedy(net, inputs)}"
         ) from error
     finally:
         net.train(training)
-    check_answer(logits, len(inputs), data.num_classes)
+    check_logits(logits, len(inputs), data.num_classes)
     check_in_training(net, inputs, data.num_classes)
 
 
-def _telling(data: FederatedData) -> Tensor:
-    """A few inputs (B, ...); of tokens those with the least and the greatest, which a net's embedding may lack."""
+def _probe_inputs(data: FederatedData) -> Tensor:
+    """A few inputs (B, ...); if they are tokens, those with the smallest and largest, which an embedding may lack."""
     inputs = data.test.inputs
     if inputs.dtype != torch.int64 or not inputs.numel():
         return inputs[:2]
@@ -57,19 +57,19 @@ def _telling(data: FederatedData) -> Tensor:
 
 
 def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
-    """Refuse a net whose output is another in training, as with auxiliary heads, or another each time it is called.
+    """Refuse a net with another output in training mode (auxiliary heads), or another output in each call.
 
-    What a net keeps for that beside its state would be shared by the clients of a process, and lost in a resumed run.
+    Such a net keeps something outside its state, which the clients of a process would share and a resumed run lacks.
 
     Raises:
-        InputError: Naming the output, or the attribute that the net sets, where there is one.
+        InputError: Naming the output, or the attribute that the net sets, if there is one.
     """
-    with trying(net, inputs.device) as trial:
+    with trial_copy(net, inputs.device) as trial:
         try:
             first = trial(inputs)
-        except ValueError:  # a norm that needs more values; whether that matters depends on the clients' batches
+        except ValueError:  # a normalisation needs more values; whether it matters depends on the clients' batches
             return
-        check_answer(first, len(inputs), num_classes, " in training")
+        check_logits(first, len(inputs), num_classes, " in training")
         moved = trial.state_dict()
         for name, before in net.state_dict().items():
             moved[name].copy_(before)
@@ -78,45 +78,45 @@ def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
         attribute = assigned_attribute(net, inputs)
         raise InputError(
-            f"{type(net).__name__} computes something else each time it is called in training, for the same inputs, "
-            f"weights and random draws{f', and sets {attribute}' if attribute else ''}; keep what that depends on in a "
-            "buffer (register_buffer), which is sent, averaged and saved"
+            f"{type(net).__name__} gives another output each time it is called in training, for the same inputs, "
+            f"weights and random draws{f', and sets {attribute}' if attribute else ''}; keep such state in a buffer "
+            "(register_buffer), which is sent, averaged and saved"
         )
 
 
 def written_buffer(module: nn.Module, *inputs: Tensor) -> str | None:
-    """The first buffer that a forward pass in training changes or adds, by its name; None if there is none."""
+    """Name of the first buffer that a forward pass in training changes or adds; None if there is none."""
     before = dict(module.named_buffers())
-    with trying(module, inputs[0].device) as trial:
+    with trial_copy(module, inputs[0].device) as trial:
         trial(*inputs)
         after = dict(trial.named_buffers())
         return next((name for name in after if name not in before or not torch.equal(before[name], after[name])), None)
 
 
-def draws(net: nn.Module, inputs: Tensor) -> bool:
-    """Whether a forward pass in training draws from PyTorch's generator of the CPU, from NumPy's or from Python's."""
-    with trying(net, inputs.device) as trial:
+def draws_random_numbers(net: nn.Module, inputs: Tensor) -> bool:
+    """Whether a forward pass in training draws from a global generator of PyTorch (CPU), NumPy or Python."""
+    with trial_copy(net, inputs.device) as trial:
         before = global_rng_state()
         trial(inputs)
         return global_rng_state() != before
 
 
 def mixes_examples(net: nn.Module, inputs: Tensor) -> bool:
-    """Whether, in training, the logits of some examples depend on which others are in their batch.
+    """Whether, in training, the logits of an example depend on the other examples of its batch.
 
     Args:
         net: A network that draws no random numbers.
-        inputs: A few examples (B, ...), of which the first half is looked at with and without the second.
+        inputs: A few examples (B, ...); the first half is evaluated with and without the second.
     """
     half = len(inputs) // 2
-    with trying(net, inputs.device) as trial:
+    with trial_copy(net, inputs.device) as trial:
         few, many = trial(inputs[:half]), trial(inputs)[:half]
     return not torch.allclose(few, many, rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
-    """The first trainable parameter on which no logits depend in training, by its name; None if there is none."""
-    with trying(net, inputs.device) as trial, torch.enable_grad():
+    """Name of the first trainable parameter on which no logits depend in training; None if there is none."""
+    with trial_copy(net, inputs.device) as trial, torch.enable_grad():
         trainable = {name: p for name, p in trial.named_parameters() if p.requires_grad}
         logits = trial(inputs)
         if not logits.requires_grad:
@@ -126,8 +126,8 @@ def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
 
 
 def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
-    """The first attribute that a forward pass in training gives another value, by its name; None if there is none."""
-    with trying(net, inputs.device) as trial:
+    """Name of the first attribute that a forward pass in training assigns; None if there is none."""
+    with trial_copy(net, inputs.device) as trial:
         before = {name: dict(vars(module)) for name, module in trial.named_modules()}
         trial(inputs)
     for name, module in trial.named_modules():
@@ -138,7 +138,7 @@ def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
 
 
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:
-    """Refuse a net with BatchNorm where a client has a batch of one example that it cannot normalise.
+    """Refuse a net with BatchNorm if a client has a batch of one example, which cannot be normalised.
 
     Raises:
         InputError: Naming the first such client.
@@ -148,11 +148,11 @@ def check_single_examples(client: ClientModule, data: FederatedData) -> None:
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            client.net(data.transform(data.train.inputs[:1]))  # it changes the statistics, but no fit starts from these
+            client.net(data.transform(data.train.inputs[:1]))  # changes the statistics, but no fit starts from them
     except ValueError as error:
-        if NORM not in str(error):
+        if BATCHNORM_ERROR not in str(error):
             raise
         raise InputError(
             f"client {alone[0]} has a batch of a single example, which BatchNorm cannot normalise ({len(alone)} such "
-            "clients); change data.batch_size or the partition's min_samples, or use another norm"
+            "clients); change data.batch_size or the partition's min_samples, or use another normalisation"
         ) from error

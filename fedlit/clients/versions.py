@@ -1,4 +1,4 @@
-"""Which of the vectors on disk is a client's in a given round, and which files are worth rewriting: arithmetic."""
+"""Arithmetic of the store: which vector on disk a client has in a given round, and which files to rewrite."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Integers = NDArray[np.signedinteger]
 
 
 class Versions(NamedTuple):
-    """The rows of some packs, in the order of their rounds, (R,) int32 each.
+    """The rows of several packs in the order of their rounds, as columns (R,) of int32.
 
-    A million rows are 16 MB, looked through in some ten milliseconds.
+    A million rows take 16 MB and about ten milliseconds to search.
 
     Attributes:
-        client: Whose each is.
-        round: The round, from 0, whose fit left it.
-        pack: Which of the packs it is in.
-        row: Its place there.
+        client: The client of each row.
+        round: The round, from 0, in which the row was written.
+        pack: Index of its pack.
+        row: Its index in the pack.
     """
 
     client: Integers
@@ -33,7 +33,7 @@ class Versions(NamedTuple):
 
     @classmethod
     def of(cls, packs: Sequence[Pack]) -> Versions:
-        """Those of some packs."""
+        """The rows of these packs."""
         counts = [len(pack.entries) for pack in packs]
         columns = (
             _joined([pack.entries["client"] for pack in packs]),
@@ -45,16 +45,16 @@ class Versions(NamedTuple):
         return cls(*(column[order] for column in columns))
 
     def newest(self, before: int) -> Integers:
-        """The newest row of each client of rounds before ``before``, (largest client + 1,); -1 where there is none."""
+        """Index of each client's newest row of rounds before ``before``, (largest client + 1,); -1 for none."""
         found = np.full(int(self.client.max(initial=-1)) + 1, -1, dtype=np.int32)
         end = int(np.searchsorted(self.round, before))
-        found[self.client[:end]] = np.arange(end, dtype=np.int32)  # of a client's rows the last, the newest, stays
+        found[self.client[:end]] = np.arange(end, dtype=np.int32)  # a client's last row, the newest, remains
         return found
 
     def needed(self, checkpoints: Iterable[int]) -> NDArray[np.bool_]:
-        """Which rows a run needs that goes on from one of these checkpoints, given by their finished rounds, (R,).
+        """Which rows are needed to resume from these checkpoints, given by their finished rounds, (R,).
 
-        What was left since the newest of them is needed as well.
+        Rows written after the newest checkpoint are needed as well.
         """
         checkpoints = set(checkpoints)
         needed = self.round >= max(checkpoints)
@@ -65,16 +65,16 @@ class Versions(NamedTuple):
 
 
 def worth_rewriting(live: Integers, rows: Integers, fresh: int) -> Integers:
-    """Which packs to make one of, so that disk does not grow without bound and yet few rows are written again.
+    """Indices of the packs to merge into one, so that disk use stays bounded and few rows are written again.
 
-    They are packs of which no more than half is needed, those with least first, until ``2 * fresh`` needed rows are
-    together; and none at all while that would free fewer than ``fresh``. So in the long run a row is written twice, and
-    on disk are two rows for each that is needed, and two rounds' worth, at most.
+    Only packs of which at most half is needed are merged, those with the fewest needed rows first, up to ``2 * fresh``
+    needed rows; and none if that would free fewer than ``fresh`` rows. In the long run a row is thus written twice, and
+    the disk holds at most two rows for each needed one, plus the rows of two rounds.
 
     Args:
-        live: Rows of each pack that are needed, (P,).
-        rows: Rows of each pack, (P,).
-        fresh: Rows that a round adds.
+        live: Number of needed rows of each pack, (P,).
+        rows: Number of rows of each pack, (P,).
+        fresh: Number of rows that a round adds.
     """
     by_need = np.argsort(live, kind="stable")
     chosen = by_need[(live[by_need] > 0) & (2 * live[by_need] <= rows[by_need])]
@@ -82,8 +82,8 @@ def worth_rewriting(live: Integers, rows: Integers, fresh: int) -> Integers:
     return chosen if (rows - live)[chosen].sum() >= fresh else chosen[:0]
 
 
-def name_of(client: Integers, round: Integers) -> str:
-    """The name of a pack of these versions, (R,) each, which no pack of others has."""
+def pack_name(client: Integers, round: Integers) -> str:
+    """The name of a pack of these rows, (R,) each; packs of other rows have other names."""
     digest = hashlib.blake2b(np.stack([client, round]).astype("<i8").tobytes(), digest_size=8)
     return f"{int(round.max(initial=0)):06}-{digest.hexdigest()}.pack"
 

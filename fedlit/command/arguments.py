@@ -24,7 +24,7 @@ from fedlit.core.files import refuse_special
 from fedlit.core.messages import missing_package
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.federated.reload import OF_DATA, attribute
+from fedlit.federated.reload import DATA_ARGUMENTS, attribute
 
 #: The commands that are methods of a Trainer's.
 TRAINED = ("fit", "validate", "test", "predict")
@@ -99,7 +99,7 @@ class FederationArguments(OpenCLI):
         parser.add_lightning_class_args(FederatedLoop, "federation")
         default_classes = {"model.net": "fedlit.models.EmnistCNN", "data": "fedlit.data.MNIST5k"}
         parser.set_defaults({key: {"class_path": path} for key, path in default_classes.items()})
-        for of_data in OF_DATA:
+        for of_data in DATA_ARGUMENTS:
             parser.link_arguments(
                 "data", f"model.net.init_args.{of_data}", compute_fn=attribute(of_data), apply_on="instantiate"
             )
@@ -150,7 +150,7 @@ class FederationArguments(OpenCLI):
         """Refuse a number of classes or channels that was given and is not the data's."""
         parser = self.command_parser
         assert parser.written is not None  # it has parsed
-        for of_data in OF_DATA:
+        for of_data in DATA_ARGUMENTS:
             given, has = parser.written.get(f"model.net.init_args.{of_data}"), getattr(self.datamodule, of_data)
             if given not in (None, has):
                 raise InputError(

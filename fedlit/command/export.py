@@ -28,7 +28,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
 from fedlit.data.module import FederatedData
 from fedlit.federated.module import FederatedModule
-from fedlit.federated.reload import config_of, made_by
+from fedlit.federated.reload import config_of, load_arguments
 from fedlit.runs.export import export
 from fedlit.runs.folder import find_checkpoint, plain_name, run_of
 
@@ -69,7 +69,7 @@ def main(words: Sequence[str]) -> int:
     out = Path(options.out) if options.out else (run or Path()) / f"{checkpoint.stem}.{options.to}"
     if run is None and not options.out and out.exists():
         raise InputError(f"{out} is there; name another file by --out")
-    arguments, data = made_by(config, FederatedModule)
+    arguments, data = load_arguments(config, FederatedModule)
     module = FederatedModule.load_from_checkpoint(checkpoint, **arguments).eval()
     data.setup()
     rows = torch.arange(EXAMPLES) % len(data.test)

@@ -15,7 +15,7 @@ from fedlit.command.nested import find, options_of, options_within
 from fedlit.command.parser import Parser
 from fedlit.command.private import kind_of
 from fedlit.core.messages import visible
-from fedlit.federated.reload import OF_DATA
+from fedlit.federated.reload import DATA_ARGUMENTS
 
 EXAMPLES = """
   fedlit {0} --config configs/quickstart.yaml
@@ -99,7 +99,7 @@ def _of_default(action: argparse.Action) -> Iterator[argparse.Action]:
     made = pydoc.locate(action.default["class_path"]) if is_class(action.default) else None
     if isinstance(made, type) and of_ours(made):
         for key, each in options_within(made, action.dest, kind_of(action)).items():
-            if key.rpartition(".")[2] not in OF_DATA:
+            if key.rpartition(".")[2] not in DATA_ARGUMENTS:
                 yield each
 
 

@@ -1,4 +1,4 @@
-"""How a cohort is trained: engines differ in speed, never in what they compute."""
+"""Ways to train a cohort: engines differ in speed, never in what they compute."""
 
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine

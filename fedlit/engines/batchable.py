@@ -1,4 +1,4 @@
-"""What keeps clients out of a batched program: what it would compute otherwise than a client alone, or not at all."""
+"""Reasons why clients cannot train as one batched program: it would fail or compute something else than each alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.members import of_client, overridden
-from fedlit.clients.probe import draws, mixes_examples, unreached_parameter, written_buffer
-from fedlit.clients.rehearsal import is_plain_mean
+from fedlit.clients.members import client_members, overridden_member
+from fedlit.clients.probe import draws_random_numbers, mixes_examples, unreached_parameter, written_buffer
+from fedlit.clients.step_checks import is_plain_mean
 from fedlit.core.layout import read_state
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import BatchNorm, Dropout, compiled_parts
@@ -23,7 +23,7 @@ from fedlit.engines.block import CALLED_BY_BLOCKS, Block
 from fedlit.engines.loop import single_optimizer
 from fedlit.engines.site import Site
 
-#: Optimizers that treat every scalar by itself, so that a stack of clients is one parameter to them.
+#: Elementwise optimizers, which can treat the stacked parameters of many clients as one parameter.
 ELEMENTWISE = (
     optim.SGD,
     optim.Adam,
@@ -38,15 +38,18 @@ ELEMENTWISE = (
 
 
 def cannot_vectorize(client: ClientModule, site: Site) -> str | None:
-    """Why a client cannot be one of a batched program, in words; or None."""
+    """Why clients cannot train as one batched program, as a clause for a message; None if they can."""
     reasons = chain(
-        _of_client(client, site), _of_net(client.net, site.data), _of_loss(client, site), _of_optimizer(client)
+        _client_reasons(client, site),
+        _net_reasons(client.net, site.data),
+        _loss_reasons(client, site),
+        _optimizer_reasons(client),
     )
     return next(reasons, None)
 
 
-def fails_in_a_block(client: ClientModule, site: Site) -> str | None:
-    """What keeps the network's code out of a batched program, as a choice by values does, in words; or None."""
+def fails_in_block(client: ClientModule, site: Site) -> str | None:
+    """Why the network's code fails in a batched program, such as on a branch that depends on values; None if not."""
     start, sizes = read_state(client.net, client.layout), site.data.partition.sizes
     client.receive(Broadcast(start, (0.0,) * len(client.layout.trainable), start.floats[:0]))
     largest = int(sizes.argmax())
@@ -54,28 +57,28 @@ def fails_in_a_block(client: ClientModule, site: Site) -> str | None:
     try:
         block = Block(client, [task] * 2, site.data, site.precision)
         batch = block.batch(0)
-    except Exception:  # of that client's data: its fit will tell
+    except Exception:  # an error of this client's data, which its fit will show
         return None
     try:
         with isolated_rng(0, site.device):
-            block.rehearse(batch)
-    except Exception as error:  # of whatever kind: one by one, it shows whose it is
+            block.try_step(batch)
+    except Exception as error:  # any kind; training one by one will show an error of the network itself
         return f"{type(client.net).__name__} does not train in a block ({one_line(str(error), 100)})"
     return None
 
 
-def _of_client(client: ClientModule, site: Site) -> Iterator[str]:
-    if own := overridden(client, of_client(), CALLED_BY_BLOCKS):
+def _client_reasons(client: ClientModule, site: Site) -> Iterator[str]:
+    if own := overridden_member(client, client_members(), CALLED_BY_BLOCKS):
         yield own
     if client.algorithm.changes_fit:
         yield f"{client.algorithm.name} changes how clients train"
     if site.data.augmentation:
-        yield "data.augment draws for each batch of each client anew"
+        yield "data.augment draws for each batch of each client separately"
     if site.precision.precision == "16-mixed":
         yield "precision 16-mixed scales gradients"
 
 
-def _of_net(net: nn.Module, data: FederatedData) -> Iterator[str]:
+def _net_reasons(net: nn.Module, data: FederatedData) -> Iterator[str]:
     for part in compiled_parts(net):
         yield f"{part or 'the net'} is compiled"
     for name, module in net.named_modules():
@@ -87,17 +90,17 @@ def _of_net(net: nn.Module, data: FederatedData) -> Iterator[str]:
     inputs, name = data.transform(data.train.inputs[rows]), type(net).__name__
     if written := written_buffer(net, inputs):
         yield f"{name} writes its buffer {written} as it trains"
-    if draws(net, inputs):
+    if draws_random_numbers(net, inputs):
         yield f"{name} draws random numbers as it trains"
-    if mixes_examples(net, inputs):  # in a block some are padding
+    if mixes_examples(net, inputs):  # in a block some examples are padding
         yield f"{name} computes an example's logits from the others of its batch"
-    if unreached := unreached_parameter(net, inputs):  # it has a gradient of zeros in a block, and else none
+    if unreached := unreached_parameter(net, inputs):  # its gradient is zero in a block, and None otherwise
         yield f"the loss does not reach {unreached}"
     if shared := _shared_module(net):
-        yield f"{shared} is a part of the net under another name"
+        yield f"{shared} is a second name of a module of the net"
 
 
-def _of_loss(client: ClientModule, site: Site) -> Iterator[str]:
+def _loss_reasons(client: ClientModule, site: Site) -> Iterator[str]:
     if isinstance(client.loss, nn.Module):
         for part in compiled_parts(client.loss):
             yield f"{part or 'the loss'} is compiled"
@@ -105,17 +108,17 @@ def _of_loss(client: ClientModule, site: Site) -> Iterator[str]:
         yield f"the loss {type(client.loss).__name__} is not a plain mean over samples"
 
 
-def _of_optimizer(client: ClientModule) -> Iterator[str]:
+def _optimizer_reasons(client: ClientModule) -> Iterator[str]:
     optimizer = single_optimizer(client)
     if type(optimizer) not in ELEMENTWISE:  # a subclass may step otherwise
         yield f"{type(optimizer).__name__} is not known to treat every scalar by itself"
     stacks = [parameter.detach()[None].requires_grad_() for parameter in client.parameters_]
     if _arguments(optimizer, client.parameters_) != _arguments(client.optimizer(stacks), stacks):
-        yield "model.client_optimizer tells parameters apart by their shapes, which have one dimension more in a block"
+        yield "model.client_optimizer depends on the parameters' shapes, which have one dimension more in a block"
 
 
 def _arguments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[dict[str, str]]:
-    """The optimizer's arguments for each parameter, as texts; none where it does not have it."""
+    """The optimizer's arguments for each parameter, as texts; empty for a parameter that it does not have."""
     found = {
         id(parameter): {name: repr(value) for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups
@@ -125,7 +128,7 @@ def _arguments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[dict[
 
 
 def _shared_module(net: nn.Module) -> str | None:
-    """A second name of a module with parameters, which ``torch.func.functional_call`` does not put back as it was."""
+    """A second name of a module with parameters, which ``torch.func.functional_call`` does not restore."""
     once = {name for name, _ in net.named_modules()}
     for name, module in net.named_modules(remove_duplicate=False):
         if name not in once and any(True for _ in module.parameters()):

@@ -1,4 +1,4 @@
-"""The fit of a block of clients: every tensor of the network has the clients as its first dimension."""
+"""The fit of a block of clients: in every tensor of the network, the first dimension is the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import clip_each
-from fedlit.clients.met import Met
+from fedlit.clients.fit_totals import FitTotals
 from fedlit.core.layout import write_state
 from fedlit.core.proximal import squared_norms
 from fedlit.core.records import ClientTask, ClientUpdate
@@ -24,7 +24,7 @@ from fedlit.engines.traced import Program, StepFunction, plain
 
 #: The methods of ``ClientModule`` that a block's fit calls.
 CALLED_BY_BLOCKS = frozenset(
-    {"_gamma", "_measured", "_pull", "complete", "end", "measure", "measures", "optimizer", "receive"}
+    {"_gamma", "_measured", "_add_proximal_gradients", "complete", "end", "measure", "measures", "optimizer", "receive"}
 )
 
 #: From a step, its state and a batch to a program for tensors of their shapes.
@@ -32,17 +32,17 @@ Tracer = Callable[[StepFunction, Sequence[Tensor], Sequence[Tensor]], Program]
 
 
 class Block:
-    """Clients that are trained together, one optimizer for all.
+    """Clients that are trained together, with one optimizer for all.
 
-    As clients finish the block narrows to those that are left. A trace is for one width, so where there is one the
-    widths are powers of two, and rows of clients that have finished train on without effect, on the data of the first.
+    As clients finish, the block narrows to the remaining ones. A trace is valid for one width, so with a trace the
+    widths are powers of two, and rows of finished clients train on, without effect, on the first client's data.
 
     Args:
         client: The local problem, which has received this round's broadcast.
         tasks: The K clients, those with the most steps first.
-        data: Their data.
-        precision: What forward passes run in; where it is more than PyTorch's defaults there must be no ``trace``.
-        trace: What makes a program of a step; none runs the step as it is written.
+        data: The clients' data.
+        precision: The precision of forward passes; there must be no ``trace`` unless it is PyTorch's default.
+        trace: Makes a program of a step; None runs the step as it is.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Block:
         floats, layout = client.broadcast.weights.floats, client.layout
         sent = _shaped(client, floats)
         self._fixed = [sent[n] for n in layout.fixed]
-        self._rows = floats.repeat(len(tasks), 1)  # (K, P), a client each
+        self._rows = floats.repeat(len(tasks), 1)  # (K, P), one row for each client
         shaped = _shaped(client, self._rows)
         self._parameters = [shaped[n].requires_grad_() for n in layout.trainable]  # views: a step moves the rows
         self._optimizer = client.optimizer(self._parameters)
@@ -80,31 +80,31 @@ class Block:
             for first in range(start, stop, program.span):
                 self._train(program, first, min(first + program.span, stop))
             for k in range(remaining, min(active, self._width_for(remaining))):
-                finals[k] = self._rows[k].clone()  # the row itself will be trained further
+                finals[k] = self._rows[k].clone()  # a copy, as the row is trained further
         return self._updates(finals)
 
     def batch(self, step: int) -> list[Tensor]:
-        """Inputs (K, b, ...), targets (K, b) and which of them are no padding, (K, b), of one step."""
+        """Inputs (K, b, ...), targets (K, b) and a mask (K, b) of one step; the mask is False at padding."""
         return [column[0] for column in self._batches(step, step + 1)]
 
     @torch.no_grad()
-    def rehearse(self, batch: Sequence[Tensor]) -> None:
-        """Compute the gradients of a batch, and leave it at that: whether the network's code can be batched."""
+    def try_step(self, batch: Sequence[Tensor]) -> None:
+        """Compute the gradients of a batch and discard them; raises if the network's code cannot be batched."""
         self._step(*self._parameters, *self._fixed, *batch)
 
     def _active(self, step: int) -> int:
-        """Clients with more than so many steps: the first ones."""
+        """Number of clients with more than ``step`` steps; they are the first ones."""
         return bisect_left(self._tasks, -step, key=lambda task: -task.steps)
 
     def _width_for(self, active: int) -> int:
-        """Rows to train for so many clients."""
+        """Number of rows to train for so many active clients."""
         if self._trace is None or active == 0:
             return active
         return min(len(self._tasks), 1 << (active - 1).bit_length())
 
     @property
     def _width(self) -> int:
-        """Rows that are trained."""
+        """Number of rows that are trained."""
         return len(self._parameters[0])
 
     def _program(self, step: int) -> Program:
@@ -113,7 +113,7 @@ class Block:
         return self._trace(self._step, [*self._parameters, *self._fixed], self.batch(step))
 
     def _train(self, program: Program, start: int, stop: int) -> None:
-        """Take the steps from ``start`` to before ``stop``, in which no client finishes."""
+        """Take the steps ``start`` to ``stop - 1``, in which no client finishes."""
         x, y, mask = self._batches(start, stop)
         prepared = (column.unbind() for column in program.prepare(x, y, mask))
         outputs = []
@@ -126,7 +126,7 @@ class Block:
             self._totals[:, :k] += self._count(torch.stack(outputs)[:, :k], y[:, :k], mask[:, :k])
 
     def _descend(self, gradients: Sequence[Tensor], is_at_anchor: bool) -> None:
-        """StepFunction, given the gradients of the task loss."""
+        """Step the optimizer, given the gradients of the task loss."""
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         self._client.complete(self._parameters, clip_each, is_at_anchor)
@@ -147,20 +147,26 @@ class Block:
         with self._precision.forward_context():
             step = vmap(grad(task_loss, has_aux=True), in_dims=(0, None, 0, 0, 0))
             gradients, logits = step(parameters, fixed, *batch)
-        return (*gradients, logits.clone())  # a network may return a view of its parameters, which change in a step
+        return (*gradients, logits.clone())  # cloned, as a network may return a view of its parameters
 
     def _batches(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (T, K, b, ...), targets (T, K, b) and which of them are no padding, (T, K, b)."""
+        """Inputs (T, K, b, ...), targets (T, K, b) and a mask (T, K, b), which is False at padding."""
         active = self._schedule[: self._active(start)]
         schedule = active + active[:1] * (self._width - len(active))
         index = torch.stack([rows[start:stop] for rows in schedule], 1)
         rows = torch.where(index < 0, ~index, index).flatten()
         inputs, targets = self._data.train.inputs, self._data.train.targets
-        x = self._data.transform(inputs.index_select(0, rows))  # index_select copies rows whole, indexing does not
+        x = self._data.transform(inputs.index_select(0, rows))  # faster than indexing: it copies whole rows
         return x.unflatten(0, index.shape), targets.index_select(0, rows).view_as(index), index >= 0
 
     def _count(self, logits: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """Sums over steps of losses, hits and samples, (3, K), from (T, K, b, classes), (T, K, b) and the same."""
+        """Sums over the steps of losses, hits and samples, (3, K).
+
+        Args:
+            logits: (T, K, b, classes).
+            y: Targets, (T, K, b).
+            mask: (T, K, b).
+        """
         losses = self._loss_of_each(logits.flatten(0, 2), y.flatten()).view_as(mask) * mask
         samples = mask.sum(-1)  # (T, K)
         hits = ((logits.argmax(-1) == y) & mask).sum(-1)
@@ -175,15 +181,15 @@ class Block:
             squares = squared_norms(client.layout.split_trainable(floats[: len(anchor)] - anchor))
             if client.measures(task, self._data):
                 write_state(client.net, client.layout, weights)
-            updates.append(client.end(task, self._data, weights, squares, Met(*totals)))
+            updates.append(client.end(task, self._data, weights, squares, FitTotals(*totals)))
         return updates
 
 
 def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> list[Tensor]:
-    """Keep the first clients of an optimizer's parameters (K, ...) and of what it remembers of them, as views.
+    """Keep only the first ``width`` clients in an optimizer's parameters (K, ...) and its state, as views.
 
     Returns:
-        The parameters that are left, in their order.
+        The new parameters, in their order.
     """
     kept = {id(old): old.detach()[:width].requires_grad_() for old in parameters}
     for old in parameters:
@@ -198,9 +204,10 @@ def narrow(optimizer: Optimizer, parameters: Sequence[Tensor], width: int) -> li
 
 
 def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
-    """The examples of a client's batch in each step, (S, b); a short batch is filled up with ~ one of its own.
+    """Rows of the examples in a client's batch at each step, (S, b).
 
-    Not with another client's: a NaN there would pass from the padding into the gradient.
+    A short batch is padded with ``~row`` for a row of its own, not of another client: a NaN in the padding would reach
+    the gradient.
     """
     batches = data.client_batches(task.client, task.round, task.seed)
     padding = -batches.num_examples % data.batch_size
@@ -214,7 +221,7 @@ def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
 
 
 def _shaped(client: ClientModule, floats: Tensor) -> dict[str, Tensor]:
-    """Views of flat states (..., P) in the shapes that their tensors have in the network, by name."""
+    """Views of flat states (..., P) in the shapes of the network's tensors, by name."""
     state, layout = client.net.state_dict(), client.layout
     views = floats.split(layout.numels, dim=-1)
     names = layout.trainable + layout.fixed

@@ -1,4 +1,4 @@
-"""How a share of a cohort is trained."""
+"""The interface of engines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fedlit.engines.site import Site
 
 
 class Engine(ABC):
-    """A way to train clients: one verb.
+    """A way to train a share of a cohort.
 
-    Engines differ in speed, never in what they compute: they agree with ``TrainerEngine`` to the bit, or (where they
-    batch clients together) to rounding.
+    Engines differ in speed, never in what they compute: they agree with ``TrainerEngine`` to the bit, or to rounding if
+    they batch clients together.
 
     Attributes:
-        together: The most clients that are trained as one program. Of any other number, or with other clients beside
-            it, the same client may end with other bits.
+        together: The most clients that are trained as one program. A client's bits may depend on this number and on
+            the other clients of its program.
     """
 
     together: int = 1
@@ -27,21 +27,21 @@ class Engine(ABC):
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         """Fit each task's client from the broadcast model and yield its update, in any order.
 
-        Of a client whose fit raises, or runs out of memory, a ``ClientFailure`` is yielded (``attempt`` makes one), and
-        the others' updates are what they would be without it. Errors that concern the run as a whole are raised.
+        For a client whose fit raises or runs out of memory, a ``ClientFailure`` is yielded (see ``attempt``), and the
+        other clients' updates are not affected. Errors that concern the whole run are raised.
 
         Args:
             client: The local problem, which has received this round's broadcast.
             tasks: The clients to train; may be empty.
-            site: Where they are trained: data, device and precision.
+            site: Data, device and precision.
         """
 
     def check(self, client: ClientModule, site: Site) -> None:  # noqa: B027
-        """Refuse, before training, a local problem that this engine would not get right.
+        """Refuse, before training, a local problem that this engine cannot train correctly.
 
         Raises:
-            InputError: Naming what it does not run, with the remedy.
+            InputError: Naming what the engine does not support, and the remedy.
         """
 
     def close(self) -> None:  # noqa: B027
-        """Release what is kept between rounds; the engine can run again."""
+        """Release resources that are kept between rounds; the engine can run again."""

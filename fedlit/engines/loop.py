@@ -1,4 +1,4 @@
-"""The bare loop: the same fits without a Trainer around each."""
+"""A plain training loop: the same fits as with a Trainer, without its cost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.members import of_lightning, overridden, reset
-from fedlit.clients.rehearsal import check_steps
+from fedlit.clients.members import changed_setting, lightning_members, overridden_member
+from fedlit.clients.step_checks import check_steps
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
@@ -25,15 +25,16 @@ CALLED_BY_LOOP = frozenset({"configure_optimizers", "forward", "log", "on_before
 class LoopEngine(Engine):
     """Trains one client after the other in a plain loop, with the same bits as ``TrainerEngine``.
 
-    It calls what ``ClientModule`` defines (``training_step``, ``on_before_optimizer_step``, ``configure_optimizers``)
-    in the Trainer's order and precision. A client that overrides anything else of a LightningModule's, changes one of
-    its settings or returns learning-rate schedulers is refused: it needs ``TrainerEngine``.
+    It calls the methods that ``ClientModule`` defines (``training_step``, ``on_before_optimizer_step``,
+    ``configure_optimizers``) in the Trainer's order and precision. A client that overrides another member of
+    LightningModule, changes one of its settings or returns learning-rate schedulers is refused: it needs
+    ``TrainerEngine``.
     """
 
     def check(self, client: ClientModule, site: Site) -> None:
         reason = needs_trainer(client)
         if reason:
-            raise InputError(f"{reason}, which LoopEngine does not run; use federation.engine TrainerEngine")
+            raise InputError(f"{reason}, which LoopEngine does not support; use federation.engine TrainerEngine")
         # This moves the client's parameters, but no fit starts from them.
         check_steps(f"{type(client).__name__}.configure_optimizers", single_optimizer(client))
 
@@ -50,7 +51,7 @@ class LoopEngine(Engine):
                 optimizer.zero_grad()
                 with precision.forward_context():
                     loss = client.training_step(precision.convert_input(batch), batch_idx)
-                scaler.scale(_of_a_batch(loss, client)).backward()
+                scaler.scale(_check_loss_type(loss, client)).backward()
                 scaler.unscale_(optimizer)
                 client.on_before_optimizer_step(optimizer)
                 scaler.step(optimizer)
@@ -62,40 +63,40 @@ class LoopEngine(Engine):
 
 
 def needs_trainer(client: ClientModule) -> str | None:
-    """Why a client needs a Trainer around its fit, or None."""
-    return overridden(client, of_lightning(), CALLED_BY_LOOP) or reset(client)
+    """Why a client needs a Trainer for its fit, as a clause for a message; None if it does not."""
+    return overridden_member(client, lightning_members(), CALLED_BY_LOOP) or changed_setting(client)
 
 
 def single_optimizer(client: ClientModule) -> Optimizer:
     """The one optimizer of a client.
 
     Raises:
-        InputError: When ``configure_optimizers`` gives anything else.
+        InputError: If ``configure_optimizers`` returns anything else.
     """
     optimizer = client.configure_optimizers()
     if not isinstance(optimizer, Optimizer):
         raise InputError(
-            f"{type(client).__name__}.configure_optimizers gave a {type(optimizer).__name__}, not one optimizer; "
+            f"{type(client).__name__}.configure_optimizers returned a {type(optimizer).__name__}, not one optimizer; "
             "use federation.engine TrainerEngine for schedulers"
         )
     return optimizer
 
 
-def _of_a_batch(loss: object, client: ClientModule) -> Tensor:
-    """The loss that ``training_step`` gave.
+def _check_loss_type(loss: object, client: ClientModule) -> Tensor:
+    """Return the result of ``training_step`` if it is a tensor, the batch's loss.
 
     Raises:
-        InputError: When it gave anything else.
+        InputError: If it is anything else.
     """
     if not isinstance(loss, Tensor):
         raise InputError(
-            f"{type(client).__name__}.training_step gave a {type(loss).__name__}, not the loss of the batch; return "
-            "that, or use federation.engine TrainerEngine, which takes a dict, and None for a batch without a step"
+            f"{type(client).__name__}.training_step returned a {type(loss).__name__}, not the loss of the batch; "
+            "return the loss, or use federation.engine TrainerEngine, which also takes a dict, or None to skip a batch"
         )
     return loss
 
 
 def passes(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-    """Batch after batch, pass after pass, without end, each with its number in its pass, from 0."""
+    """The batches of endless passes, each with its number in its pass, from 0."""
     while True:
         yield from enumerate(batches)

@@ -1,4 +1,4 @@
-"""Where clients are trained."""
+"""The place where clients are trained: data, device and precision."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fedlit.data.module import FederatedData, data_of
 
 @dataclass(frozen=True)
 class Site:
-    """What an engine needs to know of the place that clients are trained at.
+    """What an engine needs for training, besides the clients.
 
     Attributes:
         data: The clients' data, on the device.
-        device: Where tensors are.
-        precision: What fits run in; ``precision.precision`` names it, such as ``bf16-mixed``.
-        processes: How many processes of this machine share its cores, including this one.
+        device: The device of all tensors.
+        precision: The precision of fits; ``precision.precision`` is its name, such as ``bf16-mixed``.
+        processes: Number of processes that share this machine's cores, including this one.
     """
 
     data: FederatedData
@@ -29,6 +29,6 @@ class Site:
 
     @classmethod
     def of(cls, trainer: Trainer) -> Site:
-        """The server's own: its data, device and precision."""
+        """The data, device and precision of the server's Trainer."""
         device = trainer.strategy.root_device
         return cls(data_of(trainer), device, trainer.precision_plugin, max(1, trainer.num_devices))

@@ -1,10 +1,10 @@
-"""A function of tensors as a list of kernels: what PyTorch's transforms cost in Python is paid once, not every call.
+"""Traces a function of tensors into a list of kernels, so that the Python of PyTorch's transforms runs only once.
 
-That Python is most of a step of small clients, so traced rounds of 100 steps or more are faster than plain ones: 2.9
-times for softmax regression on 784 pixels (20 clients, batches of 4), 2.5 times for a CNN of 4 and 8 channels on 64,
-1.5 times for an MLP of 64 units, 1.3 times for a CNN of 8 and 16 channels on 784, 1.2 times for 100 clients of the
-MLP (later rounds on one core of an AMD EPYC, torch 2.14; a first round, which makes the trace, takes 0.6 to 1.1 times
-as long).
+This Python takes most of a small client's step, so traced rounds of 100 steps or more are faster than plain ones: 2.9
+times for softmax regression on 784 pixels (20 clients, batches of 4), 2.5 times for a CNN of 4 and 8 channels on 64
+pixels, 1.5 times for an MLP of 64 units, 1.3 times for a CNN of 8 and 16 channels on 784 pixels, 1.2 times for 100
+clients of the MLP (later rounds on one core of an AMD EPYC, torch 2.14; the first round, which makes the trace, takes
+0.6 to 1.1 times as long as a plain one).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedlit.core.private_torch import Kernel, mutates_inputs, untracked_view
 
-#: A step of a block: from its state (weights, the same tensors in every step) and its batch to tensors.
+#: A step of a block: from its state (the weights, the same tensors in every step) and its batch to results.
 StepFunction = Callable[..., tuple[Tensor, ...]]
 
-#: Bytes of what one call of ``Program.prepare`` may give: few calls, and what they give still fits a core's cache.
+#: The most bytes that one call of ``Program.prepare`` returns, so that there are few calls and results fit the cache.
 PREPARED_BYTES = 2**22
 
 aten = torch.ops.aten
@@ -32,12 +32,12 @@ SHAPING = (aten.expand.default, aten.view.default, untracked_view)
 
 
 class Program(NamedTuple):
-    """A step in two parts: ``step(*state, *prepare(*batch))``, where ``prepare`` does what needs the batch alone.
+    """A step in two parts, ``step(*state, *prepare(*batch))``: ``prepare`` does the work that needs only the batch.
 
     Attributes:
-        prepare: From the batches of T steps, each tensor (T, ...), to what their steps need, (T, ...).
-        step: From the state and one step's part of that to the step's results.
-        span: Steps T to prepare at once, at least 1.
+        prepare: From the batches of T steps, as tensors (T, ...), to the inputs of their steps, (T, ...).
+        step: From the state and the inputs of one step to the step's results.
+        span: Number T of steps to prepare at once, at least 1.
     """
 
     prepare: Callable[..., tuple[Tensor, ...]]
@@ -46,40 +46,40 @@ class Program(NamedTuple):
 
 
 def plain(step: StepFunction) -> Program:
-    """The step as it is."""
+    """A program that runs the step as it is."""
     return Program(lambda *batches: batches, step, span=1)
 
 
 def traced(step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program | None:
-    """The kernels that ``step`` launches on tensors of these shapes, without the Python that chose them.
+    """Trace ``step`` into a program of the kernels that it launches on tensors of these shapes.
 
-    Values are not kept: other weights and batches of the same shapes give what ``step`` would give. A Python number
-    or condition that ``step`` reads is kept as it was. Kernels that need the batch alone (of a loss, those of its
-    targets and weights) run for many steps at once.
+    The program is valid for all weights and batches of the same shapes. Python numbers and conditions keep the values
+    that they had during tracing. Kernels that need only the batch (of a loss, those of its targets and weights) run for
+    many steps at once.
 
-    A step that cannot be traced, that writes to what it was given, or whose trace gives something else on this very
-    batch, has none.
+    Returns:
+        The program; None if the step cannot be traced, writes to its inputs, or differs from its trace on this batch.
     """
     try:
         whole = make_fx(functionalize(step))(*state, *batch)
-        if any(_writes(node) for node in whole.graph.nodes):
+        if any(_mutates_inputs(node) for node in whole.graph.nodes):
             return None
         _simplify(whole.graph)
         program = _split(whole, len(state))
         return program if _agree(program, step, state, batch) else None
-    except Exception:  # any kind: an error of the network is raised again by the step itself
+    except Exception:  # any kind; an error of the network will be raised by the step itself
         return None
 
 
-def _writes(node: fx.Node) -> bool:
+def _mutates_inputs(node: fx.Node) -> bool:
     return isinstance(node.target, Kernel) and mutates_inputs(node.target)
 
 
 def _simplify(graph: fx.Graph) -> None:
-    """Drop kernels that change nothing or whose result nobody reads, and call the others the fast way."""
+    """Remove kernels without effect, and call the others by their faster bindings."""
     for node in graph.nodes:
         if node.target in CONSTANTS:
-            _cut_from_shape(node, CONSTANTS[node.target])
+            _replace_by_constant(node, CONSTANTS[node.target])
         elif _is_identity(node):
             node.replace_all_uses_with(node.args[0])
         elif isinstance(node.target, Kernel):
@@ -88,8 +88,8 @@ def _simplify(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
-def _cut_from_shape(node: fx.Node, value: float) -> None:
-    """Make a constant of a tensor whose shape is another's, so that it does not wait for the other."""
+def _replace_by_constant(node: fx.Node, value: float) -> None:
+    """Replace ``zeros_like`` or ``ones_like`` by a constant that does not depend on the other tensor."""
     like = node.meta["val"]
     with node.graph.inserting_before(node):
         arguments = (list(like.shape), value), {"dtype": like.dtype, "device": like.device}
@@ -106,7 +106,7 @@ def _is_identity(node: fx.Node) -> bool:
 
 
 def _split(whole: fx.GraphModule, num_state: int) -> Program:
-    """Part what needs the state, the first inputs, from what does not."""
+    """Split a graph into the part that needs the state, its first inputs, and the part that does not."""
     *nodes, results = whole.graph.nodes
     state = [node for node in nodes if node.op == "placeholder"][:num_state]
     late = set(state)
@@ -134,7 +134,7 @@ def _split(whole: fx.GraphModule, num_state: int) -> Program:
 
 
 def _agree(program: Program, step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor]) -> bool:
-    """Whether the program gives the step's results, to rounding."""
+    """Whether the program's results equal the step's, to rounding."""
     prepared = program.prepare(*(tensor.expand(2, *tensor.shape) for tensor in batch))
     results = program.step(*state, *(tensor[1] for tensor in prepared))
     pairs = zip(results, step(*state, *batch), strict=True)

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.amp.grad_scaler import GradScaler
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.members import overridden
+from fedlit.clients.members import overridden_member
 from fedlit.core.errors import InputError
 from fedlit.core.private_lightning import renew_loops
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
@@ -26,15 +26,15 @@ from fedlit.engines.site import Site
 class TrainerEngine(Engine):
     """One ``Trainer.fit`` per client, on the server's device and in its precision.
 
-    A Trainer is made once a round (making one costs as much as a small fit) and given new loops for each client, so
-    that nothing of one fit reaches the next. Everything of Lightning works inside a client: its hooks, gradient
-    scaling, callbacks of a ``ClientModule``. The other engines are measured against this one.
+    A Trainer is made once a round (making one costs as much as a small fit) and is given new loops for each client, so
+    that fits do not affect each other. All of Lightning works inside a client: hooks, gradient scaling, callbacks of a
+    ``ClientModule``. It is the reference for the other engines.
     """
 
     def check(self, client: ClientModule, site: Site) -> None:
-        reason = overridden(client, frozenset({"train_dataloader"}), called=frozenset())
+        reason = overridden_member(client, frozenset({"train_dataloader"}), called=frozenset())
         if reason:
-            raise InputError(f"{reason}, but clients train on the datamodule's data; give it the data")
+            raise InputError(f"{reason}, but clients train on the datamodule's data; give the data to the datamodule")
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
@@ -44,40 +44,40 @@ class TrainerEngine(Engine):
             batches = site.data.client_batches(task.client, task.round, task.seed)
             try:
                 inner.fit(client, train_dataloaders=batches)
-            except SystemExit as stop:  # what Trainer.fit makes of Ctrl-C, which the server's Trainer must see
+            except SystemExit as stop:  # Trainer.fit raises it for Ctrl-C, which the server's Trainer must see
                 raise (stop.__context__ or KeyboardInterrupt()) from None
             client.to(site.device)  # a Trainer that has finished leaves its module on the CPU
             return [client.finish(task, site.data)]
 
-        with _quiet():  # once a round: to change a level, logging goes through all loggers that there are
+        with _quiet():  # once a round, as changing a level visits all loggers
             inner = inner_trainer(site)
             for task in tasks:
                 (answer,) = attempt(fit, [task])
                 yield answer
                 if isinstance(answer, ClientFailure):
-                    inner = inner_trainer(site)  # the error may have left the other in any state
+                    inner = inner_trainer(site)  # the error may have left the old one in any state
 
 
 def inner_trainer(site: Site) -> Trainer:
-    """A Trainer on the site's device and in its precision, without output or files; to be renewed before each fit."""
+    """A Trainer on the site's device and in its precision, without output or files; ``renew`` it before each fit."""
     device = site.device
     return Trainer(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
         strategy=SingleDeviceStrategy(device),
-        plugins=[LightningEnvironment()],  # the process may be one of many ranks: the fit is its own
+        plugins=[LightningEnvironment()],  # the fit belongs to this rank alone
         precision=site.precision.precision,
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        detect_anomaly=torch.is_anomaly_enabled(),  # the outer one's setting, which Lightning sets for each fit
+        detect_anomaly=torch.is_anomaly_enabled(),  # as in the outer Trainer; each Trainer sets it globally
     )
 
 
 def renew(trainer: Trainer, steps: int) -> None:
-    """Make a Trainer as new, for a fit of ``steps`` mini-batches: fresh loops, and a fresh gradient scaler if any."""
+    """Reset a Trainer for a fit of ``steps`` mini-batches: new loops, and a new gradient scaler if it has one."""
     renew_loops(trainer, steps)
     plugin = trainer.precision_plugin
     if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
@@ -86,7 +86,7 @@ def renew(trainer: Trainer, steps: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Trainers say of themselves ("GPU available: …"), which the outer one has said already."""
+    """Silence the messages of inner Trainers ("GPU available: …"), which the outer one has shown already."""
     loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,11 +1,11 @@
-"""A client of a user's own, tried before the first round: its fit follows from the task, the data and what is sent."""
+"""Tries out a user's client class before the first round: its fit must depend on task, data and broadcast alone."""
 
 from __future__ import annotations
 
 import torch
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.nets import parameter_beside
+from fedlit.clients.nets import parameter_outside_net
 from fedlit.core.errors import InputError
 from fedlit.core.private_torch import compiled_parts
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
@@ -13,27 +13,26 @@ from fedlit.core.seeding import isolated_rng
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 
-#: Mini-batches of a fit that is tried, at most.
+#: The most mini-batches of a trial fit.
 STEPS = 2
 
 
 def check_client(client: ClientModule, site: Site, sent: Broadcast, task: ClientTask) -> None:
-    """Refuse a client that has something to train beside its net, or whose fit is another one each time.
+    """Refuse a client with trainable parameters outside its net, or whose fit differs when it is repeated.
 
-    Nothing is said of one whose fit fails on its data, which is its round's matter, or whose net is compiled, which
-    takes long.
+    A fit that fails on its data is left to its round, and a compiled net is not tried, as that takes long.
 
     Args:
-        client: Of a class of one's own, on the site's device, and made for this.
-        site: Where it is trained.
+        client: The user's client, on the site's device; it is used for nothing else.
+        site: Data, device and precision.
         sent: This round's broadcast.
-        task: Of one that will train.
+        task: A task with at least one step.
 
     Raises:
-        InputError: Naming the parameter, or what differs.
+        InputError: Naming the parameter, or the remedy for the difference.
     """
     name = type(client).__name__
-    if parameter := parameter_beside(client.net, client):
+    if parameter := parameter_outside_net(client.net, client):
         raise InputError(
             f"{name} has a parameter {parameter} beside its net, which is neither trained, sent nor averaged; make "
             "it a part of model.net, or set its requires_grad to False"
@@ -51,7 +50,7 @@ def check_client(client: ClientModule, site: Site, sent: Broadcast, task: Client
     first, again = updates
     if not torch.allclose(first.weights.floats, again.weights.floats, rtol=1e-3, atol=1e-6, equal_nan=True):
         raise InputError(
-            f"{name} trains a client otherwise each time, from the same model, data and draws: it keeps something from "
-            "fit to fit, as in an attribute, which the clients of a process would share; set it anew in start(task), "
-            "or keep it with the client, by the end of an Algorithm"
+            f"{name} trains a client differently each time, from the same model, data and draws: it keeps state "
+            "between fits, such as an attribute, which the clients of a process would share; reset it in start(task), "
+            "or let the end method of an Algorithm keep it for each client"
         )

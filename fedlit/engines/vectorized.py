@@ -10,41 +10,41 @@ from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
-from fedlit.engines.batchable import cannot_vectorize, fails_in_a_block
+from fedlit.engines.batchable import cannot_vectorize, fails_in_block
 from fedlit.engines.block import Block
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import needs_trainer
 from fedlit.engines.site import Site
 from fedlit.engines.traced import Program, StepFunction, plain, traced
 
-#: Steps of a block from which on its program is traced. A trace costs as much as some 100 plain steps of a small net.
+#: A block with at least this many steps is traced. A trace costs about as much as 100 plain steps of a small net.
 TRACED_FROM = 100
 
 
 class VectorizedEngine(Engine):
-    """Trains a block of clients as one program: every tensor of the network has the clients as its first dimension.
+    """Trains a block of clients as one program: in every tensor of the network, the first dimension is the client.
 
-    For many small clients, where a step's cost is mostly Python and kernel launches: they are paid once a block. A
-    block takes as many steps as its longest client and narrows as the others finish; clients are blocked by their
-    number of steps. Results equal the other engines' to rounding.
+    It is for many small clients, where a step costs mostly Python and kernel launches, which are paid once for a block.
+    A block takes as many steps as its longest client and narrows as the others finish; clients with similar numbers of
+    steps share a block. Results equal those of the other engines to rounding.
 
-    Blocks of many steps run as traces: the network's Python code runs once for shapes of tensors, and the kernels that
-    it launched are repeated in every step of every round. Where that would not be right, as in mixed precision, or
-    is not possible, the network itself runs.
+    Blocks of many steps are traced: the network's Python code runs once for each shape of tensors, and the kernels that
+    it launched are repeated in every step of every round. If that would be wrong, as in mixed precision, or is not
+    possible, the network itself runs.
 
-    Refused, because they would not be right: BatchNorm and whatever else writes buffers, active dropout (its masks
-    could not be those of the other engines), augmented batches, optimizers that look at more than one scalar at a time,
-    losses that are not plain means over samples, networks that draw random numbers or look at other examples of a
-    batch, parameters that the loss does not reach, mixed precision with a gradient scaler.
+    Refused, because results would differ: BatchNorm and other writers of buffers, active dropout (its masks could not
+    equal those of the other engines), augmented batches, optimizers that are not elementwise, losses that are not plain
+    means over samples, networks that draw random numbers or mix the examples of a batch, parameters that the loss does
+    not reach, and mixed precision with a gradient scaler.
 
     Args:
-        block_size: Clients to a block, at least 1; memory grows with it.
-        trace: Whether to trace; for a network whose Python code does not do the same in every step, it must be false.
+        block_size: Number of clients in a block, at least 1; memory grows with it.
+        trace: Whether to trace; false is necessary for a network whose Python code differs from step to step.
     """
 
     def __init__(self, block_size: int = 100, trace: bool = True) -> None:
         if block_size < 1:
-            raise InputError(f"block_size must be at least 1, got {block_size}")
+            raise InputError(f"block_size must be at least 1, got {block_size}; 100 is the default")
         self.block_size = self.together = block_size
         self.trace = trace
         self._programs: dict[Hashable, Program | None] = {}
@@ -52,9 +52,9 @@ class VectorizedEngine(Engine):
     def check(self, client: ClientModule, site: Site) -> None:
         reason, remedy = needs_trainer(client), "TrainerEngine"
         if reason is None:
-            reason, remedy = cannot_vectorize(client, site) or fails_in_a_block(client, site), "LoopEngine"
+            reason, remedy = cannot_vectorize(client, site) or fails_in_block(client, site), "LoopEngine"
         if reason is not None:
-            raise InputError(f"{reason}, which VectorizedEngine does not run; use federation.engine {remedy}")
+            raise InputError(f"{reason}, which VectorizedEngine does not support; use federation.engine {remedy}")
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
         def program(step: StepFunction, state: Sequence[Tensor], batch: Sequence[Tensor]) -> Program:
@@ -70,7 +70,7 @@ class VectorizedEngine(Engine):
             try:
                 return Block(client, block, site.data, site.precision, trace).fit()
             except Exception:
-                self._programs.clear()  # a step may not have been traced because of what failed here
+                self._programs.clear()  # this failure may be the reason why a step could not be traced
                 raise
 
         ordered = sorted(tasks, key=lambda task: (-task.steps, task.client))

@@ -1,4 +1,4 @@
-"""Every core of a CPU: clients fitted side by side in forked worker processes of one thread each."""
+"""Uses every core of a CPU: clients are fitted in parallel, in forked worker processes of one thread each."""
 
 from __future__ import annotations
 
@@ -22,47 +22,49 @@ from fedlit.clients.client import ClientModule
 from fedlit.core.errors import ElsewhereError, InputError
 from fedlit.core.private_torch import compile_in_process
 from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
-from fedlit.engines.attempt import STOPS
+from fedlit.engines.attempt import RUN_ERRORS
 from fedlit.engines.engine import Engine
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.site import Site
 
-#: Blocks that a worker holds: the one it works on and the next, so that it never waits for the parent.
+#: Blocks that a worker holds: the current one and the next, so that it never waits for the parent.
 DEPTH = 2
-#: The parts of a broadcast in memory that workers share; the rest is sent with each request.
+#: The parts of a broadcast in shared memory; the other parts are sent with each request.
 SHARED = ("weights", "message")
-#: The most workers, and the most clients of a block; more are taken for a mistake.
-MOST = 1024
-#: Environment variable that says how many cores to use.
-CORES = "FEDLIT_CORES"
+#: The most workers, and the most clients in a block; a larger number is taken for a mistake.
+MAX_WORKERS = 1024
+#: Environment variable with the number of cores to use.
+CORES_VARIABLE = "FEDLIT_CORES"
 
 
 class WorkersEngine(Engine):
-    """Runs another engine in worker processes, forked at the first round and kept.
+    """Runs another engine in worker processes, which are forked in the first round and kept.
 
-    Convolutions of a small batch do not fill more than a core or two, so a process a core trains faster than a thread
-    a core. A fork shares the data and everything imported with its parent, so a worker starts in milliseconds and
-    needs memory for its own activations only. Clients are handed out as workers get free, and their updates are
-    yielded in the order of the tasks: the result does not depend on the number of workers.
+    Convolutions of a small batch cannot use more than one or two cores, so one process per core trains faster than one
+    thread per core. A fork shares the data and all imports with its parent, so a worker starts in milliseconds and
+    needs memory only for its own activations. Clients are given to idle workers, and their updates are yielded in the
+    order of the tasks, so the result does not depend on the number of workers.
 
-    A worker that dies (the kernel kills one when memory is short) is replaced, and what it was fitting is fitted once
-    more: the result is the same. Where it dies again the clients are fitted one by one, and the one whose worker dies
-    then is a ``ClientFailure``.
+    A worker that dies (the kernel kills one if memory runs out) is replaced, and its clients are fitted again, with the
+    same result. If it dies again, the clients are fitted one by one, and a client whose worker dies then is a
+    ``ClientFailure``.
 
-    For CPUs, on systems that fork (not Windows), in a process that has not used a GPU: PyTorch's threads for gradients
-    there do not survive a fork.
+    It needs a CPU, a system with fork (not Windows), and a process that has not used a GPU, whose gradient threads do
+    not survive a fork.
 
     Args:
-        engine: What a worker runs; none is ``LoopEngine``.
-        workers: Number of processes; none is one for each core that this process may use.
-        block_size: Clients handed out at a time, for an engine that trains several together.
+        engine: The engine that workers run; None is ``LoopEngine``.
+        workers: Number of processes; None is one for each core that this process may use.
+        block_size: Number of clients that a worker is given at a time, for an engine that trains several together.
     """
 
     def __init__(self, engine: Engine | None = None, workers: int | None = None, block_size: int = 1) -> None:
-        if workers is not None and not 1 <= workers <= MOST:
-            raise InputError(f"workers must be at least 1, got {workers}, and at most {MOST}; none is one a core")
-        if not 1 <= block_size <= MOST:
-            raise InputError(f"block_size must be at least 1, got {block_size}, and at most {MOST}; 1 is the default")
+        if workers is not None and not 1 <= workers <= MAX_WORKERS:
+            raise InputError(
+                f"workers must be from 1 to {MAX_WORKERS}, got {workers}; leave it out for one worker per core"
+            )
+        if not 1 <= block_size <= MAX_WORKERS:
+            raise InputError(f"block_size must be from 1 to {MAX_WORKERS}, got {block_size}; 1 is the default")
         self.engine = engine or LoopEngine()
         self.workers = workers or available_cores()
         self.block_size = block_size
@@ -74,8 +76,8 @@ class WorkersEngine(Engine):
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
         if not can_fork():
             raise InputError(
-                "WorkersEngine forks processes, which cannot train in a process that has used a GPU, nor on a system "
-                "without fork; use federation.engine LoopEngine, or a fresh process"
+                "WorkersEngine forks processes, which is impossible on a system without fork and in a process that has "
+                "used a GPU; use federation.engine LoopEngine, or a new process"
             )
         self.engine.check(client, site)
 
@@ -84,11 +86,11 @@ class WorkersEngine(Engine):
             self.close()
             self._pool = _Pool(self.engine, self.workers, self.block_size, client, site)
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the parent averages meanwhile: threads of its own would take the workers' cores
+        torch.set_num_threads(1)  # the parent only averages; more threads would take cores from the workers
         try:
             yield from self._pool.run([tasks[i : i + self.block_size] for i in range(0, len(tasks), self.block_size)])
         except BaseException:
-            self.close()  # answers of this round must not be taken for the next one's
+            self.close()  # so that no answer of this round is read in the next one
             raise
         finally:
             torch.set_num_threads(threads)
@@ -100,40 +102,43 @@ class WorkersEngine(Engine):
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, or as many as ``FEDLIT_CORES`` says.
+    """Number of cores that this process may use, or the value of ``FEDLIT_CORES``.
 
     Raises:
-        InputError: When that is no whole number from 1 up.
+        InputError: If the value is not a whole number in range.
     """
-    if given := os.environ.get(CORES):
-        if not given.isdecimal() or not 1 <= int(given) <= MOST:
-            raise InputError(f"{CORES} must be a whole number from 1 to {MOST}, got {given!r}; leave it out for all")
+    if given := os.environ.get(CORES_VARIABLE):
+        if not given.isdecimal() or not 1 <= int(given) <= MAX_WORKERS:
+            raise InputError(
+                f"{CORES_VARIABLE} must be a whole number from 1 to {MAX_WORKERS}, got {given!r}; unset it to use all "
+                "cores"
+            )
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def can_fork() -> bool:
-    """Whether a process that is forked now could train."""
+    """Whether a process forked now could train."""
     return hasattr(os, "fork") and not torch.cuda.is_initialized()
 
 
 class _Reply(NamedTuple):
-    """A worker's answer to a block; the vectors are in shared memory, in the order of the fits."""
+    """A worker's answer to a block; the vectors are in shared memory, in the order of ``fits``."""
 
-    fits: list[tuple[ClientTask, list[float], dict[str, float], bool]]  # and whether the client keeps anything
+    fits: list[tuple[ClientTask, list[float], dict[str, float], bool]]  # task, squares, metrics, whether it keeps any
     failures: list[ClientFailure]
     stop: Exception | None = None
 
 
 class _Result(NamedTuple):
-    """Memory that is shared, for one client's weights and for what it keeps."""
+    """Shared memory for one client's weights and for the vector that it keeps."""
 
     weights: Weights
     kept: Tensor
 
 
 class _Request(NamedTuple):
-    """A request to a worker: to fit a block with this round's terms, and put the weights into a slot."""
+    """A request to a worker: fit a block with this round's terms and write the weights into a slot."""
 
     slot: int
     block: Sequence[ClientTask]
@@ -141,7 +146,7 @@ class _Request(NamedTuple):
 
 
 class _Pool:
-    """Workers for one client module, and the broadcast that they read."""
+    """The workers for one client module, and the shared broadcast that they read."""
 
     def __init__(self, engine: Engine, workers: int, block_size: int, client: ClientModule, site: Site) -> None:
         self.client = client
@@ -152,7 +157,7 @@ class _Pool:
             self._workers.append(_Worker(engine, block_size, client, site, self._shared, self._workers))
 
     def run(self, blocks: list[Sequence[ClientTask]]) -> Iterator[ClientAnswer]:
-        """Fit the blocks and yield their answers in order, holding back no more than a few blocks a worker."""
+        """Fit the blocks and yield their answers in order; only a few blocks per worker wait for their turn."""
         sent = self.client.broadcast
         terms = {name: value for name, value in sent._asdict().items() if name not in SHARED}
         _copy(sent.weights, self._shared.weights)
@@ -207,10 +212,10 @@ class _Worker:
         """Fork the process."""
         self.pipe, theirs = get_context("fork").Pipe()
         parents_ends = [self.pipe, *(worker.pipe for worker in self._all_workers if worker is not self)]
-        self._process = ForkProcess(target=_work, args=(theirs, parents_ends, *self._arguments), daemon=True)
+        self._process = ForkProcess(target=_run_worker, args=(theirs, parents_ends, *self._arguments), daemon=True)
         with warnings.catch_warnings():
-            # Python 3.12 warns of threads that hold locks across a fork. The worker touches none that another thread
-            # of the parent may hold: it computes, writes to shared memory and answers through its own pipe.
+            # Python 3.12 warns of threads that hold locks during a fork. The worker uses no lock that another thread of
+            # the parent may hold: it computes, writes to shared memory and answers through its own pipe.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process.start()
         theirs.close()
@@ -236,17 +241,17 @@ class _Worker:
         if answers is None:
             names = ", ".join(str(task.client) for task in request.block)
             warnings.warn(
-                f"the worker that trained client {names} died with exit status {self._exit_status}; once more",
+                f"the worker that trained client {names} died with exit status {self._exit_status}; fitting it again",
                 stacklevel=2,
             )
-            answers = self._once_more(request)
+            answers = self._retry(request)
             for _, later in self._held:
                 self._send(later)
         self._free.append(request.slot)
         return index, answers
 
     def _send(self, request: _Request) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died, which is noticed when its answer is awaited
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died, which _receive will notice
             self.pipe.send(request)
 
     def _receive(self, request: _Request) -> list[ClientAnswer] | None:
@@ -273,25 +278,25 @@ class _Worker:
         ]
         return [*updates, *reply.failures]
 
-    def _once_more(self, request: _Request) -> list[ClientAnswer]:
-        """The answers to a block whose worker has died: as it was, for the same bits, and then client by client."""
+    def _retry(self, request: _Request) -> list[ClientAnswer]:
+        """Fit a block again whose worker died: first the whole block, for the same bits, then client by client."""
         self._send(request)
         answers = self._receive(request)
         if answers is not None:
             return answers
         if len(request.block) > 1:
-            return [answer for task in request.block for answer in self._once_more(request._replace(block=[task]))]
-        reason = f"its worker died twice, with exit status {self._exit_status}; is there memory enough?"
+            return [answer for task in request.block for answer in self._retry(request._replace(block=[task]))]
+        reason = f"its worker died twice, with exit status {self._exit_status}; is there enough memory?"
         return [ClientFailure(request.block[0], reason)]
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self.pipe.close()
         self._process.kill()
         self._process.join()
 
 
-def _work(
+def _run_worker(
     pipe: Connection,
     parents_ends: list[Connection],
     engine: Engine,
@@ -300,9 +305,9 @@ def _work(
     broadcast: Broadcast,
     results: list[list[_Result]],
 ) -> None:
-    """The worker's process: fit the blocks that the pipe brings until the parent closes it or dies."""
+    """Main function of a worker process: fit blocks from the pipe until the parent closes it or dies."""
     for end in parents_ends:
-        end.close()  # while any process holds one, the death of the parent goes unnoticed
+        end.close()  # otherwise a worker would not notice that the parent has died
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
@@ -325,7 +330,7 @@ def _work(
                     if answer.kept is not None:
                         result.kept.copy_(answer.kept)
                     reply.fits.append((answer.task, list(answer.squares), dict(answer.metrics), keeps))
-        except STOPS as error:
+        except RUN_ERRORS as error:
             reply = _Reply([], [], type(error)(*error.args))
         except Exception:
             reply = _Reply([], [], ElsewhereError(f"a worker failed:\n{traceback.format_exc()}"))
@@ -333,11 +338,11 @@ def _work(
             pipe.send(reply)
         except BrokenPipeError:
             break
-    os._exit(0)  # nothing that was inherited from the parent must be run or flushed twice
+    os._exit(0)  # without running or flushing what was inherited from the parent
 
 
 def _shared(like: Weights) -> Weights:
-    """Tensors like those given, in memory that forks share (anonymous: no limit of /dev/shm applies)."""
+    """Tensors like those given, in memory that forks share; it is anonymous, so no limit of /dev/shm applies."""
     return Weights(*(_shared_tensor(tensor) for tensor in like))
 
 

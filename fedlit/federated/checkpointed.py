@@ -14,7 +14,7 @@ from fedlit.core.layout import trainable
 from fedlit.core.private_lightning import finish_epoch
 from fedlit.core.private_torch import uncompiled_names
 from fedlit.data.module import data_of
-from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, check_record, settings_of, take_settings
+from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, apply_settings, check_record, settings_of
 from fedlit.native import versions
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MU_RULE = "rule for mu"
 
 
-def record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
+def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     """Write into a checkpoint which federation it is of, and the state of what changes from round to round."""
     checkpoint["fedlit"] = {
         "format": 1,
@@ -34,7 +34,7 @@ def record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     }
 
 
-def take_up(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
+def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     """Go on from a checkpoint with the settings that are given now; a second time it changes and says nothing more.
 
     Raises:
@@ -53,7 +53,7 @@ def take_up(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
         rank_zero_warn(changed)
     module.mu.load_state_dict(then.get("mu", {}))
     module.rates.load_state_dict(then.get("rates", {}))
-    for change in take_settings(checkpoint, module.server_optimizer, module.net):
+    for change in apply_settings(checkpoint, module.server_optimizer, module.net):
         rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
     finish_epoch(checkpoint["loops"], checkpoint["global_step"])
     then |= settings
@@ -78,11 +78,11 @@ def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None
         )
     for name, tensor in here.items():
         if name not in there:
-            raise _another_net(f"it lacks {name}")
+            raise _other_net_error(f"it lacks {name}")
         if there[name].shape != tensor.shape:
-            raise _another_net(f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here")
+            raise _other_net_error(f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here")
     for name in sorted(there.keys() - here.keys()):
-        raise _another_net(f"it also has {name}")
+        raise _other_net_error(f"it also has {name}")
 
 
 def _identity(module: FederatedModule) -> dict[str, Any]:
@@ -98,5 +98,5 @@ def _settings(module: FederatedModule) -> dict[str, Any]:
     }
 
 
-def _another_net(what: str) -> InputError:
+def _other_net_error(what: str) -> InputError:
     return InputError(f"the checkpoint has another net: {what}; use the model section of the run's config.yaml")

@@ -16,7 +16,7 @@ from fedlit.sampling import Draw, Sampling
 from fedlit.stragglers import Stragglers
 
 
-def drawn(sampling: Sampling, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
+def draw_cohort(sampling: Sampling, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
     """The cohort of a round, from 0, in increasing order.
 
     Raises:
@@ -25,7 +25,7 @@ def drawn(sampling: Sampling, partition: Partition, clients_per_round: int, seed
     given = sampling.draw(partition, clients_per_round, seed, round)
     try:
         clients, times = map(np.asarray, given)
-        wrong = _wrong_with(clients, times, partition.num_clients)
+        wrong = _draw_fault(clients, times, partition.num_clients)
     except (TypeError, ValueError):
         wrong = f"a {type(given).__name__}"
     if wrong:
@@ -37,7 +37,7 @@ def drawn(sampling: Sampling, partition: Partition, clients_per_round: int, seed
     return Draw(clients[order].astype(np.int64), times[order].astype(np.int64))
 
 
-def _wrong_with(clients: NDArray[Any], times: NDArray[Any], num_clients: int) -> str | None:
+def _draw_fault(clients: NDArray[Any], times: NDArray[Any], num_clients: int) -> str | None:
     if clients.ndim != 1 or times.shape != clients.shape:
         return f"clients of shape {clients.shape} and times of shape {times.shape}"
     if not clients.size:
@@ -53,7 +53,7 @@ def _wrong_with(clients: NDArray[Any], times: NDArray[Any], num_clients: int) ->
     return f"a client that was drawn {times.min()} times" if times.min() < 1 else None
 
 
-def worked(
+def draw_work(
     stragglers: Stragglers, clients: NDArray[np.int64], epochs: float, seed: int, round: int
 ) -> NDArray[np.float64]:
     """Passes that each client of a cohort makes in a round, from 0, (K,).

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fedlit.clients.gradients import divisor
 from fedlit.federated.mean_loss import MeanLoss
-from fedlit.federated.scores import Scores, Tally
+from fedlit.federated.scores import PredictionCounter, Scores
 
 Net = Callable[[Tensor], Tensor]
 
@@ -24,7 +24,7 @@ class Evaluation(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self._tally = Tally(classes)
+        self._tally = PredictionCounter(classes)
         self._loss = MeanLoss()
 
     def update(self, logits: Tensor, targets: Tensor, losses: Iterable[tuple[Tensor, float]]) -> None:

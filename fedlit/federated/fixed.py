@@ -23,7 +23,7 @@ READ_ONCE = {
 }
 
 
-class Fixed:
+class FixedParts:
     """A module's parts as a fit begins.
 
     Args:

@@ -36,11 +36,11 @@ from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client
-from fedlit.federated.beside import check_monitored, check_states
-from fedlit.federated.checkpointed import record, take_up
-from fedlit.federated.cohort import check_repeats, drawn, worked
+from fedlit.federated.callback_checks import check_monitored, check_states
+from fedlit.federated.checkpointed import resume_from, write_record
+from fedlit.federated.cohort import check_repeats, draw_cohort, draw_work
 from fedlit.federated.diagnostics import Diagnostics
-from fedlit.federated.fixed import Fixed
+from fedlit.federated.fixed import FixedParts
 from fedlit.federated.meter import ATTENTION
 from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.session import Session
@@ -206,7 +206,7 @@ class FederatedLoop(Callback, RoundSource):
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = ExitStack()
         draws.enter_context(isolated_rng(self.seed, site.device, np.random.MT19937()))
-        self._session = Session(site, client, choice.engine, Fixed(module), draws, store, temporary, choice.why)
+        self._session = Session(site, client, choice.engine, FixedParts(module), draws, store, temporary, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
         if choice.is_change:
@@ -244,11 +244,11 @@ class FederatedLoop(Callback, RoundSource):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        record(module, checkpoint)
+        write_record(module, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        take_up(module, checkpoint)
+        resume_from(module, checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
@@ -325,7 +325,7 @@ class FederatedLoop(Callback, RoundSource):
             state=self.algorithm_state,
             blocks=self.blocks,
             max_rejected=self.max_rejected,
-            heard_by=self.on_update,
+            listeners=self.on_update,
             store=session.store,
         )
         self.algorithm_state = result.state
@@ -342,10 +342,10 @@ class FederatedLoop(Callback, RoundSource):
         Clients that are dropped, or have no data, have a task of no steps.
         """
         seed = self.seed
-        draw = drawn(self.sampling, data.partition, self.clients_per_round, seed, round)
+        draw = draw_cohort(self.sampling, data.partition, self.clients_per_round, seed, round)
         offsets = data.partition.offsets
         sizes = offsets[draw.clients + 1] - offsets[draw.clients]  # of the cohort alone: (K,), whatever the population
-        work = worked(self.stragglers, draw.clients, self.local_epochs, seed, round)
+        work = draw_work(self.stragglers, draw.clients, self.local_epochs, seed, round)
         weights = draw.times * (sizes if self.averaging == "size" else 1)
         diagnose = self.diagnostics is not None and self.diagnostics.gamma and self.diagnostics.due(round)
         return [

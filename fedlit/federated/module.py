@@ -22,7 +22,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
 from fedlit.clients.nets import check_trainable
 from fedlit.clients.probe import check_fit
-from fedlit.clients.rehearsal import check_arguments, check_loss, check_optimizer
+from fedlit.clients.step_checks import check_arguments, check_loss, check_optimizer
 from fedlit.core.checkpoint import CheckpointFile, read
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state, trainable, write_state
@@ -32,16 +32,16 @@ from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_torch import has_hooks
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
-from fedlit.federated.beside import check_callbacks
-from fedlit.federated.checkpointed import check_net, take_up
+from fedlit.federated.callback_checks import check_callbacks
+from fedlit.federated.checkpointed import check_net, resume_from
 from fedlit.federated.compiled import check_compiled
 from fedlit.federated.evaluation import Evaluation, logits_and_loss, logits_of
 from fedlit.federated.loop import FederatedLoop
-from fedlit.federated.pieces import each_piece
-from fedlit.federated.reload import config_of, made_by
+from fedlit.federated.pieces import map_pieces
+from fedlit.federated.reload import config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
-from fedlit.federated.trainer_settings import check_settings, tell_of_limit
+from fedlit.federated.trainer_settings import check_settings, warn_of_limited_validation
 from fedlit.mu import ConstantMu, Mu
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
@@ -129,7 +129,7 @@ class FederatedModule(LightningModule):
         size = data_of(self.trainer).eval_batch_size
         pieces = list(zip(*(part.split(size) for part in batch), strict=True)) if len(batch[0]) else []
         if type(self).forward is FederatedModule.forward and not has_hooks(self):
-            return each_piece(meet, nn.ModuleList([self.net, self.loss]), pieces)
+            return map_pieces(meet, nn.ModuleList([self.net, self.loss]), pieces)
         return [meet(self, self.loss, *piece) for piece in pieces]
 
     def _joined(self, logits: list[Tensor], device: torch.device) -> Tensor:
@@ -203,14 +203,14 @@ class FederatedModule(LightningModule):
             parameters[name].grad = parameters[name] - targets[name].view_as(parameters[name]).to(parameters[name])
         made = optimizer.optimizer
         with scaled(made, self.rates.factor("server", self.current_epoch)):
-            resumed = ResumedStep(made, self.server_optimizer) if self._doubts(made) else None
+            resumed = ResumedStep(made, self.server_optimizer) if self._is_resume_checked(made) else None
             optimizer.step()
         if resumed:
             resumed.check(type(made).__name__)
         optimizer.zero_grad()
         write_state(self.net, self.layout, target, trainable=False)
 
-    def _doubts(self, optimizer: Optimizer) -> bool:
+    def _is_resume_checked(self, optimizer: Optimizer) -> bool:
         """Whether to see what a resumed run would have: in the first rounds that can be, of a class of a user's own."""
         known = is_fedlit_class(optimizer) or type(optimizer).__module__.startswith("torch.optim.")
         return bool(self.trainer.checkpoint_callbacks) and not known and self.current_epoch in (1, 2)
@@ -364,7 +364,7 @@ class FederatedModule(LightningModule):
         """
         check_net(self.state_dict(), checkpoint)
         if self.trainer.state.fn == "fit":
-            take_up(self, checkpoint)
+            resume_from(self, checkpoint)
 
     @classmethod
     def load_from_checkpoint(
@@ -397,7 +397,7 @@ class FederatedModule(LightningModule):
         path, device = Path(checkpoint_path), map_location or "cpu"
         checkpoint = read(path, device)
         if "net" not in kwargs:
-            arguments, _ = made_by(Path(hparams_file) if hparams_file else config_of(path), cls)
+            arguments, _ = load_arguments(Path(hparams_file) if hparams_file else config_of(path), cls)
             kwargs = {**arguments, **kwargs}
         module = cls(**kwargs)
         if strict is not False:
@@ -409,7 +409,7 @@ class FederatedModule(LightningModule):
         self.arguments_of_callbacks.restore()
 
     def on_train_start(self) -> None:
-        tell_of_limit(self.trainer)
+        warn_of_limited_validation(self.trainer)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluation_step(batch)

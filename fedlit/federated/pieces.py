@@ -22,10 +22,10 @@ Piece = tuple[Tensor, ...]
 
 
 #: Networks that were found to write what they hold, or to draw random numbers.
-_WRITERS: WeakSet[nn.Module] = WeakSet()
+_NOT_PURE: WeakSet[nn.Module] = WeakSet()
 
 
-def each_piece(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece]) -> list[T]:
+def map_pieces(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece]) -> list[T]:
     """``meet(*modules, *piece)`` for each piece, in their order.
 
     On a CPU the pieces are evaluated side by side, each by one thread, where all these hold: no module is in training
@@ -38,15 +38,15 @@ def each_piece(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
     One thread a piece takes less time than all threads on one piece after the other, above all on a busy machine, and
     gives the bits of one thread whatever their number.
     """
-    if pieces and modules[0] not in _WRITERS and _is_plain(modules, pieces[0][0]):
+    if pieces and modules[0] not in _NOT_PURE and _may_use_threads(modules, pieces[0][0]):
         found = _by_copies(meet, modules, pieces, min(torch.get_num_threads(), len(pieces)))
         if found is not None:
             return found
-        _WRITERS.add(modules[0])
+        _NOT_PURE.add(modules[0])
     return [meet(*modules, *piece) for piece in pieces]
 
 
-def _is_plain(modules: nn.ModuleList, inputs: Tensor) -> bool:
+def _may_use_threads(modules: nn.ModuleList, inputs: Tensor) -> bool:
     """Whether nothing that is known beforehand rules out threads."""
     return (
         inputs.device.type == "cpu"

@@ -14,7 +14,7 @@ from fedlit.data.module import FederatedData
 
 CONFIG = "config.yaml"
 #: Arguments of a net that are the data's.
-OF_DATA = ("num_classes", "in_channels")
+DATA_ARGUMENTS = ("num_classes", "in_channels")
 
 
 def config_of(checkpoint: Path) -> Path:
@@ -29,7 +29,7 @@ def config_of(checkpoint: Path) -> Path:
     return config
 
 
-def made_by(config: Path, module_class: type) -> tuple[dict[str, Any], FederatedData]:
+def load_arguments(config: Path, module_class: type) -> tuple[dict[str, Any], FederatedData]:
     """The arguments of a module and the data that a run's config names; the data are made, and not read yet.
 
     What a config names is imported and called: a config is code.
@@ -44,7 +44,7 @@ def made_by(config: Path, module_class: type) -> tuple[dict[str, Any], Federated
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(module_class, "model", instantiate=False, fail_untyped=False)
     parser.add_subclass_arguments(FederatedData, "data", required=True, fail_untyped=False)
-    for name in OF_DATA:
+    for name in DATA_ARGUMENTS:
         parser.link_arguments("data", f"model.net.init_args.{name}", compute_fn=attribute(name), apply_on="instantiate")
     tree = read_yaml(config)
     if not isinstance(tree, dict) or not {"model", "data"} <= tree.keys():

@@ -22,7 +22,7 @@ from fedlit.core.layout import trainable
 
 #: Under which an optimizer's settings stand in a checkpoint.
 SERVER_OPTIMIZER = "server optimizer"
-ANOTHER = "use --ckpt_path last, best or another file"
+CHECKPOINT_REMEDY = "use --ckpt_path last, best or another file"
 #: Under which Lightning counts the server's steps.
 STEPS = "epoch_loop.manual_optimization.optim_step_progress"
 OPTIMIZER_REMEDY = "use the model.server_optimizer of the run's config.yaml, or start anew without --ckpt_path"
@@ -45,17 +45,17 @@ def check_record(checkpoint: Mapping[str, Any]) -> None:
     """
     for part in ("optimizer_states", "lr_schedulers", "loops"):
         if part not in checkpoint:
-            raise InputError(f"the checkpoint has no {part}, as one of weights alone has none; {ANOTHER}")
+            raise InputError(f"the checkpoint has no {part}, as one of weights alone has none; {CHECKPOINT_REMEDY}")
     steps = checkpoint["loops"]["fit_loop"][STEPS]["total"]["completed"]
     if steps != checkpoint["global_step"]:
         raise InputError(
-            f"the checkpoint is of {checkpoint['global_step']} rounds and has made {steps} steps; {ANOTHER}"
+            f"the checkpoint is of {checkpoint['global_step']} rounds and has made {steps} steps; {CHECKPOINT_REMEDY}"
         )
     if "federation seed" not in checkpoint["fedlit"]:
-        raise InputError(f"the checkpoint does not say which federation it is of; {ANOTHER}")
+        raise InputError(f"the checkpoint does not say which federation it is of; {CHECKPOINT_REMEDY}")
 
 
-def take_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: nn.Module) -> list[str]:
+def apply_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: nn.Module) -> list[str]:
     """Put changed hyper-parameters of the server's optimizer into its state in a checkpoint, beside the moments.
 
     Args:

@@ -46,7 +46,7 @@ def run_round(
     state: State | None = None,
     blocks: Mapping[str, str] = ATTENTION,
     max_rejected: float = 0.5,
-    heard_by: Iterable[Callable[[ClientAnswer], None]] = (),
+    listeners: Iterable[Callable[[ClientAnswer], None]] = (),
     store: ClientStore | None = None,
 ) -> RoundResult:
     """Fit the cohort from the broadcast model and average what comes back.
@@ -61,7 +61,7 @@ def run_round(
         state: The algorithm's, from the round before; None in the first.
         blocks: From the name of a block of parameters, whose drift is measured apart, to a regular expression.
         max_rejected: Share of the clients, 0 to 1, that may be left out.
-        heard_by: Functions that are called with each answer as it comes, failures among them.
+        listeners: Functions that are called with each answer as it comes, failures among them.
         store: The vectors that clients keep between rounds; None where the algorithm keeps none.
 
     Raises:
@@ -78,7 +78,7 @@ def run_round(
                     keep(answer.task.client, answer.kept)
                 updates.add(answer._replace(kept=None))  # it is on disk by now
                 meter.add(answer)
-            for listener in heard_by:
+            for listener in listeners:
                 listener(answer)
     average = updates.average()
     for part in (meter, screen):

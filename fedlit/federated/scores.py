@@ -39,7 +39,7 @@ class Scores(NamedTuple):
         return float(_ratio(f1, met.float().sum(-1, keepdim=True)).sum(-1))
 
 
-class Tally(Metric):
+class PredictionCounter(Metric):
     """Counts predictions by class, over batches and ranks; ``compute`` gives `Scores`.
 
     Args:

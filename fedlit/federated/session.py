@@ -10,7 +10,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.clients.store import ClientStore
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
-from fedlit.federated.fixed import Fixed
+from fedlit.federated.fixed import FixedParts
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Session:
     site: Site
     client: ClientModule
     engine: Engine
-    fixed: Fixed
+    fixed: FixedParts
     draws: ExitStack
     store: ClientStore | None = None
     folder: TemporaryDirectory[str] | None = None

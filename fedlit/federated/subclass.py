@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightning import LightningModule, Trainer
 
-from fedlit.clients.nets import parameter_beside
+from fedlit.clients.nets import parameter_outside_net
 from fedlit.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check_parts(module: FederatedModule) -> None:
             )
     if not hasattr(module, "evaluation"):
         raise InputError(f"{name}.setup does not call super().setup(stage), which prepares what rounds need; call it")
-    if parameter := parameter_beside(module.net, module):
+    if parameter := parameter_outside_net(module.net, module):
         raise InputError(
             f"{name} has a parameter {parameter} beside its net, but clients train the net alone; make it a part "
             "of the net, or set its requires_grad to False"

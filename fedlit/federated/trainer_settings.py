@@ -51,7 +51,7 @@ def check_settings(trainer: Trainer) -> None:
         raise InputError(f"trainer.{argument} is {value}, but {remedy}")
 
 
-def tell_of_limit(trainer: Any) -> None:
+def warn_of_limited_validation(trainer: Any) -> None:
     """Warn that a part of the held-out data stands for all of it; the Trainer knows its batches by now."""
     limit = trainer.limit_val_batches
     if not limit or (limit == 1 and isinstance(limit, float)):

@@ -10,7 +10,7 @@ import yaml
 
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
-from fedlit.federated.resume import ANOTHER
+from fedlit.federated.resume import CHECKPOINT_REMEDY
 
 #: Settings of a command rather than of the run: which run, and where it is kept.
 PLACE = ("config", "name", "logs_dir", "version", "ckpt_path", "weights_only")
@@ -80,10 +80,13 @@ def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | 
     try:
         config = yaml.safe_load(str(state["config"]))
     except (LookupError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"the config in the checkpoint cannot be read: {one_line(str(error))}; {ANOTHER}") from error
+        raise InputError(
+            f"the config in the checkpoint cannot be read: {one_line(str(error))}; {CHECKPOINT_REMEDY}"
+        ) from error
     if not isinstance(config, dict):
         raise InputError(
-            f"the config in the checkpoint is not a mapping but {one_line(str(config), SHOWN_WIDTH)}; {ANOTHER}"
+            f"the config in the checkpoint is not a mapping but {one_line(str(config), SHOWN_WIDTH)}; "
+            f"{CHECKPOINT_REMEDY}"
         )
     return config
 

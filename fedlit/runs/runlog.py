@@ -17,7 +17,7 @@ from fedlit.core.messages import one_line
 from fedlit.core.private_torch import write_summary
 from fedlit.core.terminal import Terminal
 from fedlit.data.module import data_of
-from fedlit.engines.auto import name_of
+from fedlit.engines.auto import engine_name
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.board import in_words, layout, tag_of
 from fedlit.runs.checkpoints import BEST_BY
@@ -84,7 +84,7 @@ class RunLog(Callback):
         self._began = True
         self._record(trainer, "running")
         data, session = data_of(trainer), pl_module.loop.session
-        line = opening(self._config, data.num_clients, name_of(session.engine))
+        line = opening(self._config, data.num_clients, engine_name(session.engine))
         self._say(trainer, f"{self._place}: {line}" if self._place else line)
         if trainer.global_step > 0:
             self._say(trainer, f"resuming after round {trainer.global_step} in {self._place}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fedlit.core.terminal import Terminal
-from fedlit.engines.workers import CORES
+from fedlit.engines.workers import CORES_VARIABLE
 from fedlit.runs.progress import bars
 
 FEDLIT = (sys.executable, "-m", "fedlit.child")
@@ -59,7 +59,9 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
     """
     done = {run: run.rounds_done for run in runs}
     ended = sum(run.finished for run in runs)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | ({"OMP_NUM_THREADS": "1", CORES: "1"} if jobs > 1 else {})
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | (
+        {"OMP_NUM_THREADS": "1", CORES_VARIABLE: "1"} if jobs > 1 else {}
+    )
     progress = bars(console, speed_seconds=300.0)  # of a run, in which rounds differ more than in a moment
     everything = progress.add_task(
         "rounds of all runs", total=sum(run.rounds for run in runs), completed=sum(done.values())

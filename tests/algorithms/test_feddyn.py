@@ -48,7 +48,9 @@ def test_its_fixed_point_is_the_optimum_of_all_clients():
 
 
 def test_no_alpha_is_refused():
-    with pytest.raises(InputError, match=r"alpha is model\.mu, one number above 0.*got 0.0 of ConstantMu; set it"):
+    with pytest.raises(
+        InputError, match=r"alpha is model\.mu, which must be one constant number > 0, got 0.0 of ConstantMu; set it"
+    ):
         fit(quadratic_module(mu=0.0), FederatedLoop(2, 1, seed=0, algorithm=FedDyn()), quadratics(POINTS))
 
 

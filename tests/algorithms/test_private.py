@@ -165,14 +165,16 @@ def test_settings_that_mean_nothing_are_refused(settings: tuple[float, ...], mes
 
 def test_federations_that_epsilon_would_not_hold_for_are_refused():
     private = PrivateMean(1.0, 1.0)
-    with pytest.raises(InputError, match=r"weights clients alike.*set federation\.averaging to uniform"):
+    with pytest.raises(InputError, match=r"weights all clients equally.*set federation\.averaging to uniform"):
         run(private, averaging="size")
     with pytest.raises(InputError, match="accounts for UniformSampling, not SizeSampling"):
         run(private, sampling=SizeSampling())
-    with pytest.raises(InputError, match=r"delta must be less than 1/6, one over the clients, got 0\.2; lower it"):
+    with pytest.raises(InputError, match=r"delta must be less than 1/6, 1 / number of clients, got 0\.2; lower it"):
         run(PrivateMean(1.0, 1.0, 0.2))
     loop = FederatedLoop(4, seed=0, averaging="uniform", algorithm=PrivateMean(1.0, 0.0))
-    with pytest.raises(InputError, match=r"not buffers such as 1\.running_mean; use a network without BatchNorm"):
+    with pytest.raises(
+        InputError, match=r"buffers such as 1\.running_mean are not private; use a network without BatchNorm"
+    ):
         fit(FederatedModule(net(norm=True)), loop)
     with pytest.raises(InputError, match=r"AdaptiveMu follows the clients' losses.*set model\.mu to a number"):
         fit(FederatedModule(net(), mu=AdaptiveMu()), loop)

@@ -86,7 +86,7 @@ def test_another_algorithm_is_not_resumed(tmp_path: Path):
 
 def test_without_what_the_clients_kept_there_is_no_going_on(tmp_path: Path):
     run(tmp_path / "a", Scaffold(), rounds=2)
-    with pytest.raises(InputError, match=r"what the clients keep is not in .*clients; resume in the run's own folder"):
+    with pytest.raises(InputError, match=r"clients has no vectors of the clients; resume in the run's own folder"):
         run(tmp_path / "b", Scaffold(), rounds=4, ckpt=checkpoint(tmp_path / "a"))
 
 

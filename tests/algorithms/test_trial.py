@@ -190,7 +190,7 @@ class Unready(Algorithm):
         return update
 
 
-MEMORY = "gives something else each time it is asked the same, as where it remembers in an attribute"
+MEMORY = "returns another value each time for the same arguments, for example because of an attribute"
 GLOBAL = "draws from a global generator"
 #: Of each algorithm what is said of it; None where engines and a resumed run agree.
 CASES: list[tuple[type[Algorithm], str | None]] = [
@@ -201,7 +201,7 @@ CASES: list[tuple[type[Algorithm], str | None]] = [
     (Cached, None),
     (OfTheClients, rf"OfTheClients.begin {MEMORY}"),
     (WithinAFit, None),
-    (NothingKept, r"NothingKept.end gives 75 numbers to keep, and kept_size is 0"),
+    (NothingKept, r"NothingKept.end returns 75 numbers to keep, but its kept_size is 0"),
     (Counted, rf"Counted.transform {MEMORY}"),
     (WritesToTheModel, "WritesToTheModel writes to the model that was sent"),
     (Drawing, None),
@@ -290,7 +290,7 @@ def test_what_changes_fits_is_known_without_being_said(method: str) -> None:
     assert own.changes_fit
     assert chain(own, Mean()).changes_fit
     assert not Algorithm().changes_fit
-    with pytest.raises(InputError, match="Own changes how clients train, which VectorizedEngine does not run"):
+    with pytest.raises(InputError, match="Own changes how clients train, which VectorizedEngine does not support"):
         run(own, VectorizedEngine())
 
 

@@ -10,7 +10,7 @@ from federations import Watch, data, fit, net, site
 from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from torch.optim import SGD
 
-from fedlit.clients.members import of_client, of_lightning
+from fedlit.clients.members import client_members, lightning_members
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate
@@ -48,17 +48,17 @@ ENGINES: list[Engine] = [LoopEngine(), WorkersEngine(workers=2), VectorizedEngin
 def assert_needs_trainer(client: ClientModule, said: str) -> None:
     here = site()
     for engine in ENGINES:
-        with pytest.raises(InputError, match=rf"Client {said}, which \w+ does not run; use .*TrainerEngine$"):
+        with pytest.raises(InputError, match=rf"Client {said}, which \w+ does not support; use .*TrainerEngine$"):
             engine.check(client, here)
     assert isinstance(auto(client, here), TrainerEngine)
 
 
 def test_lightnings_hooks_are_all_on_the_list():
-    assert of_lightning() >= HOOKS | STEPS | {"log", "automatic_optimization"}
-    assert of_lightning() >= CALLED_BY_LOOP
+    assert lightning_members() >= HOOKS | STEPS | {"log", "automatic_optimization"}
+    assert lightning_members() >= CALLED_BY_LOOP
 
 
-@pytest.mark.parametrize("name", sorted(of_lightning() - CALLED_BY_LOOP))
+@pytest.mark.parametrize("name", sorted(lightning_members() - CALLED_BY_LOOP))
 def test_whatever_else_of_lightnings_a_class_overrides_needs_a_trainer(name: str):
     assert_needs_trainer(made(overriding(name)), f"overrides {name}")
 
@@ -97,12 +97,12 @@ def test_what_is_inherited_counts_as_the_classes_own():
     assert_needs_trainer(made(type("Client", (between,), {})), "overrides setup")
 
 
-@pytest.mark.parametrize("name", sorted(CALLED_BY_LOOP | (of_client() - CALLED_BY_LOOP)))
+@pytest.mark.parametrize("name", sorted(CALLED_BY_LOOP | (client_members() - CALLED_BY_LOOP)))
 def test_what_a_plain_loop_calls_is_let_pass_and_what_a_block_does_not_call_goes_to_the_loop(name: str):
     inherited: Any = getattr(ClientModule, name)
     client = made(overriding(name, lambda self, *args, **kwargs: inherited(self, *args, **kwargs)))
     LoopEngine().check(client, site())
-    if name in of_client() - CALLED_BY_BLOCKS:
+    if name in client_members() - CALLED_BY_BLOCKS:
         with pytest.raises(InputError, match=rf"Client overrides {name}, which Vectorized.*LoopEngine$"):
             VectorizedEngine().check(client, site())
 
@@ -144,7 +144,7 @@ def test_a_block_calls_what_it_says_it_calls():
 
         return method
 
-    client = made(type("Client", (ClientModule,), {name: noted(name) for name in of_client()}))
+    client = made(type("Client", (ClientModule,), {name: noted(name) for name in client_members()}))
     run_block(client, diagnose=True)
     assert called - {"load"} == CALLED_BY_BLOCKS  # it is _gamma that loads
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import SGD
 
 from fedlit.cli import main
-from fedlit.clients.nets import remedy
+from fedlit.clients.nets import input_remedy
 from fedlit.core.layout import Layout, read_state
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
@@ -84,10 +84,10 @@ def test_on_the_command_line_it_is_one_line_and_no_run(
 
 def test_the_remedy_is_of_what_is_wrong() -> None:
     picture = torch.zeros(2, 1, 8, 8)
-    assert "stem takes 3 channels and the data has 1" in remedy(odd_nets.Colours(), picture)
-    assert "image_size" in remedy(odd_nets.Head(), picture)
-    assert "float64" in remedy(odd_nets.Float64(), picture)
-    assert "tokens" in remedy(odd_nets.Head(), torch.zeros(2, 5, dtype=torch.int64))
+    assert "stem takes 3 channels and the data has 1" in input_remedy(odd_nets.Colours(), picture)
+    assert "image_size" in input_remedy(odd_nets.Head(), picture)
+    assert "float64" in input_remedy(odd_nets.Float64(), picture)
+    assert "tokens" in input_remedy(odd_nets.Head(), torch.zeros(2, 5, dtype=torch.int64))
 
 
 @pytest.mark.filterwarnings("ignore:::lightning")

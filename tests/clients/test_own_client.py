@@ -123,7 +123,7 @@ class Hooked(ClientModule):
             parameter.grad /= self.seen
 
 
-MEMORY = "trains a client otherwise each time, from the same model, data and draws"
+MEMORY = "trains a client differently each time, from the same model, data and draws"
 #: Of each class what is said of it; None where engines and a resumed run agree.
 CASES: list[tuple[type[ClientModule], str | None]] = [
     (Counting, f"Counting {MEMORY}"),

@@ -305,7 +305,9 @@ def test_a_run_is_not_resumed_where_a_version_was_pruned_and_nothing_is_dropped(
     store = filled(tmp_path, {4: [0, 2, 5], 5: [0, 6]})
     store.begin([6])  # leaves 5, which replaced 2
     left = on_disk(tmp_path)
-    with pytest.raises(InputError, match=r"what the clients kept after round 3 is gone from .*; use --ckpt_path last"):
+    with pytest.raises(
+        InputError, match=r"the clients' vectors after round 3 were removed from .*; use --ckpt_path last"
+    ):
         store.rewind(3)
     assert on_disk(tmp_path) == left
 
@@ -402,7 +404,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: Callable[[byt
     filled(tmp_path, {0: [0], 1: [0]})
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    whole = f"{path} is not a complete file of client states: {says}; put it back from a copy, or remove it"
+    whole = f"{path} is not a complete file of client states: {says}; restore it from a copy, or remove it"
     for look in (lambda: ClientStore(tmp_path).begin(), lambda: ClientStore(tmp_path).rewind(1)):
         with pytest.raises(BrokenPackError, match=re.escape(whole)):
             look()
@@ -498,7 +500,7 @@ def test_a_damaged_file_of_an_earlier_version_is_refused_by_name_and_nothing_is_
     path = tmp_path / "1" / "000000.npy"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
-    with pytest.raises(InputError, match=re.escape(f"{path}, what a client keeps, cannot be read")):
+    with pytest.raises(InputError, match=re.escape(f"{path}, the vector of a client, cannot be read")):
         ClientStore(tmp_path).rewind(1)
     path.write_bytes(content)
     store = ClientStore(tmp_path)

@@ -15,7 +15,7 @@ from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
 from fedlit.data import MNIST5k
 from fedlit.federated import FederatedModule
-from fedlit.federated.reload import made_by
+from fedlit.federated.reload import load_arguments
 from fedlit.models import EmnistCNN
 
 
@@ -105,7 +105,7 @@ def test_another_net_is_refused_by_name(run: Path) -> None:
 
 
 def test_the_data_of_a_config_are_made_and_not_read(run: Path) -> None:
-    _, data = made_by(run / "config.yaml", FederatedModule)
+    _, data = load_arguments(run / "config.yaml", FederatedModule)
     assert isinstance(data, MNIST5k)
     assert not hasattr(data, "train")
 
@@ -121,7 +121,7 @@ def test_a_net_of_ones_own_without_annotations_is_made(
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["model"]["net"] = {"class_path": "untyped.Net", "init_args": {"width": 5}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    arguments, _ = made_by(run / "config.yaml", FederatedModule)
+    arguments, _ = load_arguments(run / "config.yaml", FederatedModule)
     assert arguments["net"].weight.shape == (10, 5)
 
 

@@ -239,7 +239,9 @@ def test_a_worker_that_was_killed_in_a_block_is_replaced_and_changes_no_bit(tmp_
             return super().end(task, *args)
 
     expected = result(2)
-    with pytest.warns(UserWarning, match=r"worker that trained client .*2.* died with exit status -9; once more"):
+    with pytest.warns(
+        UserWarning, match=r"worker that trained client .*2.* died with exit status -9; fitting it again"
+    ):
         assert torch.equal(result(2, server=module(Killed, mu=0.1)), expected)
 
 
@@ -272,7 +274,7 @@ def test_a_run_that_began_one_by_one_goes_on_so(recorded: bool, tmp_path: Path):
         write(checkpoint, path)
     resumed = result(4, tmp_path, path, callbacks=[watch])
     assert torch.equal(resumed, result(4, engine=LoopEngine()))
-    assert watch.session.note.endswith("; clients train one by one, as the run began so.")
+    assert watch.session.note.endswith("; clients train one by one, as they did when the run began.")
 
 
 def test_a_run_in_blocks_of_another_size_keeps_to_them(tmp_path: Path):
@@ -283,7 +285,9 @@ def test_a_run_in_blocks_of_another_size_keeps_to_them(tmp_path: Path):
 def test_where_blocks_cannot_be_kept_the_change_is_said(tmp_path: Path):
     path, watch = stopped(tmp_path), Watch()
     server = module(mu=0.1, client_optimizer=lambda p: Adafactor(p, lr=0.01))
-    with pytest.warns(UserWarning, match=r"as Adafactor is .* trained 25 clients as one program until now: its bits"):
+    with pytest.warns(
+        UserWarning, match=r"as Adafactor is .* Until now it trained 25 clients as one program, so its bits"
+    ):
         result(3, tmp_path, path, server=server, callbacks=[watch])
     assert watch.session.engine.together == 1
 

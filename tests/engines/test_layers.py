@@ -201,7 +201,7 @@ def test_what_a_batched_program_would_get_wrong_is_refused_and_trained_one_by_on
     expected = train(net, LoopEngine(), optimizer)
     for engine in (TrainerEngine(), WorkersEngine(workers=2)):
         assert torch.equal(train(net, engine, optimizer), expected)
-    with pytest.raises(InputError, match=rf"^{said}.*which VectorizedEngine does not run; use .* LoopEngine$"):
+    with pytest.raises(InputError, match=rf"^{said}.*which VectorizedEngine does not support; use .* LoopEngine$"):
         train(net, VectorizedEngine(), optimizer)
 
 

@@ -86,7 +86,8 @@ def test_the_command_trains_them_and_says_once_what_it_took_them_for(
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "said"), [(VOCABULARY, ""), (VOCABULARY - 1, r"int64 tokens from 0 to 39.*embeds all of them")]
+    ("vocabulary", "said"),
+    [(VOCABULARY, ""), (VOCABULARY - 1, r"int64 tokens from 0 to 39.*an embedding for all of them")],
 )
 def test_a_token_that_the_net_does_not_know_is_found_before_the_first_round(vocabulary: int, said: str) -> None:
     arrays = sentences()

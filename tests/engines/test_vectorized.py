@@ -203,12 +203,12 @@ def first_alone_decays(parameters: Any) -> Optimizer:
     ("optimizer", "said"),
     [
         (lambda p: Scaled(p, lr=0.1), "Scaled is not known to treat every scalar by itself"),
-        (weights_alone_decay, r"model\.client_optimizer tells parameters apart by their shapes"),
+        (weights_alone_decay, r"model\.client_optimizer depends on the parameters' shapes"),
     ],
 )
 def test_optimizers_that_would_step_otherwise_on_a_stack_are_refused(optimizer: Any, said: str) -> None:
     module = FederatedModule(net(), client_optimizer=optimizer)
-    with pytest.raises(InputError, match=rf"^{said}.*, which VectorizedEngine does not run"):
+    with pytest.raises(InputError, match=rf"^{said}.*, which VectorizedEngine does not support"):
         fit(module, FederatedLoop(4, seed=0, engine=VectorizedEngine()))
 
 

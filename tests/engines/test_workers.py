@@ -95,7 +95,9 @@ def test_a_worker_that_was_killed_is_replaced_and_changes_no_bit(tmp_path: Path,
 
     expected = weights(fit(loop=FederatedLoop(6, seed=0, engine=LoopEngine()), rounds=3).net)
     workers = WorkersEngine(engine, workers=2, block_size=block_size)
-    with pytest.warns(UserWarning, match=r"worker that trained client .*2.* died with exit status -9; once more"):
+    with pytest.warns(
+        UserWarning, match=r"worker that trained client .*2.* died with exit status -9; fitting it again"
+    ):
         run = fit(module(Killed), FederatedLoop(6, seed=0, engine=workers), rounds=3)
     assert torch.equal(weights(run.net), expected)
     assert run.round_metrics["round/rejected"] == 0
@@ -113,7 +115,7 @@ def test_a_worker_killed_between_rounds_is_replaced_too():
                     os.kill(child, signal.SIGKILL)
 
     expected = weights(fit(loop=FederatedLoop(6, seed=0, engine=LoopEngine())).net)
-    with pytest.warns(UserWarning, match="died with exit status -9; once more"):
+    with pytest.warns(UserWarning, match="died with exit status -9; fitting it again"):
         run = fit(loop=FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)), callbacks=[Killer()])
     assert torch.equal(weights(run.net), expected)
     assert children() == before

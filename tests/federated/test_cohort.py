@@ -15,7 +15,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.seeding import rng
 from fedlit.data import Partition
 from fedlit.federated import FederatedLoop, Sampling, Stragglers
-from fedlit.federated.cohort import drawn
+from fedlit.federated.cohort import draw_cohort
 from fedlit.sampling import Draw
 
 
@@ -118,7 +118,7 @@ def test_a_draw_in_no_order_is_that_in_order() -> None:
     federation = data()
     federation.setup()
     given = Draw(np.array([3, 0, 5]), np.array([1, 2, 3]))
-    found = drawn(Drawing(lambda self, seed, round: given), federation.partition, 3, 0, 0)
+    found = draw_cohort(Drawing(lambda self, seed, round: given), federation.partition, 3, 0, 0)
     assert (found.clients.tolist(), found.times.tolist()) == ([0, 3, 5], [2, 1, 3])
 
 

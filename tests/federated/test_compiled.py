@@ -69,7 +69,7 @@ def test_a_compiled_net_trains_to_what_it_is_without(engine: Callable[[], Engine
     ],
 )
 def test_it_is_no_part_of_a_batched_program(module: Callable[[], FederatedModule], said: str) -> None:
-    with pytest.raises(InputError, match=rf"^{said}, which VectorizedEngine does not run; use .* LoopEngine$"):
+    with pytest.raises(InputError, match=rf"^{said}, which VectorizedEngine does not support; use .* LoopEngine$"):
         run(module(), VectorizedEngine())
 
 
@@ -104,7 +104,7 @@ def test_what_a_federation_would_not_see_is_refused(wrap: Callable[[FederatedMod
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_what_torch_jit_compiled_is_refused_as_its_copies_do_not_train() -> None:
-    with pytest.raises(InputError, match=r"^the net is compiled by torch\.jit, .*; give the module that"):
+    with pytest.raises(InputError, match=r"^the net is compiled by torch\.jit, .*; give the original module"):
         made(torch.jit.script)
 
 

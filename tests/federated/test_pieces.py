@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fedlit.data import Tensors
 from fedlit.engines import WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.federated.pieces import each_piece
+from fedlit.federated.pieces import map_pieces
 from fedlit.models import EmnistCNN, joined
 from fedlit.runs import MetricsTable
 
@@ -139,7 +139,7 @@ def meet(made: Net, threads: int, mode: Any = None) -> tuple[list[Tensor], dict[
     torch.manual_seed(1)
     pieces = [(piece,) for piece in torch.randn(32, 5).split(5)]
     with torch.no_grad(), mode or nullcontext():
-        logits = each_piece(lambda net, piece: net(piece), nn.ModuleList([made]), pieces)
+        logits = map_pieces(lambda net, piece: net(piece), nn.ModuleList([made]), pieces)
     left = {"calls": made.calls, "last": made.last, "kept": made.kept, "met": made.met, "dice": torch.get_rng_state()}
     return logits, left
 
@@ -193,7 +193,7 @@ def test_layers_of_a_sequential_are_joined_whatever_the_number_of_threads():
     for threads in (1, 3):
         torch.set_num_threads(threads)
         with torch.no_grad(), patch.object(joined, "conv_pool", wraps=joined.conv_pool) as calls:
-            found.append(each_piece(lambda net, piece: net(piece), nn.ModuleList([net]), pieces))
+            found.append(map_pieces(lambda net, piece: net(piece), nn.ModuleList([net]), pieces))
         assert calls.call_count == 3
     assert all(map(torch.equal, *found))
     assert type(net) is nn.Sequential
@@ -211,7 +211,7 @@ def test_an_error_in_a_piece_is_the_callers():
 
 @pytest.mark.usefixtures("three_threads")
 def test_no_pieces_are_met_by_nobody():
-    assert each_piece(lambda net: None, nn.ModuleList([Net().eval()]), []) == []
+    assert map_pieces(lambda net: None, nn.ModuleList([Net().eval()]), []) == []
 
 
 # --- the server ------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def run(engine: LoopEngine, algorithm: Algorithm | None = None, **options: objec
     algorithm.prepare(facts(net(), mu=ConstantMu(MU), num_clients=6))
     client = ClientModule(net(), rate, CrossEntropyLoss(), algorithm)
     result = run_round(
-        sent(), tasks(here, 0, 2, 4), client, engine, algorithm, here, heard_by=[heard.append], **options
+        sent(), tasks(here, 0, 2, 4), client, engine, algorithm, here, listeners=[heard.append], **options
     )
     return result, heard
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from fedlit.federated.scores import Scores, Tally
+from fedlit.federated.scores import PredictionCounter, Scores
 
 
 def batches(classes: int, sizes: tuple[int, ...] = (1, 40, 300)) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -21,7 +21,7 @@ def batches(classes: int, sizes: tuple[int, ...] = (1, 40, 300)) -> list[tuple[t
 
 
 def scores(classes: int) -> Scores:
-    tally = Tally(classes)
+    tally = PredictionCounter(classes)
     for batch in batches(classes):
         tally.update(*batch)
     return tally.compute()
@@ -62,7 +62,7 @@ def test_of_nothing_every_score_is_0() -> None:
 
 
 def test_a_million_classes_take_memory_for_each_and_not_for_each_pair() -> None:
-    tally = Tally(1_000_000)
+    tally = PredictionCounter(1_000_000)
     tally.update(torch.zeros(1, 1_000_000), torch.tensor([999_999]))
     numbers = sum(getattr(tally, name).numel() for name in ("hits", "predicted", "true", "confusion"))
     assert numbers <= 3 * 1_000_000 + 100**2

@@ -124,7 +124,7 @@ def test_clients_whose_file_was_removed_are_named(run: Path, capsys: pytest.Capt
     last_file(run).unlink()
     assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"fedlit: warning: of clients {', '.join(map(str, clients))} what they kept")
+    assert line.startswith(f"fedlit: warning: clients {', '.join(map(str, clients))}: the vector of their last round")
 
 
 @pytest.mark.parametrize("damage", [empty, fill_with_noise, halve])

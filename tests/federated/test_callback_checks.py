@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from fedlit.cli import main
 from fedlit.core.errors import InputError
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
-from fedlit.federated.beside import metric_names
+from fedlit.federated.callback_checks import metric_names
 
 TINY = (
     "fit --trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 "

@@ -44,7 +44,7 @@ REFUSED: dict[type[Callback], str] = {
 
 
 #: What a round is timed by.
-TIMES = ("round/seconds", "round/samples_per_second")
+TIME_METRICS = ("round/seconds", "round/samples_per_second")
 
 
 def check_callbacks(trainer: Trainer) -> None:
@@ -113,7 +113,7 @@ def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
         names += loop.diagnostics.names(module.layout)
     meter = RoundMeter(start, module.layout, loop.blocks)
     meter.add(ClientUpdate(task, start, [0.0] * len(module.layout.trainable), measured))
-    names += [*meter.summary(start), *TIMES, *loop.work_metrics([]), *loop.algorithm.metrics(1)]
+    names += [*meter.summary(start), *TIME_METRICS, *loop.work_metrics([]), *loop.algorithm.metrics(1)]
     names += module.rates.metrics(0)
     return sorted({*names, "round/rejected", "federation/mu"})
 

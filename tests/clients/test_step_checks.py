@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 
 from fedlit.cli import main
 from fedlit.clients.gradients import full_gradient
-from fedlit.clients.rehearsal import is_plain_mean
+from fedlit.clients.step_checks import is_plain_mean
 from fedlit.core.errors import InputError
 from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine
@@ -26,7 +26,7 @@ from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 #: Losses of class numbers; every other one of PyTorch's compares tensors of one shape, or needs more than two.
 OF_CLASSES = {"CrossEntropyLoss", "MultiMarginLoss", "NLLLoss", "NLLLoss2d"}
 #: Optimizers that compute the loss again, or are for sparse gradients or matrices alone.
-NOT_FOR_US = {"LBFGS": "does not step", "SparseAdam": "dense", "Muon": "2D"}
+NOT_FOR_US = {"LBFGS": "cannot step", "SparseAdam": "dense", "Muon": "2D"}
 
 LOSSES = [name for name in losses.__all__ if name != "LinearCrossEntropyLoss"]  # a layer of its own
 OPTIMIZERS = [name for name, kind in vars(optim).items() if inspect.isclass(kind) and kind is not Optimizer]
@@ -251,7 +251,9 @@ def test_batched_clients_train_to_what_others_do_or_are_refused(loss: nn.Module)
     if loss in PLAIN:
         torch.testing.assert_close(trained(VectorizedEngine()), expected, rtol=1e-5, atol=1e-6)
     else:
-        with pytest.raises(InputError, match="is not a plain mean over samples, which VectorizedEngine does not run"):
+        with pytest.raises(
+            InputError, match="is not a plain mean over samples, which VectorizedEngine does not support"
+        ):
             trained(VectorizedEngine())
 
 
@@ -316,7 +318,7 @@ class Shaken(nn.Module):
         return nn.functional.cross_entropy(logits + torch.rand(logits.shape, generator=self.generator), targets)
 
 
-ANOTHER = "gives something else each time it is called, for the same logits, targets and random draws"
+ANOTHER = "gives another value each time it is called, for the same logits, targets and random draws"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a fit counts of the examples that it trains on, and what it reports of them."""
+"""Sums over the examples that a fit trained on, and the metrics computed from them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from fedlit.core.proximal import proximal_term
 
 
-class Met(NamedTuple):
-    """Sums over the examples of a fit, each counted as often as it was trained on, before the step.
+class FitTotals(NamedTuple):
+    """Sums over the examples of a fit; each is counted as often as it was trained on, before the step on it.
 
     Attributes:
-        loss: Of the task loss.
-        hits: Of those that were classified right.
-        samples: Their number.
+        loss: Sum of the task losses.
+        hits: Number of examples that were classified correctly.
+        samples: Number of examples.
     """
 
     loss: float
@@ -22,11 +22,11 @@ class Met(NamedTuple):
     samples: float
 
     def metrics(self, squares: Iterable[float], mu: Iterable[float]) -> dict[str, float]:
-        """What a fit reports: mean loss and accuracy, the proximal term at its end, and the number of samples.
+        """Metrics of the fit: mean loss and accuracy, the proximal term at its end, and the number of samples.
 
         Args:
             squares: ||w_k - w_t||^2 of each trainable tensor.
-            mu: Strength of the proximal term of each.
+            mu: Strength of the proximal term of each tensor.
         """
         return {
             "loss": self.loss / self.samples,

@@ -1,4 +1,4 @@
-"""Parts of a training step, tried before the first round: the loss and the optimizers."""
+"""Checks of the parts of a training step, made before the first round: the loss and the optimizers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from fedlit.core.messages import one_line
 from fedlit.core.seeding import isolated_rng
 from fedlit.data.module import FederatedData
 
-LOSS_REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is such a mean"
+LOSS_REMEDY = "use torch.nn.CrossEntropyLoss, or a loss of your own that is a mean over examples"
 
 
 def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
-    """Refuse a loss that is not a mean over examples of logits (B, classes) and class numbers (B,), on a few examples.
+    """Refuse a loss that is not a mean over examples, for logits (B, classes) and class numbers (B,).
 
     Raises:
-        InputError: When it does not take them, gives other than one number, gives a sum, or has no gradient; and when
-            it has something to train or to remember, which is neither sent nor averaged.
+        InputError: If, on a few examples, the loss does not accept these tensors, does not return one number, returns a
+            sum, or has no gradient; and if it has parameters or state, which are neither sent nor averaged.
     """
     name = f"model.loss {type(loss).__name__}"
     for parameter, value in loss.named_parameters():
@@ -58,28 +58,28 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
         )
     if buffer:
         raise InputError(
-            f"{name} writes its buffer {buffer} as it is called, but clients share one loss, of which nothing is sent "
-            "or averaged; keep that in a buffer of the net"
+            f"{name} writes its buffer {buffer} when it is called, but clients share one loss, whose state is neither "
+            "sent nor averaged; keep it in a buffer of the net"
         )
     if not value.requires_grad:
         raise InputError(f"{name} has no gradient with respect to the logits; {LOSS_REMEDY}")
     if not torch.allclose(value, again, rtol=1e-3, equal_nan=True):
         raise InputError(
-            f"{name} gives something else each time it is called, for the same logits, targets and random draws; it "
-            "must keep nothing from call to call, as clients share one loss, and draw from PyTorch's global generator"
+            f"{name} gives another value each time it is called, for the same logits, targets and random draws; let it "
+            "keep no state between calls, as clients share one loss, and draw only from PyTorch's global generator"
         )
     once, doubled = float(value.detach()), float(twice.detach())
     if once and math.isclose(doubled, 2 * once, rel_tol=1e-3):
         raise InputError(
-            f"{name} gives a sum over examples: {once:.6g}, and {doubled:.6g} when each is there twice; set "
+            f"{name} gives a sum over examples: {once:.6g}, and {doubled:.6g} if each example is repeated; set "
             "model.loss.reduction to mean, or use another loss"
         )
 
 
 def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, device: torch.device) -> bool:
-    """Whether a loss is the mean of what its examples have alone, and gives these by ``reduction = "none"``.
+    """Whether a loss is the plain mean of its examples' losses, which it returns with ``reduction = "none"``.
 
-    It is not where classes have weights or are left out, or where it takes the hardest examples of a batch.
+    It is not if classes have weights or are ignored, or if it uses only the hardest examples of a batch.
     """
     if getattr(loss, "reduction", None) != "mean":
         return False
@@ -92,7 +92,7 @@ def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, de
             each.reduction = "none"
             alone = torch.stack([whole(*pair) for pair in zip(logits.split(1), targets.split(1), strict=True)])
             found = (each(logits, targets), whole(logits, targets))
-    except Exception:  # of whatever kind: of a class of the user's
+    except Exception:  # a user's class may raise any kind
         return False
     return found[0].shape == alone.shape and all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in ((found[0], alone), (found[1], alone.mean()))
@@ -100,10 +100,10 @@ def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, de
 
 
 def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
-    """Logits (B, classes), a leaf of its own graph, and targets (B,), with B unlike the number of classes.
+    """Logits (B, classes), which are a leaf that requires a gradient, and targets (B,).
 
-    Two tensors of these shapes cannot be broadcast to each other then, so that a loss of two tensors of one shape
-    raises an error.
+    B differs from the number of classes, so that the shapes cannot be broadcast, and a loss of two tensors of the same
+    shape raises an error.
     """
     size = 2 if data.num_classes != 2 else 3
     device = next(net.parameters(), torch.empty(0)).device
@@ -135,13 +135,13 @@ def check_arguments(where: str, optimizer: OptimizerCallable, net: nn.Module) ->
 
 
 def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **arguments: Any) -> Optimizer:
-    """``check_steps`` of an optimizer of a network's trainable parameters, on copies of them.
+    """Make an optimizer for copies of a network's trainable parameters and check it by ``check_steps``.
 
     Returns:
         The optimizer of the copies.
 
     Raises:
-        InputError: Naming the optimizer and what it said.
+        InputError: Naming the optimizer and its error.
     """
     copies = [nn.Parameter(p.detach().clone()) for p in trainable(net)]
     made = optimizer(copies)
@@ -150,15 +150,15 @@ def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **
 
 
 def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
-    """Refuse an optimizer that cannot step on given gradients, such as one that computes the loss again.
+    """Refuse an optimizer that cannot step on given gradients, such as one that evaluates the loss again (L-BFGS).
 
     Args:
         where: Its place in the config.
-        optimizer: One whose parameters may be moved.
-        arguments: What its ``step`` is to be called with.
+        optimizer: The optimizer; its parameters may change.
+        arguments: Arguments for its ``step``.
 
     Raises:
-        InputError: Naming the optimizer and what it said.
+        InputError: Naming the optimizer and its error.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter in parameters:
@@ -167,8 +167,8 @@ def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
         optimizer.step(**arguments)
     except Exception as error:  # any kind: every step would raise it
         raise InputError(
-            f"{where} {type(optimizer).__name__} does not step on the dense gradient of one batch "
-            f"({one_line(str(error), 150)}); use one that does, such as torch.optim.SGD or Adam"
+            f"{where} {type(optimizer).__name__} cannot step on the dense gradient of one batch "
+            f"({one_line(str(error), 150)}); use an optimizer that can, such as torch.optim.SGD or Adam"
         ) from error
     finally:
         for parameter in parameters:
