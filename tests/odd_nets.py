@@ -117,9 +117,9 @@ class Refused(NamedTuple):
 
 
 REFUSED = [
-    Refused(Lazy, r"first\.weight has no shape before a first batch.*run one batch through"),
-    Refused(LazyNorm, r"norm\.running_mean has no shape before a first batch"),
-    Refused(TwoInputs, r"forward\(inputs.*mask.*\) of TwoInputs does not take one batch"),
+    Refused(Lazy, r"first\.weight has no shape before the first batch.*run one batch through"),
+    Refused(LazyNorm, r"norm\.running_mean has no shape before the first batch"),
+    Refused(TwoInputs, r"forward\(inputs.*mask.*\) of TwoInputs does not take exactly one batch"),
     Refused(DictOutput, r"returns a dict; let its forward return logits"),
     Refused(Auxiliary, r"returns a tuple in training; let its forward return logits"),
     Refused(Classes, r"into \(\d+,\), but the data has \d+ classes"),

@@ -192,7 +192,7 @@ def test_size_is_not_counted_twice():
     with pytest.raises(InputError) as refusal:
         FederatedLoop(4, sampling=SizeSampling(), averaging="size")
     assert str(refusal.value) == (
-        "SizeSampling with averaging by size counts a client's size twice, in its chance and in its weight; "
+        "SizeSampling with averaging by size counts a client's size twice, in its probability and in its weight; "
         "leave federation.averaging out, or use fedlit.federated.UniformSampling"
     )
 

@@ -34,7 +34,7 @@ def check_client(client: ClientModule, site: Site, sent: Broadcast, task: Client
     name = type(client).__name__
     if parameter := parameter_outside_net(client.net, client):
         raise InputError(
-            f"{name} has a parameter {parameter} beside its net, which is neither trained, sent nor averaged; make "
+            f"{name} has a parameter {parameter} outside of its net, which is neither trained, sent nor averaged; make "
             "it a part of model.net, or set its requires_grad to False"
         )
     if compiled_parts(client.net):

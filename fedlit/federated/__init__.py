@@ -1,4 +1,4 @@
-"""The round: cohort, broadcast, local fits, average, server step."""
+"""A federated round: cohort, broadcast, local fits, average, server step."""
 
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule

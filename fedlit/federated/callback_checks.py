@@ -1,4 +1,4 @@
-"""Callbacks beside the federated loop: which of Lightning's are refused, and which metrics can be monitored."""
+"""Checks of the Trainer's other callbacks: which of Lightning's are refused, and which metrics can be monitored."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from fedlit.federated.meter import RoundMeter
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
-#: Callbacks that cannot be beside the loop: why, and what to do.
+#: Callbacks that cannot be used in a federation, with the reason and the remedy.
 REFUSED: dict[type[Callback], str] = {
-    BaseFinetuning: "freezes parameters while it trains, but what clients train is fixed at the start; freeze them in "
-    "the net by requires_grad_(False)",
+    BaseFinetuning: "freezes parameters during training, but which parameters clients train is fixed at the start; "
+    "freeze them in the net by requires_grad_(False)",
     BatchSizeFinder: "tries batch sizes on the server, which has no batches; give data.batch_size",
-    GradientAccumulationScheduler: "gathers batches into a step, but a round is one batch and one step; leave it out",
-    LearningRateFinder: "tries learning rates on the server; give model.client_optimizer.lr, or make a study of it",
-    ModelPruning: "renames the net's parameters while it trains; prune the net of the finished run",
-    SpikeDetection: "looks for spikes in a loss of the server, which has none; let EarlyStopping monitor "
+    GradientAccumulationScheduler: "accumulates batches for a step, but a round is one batch and one step; remove it",
+    LearningRateFinder: "tries learning rates on the server; set model.client_optimizer.lr, or choose it by a study",
+    ModelPruning: "renames the net's parameters during training; prune the net of the finished run",
+    SpikeDetection: "looks for spikes in the server's training loss, which does not exist; let EarlyStopping monitor "
     "clients/train_loss",
     StochasticWeightAveraging: "changes the server's learning rate, and trains another round for BatchNorm; use "
     "EMAWeightAveraging, which averages the global model",
 }
 
 
-#: What a round is timed by.
+#: Metrics of a round's duration.
 TIME_METRICS = ("round/seconds", "round/samples_per_second")
 
 
 def check_callbacks(trainer: Trainer) -> None:
-    """Refuse callbacks that cannot be beside the loop, before any of them does anything.
+    """Refuse callbacks that cannot be used in a federation, before any of them does anything.
 
     Raises:
         InputError: Naming the first, the reason and the remedy.
@@ -60,7 +60,7 @@ def check_callbacks(trainer: Trainer) -> None:
 
 
 def check_states(trainer: Trainer) -> None:
-    """Refuse a callback whose state no checkpoint could be read with, where that is known before the first round.
+    """Refuse a callback whose state a checkpoint cannot hold, if that is known before the first round.
 
     Raises:
         InputError: Naming the callback and the part of its state.
@@ -69,7 +69,7 @@ def check_states(trainer: Trainer) -> None:
         return
     states = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        with suppress(Exception):  # it may need what only a round brings; the first save asks again
+        with suppress(Exception):  # it may fail before the first round; saving checks it again
             states[callback.state_key] = callback.state_dict()
     check_data({"callbacks": states})
 
@@ -77,11 +77,10 @@ def check_states(trainer: Trainer) -> None:
 def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
     """Refuse a callback that monitors a metric that no round will have.
 
-    A module or callback that is not fedlit's or Lightning's may log metrics of its own, which cannot be known before it
-    has: then nothing is refused here.
+    Nothing is refused if the module or a callback is a user's own, as it may log metrics that are not known yet.
 
     Raises:
-        InputError: Naming the metric, and those that there are.
+        InputError: Naming the metric and the available ones.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     known = ("fedlit.", "lightning.", "pytorch_lightning.")
@@ -94,13 +93,13 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
         monitored = getattr(callback, "monitor", None)
         if monitored is not None and monitored not in (*names, "epoch", "step"):
             raise InputError(
-                f"trainer.callbacks: {type(callback).__name__} monitors {monitored!r}, which no round has; there are "
-                f"{_listed(names)}"
+                f"trainer.callbacks: {type(callback).__name__} monitors {monitored!r}, which no round has; available "
+                f"metrics are {_listed(names)}"
             )
 
 
 def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
-    """The metrics that a round can have, found by measuring one in which a client has not moved."""
+    """Names of the metrics that a round can have, found by measuring a round with an unchanged client."""
     loop, start = module.loop, read_state(module.net, module.layout)
     task = ClientTask(client=0, round=0, seed=0, steps=1, epochs=1.0, num_examples=1, weight=1.0)
     measured = dict.fromkeys(("loss", "proximal", "accuracy", "samples"), 0.0)
@@ -119,6 +118,6 @@ def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    """Names of metrics with each of their groups once: ``global/accuracy, loss; round/seconds``."""
+    """Names of metrics, grouped by their prefix: ``global/accuracy, loss; round/seconds``."""
     groups = groupby(names, lambda name: name.partition("/")[0])
     return "; ".join(f"{group}/{', '.join(name.partition('/')[2] for name in of)}" for group, of in groups)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its federation, and how a run goes on from it."""
+"""The part of a checkpoint that describes its federation, and resuming from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MU_RULE = "rule for mu"
 
 
 def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
-    """Write into a checkpoint which federation it is of, and the state of what changes from round to round."""
+    """Write the federation's identity and settings into a checkpoint, and the state of mu and the schedules."""
     checkpoint["fedlit"] = {
         "format": 1,
         **_identity(module),
@@ -35,10 +35,10 @@ def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
 
 
 def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
-    """Go on from a checkpoint with the settings that are given now; a second time it changes and says nothing more.
+    """Resume from a checkpoint with the settings that are given now; a second call has no effect.
 
     Raises:
-        InputError: When it is of another federation; names what differs.
+        InputError: If the checkpoint is of another federation, naming the difference.
     """
     check_format(checkpoint)
     check_record(checkpoint)
@@ -46,7 +46,7 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     for fact, value in _identity(module).items():
         if fact in then and then[fact] != value:
             raise InputError(
-                f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
+                f"the checkpoint is of another federation: {fact} is {then[fact]} there, but {value} here; "
                 "use the run's config.yaml and the same data, or start anew without --ckpt_path"
             )
     if changed := versions.other_kernels(then.get("kernels"), settings["kernels"]):
@@ -65,16 +65,16 @@ def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None
 
     Args:
         here: The module's ``state_dict``.
-        checkpoint: What was read.
+        checkpoint: The checkpoint.
 
     Raises:
-        InputError: Naming what differs.
+        InputError: Naming the difference.
     """
     there = checkpoint["state_dict"]
     if there.keys() != here.keys() and uncompiled_names(there) == uncompiled_names(here):
         raise InputError(
-            "the checkpoint has the same net, but torch.compile was used only for one of them; use it, or leave it "
-            "out, as there"
+            "the checkpoint has the same net, but only one of the two uses torch.compile; use it here if and only if "
+            "the run did"
         )
     for name, tensor in here.items():
         if name not in there:
@@ -86,12 +86,12 @@ def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None
 
 
 def _identity(module: FederatedModule) -> dict[str, Any]:
-    """What must be the same on a resume."""
+    """Facts that must be the same in a resumed run."""
     return {**module.loop.identity(data_of(module.trainer)), MU_RULE: type(module.mu).__name__}
 
 
 def _settings(module: FederatedModule) -> dict[str, Any]:
-    """What may be another on a resume, which is then said."""
+    """Settings that may change in a resumed run, which then reports the change."""
     return {
         SERVER_OPTIMIZER: settings_of(module.server_optimizer(trainable(module.net))),
         "kernels": versions.kernels_on(module.trainer.strategy.root_device),

@@ -1,4 +1,4 @@
-"""What a sampling and a model of stragglers answer, checked: classes of a user's own say who trains, and how much."""
+"""Draws cohorts and their work, and checks the results, as samplings and models of stragglers may be a user's own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fedlit.stragglers import Stragglers
 
 
 def draw_cohort(sampling: Sampling, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
-    """The cohort of a round, from 0, in increasing order.
+    """Draw the cohort of a round (from 0), in increasing order of the clients.
 
     Raises:
-        InputError: When the sampling gives other than a client's number and how often it was drawn, for each once.
+        InputError: If the sampling does not return each drawn client once, with how often it was drawn.
     """
     given = sampling.draw(partition, clients_per_round, seed, round)
     try:
@@ -30,7 +30,7 @@ def draw_cohort(sampling: Sampling, partition: Partition, clients_per_round: int
         wrong = f"a {type(given).__name__}"
     if wrong:
         raise InputError(
-            f"{type(sampling).__name__}.draw gives {wrong} for round {round + 1}; give a fedlit.sampling.Draw of the "
+            f"{type(sampling).__name__}.draw gives {wrong} for round {round + 1}; return a fedlit.sampling.Draw of the "
             "clients' numbers, each once, and of how often each was drawn"
         )
     order = np.argsort(clients)
@@ -56,10 +56,10 @@ def _draw_fault(clients: NDArray[Any], times: NDArray[Any], num_clients: int) ->
 def draw_work(
     stragglers: Stragglers, clients: NDArray[np.int64], epochs: float, seed: int, round: int
 ) -> NDArray[np.float64]:
-    """Passes that each client of a cohort makes in a round, from 0, (K,).
+    """The passes that each client of a cohort makes in a round (from 0), (K,).
 
     Raises:
-        InputError: When the model of stragglers gives other than a number from 0 to ``epochs`` for each.
+        InputError: If the model of stragglers does not return a number from 0 to ``epochs`` for each client.
     """
     given = stragglers.work(clients, epochs, seed, round)
     wrong = None
@@ -73,8 +73,8 @@ def draw_work(
         wrong = f"{work[outside][0]} passes for client {clients[outside][0]}"
     if wrong:
         raise InputError(
-            f"{type(stragglers).__name__}.work gives {wrong} in round {round + 1}; give each a number from 0, which "
-            f"drops the client, to federation.local_epochs, which is {epochs}"
+            f"{type(stragglers).__name__}.work gives {wrong} in round {round + 1}; return a number for each client, "
+            f"from 0, which drops it, to federation.local_epochs, which is {epochs}"
         )
     return work
 
@@ -82,16 +82,16 @@ def draw_work(
 def check_repeats(
     tasks_of: Callable[[int], list[ClientTask]], rounds: Iterable[int], sampling: Sampling, stragglers: Stragglers
 ) -> None:
-    """Refuse cohorts that are others each time that they are asked for, as ranks and a resumed run do.
+    """Refuse cohorts that differ when they are drawn again, as ranks and a resumed run do.
 
     Args:
         tasks_of: From a round to the tasks of its cohort.
-        rounds: Those that are asked for: several, as two draws of a few clients may be the same by chance.
+        rounds: The rounds to draw; several, as two draws of a few clients may be equal by chance.
         sampling: How the clients are drawn.
-        stragglers: How much each does.
+        stragglers: How much work each does.
 
     Raises:
-        InputError: Naming the class that draws otherwise than from what it is given.
+        InputError: Naming the class whose draws do not depend on its arguments alone.
     """
     if is_fedlit_class(sampling) and is_fedlit_class(stragglers):
         return
@@ -107,6 +107,6 @@ def check_repeats(
         else (f"{type(sampling).__name__}.draw", "other clients", "cohort")
     )
     raise InputError(
-        f"{name} gives {gives} each time that it is asked for a round, and ranks and a resumed run ask again; draw "
-        f'from fedlit.core.seeding.rng(seed, "{purpose}", round), or another generator that is made of seed and round'
+        f"{name} gives {gives} each time it is called for the same round, but ranks and a resumed run call it again; "
+        f'draw from fedlit.core.seeding.rng(seed, "{purpose}", round), or another generator seeded by seed and round'
     )

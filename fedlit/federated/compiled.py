@@ -1,4 +1,4 @@
-"""Compilation that a federation would not see is refused; a network of ``torch.compile(net)`` is like any other."""
+"""Refuses uses of ``torch.compile`` that have no effect in a federation; ``torch.compile(net)`` itself is supported."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fedlit.core.private_torch import compiled_in_place
 
 
 def check_compiled(module: LightningModule) -> None:
-    """Refuse a compiled server, whose step is a round, and parts compiled in place, which the clients' copies are not.
+    """Refuse a compiled server, and submodules compiled in place, as the clients' copies would not be compiled.
 
     Raises:
-        InputError: Naming what is compiled, and the remedy.
+        InputError: Naming the compiled module and the remedy.
     """
     name = type(module).__name__
     if is_compiled(module):
@@ -23,6 +23,6 @@ def check_compiled(module: LightningModule) -> None:
         )
     for part in compiled_in_place(module):
         raise InputError(
-            f"{part or name}.compile() was called, but each client trains a copy, and copies lose what that compiled; "
-            f"leave it out, and compile the network by {name}(torch.compile(net))"
+            f"{part or name}.compile() was called, but each client trains a copy, which is not compiled; remove the "
+            f"call, and compile the network by {name}(torch.compile(net))"
         )

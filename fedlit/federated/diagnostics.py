@@ -1,4 +1,4 @@
-"""FedProx's own quantities, where asked for: how much clients differ, and how well they solve their problems."""
+"""Optional measurements from the FedProx paper: how much clients differ, and how well they solve their problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCKS = {"attention": r"\battention\b", "head": r"\b(head|classifier|fc|linear)
 
 
 class Diagnostics:
-    """What to measure beyond the usual metrics of a round, and how often.
+    """Measurements beyond the usual metrics of a round, and how often they are made.
 
     - ``diagnostics/train_loss``: f(w) = sum_k p_k F_k(w) of the model that the round starts from, p_k = n_k / n;
     - ``diagnostics/dissimilarity``: B(w) there (Li et al. 2020, Definition 3), 1 when all clients agree;
@@ -35,14 +35,14 @@ class Diagnostics:
     - ``drift/BLOCK``: drift by block, in every round.
 
     The first two cost a forward and backward pass over all training examples each time, as much as a round in which
-    every client trains one epoch; gamma two such passes over the data of the cohort.
+    every client trains one epoch; gamma costs two such passes over the data of the cohort.
 
     Args:
-        every: Rounds from one measurement to the next, at least 1; the first round is measured.
+        every: Number of rounds from one measurement to the next, at least 1; the first round is measured.
         gamma: Whether gamma is measured.
-        dissimilarity: Whether the training loss and the dissimilarity are.
-        blocks: From the name of a block to a regular expression, searched for in parameters' names; the first that
-            matches counts, and what none matches is ``rest``. None is attention, head, and the rest.
+        dissimilarity: Whether the training loss and the dissimilarity are measured.
+        blocks: From the name of a block to a regular expression that is searched for in the parameters' names. A
+            parameter belongs to the first block that matches, else to ``rest``. None is attention, head and rest.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Diagnostics:
         return round % self.every == 0
 
     def names(self, layout: Layout) -> list[str]:
-        """Names of what ``before`` measures, of a network of this layout."""
+        """Names of the metrics of ``before`` for a network with this layout."""
         if not self.dissimilarity:
             return []
         spread = GradientSpread(layout.num_trainable, layout.numels[: len(layout.trainable)])
@@ -68,9 +68,9 @@ class Diagnostics:
         return [f"diagnostics/{name}" for name in spread.summary(blocks_of(layout, self.blocks))]
 
     def before(self, client: ClientModule, data: FederatedData) -> dict[str, float]:
-        """Measure the model that ``client`` has received, on the training data of all clients.
+        """Measure the model that ``client`` has received, on the training data of all clients, shared by the ranks.
 
-        Leaves that model in ``client.net``. Ranks share the clients.
+        Afterwards ``client.net`` holds that model.
         """
         if not self.dissimilarity:
             return {}
@@ -88,7 +88,7 @@ class Diagnostics:
 
 
 class GradientSpread:
-    """How much the gradients of clients differ at one model; memory of two gradients, whatever the number of clients.
+    """How much the clients' gradients differ at one model; it needs memory for two gradients only.
 
     With masses p_k that sum to 1, grad f = sum_k p_k grad F_k:
 
@@ -97,13 +97,13 @@ class GradientSpread:
 
     Args:
         num_scalars: Length T of a gradient.
-        numels: Lengths of its tensors, L of them.
+        numels: Lengths of its L tensors.
     """
 
     def __init__(self, num_scalars: int, numels: tuple[int, ...]) -> None:
         self._numels = numels
         cpu = torch.device("cpu")
-        # Sums over clients with masses p_k, and with masses 1: of gradients, and of what there is one number of.
+        # Sums over clients, with masses p_k and with masses 1: of gradients, and of scalars.
         self._gradients = [ExactSum(num_scalars, cpu) for _ in range(2)]
         self._numbers = [ExactSum(2 + len(numels), cpu) for _ in range(2)]  # 1, the loss, the square of each tensor
 
@@ -122,7 +122,7 @@ class GradientSpread:
             part.reduce()
 
     def summary(self, blocks: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
-        """Loss, dissimilarity and variance; dissimilarity also for each block, a mask (L,) of tensors."""
+        """Loss, dissimilarity and variance; dissimilarity also for each block, given by a mask (L,) of tensors."""
         sums = [part.value() for part in self._numbers]
         (mass, loss), (clients, _) = (part[:2].tolist() for part in sums)
         total, plain = (part.value() / n for part, n in zip(self._gradients, (mass, clients), strict=True))  # (T,) both
@@ -144,7 +144,7 @@ class GradientSpread:
 
 
 def _ratio(mean_square: float, square: float) -> float:
-    """B from E||grad F_k||^2 and ||grad f||^2; 1 where both are zero, as all clients agree there."""
+    """B from E||grad F_k||^2 and ||grad f||^2; 1 if both are zero, as all clients agree then."""
     if square == 0:
         return 1.0 if mean_square == 0 else math.inf
     return math.sqrt(mean_square / square)

@@ -16,7 +16,7 @@ Net = Callable[[Tensor], Tensor]
 class Evaluation(nn.Module):
     """Scores and mean loss of all examples since the last `compute`, the same on every rank.
 
-    It is a module so that its counts follow the server to its device; a checkpoint holds nothing of it.
+    It is a module so that its counts move to the server's device; checkpoints do not contain them.
 
     Args:
         classes: Number of classes C.
@@ -33,14 +33,14 @@ class Evaluation(nn.Module):
         Args:
             logits: (B, C).
             targets: Class numbers, (B,).
-            losses: The mean loss of each part of the batch, with the size that it is a mean over (`divisor`).
+            losses: The mean loss of each part of the batch, with the number that it was divided by (`divisor`).
         """
         self._tally.update(logits, targets)
         for loss, size in losses:
             self._loss.update(loss, size)
 
     def compute(self) -> tuple[Scores, float]:
-        """Scores and mean loss of all examples on all ranks, which are then forgotten; every rank has to call it."""
+        """Scores and mean loss of all examples on all ranks, followed by a reset; every rank has to call it."""
         found = self._tally.compute(), self._loss.compute()
         self._tally.reset()
         self._loss.reset()
@@ -53,6 +53,6 @@ def logits_of(net: Net, loss: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def logits_and_loss(net: Net, loss: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, float]]:
-    """Logits (B, C) of one part of a batch; and its mean loss, with the size that this is a mean over."""
+    """Logits (B, C) of one part of a batch, and its mean loss with the number that it was divided by."""
     logits = logits_of(net, loss, inputs)
     return logits, (loss(logits, targets), divisor(loss, targets))

@@ -1,4 +1,4 @@
-"""What a fit's clients and server are made of, which code between rounds cannot replace."""
+"""Parts of the server that must not be replaced during a fit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fedlit.mu import Mu
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
-#: Attributes of a module that are read as its fit begins, and what to do in place of setting one later.
+#: Attributes of a module that are read when its fit begins, and what to do instead of setting them later.
 READ_ONCE = {
-    "net": "change the weights in it instead",
+    "net": "change its weights instead",
     "client_optimizer": "let model.client_schedule change the clients' rate",
     "server_optimizer": "let model.server_schedule change the server's rate, or set that of trainer.optimizers[0]",
     "loss": "give model.loss",
@@ -24,7 +24,7 @@ READ_ONCE = {
 
 
 class FixedParts:
-    """A module's parts as a fit begins.
+    """The parts of a module when a fit begins.
 
     Args:
         module: The server.
@@ -35,20 +35,22 @@ class FixedParts:
         self._optimizer = type(module.server_optimizer(trainable(module.net)))
 
     def check(self, module: FederatedModule, optimizer: Optimizer) -> None:
-        """Refuse, at a round's start, what was replaced, frozen or thawed: clients, or a resumed run, would not see it.
+        """Refuse, at a round's start, parts that were replaced, frozen or unfrozen since the fit began.
+
+        Clients, or a resumed run, would not see such a change.
 
         Args:
             module: The server.
-            optimizer: The one that steps it.
+            optimizer: The server's optimizer.
 
         Raises:
-            InputError: Naming it, with what to do instead.
+            InputError: Naming the part, with what to do instead.
         """
         for name, part in self._parts.items():
             if getattr(module, name) is not part:
                 raise InputError(
-                    f"{name} was replaced after the fit had begun, which clients or a resumed run would not see; "
-                    f"{READ_ONCE[name]}"
+                    f"{name} was replaced after the fit had begun, but clients or a resumed run would not see the new "
+                    f"one; {READ_ONCE[name]}"
                 )
         if not isinstance(module.mu, Mu):
             raise InputError(
@@ -56,13 +58,13 @@ class FixedParts:
             )
         now = {name for name, parameter in module.net.named_parameters() if parameter.requires_grad}
         if changed := sorted(now ^ set(module.layout.trainable)):
-            what = "thawed" if changed[0] in now else "frozen"
+            what = "unfrozen" if changed[0] in now else "frozen"
             raise InputError(
-                f"the net's {changed[0]} was {what} after the FederatedModule was made, when it is fixed what clients "
-                "train; set its requires_grad before"
+                f"the net's {changed[0]} was {what} after the FederatedModule was made, but from then on it is fixed "
+                "which parameters clients train; set its requires_grad before"
             )
         if type(optimizer) is not self._optimizer:
             raise InputError(
                 f"the server's optimizer is {type(optimizer).__name__}, but model.server_optimizer is "
-                f"{self._optimizer.__name__}, which a resumed run would have; give it as model.server_optimizer"
+                f"{self._optimizer.__name__}, which a resumed run would use; set model.server_optimizer instead"
             )

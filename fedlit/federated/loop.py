@@ -1,4 +1,4 @@
-"""The federated loop as a Lightning callback: who trains in a round, how much, and with which engine."""
+"""The federated loop as a Lightning callback: it selects each round's clients, their work, and the engine."""
 
 from __future__ import annotations
 
@@ -52,41 +52,40 @@ from fedlit.stragglers import NoStragglers, Stragglers
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
-#: Folder of a run with the vectors that clients keep between rounds.
+#: Subfolder of a run for the vectors that clients keep between rounds.
 CLIENTS_FOLDER = "clients"
-#: More passes than this in one round are taken for a mistake.
+#: The most passes in one round; a larger number is taken for a mistake.
 MAX_EPOCHS = 1_000_000
 
 
 class FederatedLoop(Callback, RoundSource):
     """Turns a Trainer's epochs into federated rounds.
 
-    Each round it draws a cohort, says how many mini-batches each client trains, and deals the clients to the ranks.
-    The round itself is ``FederatedModule.training_step``.
+    Each round it draws a cohort, sets how many mini-batches each client trains, and distributes the clients over the
+    ranks. The round itself is ``FederatedModule.training_step``.
 
     Args:
-        clients_per_round: Size K of the cohort; at most the number of clients where they are drawn without replacement.
+        clients_per_round: Size K of the cohort; at most the number of clients if they are drawn without replacement.
         local_epochs: Passes E of each client over its own data in a round, more than 0. A fraction of a pass is a
             number of mini-batches, at least one.
-        seed: Seed of cohorts, batch order and dropout; none takes that of ``seed_everything``. The initial weights
+        seed: Seed of cohorts, batch order and dropout; None takes that of ``seed_everything``. The initial weights
             depend on ``seed_everything`` alone and the partition on ``data.seed``.
-        sampling: How cohorts are drawn; none is ``fedlit.federated.UniformSampling``: uniformly, without replacement.
-        averaging: Weights of the clients' models in the average: their sizes n_k, or all alike. None is what the
-            sampling calls for: sizes after uniform draws, uniform after draws by size.
-        stragglers: How much of its work each client does; none is all of it.
-        algorithm: What is done otherwise than in FedAvg and FedProx, from ``fedlit.algorithms``; a list is a chain of
-            them, see ``fedlit.algorithms.chain``; none is nothing.
-        diagnostics: What is measured beyond the usual, and how often; none is nothing.
-        engine: How clients are trained; none picks one: many small clients of linear layers in blocks
+        sampling: How cohorts are drawn; None is ``fedlit.federated.UniformSampling``: uniformly, without replacement.
+        averaging: Weights of the clients' models in the average: their sizes n_k, or uniform. None is what the sampling
+            requires: sizes after uniform draws, uniform after draws by size.
+        stragglers: How much of its work each client does; None is all of it.
+        algorithm: An algorithm of ``fedlit.algorithms``, or a list of them to be combined by
+            ``fedlit.algorithms.chain``; None is FedAvg and FedProx.
+        diagnostics: Measurements beyond the usual metrics, and how often they are made; None makes none.
+        engine: How clients are trained. None chooses: many small clients with linear layers in blocks
             (``fedlit.engines.VectorizedEngine``), others one by one (``fedlit.engines.LoopEngine``); on a CPU either in
-            a worker process a core (``fedlit.engines.WorkersEngine``); and ``fedlit.engines.TrainerEngine`` where a
-            client needs a Trainer around it. The run begins with a line that says which and why, and keeps to it when
-            it is gone on with.
+            one worker process per core (``fedlit.engines.WorkersEngine``); and ``fedlit.engines.TrainerEngine`` if a
+            client needs a Trainer. The run first prints which engine it uses and why; a resumed run keeps it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
-        max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (it raised an
-            error, ran out of memory) or gave weights or a loss that are not finite numbers; with more the run stops.
-            0 stops at the first, and an error that was raised is shown whole; 1 never stops. An update that is finite
-            counts however large it is: ``fedlit.algorithms.ClippedMean`` bounds it.
+        max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (by an error, or
+            out of memory), or their weights or loss are not finite; with more, the run stops. 0 stops at the first one,
+            showing the whole error; 1 never stops. Finite updates count, however large they are; to limit them, use
+            ``fedlit.algorithms.ClippedMean``.
     """
 
     def __init__(
@@ -108,19 +107,20 @@ class FederatedLoop(Callback, RoundSource):
             raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
         if not 0 < local_epochs <= MAX_EPOCHS:
             raise InputError(
-                f"local_epochs must be a finite number > 0, got {local_epochs}; 0.5 is half a pass, "
-                f"{MAX_EPOCHS:,} the most"
+                f"local_epochs must be > 0 and at most {MAX_EPOCHS:,}, got {local_epochs}; 2 is the default, 0.5 half "
+                "a pass"
             )
         self.sampling = sampling or UniformSampling()
         if not hasattr(self.sampling, "by_size"):
             raise InputError(
-                f"{type(self.sampling).__name__} does not say by_size; set it in the class, to True where a client's "
-                "chance grows with its size, else to False"
+                f"{type(self.sampling).__name__} does not define by_size; set it in the class: True if a client's "
+                "probability grows with its size, else False"
             )
         if self.sampling.by_size and averaging == "size":
             raise InputError(
                 f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
-                "chance and in its weight; leave federation.averaging out, or use fedlit.federated.UniformSampling"
+                "probability and in its weight; leave federation.averaging out, or use "
+                "fedlit.federated.UniformSampling"
             )
         self.averaging = averaging or ("uniform" if self.sampling.by_size else "size")
         self.local_epochs = local_epochs
@@ -133,36 +133,36 @@ class FederatedLoop(Callback, RoundSource):
             raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 never stops")
         self.max_rejected = max_rejected
         self.diagnostics = diagnostics
-        self.folder: Path | None = None  # of the run; none is the Trainer's
+        self.folder: Path | None = None  # of the run; None is the Trainer's
         self.engine = engine
         self.tune_allocator = tune_allocator
         self._session: Session | None = None
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
         self._is_resumed = False
-        self._together: int | None = None  # clients that are trained as one program; None until it is known
+        self._together: int | None = None  # number of clients trained as one program; None until it is known
 
     @property
     def seed(self) -> int:
-        """Seed of all draws: the one that was given, else that of ``seed_everything`` when the fit began."""
+        """Seed of all draws: the given one, else that of ``seed_everything`` when the fit began."""
         return resolve_seed(self._seed) if self._seed_of_fit is None else self._seed_of_fit
 
     @property
     def session(self) -> Session:
-        """Client, engine, site and store of the fit that is under way.
+        """Client, engine, site and store of the running fit.
 
         Raises:
-            RuntimeError: When none is.
+            RuntimeError: If no fit is running.
         """
         if self._session is None:
-            raise RuntimeError("no fit is under way: a FederatedLoop has a session from a fit's start to its end")
+            raise RuntimeError("no fit is running: a FederatedLoop has a session only during a fit")
         return self._session
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        module.check_trainer()  # again, as a subclass may override the hook in which that is done first
+        module.check_trainer()  # again, as a subclass may override the hook that calls it first
         data = data_of(trainer)
         if self.clients_per_round > data.num_clients and not self.sampling.by_size:
             raise InputError(
@@ -171,21 +171,21 @@ class FederatedLoop(Callback, RoundSource):
             )
         self.stragglers.check(data.num_clients)
         self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
-        versions.version()  # refuses what FEDLIT_KERNELS cannot name here
+        versions.version()  # refuses a bad FEDLIT_KERNELS
         self.algorithm_state = {}
         if self.tune_allocator:
             keep_freed_memory()
         trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # a step is a round
         if isinstance(trainer.precision_plugin, MixedPrecision):
-            # The server steps on a pseudo-gradient in float32: no loss is scaled, so there is nothing to unscale.
+            # The server's pseudo-gradient is float32 and comes from no scaled loss.
             trainer.precision_plugin.scaler = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
         if trainer.current_epoch and not self._is_resumed:
             raise InputError(
-                f"this Trainer has finished {trainer.current_epoch} rounds, and what the server's optimizer remembered "
-                "is gone; make a new Trainer, and to go on give its fit the ckpt_path"
+                f"this Trainer has finished {trainer.current_epoch} rounds, and the state of the server's optimizer is "
+                "lost; make a new Trainer, and to resume give its fit a ckpt_path"
             )
         check_parts(module)
         site = Site.of(trainer)
@@ -218,7 +218,7 @@ class FederatedLoop(Callback, RoundSource):
         check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
 
     def facts(self, module: FederatedModule, data: FederatedData) -> Facts:
-        """What an algorithm may know of the federation."""
+        """What an algorithm may know about the federation."""
         return Facts(
             layout=module.layout,
             net=module.net,
@@ -233,7 +233,7 @@ class FederatedLoop(Callback, RoundSource):
         )
 
     def _folder_of_clients(self, trainer: Trainer) -> tuple[Path, TemporaryDirectory[str] | None]:
-        """Where clients keep their vectors, on every rank: the run's folder if it has one, else a temporary one."""
+        """The folder of the clients' vectors, the same on every rank: in the run's folder if any, else temporary."""
         folder = trainer.strategy.broadcast(self.folder)
         if folder is not None:
             return folder / CLIENTS_FOLDER, None
@@ -258,7 +258,7 @@ class FederatedLoop(Callback, RoundSource):
         site = self.session.site
         if not is_fedlit_class(self.session.client) and (busy := _busy(self.cohort(trainer.current_epoch, site.data))):
             check_client(module.make_client().to(site.device), site, module.broadcast(), busy[0])
-        if (store := self.session.store) is not None:  # only now is it known how many rounds the checkpoint holds
+        if (store := self.session.store) is not None:  # not before, as now the checkpoint's rounds are known
             if trainer.is_global_zero:
                 store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
             trainer.strategy.barrier()
@@ -270,12 +270,12 @@ class FederatedLoop(Callback, RoundSource):
             store.begin(self.rounds_of_checkpoints(trainer) if prunes else ())
 
     def _trained(self, finished: int) -> dict[int, int]:
-        """Of each client that trained in the finished rounds the last in which it did."""
+        """For each client that trained in the finished rounds, the last round in which it did."""
         tasks = (task for round in range(finished) for task in self.cohort(round, self.session.site.data))
         return {task.client: task.round for task in tasks if task.steps}
 
     def rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
-        """Finished rounds of the checkpoints in the folders that are written to, and of this moment."""
+        """Finished rounds of the checkpoints in the Trainer's checkpoint folders, and the number at this moment."""
         written = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
         folders = {Path(path).resolve() for path in written if path}
         files = [(path, path.stat()) for folder in folders for path in folder.glob("*.ckpt")]
@@ -287,7 +287,7 @@ class FederatedLoop(Callback, RoundSource):
         self._close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":  # after all that is done at a fit's end, which may ask for cohorts
+        if stage == "fit":  # not earlier, as hooks at a fit's end may draw cohorts
             self._seed_of_fit = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -304,11 +304,11 @@ class FederatedLoop(Callback, RoundSource):
 
     @property
     def blocks(self) -> Mapping[str, str]:
-        """Blocks of parameters whose drift is measured apart."""
+        """Blocks of parameters whose drift is measured separately."""
         return self.diagnostics.blocks if self.diagnostics else ATTENTION
 
     def run(self, sent: Broadcast, tasks: Sequence[ClientTask]) -> tuple[RoundResult, dict[str, float]]:
-        """One round of the fit that is under way, see ``run_round``; and what the diagnostics measured before it."""
+        """Run one round, see ``run_round``; also returns what the diagnostics measured before it."""
         session, diagnostics = self.session, self.diagnostics
         measured = {}
         if diagnostics is not None and diagnostics.due(sent.round):
@@ -333,18 +333,18 @@ class FederatedLoop(Callback, RoundSource):
         return result, measured
 
     def _seed_global_generators(self, purpose: str, round: int) -> None:
-        """For code of others, such as a callback's: where it draws, a resumed run and any engine draw the same."""
+        """So that other code, such as callbacks, draws the same numbers in a resumed run and with any engine."""
         reseed_all(self.session.site.device, address(self.seed, purpose, round))
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
         """The tasks of a round: a function of (seed, round) and the partition, the same on every rank.
 
-        Clients that are dropped, or have no data, have a task of no steps.
+        A client that is dropped or has no data has a task of 0 steps.
         """
         seed = self.seed
         draw = draw_cohort(self.sampling, data.partition, self.clients_per_round, seed, round)
         offsets = data.partition.offsets
-        sizes = offsets[draw.clients + 1] - offsets[draw.clients]  # of the cohort alone: (K,), whatever the population
+        sizes = offsets[draw.clients + 1] - offsets[draw.clients]  # (K,), only of the cohort
         work = draw_work(self.stragglers, draw.clients, self.local_epochs, seed, round)
         weights = draw.times * (sizes if self.averaging == "size" else 1)
         diagnose = self.diagnostics is not None and self.diagnostics.gamma and self.diagnostics.due(round)
@@ -363,7 +363,7 @@ class FederatedLoop(Callback, RoundSource):
         ]
 
     def work_metrics(self, tasks: list[ClientTask]) -> dict[str, float]:
-        """How a round's work compares with what was asked, in passes over clients' data."""
+        """Metrics of the work done in a round and the work asked for, in passes over the clients' data."""
         return {
             "round/dropped": float(sum(task.steps == 0 for task in tasks)),
             "round/partial": float(sum(0 < task.epochs < self.local_epochs for task in tasks)),
@@ -377,12 +377,15 @@ class FederatedLoop(Callback, RoundSource):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._is_resumed = True
         self.algorithm_state = state_dict["algorithm"]
-        self._together = state_dict.get("together") or 1  # an earlier fedlit wrote none, and trained client by client
+        self._together = state_dict.get("together") or 1  # missing in checkpoints of an earlier fedlit, which used 1
         if not isinstance(self._together, int) or not 1 <= self._together <= COUNT_MAX:
-            raise InputError(f"the checkpoint says that {self._together!r} clients train together; use another one")
+            raise InputError(
+                f"the checkpoint says that {self._together!r} clients train together, but it must be a whole number "
+                "> 0; use another checkpoint"
+            )
 
     def identity(self, data: FederatedData) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: the clients, their data, and the seed of all draws."""
+        """Facts that must be the same in a resumed run: the clients, their data, and the seed of all draws."""
         return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
 
 
@@ -399,7 +402,7 @@ def _on_cpu(state: Any) -> Any:
 
 
 def _rounds_in(checkpoint: Path) -> int:
-    """Finished rounds; 0 of a file that cannot be resumed from."""
+    """Finished rounds of a checkpoint; 0 if it is not valid."""
     try:
         return int(read(checkpoint)["global_step"])
     except InputError:
@@ -407,9 +410,9 @@ def _rounds_in(checkpoint: Path) -> int:
 
 
 class Rounds:
-    """The training "dataloader" of a federation: an epoch is a round, and its one batch the round's cohort.
+    """The training "dataloader" of a federation: an epoch is a round, and its only batch is the round's cohort.
 
-    A round is one batch, so nothing that stops a Trainer between batches can cut a cohort in two.
+    As a round is one batch, stopping a Trainer between batches cannot interrupt a round.
     """
 
     def __init__(self, loop: FederatedLoop, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""What is measured of a round, from the clients' updates as they pass."""
+"""Metrics of a round, measured from the clients' updates as they arrive."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fedlit.core.ranks import gather_list
 from fedlit.core.records import ClientUpdate, Weights
 
 ATTENTION = {"attention": r"\battention\b"}
-#: What is known of every client, and has a summary of its own.
+#: Values known for every client that have a summary of their own.
 KNOWN = {"client", "weight", "drift", "loss", "accuracy", "proximal", "samples", "gamma"}
 
 
 def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
     """Which trainable tensors make up each block, as masks (L,).
 
-    A tensor belongs to the first block whose regular expression is found in its name, and to ``rest`` if there is none.
-    Blocks without any tensor are left out.
+    A tensor belongs to the first block whose regular expression is found in its name, else to ``rest``. Empty blocks
+    are left out.
     """
     owners = np.array(
         [next((b for b, p in patterns.items() if re.search(p, name)), "rest") for name in layout.trainable], dtype=str
@@ -34,7 +34,7 @@ def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[
 
 
 class RoundMeter:
-    """Running measurements of one round, in one model's worth of memory, the same for any number of ranks.
+    """Running measurements of one round, in the memory of one model, the same for any number of ranks.
 
     With delta_k = w_k - w_t over the trainable parameters:
 
@@ -44,18 +44,18 @@ class RoundMeter:
       between the updates of two clients. With u_k = delta_k/||delta_k||, mean_k cos(delta_k, D) = <mean_k u_k, D/||D||>
       and sum_{j != k} <u_j, u_k> = ||sum_k u_k||^2 - K, so one running sum of directions is enough for both;
     - ``clients/train_loss`` and ``clients/proximal``: means over the cohort with the weights of the average, of each
-      client's mean loss over the examples that its fit met and of its proximal term at the end;
+      client's mean loss over the examples of its fit, and of its proximal term at the fit's end;
     - ``clients/accuracy_mean``, ``_std``, ``_p10``, ``_p90``: training accuracy of the fits, over clients, unweighted;
-    - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, where there are any; the
-      same of each metric that a ``ClientModule`` of one's own logs or measures;
-    - ``diagnostics/gamma_mean``, ``_max``: where measured, how inexactly the local problems were solved;
+    - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, if there are any; the
+      same for each metric that a user's own ``ClientModule`` logs or measures;
+    - ``diagnostics/gamma_mean``, ``_max``: how inexactly the local problems were solved, if measured;
     - ``round/samples``: training samples processed; ``round/megabytes_down``, ``_up``: 10^6 bytes of model state that
       a deployment would send to the cohort and back.
 
     Args:
         start: The broadcast model w_t.
         layout: Its layout.
-        blocks: From the name of a block of parameters to the regular expression that is found in their names.
+        blocks: From the name of a block of parameters to a regular expression that is searched for in their names.
     """
 
     def __init__(self, start: Weights, layout: Layout, blocks: Mapping[str, str] = ATTENTION) -> None:
@@ -87,7 +87,7 @@ class RoundMeter:
         """The round's scalars; ``mean`` is the average of the clients' models."""
         if not self._rows:
             return {"round/clients": 0.0, "round/samples": 0.0}
-        # In the order of the clients, so that the sums do not depend on how they were dealt to ranks.
+        # In the order of the clients, so that sums do not depend on their distribution over ranks.
         rows = sorted(self._rows, key=lambda row: row["client"])
         column = {name: np.array([row[name] for row in rows if name in row]) for name in dict.fromkeys(chain(*rows))}
         weights = column["weight"] / column["weight"].sum()
@@ -129,7 +129,7 @@ class RoundMeter:
 
 
 def spread(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean, standard deviation and outer tenths of values over clients, ``NAME_mean`` and so on."""
+    """Mean, standard deviation, and 10th and 90th percentile of values over clients, ``NAME_mean`` and so on."""
     return {
         f"{name}_mean": values.mean(),
         f"{name}_std": values.std(),

@@ -60,21 +60,21 @@ class FederatedModule(LightningModule):
         net: The network, of ``fedlit.models`` for example; maps inputs to logits (B, classes).
         mu: Strength of the proximal term mu/2 ||w - w_t||^2 in every client's loss, at least 0; 0 is FedAvg. A number,
             or the class path of a ``Mu``: ``fedlit.federated.AdaptiveMu``, ``MuByName``.
-        client_optimizer: The clients' optimizer, of ``torch.optim`` for example, made anew for every fit.
+        client_optimizer: The clients' optimizer, of ``torch.optim`` for example; each fit has a new one.
         server_optimizer: The server's optimizer, of ``torch.optim`` or ``fedlit.optim``, stepped once a round.
-        loss: Mean loss of logits and targets, of ``torch.nn`` for example; none is cross-entropy.
+        loss: Mean loss of logits and targets, of ``torch.nn`` for example; None is cross-entropy.
         client_schedule: How the clients' learning rate changes from round to round: the class path of a ``Schedule``,
             ``fedlit.schedules.Cosine`` for example. None is constant.
-        server_schedule: The same for the server's.
-        client_clip_norm: The greatest norm of the gradient that a client steps on, more than 0; a greater one is scaled
-            down to it. It is the norm over all trainable parameters of the gradient of the whole local objective (task
-            loss, proximal term, and what an algorithm adds), as where the proximal term is a part of the loss, and is
-            taken in full precision after any gradient scaler has unscaled. None is no limit.
-        client: What clients are made of: the class path of a ``ClientModule`` of your own, whose constructor takes what
-            that one's does. None is ``fedlit.federated.ClientModule``, or the ``client_class`` of a subclass.
+        server_schedule: The same for the server's learning rate.
+        client_clip_norm: The greatest norm of the gradient in a client's step, more than 0; a greater gradient is
+            scaled down to it. The norm is taken over all trainable parameters, of the gradient of the whole local
+            objective (task loss, proximal term, and what an algorithm adds), in full precision after any gradient
+            scaler has unscaled it. None is no limit.
+        client: The class of clients: the class path of your own ``ClientModule``, with the same constructor arguments.
+            None is ``fedlit.federated.ClientModule``, or the ``client_class`` of a subclass.
     """
 
-    #: What clients are made of where no ``client`` is given; a subclass may name its own.
+    #: The class of clients if no ``client`` is given; a subclass may set its own.
     client_class: type[ClientModule] = ClientModule
 
     def __init__(
@@ -97,7 +97,7 @@ class FederatedModule(LightningModule):
         self.net = net
         for parameter in net.parameters():
             if parameter.dim() == 4:
-                # Convolutions are a third faster in this layout on CPUs; what a tensor holds does not change.
+                # Convolutions are a third faster in this layout on CPUs; values do not change.
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
         self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)
         self.client_optimizer = client_optimizer
@@ -110,7 +110,7 @@ class FederatedModule(LightningModule):
         self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
-        self.logged: dict[str, float] = {}  # of the round that is under way; empty until it is logged
+        self.logged: dict[str, float] = {}  # metrics of the current round; empty until they are logged
         self.arguments_of_callbacks = GivenArguments([])
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -118,19 +118,16 @@ class FederatedModule(LightningModule):
         return self.net(inputs)  # type: ignore[no-any-return]
 
     def evaluate(self, inputs: Tensor) -> Tensor:
-        """Logits (B, classes) of any number of inputs, of which the network meets ``eval_batch_size`` at once."""
-        return self._joined(self._each_piece(logits_of, inputs), inputs.device)
+        """Logits (B, classes) of any number of inputs; the network evaluates ``eval_batch_size`` at a time."""
+        return self._joined(self._map_pieces(logits_of, inputs), inputs.device)
 
-    def _each_piece(self, meet: Callable[..., T], *batch: Tensor) -> list[T]:
-        """What ``meet`` finds of the network, the loss and one piece of a batch after the other.
-
-        An empty batch, as may end a rank's share, has no pieces.
-        """
+    def _map_pieces(self, evaluate: Callable[..., T], *batch: Tensor) -> list[T]:
+        """``evaluate(network, loss, *piece)`` for each piece of a batch; an empty batch has no pieces."""
         size = data_of(self.trainer).eval_batch_size
         pieces = list(zip(*(part.split(size) for part in batch), strict=True)) if len(batch[0]) else []
         if type(self).forward is FederatedModule.forward and not has_hooks(self):
-            return map_pieces(meet, nn.ModuleList([self.net, self.loss]), pieces)
-        return [meet(self, self.loss, *piece) for piece in pieces]
+            return map_pieces(evaluate, nn.ModuleList([self.net, self.loss]), pieces)
+        return [evaluate(self, self.loss, *piece) for piece in pieces]
 
     def _joined(self, logits: list[Tensor], device: torch.device) -> Tensor:
         return torch.cat(logits) if logits else torch.zeros(0, data_of(self.trainer).num_classes, device=device)
@@ -146,7 +143,7 @@ class FederatedModule(LightningModule):
         self._measure(result, measured | self.loop.work_metrics(cohort.tasks), time.perf_counter() - started)
 
     def broadcast(self) -> Broadcast:
-        """What this round's clients are sent."""
+        """The broadcast to this round's clients."""
         loop, model, round = self.loop, read_state(self.net, self.layout), self.current_epoch
         strengths = zip(self.layout.trainable, self._strengths(self.mu), strict=True)
         mu = tuple(0.0 if name in loop.algorithm.local else value for name, value in strengths)
@@ -154,18 +151,18 @@ class FederatedModule(LightningModule):
         return Broadcast(model, mu, message, round, self.rates.factor("client", round))
 
     def _strengths(self, mu: Mu) -> list[float]:
-        """What a rule gives for each trainable parameter."""
+        """A rule's mu for each trainable parameter."""
         values = [float(mu.of(name)) for name in self.layout.trainable]
         for name, value in zip(self.layout.trainable, values, strict=True):
             if not 0 <= value <= FLOAT32_MAX:
                 raise InputError(
                     f"model.mu {type(mu).__name__} gives {value} for {name}, but mu is a finite number >= 0; let it "
-                    "give one in every round"
+                    "give such a number in every round"
                 )
         return values
 
     def _measure(self, result: RoundResult, more: dict[str, float], seconds: float) -> None:
-        """Keep the round's metrics until it has been validated, and pass them to what adapts to them."""
+        """Collect the round's metrics for logging after its validation, and update mu and the schedules with them."""
         metrics = {**result.metrics, "round/seconds": seconds, **more, "round/rejected": float(len(result.rejected))}
         if metrics["round/samples"]:
             metrics["round/samples_per_second"] = metrics["round/samples"] / seconds
@@ -179,7 +176,7 @@ class FederatedModule(LightningModule):
         self.rates.update(metrics, self._next_round_of_a_resumed_run())
 
     def _next_round_of_a_resumed_run(self) -> int | None:
-        """The next round, from 0, where a run may be resumed at it; None where none is saved, and after the last."""
+        """The next round (from 0) if a run can be resumed there; None after the last, or without checkpoints."""
         following = self.current_epoch + 1
         return following if self.trainer.checkpoint_callbacks and following != self.trainer.max_epochs else None
 
@@ -187,10 +184,10 @@ class FederatedModule(LightningModule):
     def server_step(self, target: Weights | None) -> None:
         """Step the server's optimizer on the pseudo-gradient w_t - target; buffers are copied from the target.
 
-        None stands for a round without updates: the step counts as a round, and without gradients changes nothing.
+        None means a round without updates: the step counts as a round, and without gradients changes nothing.
         """
         optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)  # there is one: configure_optimizers
+        assert not isinstance(optimizer, list)  # configure_optimizers returns one
         if target is None:
             rank_zero_warn(
                 f"every client of round {self.current_epoch + 1} was dropped or rejected: the model stays as it was"
@@ -211,16 +208,16 @@ class FederatedModule(LightningModule):
         write_state(self.net, self.layout, target, trainable=False)
 
     def _is_resume_checked(self, optimizer: Optimizer) -> bool:
-        """Whether to see what a resumed run would have: in the first rounds that can be, of a class of a user's own."""
+        """Whether to compare the step with that of a resumed run: for a user's own class, in the first rounds."""
         known = is_fedlit_class(optimizer) or type(optimizer).__module__.startswith("torch.optim.")
         return bool(self.trainer.checkpoint_callbacks) and not known and self.current_epoch in (1, 2)
 
     @property
     def loop(self) -> FederatedLoop:
-        """The callback that orchestrates.
+        """The Trainer's ``FederatedLoop``.
 
         Raises:
-            InputError: When the Trainer has none.
+            InputError: If the Trainer has none.
         """
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, FederatedLoop):
@@ -228,17 +225,17 @@ class FederatedModule(LightningModule):
         raise InputError("FederatedModule needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
 
     def make_client(self) -> ClientModule:
-        """The local problem that this server hands to its clients."""
+        """The local problem of this server's clients."""
         return self.client_with(self.loop.algorithm)
 
     def client_with(self, algorithm: Algorithm) -> ClientModule:
-        """The same with an algorithm that is prepared already, as where there is no Trainer."""
+        """The local problem with an algorithm after ``prepare``, for use without a Trainer."""
         client = self.client_class(self.net, self.client_optimizer, self.loss, algorithm)
         client.clip_norm = self.client_clip_norm
         return client
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FederatedModule:
-        """A copy, as callbacks that average models make; what makes optimizers holds a parser, and is shared."""
+        """A copy, as made by callbacks that average models. It shares the factories of optimizers."""
         memo |= {id(maker): maker for maker in (self.client_optimizer, self.server_optimizer)}
         copied = memo[id(self)] = type(self).__new__(type(self))
         copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
@@ -250,16 +247,15 @@ class FederatedModule(LightningModule):
     # --- evaluation of the global model ------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[Callback]:
-        """None. It is the first hook of a fit, before Lightning looks at its arguments and any callback does anything:
-        those that mean nothing to a federation are refused here."""
+        """No callbacks. As the first hook of a fit, it refuses unsupported arguments and callbacks of the Trainer."""
         self.check_trainer()
         return []
 
     def check_trainer(self) -> None:
-        """Refuse what means nothing to a federation among the Trainer's arguments and callbacks.
+        """Refuse arguments and callbacks of the Trainer that a federation does not support.
 
         Raises:
-            InputError: Naming it, with the remedy.
+            InputError: Naming the argument or callback, and the remedy.
         """
         check_compiled(self)
         if self.trainer.state.fn == "fit":
@@ -270,7 +266,7 @@ class FederatedModule(LightningModule):
         data = data_of(self.trainer)
         check_fit(self.net, data)
         check_loss(self.loss, self.net, data)
-        if stage == "fit":  # of an earlier fit only the weights are kept
+        if stage == "fit":  # only the weights of an earlier fit are kept
             self.mu.renew()
             self.round_metrics, self.logged, self.arguments_of_callbacks = {}, {}, GivenArguments([])
             client = check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
@@ -282,7 +278,7 @@ class FederatedModule(LightningModule):
     def evaluation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Evaluate one batch of held-out data."""
         inputs, targets = batch
-        found = self._each_piece(logits_and_loss, inputs, targets)
+        found = self._map_pieces(logits_and_loss, inputs, targets)
         logits = self._joined([logits for logits, _ in found], inputs.device)
         self.evaluation.update(logits, targets, [loss for _, loss in found])
 
@@ -291,10 +287,10 @@ class FederatedModule(LightningModule):
         self.scores, loss = self.evaluation.compute()
         if not self.scores.true.any():
             raise InputError(
-                f"{type(self).__name__} evaluates no example, so that there is no accuracy; let its step call "
-                "super().validation_step or test_step, or self.evaluation_step(batch)"
+                f"{type(self).__name__} evaluates no example, so there is no accuracy; let its validation_step or "
+                "test_step call that of super(), or self.evaluation_step(batch)"
             )
-        # Seven digits are what float32 holds.
+        # float32 holds seven digits.
         return {
             "global/accuracy": round(self.scores.accuracy(), 7),
             "global/f1_macro": round(self.scores.f1_macro(), 7),
@@ -320,7 +316,7 @@ class FederatedModule(LightningModule):
         self._log_round(summary)
 
     def on_train_epoch_end(self) -> None:
-        """Log what the round itself measured where it was not validated."""
+        """Log the metrics of a round that was not validated."""
         if not self.logged:
             self._log_round({})
 
@@ -328,14 +324,14 @@ class FederatedModule(LightningModule):
         summary = summary | self.round_metrics
         if {"clients/train_loss", "global/loss"} <= summary.keys():
             summary["global/generalisation_gap"] = summary["global/loss"] - summary["clients/train_loss"]
-        # What self.log_dict would put there, of which each metric passes through several torchmetrics a round.
+        # Equivalent to self.log_dict, which passes each metric through several torchmetrics in each round.
         self.trainer.callback_metrics.update({name: self._scalar(value) for name, value in summary.items()})
         for logger in self.trainer.loggers:
-            logger.log_metrics(dict(summary), step=self.trainer.global_step)  # a logger may change what it is given
+            logger.log_metrics(dict(summary), step=self.trainer.global_step)  # a copy, as a logger may change it
         self.logged = summary
 
     def log(self, *arguments: Any, **named: Any) -> None:
-        """As in any LightningModule; a round, whose batch has no size, counts as one in means over an epoch."""
+        """As in any LightningModule, with a batch size of 1 for a round."""
         with suppress(RuntimeError):  # without a Trainer
             if self.trainer.training and named.get("batch_size") is None:
                 named["batch_size"] = 1
@@ -345,22 +341,22 @@ class FederatedModule(LightningModule):
         return torch.tensor(value, dtype=torch.get_default_dtype(), device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say where a checkpoint would not be read as data, by a Trainer that lets that pass."""
+        """Warn of a checkpoint that cannot be loaded as data, if the Trainer's plugin does not refuse it."""
         if not isinstance(self.trainer.strategy.checkpoint_io, CheckpointFile) and (
             found := unsupported_part(checkpoint)
         ):
             rank_zero_warn(
-                f"{found}, with which a checkpoint is no data: to go on from it, Trainer.fit needs weights_only=False, "
-                f"and no command of fedlit reads it; {REMEDY}"
+                f"{found}, so the checkpoint cannot be loaded as data: to resume from it, Trainer.fit needs "
+                f"weights_only=False, and no command of fedlit loads it; {REMEDY}"
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another net's checkpoint, and go on from one of this federation's.
+        """Refuse the checkpoint of another net, and resume from one of this federation.
 
-        The loop does the latter too: a subclass may have a hook of its own in place of this.
+        The loop resumes as well, because a subclass may override this hook.
 
         Raises:
-            InputError: Naming what differs.
+            InputError: Naming the difference.
         """
         check_net(self.state_dict(), checkpoint)
         if self.trainer.state.fn == "fit":
@@ -378,19 +374,19 @@ class FederatedModule(LightningModule):
     ) -> Self:
         """A trained module, for use without a Trainer.
 
-        Its weights are the checkpoint's, which is read as data and never as code. What else it is made of is named in
-        the run's config, and a config is code: what it names is imported and called. With ``net`` none is read.
+        The checkpoint is loaded as data, never as code. The module's other arguments come from the run's config, which
+        is code: the classes that it names are imported and called. No config is read if ``net`` is given.
 
         Args:
-            checkpoint_path: ``best.ckpt``, for example.
+            checkpoint_path: For example ``best.ckpt``.
             map_location: The device; None is the CPU.
-            hparams_file: The config that it was trained with; None is ``config.yaml`` of the run's folder.
-            strict: False also takes a checkpoint that lacks some of the weights, or has more.
-            weights_only: True, whatever is given.
-            kwargs: Arguments of the class, before those of the config.
+            hparams_file: The config of the run; None is ``config.yaml`` in the run's folder.
+            strict: False also accepts a checkpoint with missing or additional weights.
+            weights_only: Ignored; always True.
+            kwargs: Arguments of the class, which override those of the config.
 
         Raises:
-            InputError: When the checkpoint or the config cannot be used, or the checkpoint is of another net.
+            InputError: If the checkpoint or the config cannot be used, or the checkpoint is of another net.
         """
         if not isinstance(checkpoint_path, str | Path):
             raise InputError(f"checkpoint_path must be the path of a file, got {checkpoint_path!r}; give its path")

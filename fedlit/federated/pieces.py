@@ -1,4 +1,4 @@
-"""Pieces of a batch evaluated side by side: one on each core of a CPU, where that changes nothing but the time."""
+"""Evaluates pieces of a batch in parallel, one on each core of a CPU, if that changes nothing but the time."""
 
 from __future__ import annotations
 
@@ -21,33 +21,32 @@ T = TypeVar("T")
 Piece = tuple[Tensor, ...]
 
 
-#: Networks that were found to write what they hold, or to draw random numbers.
+#: Networks that were found to change their state, or to draw random numbers.
 _NOT_PURE: WeakSet[nn.Module] = WeakSet()
 
 
-def map_pieces(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece]) -> list[T]:
-    """``meet(*modules, *piece)`` for each piece, in their order.
+def map_pieces(evaluate: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece]) -> list[T]:
+    """``evaluate(*modules, *piece)`` for each piece, in their order.
 
-    On a CPU the pieces are evaluated side by side, each by one thread, where all these hold: no module is in training
-    mode or has a hook, gradients, autocast, tracers and other modes of PyTorch are off, and the modules only read what
-    they hold. As many threads run as PyTorch has; a single piece is computed by all of them. Each thread has a copy of
-    the modules that shares their parameters and has layers `joined`. If a copy turns out to have written an attribute
-    or a buffer, or random numbers were drawn, the results are discarded. Then, and from then on, the modules themselves
-    evaluate one piece after the other, as they do everywhere else.
+    On a CPU the pieces are evaluated in parallel, each by one thread, if no module is in training mode or has a hook,
+    if gradients, autocast, tracers and other modes of PyTorch are off, and if the modules only read their state. There
+    are as many threads as PyTorch has. Each thread has a copy of the modules that shares their parameters and has
+    layers `joined`. If a copy changed an attribute or a buffer, or drew random numbers, the results are discarded.
+    Then, and in all later calls, the modules themselves evaluate one piece after the other, as in all other cases.
 
-    One thread a piece takes less time than all threads on one piece after the other, above all on a busy machine, and
-    gives the bits of one thread whatever their number.
+    One thread for each piece takes less time than all threads on one piece after the other, above all on a busy
+    machine, and gives the same bits for any number of threads.
     """
     if pieces and modules[0] not in _NOT_PURE and _may_use_threads(modules, pieces[0][0]):
-        found = _by_copies(meet, modules, pieces, min(torch.get_num_threads(), len(pieces)))
+        found = _by_copies(evaluate, modules, pieces, min(torch.get_num_threads(), len(pieces)))
         if found is not None:
             return found
         _NOT_PURE.add(modules[0])
-    return [meet(*modules, *piece) for piece in pieces]
+    return [evaluate(*modules, *piece) for piece in pieces]
 
 
 def _may_use_threads(modules: nn.ModuleList, inputs: Tensor) -> bool:
-    """Whether nothing that is known beforehand rules out threads."""
+    """Whether the conditions for threads hold, as far as they are known before evaluation."""
     return (
         inputs.device.type == "cpu"
         and not torch.is_grad_enabled()
@@ -59,23 +58,25 @@ def _may_use_threads(modules: nn.ModuleList, inputs: Tensor) -> bool:
     )
 
 
-def _by_copies(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece], threads: int) -> list[T] | None:
-    """The results of copies on that many threads; None if a module cannot be copied, writes, or draws."""
+def _by_copies(
+    evaluate: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[Piece], threads: int
+) -> list[T] | None:
+    """The results of copies on that many threads; None if a module cannot be copied, changes, or draws."""
     try:
         with torch.inference_mode(False):
             copies = [joined(copy.deepcopy(modules, {id(p): p for p in modules.parameters()})) for _ in range(threads)]
-    except Exception:  # whatever a class of the user's raises
+    except Exception:  # a user's class may raise any kind
         return None
-    before, dice = [_contents(each) for each in copies], torch.get_rng_state()
+    before, rng_state = [_contents(each) for each in copies], torch.get_rng_state()
     free = deque(copies)
     inference, all_threads = torch.is_inference_mode_enabled(), torch.get_num_threads()
 
     def of_one(piece: Piece) -> T:
-        mine = free.popleft()  # there are as many as threads
-        torch.set_num_threads(1)  # each time: of some libraries it is a setting of the process, and set back below
+        mine = free.popleft()  # there are as many copies as threads
+        torch.set_num_threads(1)  # in each call, as some libraries set it for the whole process; it is restored below
         try:
             with torch.no_grad(), torch.inference_mode(inference):
-                return meet(*mine, *piece)
+                return evaluate(*mine, *piece)
         finally:
             free.append(mine)
 
@@ -86,21 +87,21 @@ def _by_copies(meet: Callable[..., T], modules: nn.ModuleList, pieces: Sequence[
             found = _in_order(_pool(os.getpid(), threads), of_one, pieces)
         finally:
             torch.set_num_threads(all_threads)
-    drew = not torch.equal(dice, torch.get_rng_state())
+    drew = not torch.equal(rng_state, torch.get_rng_state())
     if drew or not all(map(_is_same, before, map(_contents, copies))):
-        torch.set_rng_state(dice)
+        torch.set_rng_state(rng_state)
         return None
     return found
 
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process, which last; a forked process has none of its parent's and gets its own."""
+    """A permanent pool of threads for a process; a fork does not inherit its parent's threads and gets its own pool."""
     return ThreadPoolExecutor(threads, f"pieces of {process}")
 
 
 def _in_order(pool: ThreadPoolExecutor, call: Callable[[Piece], T], pieces: Sequence[Piece]) -> list[T]:
-    """The results; whatever happens, no thread works on a piece any more at the end."""
+    """The results in order; afterwards, also after an error, no thread works on a piece any more."""
     futures = [pool.submit(call, piece) for piece in pieces]
     try:
         return [future.result() for future in futures]
@@ -111,7 +112,7 @@ def _in_order(pool: ThreadPoolExecutor, call: Callable[[Piece], T], pieces: Sequ
 
 
 def _contents(modules: nn.ModuleList) -> list[tuple[Any, int]]:
-    """All attributes and buffers, each with a number that moves when it is written to."""
+    """All attributes and buffers, each with a number that changes when it is written to."""
     parts = (part for each in _within(modules) for part in (vars(each), own_buffers(each)))
     return [(value, _count(value)) for part in parts for value in part.values()]
 
@@ -132,5 +133,5 @@ def _is_same(before: list[tuple[Any, int]], after: list[tuple[Any, int]]) -> boo
 
 
 def _within(modules: nn.ModuleList) -> list[nn.Module]:
-    """The modules and all theirs, without the list itself, which is made for the occasion."""
+    """The modules and their submodules, without the list itself."""
     return [each for module in modules for each in module.modules()]

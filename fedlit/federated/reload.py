@@ -1,4 +1,4 @@
-"""What a trained module was made of, read from its run's config: for use without a Trainer."""
+"""Reads the arguments of a trained module from its run's config, for use without a Trainer."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from fedlit.core.messages import find_input_error, one_line
 from fedlit.data.module import FederatedData
 
 CONFIG = "config.yaml"
-#: Arguments of a net that are the data's.
+#: Arguments of a net that are set from the data.
 DATA_ARGUMENTS = ("num_classes", "in_channels")
 
 
 def config_of(checkpoint: Path) -> Path:
-    """The config of the run that a checkpoint is of: it lies beside the folder of the checkpoints.
+    """The config of a checkpoint's run, in the parent folder of the checkpoints' folder.
 
     Raises:
-        InputError: When there is none.
+        InputError: If there is none.
     """
     config = checkpoint.resolve().parents[1] / CONFIG
     if not config.is_file():
-        raise InputError(f"no {config}, of which {checkpoint} was trained; give that config, or the net")
+        raise InputError(f"{config} does not exist, the config that {checkpoint} was trained with; give it, or the net")
     return config
 
 
 def load_arguments(config: Path, module_class: type) -> tuple[dict[str, Any], FederatedData]:
-    """The arguments of a module and the data that a run's config names; the data are made, and not read yet.
+    """The arguments of a module, and the data module (not set up), from a run's config.
 
-    What a config names is imported and called: a config is code.
+    The classes that a config names are imported and called: a config is code.
 
     Args:
-        config: As a run has it, with every argument.
-        module_class: Of which the section ``model`` is.
+        config: The config in a run's folder, which has every argument.
+        module_class: The class of the section ``model``.
 
     Raises:
-        InputError: When the file is no such config, or what it names cannot be made.
+        InputError: If the file is not such a config, or a class in it cannot be made.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(module_class, "model", instantiate=False, fail_untyped=False)
@@ -48,17 +48,19 @@ def load_arguments(config: Path, module_class: type) -> tuple[dict[str, Any], Fe
         parser.link_arguments("data", f"model.net.init_args.{name}", compute_fn=attribute(name), apply_on="instantiate")
     tree = read_yaml(config)
     if not isinstance(tree, dict) or not {"model", "data"} <= tree.keys():
-        raise InputError(f"{config}: no config of a run, which has model: and data:; give the one in the run's folder")
+        raise InputError(
+            f"{config} is not the config of a run, which has model: and data:; give the one in the run's folder"
+        )
     try:
         made = parser.instantiate_classes(parser.parse_object({name: tree[name] for name in ("model", "data")}))
     except Exception as error:
         said = find_input_error(error) or one_line(str(error))
-        raise InputError(f"{config}: {said}; it needs what the run was trained with") from error
+        raise InputError(f"{config}: {said}; provide the classes and files that the run was trained with") from error
     return dict(vars(made.model)), made.data
 
 
 def attribute(name: str) -> Any:
-    """A function from data to what they have by this name."""
+    """A function from data to their attribute of this name."""
 
     def read(data: FederatedData) -> Any:
         return getattr(data, name)

@@ -1,7 +1,7 @@
-"""On a resume, settings are those that are given now; what has been learned is taken from the checkpoint.
+"""A resumed run uses the settings that are given now, and the learned state from the checkpoint.
 
-A checkpoint holds the hyper-parameters of the server's optimizer, and the arguments of some callbacks, beside their
-state. Restored as they are they would silently undo a changed setting.
+Besides their state, a checkpoint holds the hyper-parameters of the server's optimizer and the arguments of some
+callbacks. If they were restored too, they would silently undo a changed setting.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from torch.optim import Optimizer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 
-#: Under which an optimizer's settings stand in a checkpoint.
+#: The key of the server optimizer's settings in a checkpoint.
 SERVER_OPTIMIZER = "server optimizer"
 CHECKPOINT_REMEDY = "use --ckpt_path last, best or another file"
-#: Under which Lightning counts the server's steps.
+#: The key of Lightning's count of the server's steps.
 STEPS = "epoch_loop.manual_optimization.optim_step_progress"
 OPTIMIZER_REMEDY = "use the model.server_optimizer of the run's config.yaml, or start anew without --ckpt_path"
 
 
 def settings_of(optimizer: Optimizer) -> dict[str, Any]:
-    """The class of an optimizer and, for each of its groups of parameters, the hyper-parameters: plain values."""
+    """The class of an optimizer and the hyper-parameters of each parameter group, as plain values."""
     groups = [
         {name: _plain(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
     ]
@@ -37,29 +37,31 @@ def settings_of(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def check_record(checkpoint: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose parts contradict each other, or that does not say which federation it is of.
+    """Refuse a checkpoint that is inconsistent or does not identify its federation.
 
     Raises:
-        InputError: Naming what is wrong.
-        LookupError: When a part of its loops is missing.
+        InputError: Naming the fault.
+        LookupError: If a part of its loops is missing.
     """
     for part in ("optimizer_states", "lr_schedulers", "loops"):
         if part not in checkpoint:
-            raise InputError(f"the checkpoint has no {part}, as one of weights alone has none; {CHECKPOINT_REMEDY}")
+            raise InputError(
+                f"the checkpoint has no {part}, like a checkpoint that holds only weights; {CHECKPOINT_REMEDY}"
+            )
     steps = checkpoint["loops"]["fit_loop"][STEPS]["total"]["completed"]
     if steps != checkpoint["global_step"]:
         raise InputError(
-            f"the checkpoint is of {checkpoint['global_step']} rounds and has made {steps} steps; {CHECKPOINT_REMEDY}"
+            f"the checkpoint has {checkpoint['global_step']} rounds, but {steps} steps; {CHECKPOINT_REMEDY}"
         )
     if "federation seed" not in checkpoint["fedlit"]:
         raise InputError(f"the checkpoint does not say which federation it is of; {CHECKPOINT_REMEDY}")
 
 
 def apply_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: nn.Module) -> list[str]:
-    """Put changed hyper-parameters of the server's optimizer into its state in a checkpoint, beside the moments.
+    """Write changed hyper-parameters of the server's optimizer into its state in a checkpoint.
 
     Args:
-        checkpoint: Of a run; changed in place.
+        checkpoint: The checkpoint; changed in place.
         make: From parameters to the optimizer that is resumed.
         net: The network that it trains.
 
@@ -67,15 +69,15 @@ def apply_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: 
         A line for each change.
 
     Raises:
-        InputError: When the optimizer is of another class, or cannot resume from that state.
+        InputError: If the optimizer's class has changed, or it cannot resume from that state.
     """
     (state,) = checkpoint["optimizer_states"]
     now = settings_of(make(trainable(net)))
     then = checkpoint["fedlit"].get(SERVER_OPTIMIZER) or {"groups": state["param_groups"]}
     if then.get("class", now["class"]) != now["class"] or _names(then) != _names(now):
         raise InputError(
-            f"the run's server optimizer is {then.get('class', 'of another class')}, whose state means nothing to "
-            f"{now['class']}; {OPTIMIZER_REMEDY}"
+            f"the run's server optimizer is {then.get('class', 'of another class')}, whose state {now['class']} cannot "
+            f"use; {OPTIMIZER_REMEDY}"
         )
     said = []
     for stored, before, after in zip(state["param_groups"], then["groups"], now["groups"], strict=True):
@@ -87,10 +89,10 @@ def apply_settings(checkpoint: Mapping[str, Any], make: OptimizerCallable, net: 
 
 
 class ResumedStep:
-    """What a resumed run would make of the gradients that the server's optimizer is about to step on.
+    """The step that a resumed run would take, computed on copies before the server's optimizer steps.
 
     Args:
-        optimizer: It, with gradients in place.
+        optimizer: The server's optimizer, with gradients in place.
         make: From parameters to such an optimizer.
     """
 
@@ -105,16 +107,16 @@ class ResumedStep:
             other.step(lambda: None)  # type: ignore[arg-type, return-value]  # as Lightning calls it
 
     def check(self, name: str) -> None:
-        """Compare with the step, once it is made.
+        """Compare with the optimizer's step, after it was taken.
 
         Raises:
-            InputError: When it was another one.
+            InputError: If the steps differ.
         """
         for copy, parameter in zip(self._copies, self._stepped, strict=True):
             if not torch.allclose(copy, parameter, rtol=1e-4, atol=1e-6, equal_nan=True):
                 raise InputError(
-                    f"model.server_optimizer {name} steps otherwise in a resumed run: it remembers what its state_dict "
-                    "lacks, as in an attribute; keep it in self.state, or in a group's settings"
+                    f"model.server_optimizer {name} takes another step in a resumed run, because some of its state is "
+                    "not in its state_dict; keep all state in self.state or in a parameter group"
                 )
 
 
@@ -123,7 +125,7 @@ def _names(settings: Mapping[str, Any]) -> list[set[str]]:
 
 
 def _check_step(state: dict[str, Any], make: OptimizerCallable, net: nn.Module, said: list[str]) -> None:
-    """Let an optimizer with the state of the checkpoint step on copies: some settings need a state that it lacks."""
+    """Try a step with the checkpoint's state on copies, as some settings need state that the checkpoint lacks."""
     copies = [nn.Parameter(torch.zeros_like(parameter)) for parameter in trainable(net)]
     for copy in copies:
         copy.grad = torch.zeros_like(copy)
@@ -134,25 +136,26 @@ def _check_step(state: dict[str, Any], make: OptimizerCallable, net: nn.Module, 
     except Exception as error:
         what = "; ".join(said) or "the checkpoint"
         raise InputError(
-            f"{what}: {type(optimizer).__name__} cannot go on from its state of the rounds before "
+            f"{what}: {type(optimizer).__name__} cannot resume from its state in the checkpoint "
             f"({type(error).__name__}: {error}); {OPTIMIZER_REMEDY}"
         ) from error
 
 
 class GivenArguments:
-    """The arguments that callbacks were made with, where they keep them under the same names.
+    """The constructor arguments of callbacks that keep them in attributes of the same names.
 
-    ``load_state_dict`` of ``EarlyStopping``, for one, takes the checkpoint's ``patience``.
+    They are restored after a checkpoint is loaded, as ``EarlyStopping.load_state_dict``, for example, takes the
+    checkpoint's ``patience``.
 
     Args:
-        callbacks: As they were made, before a checkpoint is restored.
+        callbacks: The callbacks, before a checkpoint is loaded.
     """
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self._given = [(callback, _arguments(callback)) for callback in callbacks]
 
     def restore(self) -> None:
-        """Give the callbacks what they were made with."""
+        """Set the callbacks' arguments to their original values."""
         for callback, arguments in self._given:
             for name, value in arguments.items():
                 if getattr(callback, name) != value:

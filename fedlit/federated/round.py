@@ -1,4 +1,4 @@
-"""A round as a function: from a broadcast and the tasks of a cohort to what the server steps towards."""
+"""A round as a function: from a broadcast and the tasks of a cohort to the target of the server's step."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class RoundResult(NamedTuple):
     """The result of a round, the same on every rank.
 
     Attributes:
-        target: The model that the server's optimizer steps towards; None where no client's update counts.
+        target: The model that the server's optimizer steps towards; None without any accepted update.
         state: The algorithm's state for the next round.
-        metrics: What was measured of the fits, see ``RoundMeter``.
-        rejected: The clients whose fit failed or whose update is not finite, in order.
+        metrics: Metrics of the fits, see ``RoundMeter``.
+        rejected: The clients whose fit failed or whose update is not finite, in increasing order.
     """
 
     target: Weights | None
@@ -52,21 +52,21 @@ def run_round(
     """Fit the cohort from the broadcast model and average what comes back.
 
     Args:
-        sent: The model, and what is sent with it.
+        sent: This round's broadcast.
         tasks: This rank's share of the cohort.
         client: The local problem.
-        engine: What fits it.
-        algorithm: What is done otherwise than in FedAvg, prepared.
-        site: Where clients are trained.
-        state: The algorithm's, from the round before; None in the first.
-        blocks: From the name of a block of parameters, whose drift is measured apart, to a regular expression.
-        max_rejected: Share of the clients, 0 to 1, that may be left out.
-        listeners: Functions that are called with each answer as it comes, failures among them.
-        store: The vectors that clients keep between rounds; None where the algorithm keeps none.
+        engine: The engine that trains clients.
+        algorithm: The algorithm, after ``prepare``.
+        site: Data, device and precision.
+        state: The algorithm's state after the previous round; None in the first round.
+        blocks: From the name of a block of parameters, whose drift is measured separately, to a regular expression.
+        max_rejected: Share of the clients, 0 to 1, that may be rejected.
+        listeners: Functions that are called with each answer as it arrives, including failures.
+        store: The vectors that clients keep between rounds; None if the algorithm keeps none.
 
     Raises:
-        InputError: When more clients than that gave updates that are not finite.
-        RuntimeError: When more failed, with the first one's traceback.
+        InputError: If more clients than that are rejected, and none of their fits failed.
+        ElsewhereError: If more clients than that are rejected, and some fits failed; with the first traceback.
     """
     updates = Aggregation(algorithm, sent)
     meter, screen = RoundMeter(sent.weights, client.layout, blocks), Screen(max_rejected)
@@ -76,7 +76,7 @@ def run_round(
             if screen.passes(answer):
                 if keep and answer.kept is not None:
                     keep(answer.task.client, answer.kept)
-                updates.add(answer._replace(kept=None))  # it is on disk by now
+                updates.add(answer._replace(kept=None))  # it is on disk already
                 meter.add(answer)
             for listener in listeners:
                 listener(answer)

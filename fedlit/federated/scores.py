@@ -1,4 +1,4 @@
-"""How many predictions are right, by class, in memory that grows with the number of classes and not with its square."""
+"""Counts correct predictions by class, in memory that grows with the number of classes, not with its square."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Scores(NamedTuple):
     """Counts over all predictions, int64.
 
     Attributes:
-        hits: Right predictions of each class, (C,).
+        hits: Correct predictions of each class, (C,).
         predicted: Predictions of each class, (C,).
         true: Examples of each class, (C,).
-        confusion: Examples by their true class, a row each, and their predicted one, in the bins of `fedlit.core.bins`,
-            (b, b); a bin is one class where there are at most ``fedlit.core.bins.MAX_BINS`` of them.
+        confusion: Examples by true class (rows) and predicted class (columns), in the bins of `fedlit.core.bins`,
+            (b, b); each class is a bin if there are at most ``fedlit.core.bins.MAX_BINS`` classes.
     """
 
     hits: Tensor
@@ -29,14 +29,14 @@ class Scores(NamedTuple):
     confusion: Tensor
 
     def accuracy(self) -> float:
-        """Share of right predictions, in float32; 0 without predictions."""
+        """Share of correct predictions, in float32; 0 without predictions."""
         return float(_ratio(self.hits.sum().float(), self.true.sum().float()))
 
     def f1_macro(self) -> float:
         """Mean of F1 = 2 hits / (predicted + true) over the classes that occur or are predicted, in float32."""
-        met = (self.predicted + self.true) > 0
+        occurs = (self.predicted + self.true) > 0
         f1 = _ratio(2.0 * self.hits, (self.predicted + self.true).float())  # (C,)
-        return float(_ratio(f1, met.float().sum(-1, keepdim=True)).sum(-1))
+        return float(_ratio(f1, occurs.float().sum(-1, keepdim=True)).sum(-1))
 
 
 class PredictionCounter(Metric):
@@ -62,12 +62,12 @@ class PredictionCounter(Metric):
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Count one batch: logits (B, C) and class numbers (B,)."""
         with one_thread_if_small(logits):
-            guesses = logits.argmax(1)
+            predictions = logits.argmax(1)
             classes, bins = len(self.hits), len(self.confusion)
-            self.hits += torch.bincount(targets[guesses == targets], minlength=classes)
-            self.predicted += torch.bincount(guesses, minlength=classes)
+            self.hits += torch.bincount(targets[predictions == targets], minlength=classes)
+            self.predicted += torch.bincount(predictions, minlength=classes)
             self.true += torch.bincount(targets, minlength=classes)
-            pairs = targets // self._width * bins + guesses // self._width  # (B,)
+            pairs = targets // self._width * bins + predictions // self._width  # (B,)
             self.confusion += torch.bincount(pairs, minlength=bins**2).view(bins, bins)
 
     def compute(self) -> Scores:
@@ -75,5 +75,5 @@ class PredictionCounter(Metric):
 
 
 def _ratio(number: Tensor, of: Tensor) -> Tensor:
-    """``number / of``, and 0 where ``of`` is 0."""
+    """``number / of``, or 0 where ``of`` is 0."""
     return torch.where(of != 0, number / of, torch.zeros_like(number))

@@ -1,4 +1,4 @@
-"""Which of a cohort's answers can be averaged."""
+"""Decides which of a cohort's answers can be averaged."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class _Verdict(NamedTuple):
 
 
 class Screen:
-    """Keeps failed fits, and updates with NaN or infinite values, out of a round's average.
+    """Rejects failed fits, and updates with NaN or infinite values, from a round's average.
 
     Args:
-        max_rejected: Share of the answers that may be left out, 0 to 1.
+        max_rejected: Share of the answers that may be rejected, 0 to 1.
     """
 
     def __init__(self, max_rejected: float) -> None:
@@ -32,7 +32,7 @@ class Screen:
         self._verdicts: dict[int, _Verdict] = {}
 
     def passes(self, answer: ClientAnswer) -> TypeGuard[ClientUpdate]:
-        """Whether an answer is an update that is finite; remembered for its client."""
+        """Whether an answer is a finite update; the result is recorded for its client."""
         if isinstance(answer, ClientFailure):
             verdict = _Verdict(False, answer.reason, answer.traceback)
         else:
@@ -41,20 +41,20 @@ class Screen:
         return verdict.passed
 
     def reduce(self) -> None:
-        """Gather over all ranks, so that all decide alike; does nothing in a single process."""
+        """Gather over all ranks, so that all decide the same; does nothing in a single process."""
         self._verdicts = dict(sorted(gather_dict(self._verdicts).items()))
 
     @property
     def rejected(self) -> list[int]:
-        """The clients that did not pass, in order."""
+        """The rejected clients, in increasing order."""
         return sorted(client for client, verdict in self._verdicts.items() if not verdict.passed)
 
     def check(self, sent: Broadcast) -> None:
-        """Warn of the clients that did not pass, of the round of this broadcast.
+        """Warn of the rejected clients in the round of this broadcast.
 
         Raises:
-            InputError: When they are more than ``max_rejected`` of those that answered and none of their fits failed.
-            ElsewhereError: When they are as many and some did, with the traceback of the first.
+            InputError: If they are more than ``max_rejected`` of those that answered, and none of their fits failed.
+            ElsewhereError: If they are as many, and some fits failed; with the first traceback.
         """
         found = {k: self._verdicts[k].reason for k in self.rejected}
         failed = {k: reason for k, reason in found.items() if reason}
@@ -71,24 +71,24 @@ class Screen:
             return
         share = " and ".join(f"{share} ({clients})" for share, clients in told.items())
         allowed = f"{share}, more than federation.max_rejected = {self._max_rejected} allows"
-        whole = "the checkpoint of the round before is whole"
+        whole = "the checkpoint of the round before is complete"
         if failed:
             tracebacks = [self._verdicts[k].traceback for k in failed]
             first = next((text for text in tracebacks if text), "none, their processes died")
-            raise ElsewhereError(f"{allowed}; mend what failed; {whole}. The first error:\n{first}")
+            raise ElsewhereError(f"{allowed}; correct the cause of the failures; {whole}. The first error:\n{first}")
         if not sent.weights.floats.isfinite().all():
             raise InputError(
-                f"{allowed}; nor is the model that they were sent, which the server's step of round {round} left: "
-                "lower the learning rate of model.server_optimizer or look at what federation.algorithm gives, and go "
-                "on from a checkpoint of an earlier round"
+                f"{allowed}; the model that they were sent is not finite either, after the server's step of round "
+                f"{round}; lower the learning rate of model.server_optimizer or check federation.algorithm, and resume "
+                "from a checkpoint of an earlier round"
             )
         raise InputError(
-            f"{allowed}; lower the learning rate of model.client_optimizer or look at these clients' data; {whole}"
+            f"{allowed}; lower the learning rate of model.client_optimizer or check these clients' data; {whole}"
         )
 
 
 def _named(reasons: Mapping[int, str]) -> str:
-    """Clients and what happened to them, those of one reason together: ``client 1, 4: MemoryError; client 2: ..``."""
+    """Clients grouped by the reason of their failure: ``client 1, 4: MemoryError; client 2: ..``."""
     clients: dict[str, list[str]] = {}
     for client, reason in reasons.items():
         clients.setdefault(reason, []).append(str(client))

@@ -1,4 +1,4 @@
-"""The objects that exist from a fit's start to its end."""
+"""The objects that exist during a fit."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fedlit.federated.fixed import FixedParts
 
 @dataclass(frozen=True)
 class Session:
-    """Made when a fit begins and closed when it ends; a second fit of the same objects makes another.
+    """Made when a fit begins and closed when it ends; a second fit of the same objects makes a new one.
 
     Attributes:
-        site: Where clients are trained.
+        site: Data, device and precision.
         client: The local problem.
-        engine: What trains them: the one that was named, or the one that suits.
-        store: What clients keep from round to round; None where the algorithm keeps nothing.
-        folder: A temporary folder for the store, where the run has no folder of its own.
-        fixed: What the server is made of.
-        draws: What puts the global generators back at the end.
-        note: Why it is this engine, where none was named.
+        engine: The engine that was given, or the one that was chosen.
+        store: The vectors that clients keep from round to round; None if the algorithm keeps none.
+        folder: A temporary folder for the store, if the run has no folder of its own.
+        fixed: The parts of the server that must not be replaced.
+        draws: Restores the global generators at the end.
+        note: Why this engine was chosen; empty if it was given.
     """
 
     site: Site
@@ -38,7 +38,7 @@ class Session:
     note: str = ""
 
     def close(self) -> None:
-        """End the engine's processes and remove what was temporary."""
+        """Close the engine, remove the temporary folder and restore the global generators."""
         self.engine.close()
         if self.folder is not None:
             self.folder.cleanup()

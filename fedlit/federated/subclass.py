@@ -1,4 +1,4 @@
-"""A FederatedModule of a user's own: what it adds or overrides takes effect, or is refused."""
+"""Checks of a user's own FederatedModule: what it adds or overrides takes effect, or is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
 
-#: Hooks of a training step by backpropagation, which a round is not.
+#: Hooks of training by backpropagation, which a round never calls.
 NEVER_CALLED = (
     "backward",
     "clip_gradients",
@@ -28,7 +28,7 @@ NEVER_CALLED = (
 
 
 def check_parts(module: FederatedModule) -> None:
-    """Refuse parameters beside the net, hooks that no round calls, and a ``setup`` that leaves out this class's.
+    """Refuse parameters outside the net, hooks that no round calls, and a ``setup`` that does not call ``super()``.
 
     Raises:
         InputError: Naming the parameter, or the method.
@@ -44,22 +44,22 @@ def check_parts(module: FederatedModule) -> None:
         raise InputError(f"{name}.setup does not call super().setup(stage), which prepares what rounds need; call it")
     if parameter := parameter_outside_net(module.net, module):
         raise InputError(
-            f"{name} has a parameter {parameter} beside its net, but clients train the net alone; make it a part "
+            f"{name} has a parameter {parameter} outside of its net, but clients train only the net; make it a part "
             "of the net, or set its requires_grad to False"
         )
 
 
 def check_server_optimizer(trainer: Trainer, module: FederatedModule) -> None:
-    """Refuse what ``configure_optimizers`` gives beside one optimizer.
+    """Refuse anything but one optimizer from ``configure_optimizers``.
 
     Raises:
         InputError: Naming the scheduler, or the number of optimizers.
     """
     name = f"{type(module).__name__}.configure_optimizers"
     if len(trainer.optimizers) != 1:
-        raise InputError(f"{name} gives {len(trainer.optimizers)} optimizers; give one, a round is one step of it")
+        raise InputError(f"{name} returns {len(trainer.optimizers)} optimizers; return one, as a round is one step")
     for config in trainer.lr_scheduler_configs:
         raise InputError(
-            f"{name} gives a {type(config.scheduler).__name__}, which no round would step; give the optimizer alone, "
-            "and model.server_schedule, of fedlit.schedules for example"
+            f"{name} returns a {type(config.scheduler).__name__}, which no round would step; return only the "
+            "optimizer, and set model.server_schedule, for example to a schedule of fedlit.schedules"
         )

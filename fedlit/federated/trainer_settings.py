@@ -1,7 +1,7 @@
-"""Arguments of Lightning's Trainer that have no effect or another meaning in a federation are refused.
+"""Refuses arguments of Lightning's Trainer that have no effect or another meaning in a federation.
 
-An epoch is a round, a round is one batch, the server's step is fedlit's own, and so is the dealing of data to ranks.
-What is not refused here takes effect as Lightning documents it.
+An epoch is a round, a round is one batch, and fedlit itself steps the server's optimizer and distributes data over
+ranks. All other arguments take effect as Lightning documents them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fedlit.core.private_lightning import private_arguments
 
 #: Strategies that split a model over ranks.
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
-#: In all of them the weights are float32, and so is what is averaged.
+#: In all of these the weights are float32, and so are the averages.
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 LIGHTNINGS_LOG_EVERY_N_STEPS = 50
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
-    """Refuse, before a Trainer is made, what it could not be made with or would not remember.
+    """Refuse, before a Trainer is made, arguments that it would not accept or keep.
 
     Raises:
         InputError: Naming the argument, its value and what to do instead.
@@ -42,7 +42,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 
 
 def check_settings(trainer: Trainer) -> None:
-    """Refuse what has no effect on a federation.
+    """Refuse a Trainer's arguments that have no effect in a federation.
 
     Raises:
         InputError: Naming the argument, its value and what to do instead.
@@ -52,19 +52,19 @@ def check_settings(trainer: Trainer) -> None:
 
 
 def warn_of_limited_validation(trainer: Any) -> None:
-    """Warn that a part of the held-out data stands for all of it; the Trainer knows its batches by now."""
+    """Warn that only a part of the held-out data is used; called when the Trainer knows its batches."""
     limit = trainer.limit_val_batches
     if not limit or (limit == 1 and isinstance(limit, float)):
         return
     batches, used = len(trainer.val_dataloaders), trainer.num_val_batches[0]
     rank_zero_warn(
-        f"trainer.limit_val_batches is {limit}: of the held-out data {used} of {batches} batches are what global/* is "
-        "measured on; data.eval_batch_size is the size of a batch"
+        f"trainer.limit_val_batches is {limit}: global/* is measured on {used} of {batches} batches of the held-out "
+        "data; data.eval_batch_size is the size of a batch"
     )
 
 
 def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
-    """Of each argument to be refused its name, its value, and why with the remedy."""
+    """The arguments to refuse, each with its name, its value, and the reason with the remedy."""
     private = private_arguments(trainer)
     every, seconds = trainer.check_val_every_n_epoch, private.seconds_between_validations
     interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
@@ -90,7 +90,8 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
         yield (
             "fast_dev_run",
             trainer.fast_dev_run,
-            "a round is one batch; leave it out, and try one by trainer.max_epochs 1 and federation.local_epochs 0.1",
+            "a round is one batch; leave it out, and try a short run by trainer.max_epochs 1 and "
+            "federation.local_epochs 0.1",
         )
     if every is not None and every < 1:
         yield "check_val_every_n_epoch", every, "it must be at least 1, which validates each round"
@@ -111,14 +112,14 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
         yield (
             "accumulate_grad_batches",
             trainer.accumulate_grad_batches,
-            "the server steps once a round; leave it out, and make data.batch_size greater for the clients",
+            "the server steps once a round; leave it out, and raise data.batch_size for the clients",
         )
     for argument in ("gradient_clip_val", "gradient_clip_algorithm"):
         if (value := getattr(trainer, argument)) is not None:
             yield (
                 argument,
                 getattr(value, "value", value),  # of an enumeration
-                "the server's step knows no clipping; leave it out, and clip the clients' gradients by "
+                "the server's step is not clipped; leave it out, and clip the clients' gradients by "
                 "model.client_clip_norm, or their updates by federation.algorithm fedlit.algorithms.ClippedMean",
             )
     if trainer.reload_dataloaders_every_n_epochs:
@@ -128,7 +129,7 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
             "clients' batches are made anew in each round and the held-out data stays; leave it out",
         )
     if not private.distributed_sampler:
-        yield "use_distributed_sampler", False, "fedlit deals data to ranks without samplers; leave it out"
+        yield "use_distributed_sampler", False, "fedlit distributes data over ranks without samplers; leave it out"
     if private.sync_batchnorm:
         yield (
             "sync_batchnorm",
@@ -143,12 +144,12 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
         yield (
             "strategy",
             type(trainer.strategy).__name__,
-            "each rank trains whole clients; give ddp, or auto",
+            "each rank trains whole clients; use ddp or auto",
         )
 
 
 def _limits_of_rounds(trainer: Trainer) -> Iterator[tuple[str, object, str]]:
-    """Least numbers of rounds that the greatest one never lets be reached."""
+    """Minimum numbers of rounds that are above the maximum."""
     most = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
     for argument, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
         if least and most and least > min(most):

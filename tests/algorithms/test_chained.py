@@ -207,10 +207,10 @@ def test_scaffold_follows_what_clients_did_though_the_server_clips():
     ("parts", "message"),
     [
         (lambda: (), "a chain needs at least one algorithm"),
-        (lambda: (CoordinateMedian(), Krum(0)), "CoordinateMedian and Krum each say how updates are averaged"),
-        (lambda: (FedNova(), Mean()), "FedNova and Mean each say how updates are averaged"),
+        (lambda: (CoordinateMedian(), Krum(0)), "CoordinateMedian and Krum each define how updates are averaged"),
+        (lambda: (FedNova(), Mean()), "FedNova and Mean each define how updates are averaged"),
         (lambda: (Scaffold(), FedDyn()), "each of Scaffold and FedDyn adds to the clients' gradients"),
-        (lambda: (Mean(), Clip(1.0)), "Clip changes single updates, and stands after Mean"),
+        (lambda: (Mean(), Clip(1.0)), "Clip changes single updates, but comes after Mean"),
         (
             lambda: (Clip(1.0), FedNova()),
             "FedNova averages updates as clients sent them, so Clip would have no effe",
@@ -221,7 +221,7 @@ def test_scaffold_follows_what_clients_did_though_the_server_clips():
         (lambda: (Clip(1.0), CoordinateMedian(), Noise(1.0)), "not for CoordinateMedian; use Mean"),
         (lambda: (Clip(1.0), Mean("left out"), Noise(1.0)), "not for Mean; use Mean"),
         (lambda: (Clip(1.0), Noise(1.0)), "put fedlit.algorithms.Mean between Clip and Noise"),
-        (lambda: (Scaffold(), Clip(1.0), Mean(), Noise(1.0)), "epsilon does not hold with Scaffold, which takes more"),
+        (lambda: (Scaffold(), Clip(1.0), Mean(), Noise(1.0)), "epsilon does not hold with Scaffold, which uses more"),
         (lambda: (FedDyn(), Clip(1.0), Mean(), Noise(1.0)), "epsilon does not hold with FedDyn before Noise"),
     ],
 )

@@ -123,7 +123,7 @@ def test_attention_is_what_stays_by_default():
 @pytest.mark.parametrize(
     ("algorithm", "message"),
     [
-        (lambda: KeepLocal(), "KeepLocal found nothing to keep in this network; its state is named 0.weight"),
+        (lambda: KeepLocal(), "KeepLocal found nothing to keep in this network, whose tensors are named 0.weight"),
         (lambda: BatchNormPolicy(), "BatchNormPolicy found nothing to keep"),
         (lambda: KeepLocal(("(",)), "no regular expression"),
     ],

@@ -176,7 +176,7 @@ def test_federations_that_epsilon_would_not_hold_for_are_refused():
         InputError, match=r"buffers such as 1\.running_mean are not private; use a network without BatchNorm"
     ):
         fit(FederatedModule(net(norm=True)), loop)
-    with pytest.raises(InputError, match=r"AdaptiveMu follows the clients' losses.*set model\.mu to a number"):
+    with pytest.raises(InputError, match=r"AdaptiveMu depends on the clients' losses.*set model\.mu to a number"):
         fit(FederatedModule(net(), mu=AdaptiveMu()), loop)
 
 

@@ -203,13 +203,13 @@ CASES: list[tuple[type[Algorithm], str | None]] = [
     (WithinAFit, None),
     (NothingKept, r"NothingKept.end returns 75 numbers to keep, but its kept_size is 0"),
     (Counted, rf"Counted.transform {MEMORY}"),
-    (WritesToTheModel, "WritesToTheModel writes to the model that was sent"),
+    (WritesToTheModel, "WritesToTheModel changes the model that was sent"),
     (Drawing, None),
     (OfTorch, rf'OfTorch {GLOBAL}.*generator\(self.facts.seed, "OfTorch", round\)'),
     (OfNumPy, GLOBAL),
     (OfPython, GLOBAL),
     (OfItsOwn, MEMORY),
-    (AnArray, "AnArray.conclude gives a state in which what is a numpy.ndarray, which a checkpoint cannot hold"),
+    (AnArray, "AnArray.conclude returns a state in which what is a numpy.ndarray, which a checkpoint cannot hold"),
     (AFunction, "what is a builtin_function_or_method"),
     (ACounter, None),
     (Nested, None),
@@ -313,7 +313,7 @@ def test_what_an_algorithm_made_of_the_model_is_not_laid_to_the_clients() -> Non
         pytest.warns(UserWarning, match="the global model's loss is not finite after round 1"),
         pytest.raises(
             InputError,
-            match=r"4 of 4 updates of round 2 are not finite .*; nor is the model that they were sent",
+            match=r"4 of 4 updates of round 2 are not finite .*; the model that they were sent is not finite either",
         ),
     ):
         run(Endless())

@@ -56,7 +56,7 @@ def test_tied_weights_are_trained_alike_by_every_engine_and_stay_tied(net: type[
 
 
 def test_a_module_of_two_names_is_not_vectorized() -> None:
-    with pytest.raises(ValueError, match=r"third is a part of the net under another name.*use federation\.engine"):
+    with pytest.raises(ValueError, match=r"third is a second name of a module of the net.*use federation\.engine"):
         fit(
             FederatedModule(odd_nets.TiedModules()),
             FederatedLoop(clients_per_round=4, seed=0, engine=VectorizedEngine()),

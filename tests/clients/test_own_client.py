@@ -130,7 +130,7 @@ CASES: list[tuple[type[ClientModule], str | None]] = [
     (CountingAnew, None),
     (Remembers, f"Remembers {MEMORY}"),
     (Buffered, f"Buffered {MEMORY}"),
-    (Headed, "Headed has a parameter head.weight beside its net, which is neither trained, sent nor averaged"),
+    (Headed, "Headed has a parameter head.weight outside of its net, which is neither trained, sent nor averaged"),
     (Taught, None),
     (WithoutSuper, r"WithoutSuper.training_step notes no batch.*; call super\(\)"),
     (Noting, None),
@@ -218,7 +218,7 @@ def test_a_name_that_is_taken_is_refused(name: str) -> None:
             self.log(name, 1.0)
             return super().training_step(batch, batch_idx)
 
-    with pytest.raises(InputError, match=f"Taking logs '{name}', which is measured already; use another name"):
+    with pytest.raises(InputError, match=f"Taking logs '{name}', a metric that exists already; use another name"):
         run(Taking)
 
 

@@ -152,7 +152,7 @@ class NeedsLoss(SGD):
 @pytest.mark.parametrize("engine", [LoopEngine(), TrainerEngine()])
 def test_an_optimizer_of_ones_own_that_computes_the_loss_again_is_refused(engine):
     for role in ("client", "server"):
-        with pytest.raises(InputError, match=rf"model.{role}_optimizer NeedsLoss does not step on the dense gradient"):
+        with pytest.raises(InputError, match=rf"model.{role}_optimizer NeedsLoss cannot step on the dense gradient"):
             train(FederatedLoop(2, seed=0, engine=engine), **{f"{role}_optimizer": lambda p: NeedsLoss(p, lr=0.1)})
 
 
@@ -164,15 +164,15 @@ def test_so_is_one_of_a_clients_own():
     class Module(FederatedModule):
         client_class = Client
 
-    with pytest.raises(InputError, match=r"Client.configure_optimizers LBFGS does not step"):
+    with pytest.raises(InputError, match=r"Client.configure_optimizers LBFGS cannot step"):
         fit(Module(net()), FederatedLoop(2, seed=0))
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--model.client_optimizer LBFGS", "model.client_optimizer LBFGS does not step"),
-        ("--model.server_optimizer LBFGS", "model.server_optimizer LBFGS does not step"),
+        ("--model.client_optimizer LBFGS", "model.client_optimizer LBFGS cannot step"),
+        ("--model.server_optimizer LBFGS", "model.server_optimizer LBFGS cannot step"),
         ("--model.loss torch.nn.BCEWithLogitsLoss", "model.loss BCEWithLogitsLoss does not take logits (2, 10)"),
         (
             "--model.loss torch.nn.CrossEntropyLoss --model.loss.reduction sum",

@@ -117,7 +117,7 @@ def test_what_fails_in_clients_fits_is_shown_with_the_traceback_from_there(capsy
     assert main([*TINY, "--federation.local_epochs=20", "--model.net=mine.Tired"]) == FAULT
     err = capsys.readouterr().err
     assert "2 of 2 fits of round 1 failed (client " in err
-    assert "mend what failed" in err
+    assert "correct the cause of the failures" in err
     assert f'{Path("mine.py").resolve()}", line 49, in forward' in err
     assert err.splitlines()[-1] == "LookupError: no more"
     assert "internal" not in err

@@ -55,7 +55,7 @@ def test_a_checkpoint_from_elsewhere_needs_its_config_and_goes_to_the_current_fo
         shutil.copy(run / file, Path(file).name)
     words = "export --ckpt_path best.ckpt --to pt2".split()
     assert main(words) == 2
-    assert "give that config, or the net" in capsys.readouterr().err
+    assert "give it, or the net" in capsys.readouterr().err
     assert main([*words, "--config", "config.yaml"]) == 0
     assert Path("best.pt2").is_file()
     assert main([*words, "--config", "config.yaml"]) == 2
@@ -95,7 +95,7 @@ def test_with_a_net_no_config_is_read(run: Path) -> None:
     (run / "config.yaml").unlink()
     given = FederatedModule.load_from_checkpoint(str(run / "checkpoints" / "best.ckpt"), net=from_config.net)
     assert given.net is from_config.net
-    with pytest.raises(InputError, match="give that config, or the net"):
+    with pytest.raises(InputError, match="give it, or the net"):
         FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
 
 
@@ -127,5 +127,5 @@ def test_a_net_of_ones_own_without_annotations_is_made(
 
 def test_a_config_that_is_none_of_a_run_is_named(tmp_path: Path, run: Path) -> None:
     (tmp_path / "short.yaml").write_text("model: {}\n")
-    with pytest.raises(InputError, match=r"short.yaml: no config of a run"):
+    with pytest.raises(InputError, match=r"short.yaml is not the config of a run"):
         FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", hparams_file=tmp_path / "short.yaml")

@@ -299,7 +299,10 @@ def test_a_checkpoint_that_says_otherwise_is_refused(value: object, tmp_path: Pa
     checkpoint = read(path)
     checkpoint["callbacks"]["FederatedLoop"]["together"] = value
     write(checkpoint, path)
-    with pytest.raises(InputError, match=r"the checkpoint says that .* clients train together; use another"):
+    with pytest.raises(
+        InputError,
+        match=r"the checkpoint says that .* clients train together, but it must be a whole number > 0; use another",
+    ):
         result(3, tmp_path, path)
 
 

@@ -22,7 +22,7 @@ TINY = (
     "--federation.clients_per_round=2 --federation.local_epochs=0.1 --federation.engine=fedlit.engines.LoopEngine "
     "--trainer.max_epochs=2"
 ).split()
-FREEZES = "what clients train is fixed at the start"
+FREEZES = "which parameters clients train is fixed at the start"
 #: Of each class its arguments, and what is said where it is refused.
 CASES: list[tuple[str, list[str], str | None]] = [
     ("BackboneFinetuning", [], FREEZES),
@@ -35,10 +35,14 @@ CASES: list[tuple[str, list[str], str | None]] = [
     ("EMAWeightAveraging", [], None),
     ("EarlyStopping", ["monitor=global/loss"], None),
     ("EarlyStopping", ["monitor=clients/train_loss"], None),
-    ("EarlyStopping", ["monitor=val_loss"], "monitors 'val_loss', which no round has; there are clients/accuracy_mean"),
+    (
+        "EarlyStopping",
+        ["monitor=val_loss"],
+        "monitors 'val_loss', which no round has; available metrics are clients/accuracy_mean",
+    ),
     ("GradientAccumulationScheduler", ["scheduling={0: 2}"], "a round is one batch and one step"),
     ("LambdaCallback", [], None),
-    ("LearningRateFinder", [], "give model.client_optimizer.lr"),
+    ("LearningRateFinder", [], "set model.client_optimizer.lr"),
     ("LearningRateMonitor", [], None),
     ("ModelCheckpoint", [], None),
     ("ModelCheckpoint", ["monitor=global/loss", "save_top_k=2"], None),

@@ -50,7 +50,7 @@ def some(generator: Any) -> Draw:
     return once(*generator.choice(len(SIZES), 3, replace=False))
 
 
-AGAIN = "gives other clients each time that it is asked for a round"
+AGAIN = "gives other clients each time it is called for the same round"
 #: Of a draw of three of six clients what is said of it; None where it trains.
 DRAWS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "at an address": (lambda self, seed, round: some(rng(seed, "cohort", round)), None),
@@ -70,7 +70,7 @@ DRAWS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "too few times": (lambda self, seed, round: Draw(np.array([0, 3]), np.array([1])), r"times of shape \(1,\)"),
 }
 
-OTHER_WORK = "gives other work each time that it is asked for a round"
+OTHER_WORK = "gives other work each time it is called for the same round"
 #: The same of the work of a cohort that is asked for two passes.
 WORK: dict[str, tuple[Callable[..., Any], str | None]] = {
     "at an address": (lambda self, c, e, seed, round: e * rng(seed, "slow", round).random(len(c)), None),
@@ -132,5 +132,5 @@ def test_a_sampling_has_to_say_whether_it_is_by_size() -> None:
         def draw(self, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
             return once(0)
 
-    with pytest.raises(InputError, match="Silent does not say by_size; set it in the class, to True where"):
+    with pytest.raises(InputError, match="Silent does not define by_size; set it in the class: True if"):
         FederatedLoop(4, sampling=Silent())

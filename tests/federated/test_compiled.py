@@ -113,7 +113,9 @@ def test_a_checkpoint_says_where_compilation_is_all_that_differs(tmp_path: Path,
     before, after = wraps
     run(made(before), LoopEngine(), enable_checkpointing=True, default_root_dir=tmp_path)
     (checkpoint,) = tmp_path.rglob("*.ckpt")
-    with pytest.raises(InputError, match=r"^the checkpoint has the same net, but torch\.compile was used only for one"):
+    with pytest.raises(
+        InputError, match=r"^the checkpoint has the same net, but only one of the two uses torch\.compile"
+    ):
         FederatedModule.load_from_checkpoint(checkpoint, net=after(net()))
     FederatedModule.load_from_checkpoint(checkpoint, net=before(net()))
 

@@ -136,14 +136,14 @@ class OwnGenerator(Net):
 
 
 def test_a_net_with_a_generator_of_its_own_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^OwnGenerator computes something else each time it is called in training"):
+    with pytest.raises(InputError, match=r"^OwnGenerator gives another output each time it is called in training"):
         trained(LoopEngine(), OwnGenerator)
 
 
 @pytest.mark.parametrize("engine", [LoopEngine, lambda: WorkersEngine(workers=2)])
 def test_a_net_that_counts_its_calls_is_refused(engine: Callable[[], Engine]) -> None:
     with pytest.raises(
-        InputError, match=r"^Counting computes something else each time .*, and sets calls; keep .* buffer"
+        InputError, match=r"^Counting gives another output each time .*, and sets calls; keep .* buffer"
     ):
         trained(engine(), Counting)
 

@@ -145,8 +145,8 @@ def test_an_error_that_hits_all_stops_the_run_and_is_shown_whole(engine: str):
     first, *_, last = str(stopped.value).strip().splitlines()
     assert first == (
         "6 of 6 fits of round 1 failed (client 0, 1, 2, 3, 4, 5: ValueError: a bad sample), "
-        "more than federation.max_rejected = 0.5 allows; mend what failed; the checkpoint of the round before "
-        "is whole. The first error:"
+        "more than federation.max_rejected = 0.5 allows; correct the cause of the failures; the checkpoint of the "
+        "round before is complete. The first error:"
     )
     assert last == "ValueError: a bad sample"
     assert "in client_batches" in str(stopped.value)

@@ -61,7 +61,7 @@ def setting(**changed: Callable[[], Any]) -> Callable[[Any], None]:
 REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
     *((hook, freeze, r"the net's 0.weight was frozen .*; set its requires_grad before") for hook in HOOKS),
     *((hook, swap_optimizer, "optimizer is Adam, but model.server_optimizer is SGD") for hook in HOOKS[2:]),
-    ("on_train_epoch_start", setting(net=net), "net was replaced .* would not see; change the weights in it"),
+    ("on_train_epoch_start", setting(net=net), "net was replaced .* would not see the new one; change its weights"),
     ("on_train_epoch_start", setting(loss=nn.CrossEntropyLoss), "loss was replaced"),
     ("on_train_epoch_start", setting(client_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.client_schedule"),
     ("on_train_epoch_start", setting(server_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.server_schedule"),
@@ -82,7 +82,9 @@ class OwnOptimizer(FederatedModule):
 
 
 def test_an_optimizer_that_a_resumed_run_would_not_have_is_refused() -> None:
-    with pytest.raises(InputError, match=r"is Adam, but model.server_optimizer is SGD, .*; give it as"):
+    with pytest.raises(
+        InputError, match=r"is Adam, but model.server_optimizer is SGD, .*; set model.server_optimizer instead"
+    ):
         fit(OwnOptimizer(net()), rounds=1)
 
 

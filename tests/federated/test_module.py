@@ -293,7 +293,7 @@ def test_ctrl_c_in_a_client_stops_the_server():
     ("make", "says"),
     [
         (lambda: FederatedLoop(clients_per_round=0), "clients_per_round must be at least 1, got 0"),
-        (lambda: FederatedLoop(local_epochs=0), "local_epochs must be a finite number > 0, got 0"),
+        (lambda: FederatedLoop(local_epochs=0), "local_epochs must be > 0 and at most 1,000,000, got 0"),
         (lambda: FederatedLoop(local_epochs=float("nan")), "got nan"),
         (lambda: FederatedModule(net(), mu=-0.1), "mu must be a finite number >= 0, got -0.1"),
         (lambda: fit(loop=FederatedLoop(7)), "clients_per_round is 7 but there are 6 clients"),

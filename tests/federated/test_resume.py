@@ -79,14 +79,14 @@ def test_another_class_is_refused(recorded: bool, two_rounds: Callable[[Optimize
     path = two_rounds(lambda p: SGD(p, lr=1.0))
     if not recorded:
         without_record(path)
-    with pytest.raises(InputError, match=r"server optimizer is .*, whose state means nothing to Adam; use the model"):
+    with pytest.raises(InputError, match=r"server optimizer is .*, whose state Adam cannot use; use the model"):
         run(lambda p: Adam(p, lr=1.0), 3, tmp_path, path)
 
 
 def test_a_setting_that_needs_another_state_is_refused(two_rounds: Callable[[Optimizer], Path], tmp_path: Path) -> None:
     path = two_rounds(lambda p: Adam(p, lr=0.1))
     with pytest.raises(
-        InputError, match=r"amsgrad: False -> True: Adam cannot go on from its state .*max_exp_avg_sq.*; use"
+        InputError, match=r"amsgrad: False -> True: Adam cannot resume from its state .*max_exp_avg_sq.*; use"
     ):
         run(lambda p: Adam(p, lr=0.1, amsgrad=True), 3, tmp_path, path)
     run(lambda p: Adam(p, lr=0.1, betas=(0.8, 0.9)), 3, tmp_path, path)
@@ -178,7 +178,7 @@ def test_a_servers_optimizer_of_ones_own_keeps_all_in_its_state_or_is_refused(
     server: Optimizer, is_refused: bool, tmp_path: Path
 ) -> None:
     if is_refused:
-        with pytest.raises(InputError, match=r"model.server_optimizer \w+ steps otherwise in a resumed run"):
+        with pytest.raises(InputError, match=r"model.server_optimizer \w+ takes another step in a resumed run"):
             run(server, 4, tmp_path)
         return
     straight = weights(run(server, 4, tmp_path / "straight").net)

@@ -73,21 +73,21 @@ CASES: list[tuple[type[FederatedModule], dict[str, Any], str | None]] = [
     (
         Scheduled,
         {},
-        "Scheduled.configure_optimizers gives a StepLR, which no round would step; .*server_schedule",
+        "Scheduled.configure_optimizers returns a StepLR, which no round would step; .*server_schedule",
     ),
     (OneOfAList, {}, None),
-    (Several, {}, "Several.configure_optimizers gives 2 optimizers; give one"),
-    (Headed, {}, "Headed has a parameter head.weight beside its net, but clients train the net alone"),
+    (Several, {}, "Several.configure_optimizers returns 2 optimizers; return one"),
+    (Headed, {}, "Headed has a parameter head.weight outside of its net, but clients train only the net"),
     (Frozen, {}, None),
     (OwnSetup, {}, r"OwnSetup.setup does not call super\(\).setup\(stage\)"),
-    (OwnValidation, {}, "OwnValidation evaluates no example, so that there is no accuracy"),
+    (OwnValidation, {}, "OwnValidation evaluates no example, so there is no accuracy"),
     (MoreValidation, {}, None),
     (OwnCallbacks, {}, None),
     (OwnCallbacks, {"limit_train_batches": 0.5}, "max_epochs the number of rounds"),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric Tally was called before")
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric PredictionCounter was called before")
 @pytest.mark.parametrize(("module", "trainer", "refused"), CASES, ids=lambda value: getattr(value, "__name__", ""))
 def test_what_is_added_or_overridden_takes_effect_or_is_refused(
     module: type[FederatedModule], trainer: dict[str, Any], refused: str | None
