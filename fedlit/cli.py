@@ -11,39 +11,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
-#: What the commands do that are methods of a Trainer's.
+#: The commands that run a method of the Trainer, and what they do.
 RUN = {
-    "fit": "Train a federation, or go on with a run that was stopped.",
-    "validate": "Evaluate a checkpoint on what each round is validated on.",
-    "test": "Evaluate a checkpoint on the test set: in all, by class and by client.",
-    "predict": "Write what a checkpoint predicts for the test set.",
+    "fit": "Train a federation, or resume a stopped run.",
+    "validate": "Evaluate a checkpoint on the validation data.",
+    "test": "Evaluate a checkpoint on the test set: overall, by class and by client.",
+    "predict": "Write a checkpoint's predictions for the test set.",
 }
-#: The other commands, the modules whose ``main`` they are, and what they do.
+#: The other commands, the modules whose ``main`` runs them, and what they do.
 OURS = {
     "study": ("fedlit.study.command", "Run every combination of a study file's axes at every seed."),
     "report": ("fedlit.report.command", "Turn a study's runs into tables, curves, tests and verdicts."),
-    "verify": ("fedlit.study.verify", "Stop and resume a short run of a config: does it end with the same bits?"),
+    "verify": ("fedlit.study.verify", "Kill and resume a short run of a config, and compare the bits."),
     "sites": ("fedlit.flower.command", "Write a project that trains real sites over Flower."),
     "watch": ("fedlit.study.watch", "Watch all runs under a folder as they train."),
-    "runs": ("fedlit.study.listing", "Show all runs under a folder: how far, how good, and how to go on."),
+    "runs": ("fedlit.study.listing", "List all runs under a folder: progress, accuracy, and how to resume."),
     "export": ("fedlit.command.export", "Write a checkpoint's network as safetensors, ONNX or a PyTorch program."),
     "configs": ("fedlit.command.configs", "List the configs that come with fedlit, or copy them."),
 }
 
 EXAMPLES = """\
-  fedlit fit --config configs/quickstart.yaml    train on digits that come along, 35 s
+  fedlit fit --config configs/quickstart.yaml    train on bundled digits, 35 s
   tensorboard --logdir logs                      look at it
-  fedlit fit --help                              what can be set"""
+  fedlit fit --help                              all settings"""
 
 
 def main(args: ArgsType = None) -> int:
-    """Run a command; a mistake of the user's is one line on stderr, any other error its traceback and one line.
+    """Run a command. A mistake in the input prints one line to stderr, any other error its traceback and one line.
 
-    Without a command, and with ``--help`` or ``--version``, nothing else is loaded.
+    Without a command, and with ``--help`` or ``--version``, no library is loaded.
 
     Returns:
-        0 when done, 1 when another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
-        the input, 3 for any other error, 130 when stopped by Ctrl-C, 143 by SIGTERM.
+        0 for success, 1 if another rank was lost, a run of a study failed or a resumed run differs, 2 for a mistake in
+        the input, 3 for any other error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
     does = {**RUN, **{name: text for name, (_, text) in OURS.items()}}
@@ -59,7 +59,7 @@ def main(args: ArgsType = None) -> int:
 
 
 def overview(does: dict[str, str]) -> str:
-    """What ``fedlit`` says by itself: its commands, and where to begin."""
+    """What ``fedlit`` without a command prints: the commands, and how to start."""
     lines = (f"  {name:10}{text}" for name, text in does.items())
     return "\n".join(
         [
@@ -69,7 +69,7 @@ def overview(does: dict[str, str]) -> str:
             "",
             *lines,
             "",
-            "fedlit COMMAND --help explains a command; fedlit --version says which versions run.",
+            "fedlit COMMAND --help explains a command; fedlit --version prints the versions.",
             "",
             EXAMPLES,
             "",
@@ -78,6 +78,6 @@ def overview(does: dict[str, str]) -> str:
 
 
 def versions() -> str:
-    """Those that results depend on."""
+    """The versions that results depend on."""
     found = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "numpy"))
     return f"fedlit {version('fedlit')} ({found}, Python {platform.python_version()})\n"

@@ -97,7 +97,7 @@ MISTAKES = {
     ),
     "optimizer": ("fit --model.client_optimizer torch.optim.SDG", "", "torch.optim.SDG", "mean torch.optim.SGD?"),
     "package": ("fit --model.net.attention nopackage.Gate", "", "nopackage.Gate", "install it, or correct"),
-    "class of another kind": ("fit --data torch.optim.SGD", "", "torch.optim.SGD is not a FederatedData", ".help"),
+    "class of another kind": ("fit --data torch.optim.SGD", "", "torch.optim.SGD is not a subclass of FederatedData", ".help"),
     "no class": ("fit --data 3", "", "data must be a class path, got 3", "package.module.Class"),
     "yaml class": ("fit --config FILE", "data:\n  class_path: fedlit.data.EMNISTT", "EMNISTT", "fedlit.data.EMNIST?"),
     "alpha": (f"fit {ALPHA} 0", "", "alpha must be a finite number > 0, got 0", "use fedlit.data.Uniform"),
@@ -264,7 +264,7 @@ def test_ctrl_c_while_modules_are_loaded_is_a_stop_like_any_other(monkeypatch: p
 def test_python_m_fedlit_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "fedlit", "fti"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "fedlit: error: no command 'fti'; did you mean fit?\n"
+    assert done.stderr == "fedlit: error: unknown command 'fti'; did you mean fit?\n"
 
 
 # --- help ------------------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The command of one run: its parser, its Trainer, the place where it lives."""
+"""The commands that run or evaluate one federation: parser, Trainer, run folder, errors."""

@@ -1,4 +1,5 @@
-"""What can be said to the command, and how it becomes data, net and federation."""
+"""The arguments of ``fit``, ``validate``, ``test`` and ``predict``, and how data, net and federation are made from
+them."""
 
 from __future__ import annotations
 
@@ -26,32 +27,32 @@ from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.federated.reload import DATA_ARGUMENTS, attribute
 
-#: The commands that are methods of a Trainer's.
+#: The commands that run a method of the Trainer.
 TRAINED = ("fit", "validate", "test", "predict")
 
-#: In our own words what Lightning says otherwise; an option that can do nothing is not shown.
+#: Help texts that replace Lightning's; an option without effect is hidden.
 WORDS = {
-    "config": "YAML file of options; of several files the last has the last word.",
-    "seed_everything": "Seed of all that is drawn, from 0 on.",
-    "ckpt_path": "Where to go on, or what to evaluate: ``last`` or ``best`` of the run, or a file.",
+    "config": "YAML file of options; if several are given, later files override earlier ones.",
+    "seed_everything": "Seed of all random draws, 0 or greater.",
+    "ckpt_path": "Checkpoint to resume or evaluate: ``last`` or ``best`` of the run, or a file.",
     "data": "The data set.",
-    "verbose": "Whether to show what was found.",
+    "verbose": "Whether to show the results.",
     "weights_only": argparse.SUPPRESS,
     "return_predictions": argparse.SUPPRESS,
 }
 
-#: Options that users look for, and what there is.
+#: Options of other tools that users try, and what to use instead.
 HINTS = {
-    "--epochs": "--federation.local_epochs are a client's passes over its data, --trainer.max_epochs the rounds",
-    "--rounds": "the number of rounds is --trainer.max_epochs",
-    "--lr": "the clients' learning rate is --model.client_optimizer.lr, the server's --model.server_optimizer.lr",
-    "--clients": "there are --data.num_clients, of which --federation.clients_per_round train in a round",
-    "--batch_size": "that of the clients is --data.batch_size",
-    "--seed": "--seed_everything sets all seeds, --data.seed that of the partition",
-    "--mu": "the strength of the proximal term is --model.mu",
-    "--alpha": "Dirichlet's is --data.partition.alpha, after --data.partition Dirichlet",
-    "--gpus": "--trainer.accelerator gpu --trainer.devices N",
-    "--resume": "a run goes on with --ckpt_path last",
+    "--epochs": "--federation.local_epochs sets a client's passes over its data, --trainer.max_epochs the rounds",
+    "--rounds": "use --trainer.max_epochs for the number of rounds",
+    "--lr": "use --model.client_optimizer.lr for the clients, --model.server_optimizer.lr for the server",
+    "--clients": "use --data.num_clients for all clients, --federation.clients_per_round for those of a round",
+    "--batch_size": "use --data.batch_size for the clients",
+    "--seed": "use --seed_everything for all seeds, --data.seed for the partition",
+    "--mu": "use --model.mu for the strength of the proximal term",
+    "--alpha": "use --data.partition Dirichlet --data.partition.alpha ALPHA",
+    "--gpus": "use --trainer.accelerator gpu --trainer.devices N",
+    "--resume": "use --ckpt_path last",
 }
 
 
@@ -59,8 +60,8 @@ class FederationArguments(OpenCLI):
     """LightningCLI with the federation's defaults, a section ``federation`` for ``FederatedLoop``, and its checks.
 
     Args:
-        args: Words after ``fedlit``; None are the process's.
-        does: What each command does, by its name: for its help, and for a mistyped one.
+        args: The arguments after ``fedlit``; None takes those of the process.
+        does: What each command does, by its name, for its help text.
         kwargs: For ``LightningCLI``.
     """
 
@@ -87,14 +88,17 @@ class FederationArguments(OpenCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--name", type=str | None, default=None, help="Name of the run; by default that of the last config file."
+            "--name",
+            type=str | None,
+            default=None,
+            help="Name of the run; by default the name of the last config file.",
         )
         parser.add_argument("--logs_dir", type=str, default="logs", help="Folder of all runs: LOGS_DIR/NAME/version_N.")
         parser.add_argument(
             "--version",
             type=str | None,
             default=None,
-            help="Folder in place of version_N: LOGS_DIR/NAME/VERSION; with --ckpt_path last, which run to go on with.",
+            help="Folder instead of version_N: LOGS_DIR/NAME/VERSION; with --ckpt_path last, the run to resume.",
         )
         parser.add_lightning_class_args(FederatedLoop, "federation")
         default_classes = {"model.net": "fedlit.models.EmnistCNN", "data": "fedlit.data.MNIST5k"}
@@ -105,7 +109,7 @@ class FederationArguments(OpenCLI):
             )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Lightning's commands, and the names of the others."""
+        """Add Lightning's commands, and the names of fedlit's other commands."""
         super().setup_parser(*args, **kwargs)
         assert isinstance(self.parser, Parser)
         self._parsers: dict[str, Parser] = self.parser.command_parsers
@@ -121,7 +125,7 @@ class FederationArguments(OpenCLI):
         """The parser of the command that was given."""
         return self._parsers[str(self.subcommand)]
 
-    # --- what the parser lets pass -----------------------------------------------------------------------------------
+    # --- checks beyond those of the parser ---------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         refuse_special(self._command)
@@ -134,7 +138,7 @@ class FederationArguments(OpenCLI):
         """Make data, net and federation.
 
         Raises:
-            InputError: Also when the net was given another number of classes or channels than the data has.
+            InputError: Also if the net was given another number of classes or channels than the data has.
         """
         self.parser.add_instantiator(self._maker, object)
         try:
@@ -147,12 +151,13 @@ class FederationArguments(OpenCLI):
         raise missing_package(failed) or failed
 
     def _refuse_overridden(self) -> None:
-        """Refuse a number of classes or channels that was given and is not the data's."""
+        """Refuse a given number of classes or channels that differs from the data's."""
         parser = self.command_parser
         assert parser.written is not None  # it has parsed
         for of_data in DATA_ARGUMENTS:
             given, has = parser.written.get(f"model.net.init_args.{of_data}"), getattr(self.datamodule, of_data)
             if given not in (None, has):
                 raise InputError(
-                    f"model.net.{of_data} is {given} but the data has {has}; leave it out, it is taken from the data"
+                    f"model.net.{of_data} is {given} but the data has {has}; leave it out, fedlit takes it "
+                    "from the data"
                 )

@@ -1,4 +1,4 @@
-"""In whose code an error came up: a library's, fedlit's or the user's."""
+"""Whether an error was raised in the code of a library, of fedlit or of the user."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fedlit.core.messages import causes
 Owner = Literal["library", "fedlit", "user"]
 
 OURS = str(Path(fedlit.__file__).parent) + os.sep
-#: Python's own modules and those that are installed.
+#: Folders of Python's own modules and of installed packages.
 INSTALLED = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-#: Folders of installed packages, also of a user's own installs and of what a virtual environment is based on.
+#: Names of package folders, also of ``pip install --user`` and of the installation that a virtual environment uses.
 SITES = {"site-packages", "dist-packages"}
 
 
 class Place(NamedTuple):
-    """A line of code, and whose it is."""
+    """A line of code, and who owns it."""
 
     owner: Owner
     file: str
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 def owner_of(file: str) -> Owner:
-    """Whose a file is; code without a file of its own, as a dataclass's or a compiled module's, is a library's."""
+    """The owner of a file. Code without a file, such as that of a dataclass or a compiled module, is a library's."""
     if file.startswith(OURS):
         return "fedlit"
     installed = file.startswith(INSTALLED) or not SITES.isdisjoint(Path(file).parts)
@@ -42,7 +42,7 @@ def owner_of(file: str) -> Owner:
 
 
 def places(error: BaseException) -> list[Place]:
-    """Where an error passed, the outermost place first; of a file that is no Python, also that file."""
+    """The lines that an error passed, the outermost first. For a syntax error, the faulty file comes last."""
     found = list(_places(error.__traceback__))
     if isinstance(error, SyntaxError) and error.filename:
         found.append(Place(owner_of(error.filename), error.filename, error.lineno))
@@ -55,15 +55,15 @@ def _places(traceback: TracebackType | None) -> Iterator[Place]:
 
 
 def origin(error: BaseException) -> Place | None:
-    """The innermost place that is no library's: where the user or fedlit did what came to the error."""
+    """The innermost line outside of libraries: the line of the user or of fedlit that led to the error."""
     return next((place for place in reversed(places(error)) if place.owner != "library"), None)
 
 
 def refused_by_library(error: BaseException) -> bool:
-    """For a function that has caught an error of what it called: whether that came up in libraries alone."""
+    """Whether an error that the calling function has caught was raised by library code alone."""
     return all(place.owner == "library" for place in places(error)[1:])
 
 
-def of_the_user(error: BaseException | None) -> BaseException | None:
-    """The error among an error's causes that came up in the user's code; None where there is none."""
+def error_in_user_code(error: BaseException | None) -> BaseException | None:
+    """The first of an error and its causes that passed through the user's code; None if there is none."""
     return next((each for each in causes(error) if any(place.owner == "user" for place in places(each))), None)

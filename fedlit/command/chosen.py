@@ -1,4 +1,4 @@
-"""What a run was given that is not the default, for a table in which runs are compared."""
+"""The settings of a run that differ from the defaults, for tables that compare runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fedlit.runs.changes import changes
 
 
 def chosen(config: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with another value than they have where nothing is given, by their dotted keys.
+    """The settings that differ from the default config, by their dotted keys.
 
-    Of a class in another's place they are its name, and those of its arguments that are not its own defaults.
+    For a class that replaces another, they are its name and those of its arguments that differ from its own defaults.
 
     Args:
-        config: The run's, as it is read from YAML.
-        usual: That of a run that is given nothing.
+        config: The config of the run, as read from YAML.
+        usual: The default config.
     """
     return {key: value for change in changes(usual, config) for key, value in _given(change.key, change.now)}
 
 
 def _given(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A value; of a class its name, and those of its arguments that are not its defaults."""
+    """The value itself; for a class, its name and those of its arguments that differ from its defaults."""
     if not is_class(value):
         yield key, value
         return

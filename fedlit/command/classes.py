@@ -1,4 +1,4 @@
-"""The classes that there are for an argument, by name and in a line each."""
+"""The classes that an argument can take, with a line about each."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from itertools import chain
 from types import ModuleType, NoneType
 from typing import Any
 
-#: Packages of classes that can be given by their names alone, as ``--federation.algorithm Scaffold``.
+#: Packages whose classes can be given by their short names, such as ``--federation.algorithm Scaffold``.
 NAMED_SHORTLY = tuple(
     f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
 )
 
-#: Modules of types that hold others; unions are of ``types``, from Python 3.14 on of ``typing``.
+#: Modules of generic types; unions are in ``types``, from Python 3.14 on in ``typing``.
 HOLDERS = (builtins.__name__, Callable.__module__, "types", "typing")
 
 
 def load(modules: Iterable[str]) -> None:
-    """Load modules, for jsonargparse finds a class by its name alone among the subclasses that there are by then."""
+    """Import modules, because jsonargparse finds a short class name only among the subclasses that are imported."""
     for module in modules:
         importlib.import_module(module)
 
 
 def classes_for(kind: Any, explanation: str, imported: bool = False) -> dict[str, type]:
-    """The classes that can be given for an argument, by what to give for them.
+    """The classes that can be given for an argument, by the name to give.
 
-    Of a type of fedlit's they are all of its public subclasses. Of a library's type, such as ``torch.nn.Module``, they
-    are those in the packages that the explanation names.
+    For a type of fedlit these are its public subclasses. For a library's type, such as ``torch.nn.Module``, these are
+    the classes in the packages that the explanation names.
 
     Args:
         kind: The argument's annotation.
-        explanation: What its docstring says.
-        imported: Whether they are, where it names no package, all public ones that have been imported.
+        explanation: The text about the argument in its docstring.
+        imported: Whether to return all imported public subclasses if the explanation names no package.
     """
     wanted = tuple(each for each in types_in(kind) if each.__module__ != builtins.__name__)
     if not wanted:
@@ -54,7 +54,7 @@ def classes_for(kind: Any, explanation: str, imported: bool = False) -> dict[str
 
 
 def summary(each: Any, width: int) -> list[str]:
-    """The first line of a docstring as plain text without its references: as many clauses as fit, or some lines."""
+    """The first line of a docstring as plain text without references: as many clauses as fit, or several lines."""
     text = plain((inspect.getdoc(each) or "").partition("\n")[0])
     text = re.sub(r"(?<=\S) \([^()]*\b[12]\d{3}\b[^()]*\)", "", text).removesuffix(".")
     ends = [end for end in clause_ends(text) or clause_ends(text, r" \(") if end > width / 4] + [len(text)]
@@ -62,23 +62,23 @@ def summary(each: Any, width: int) -> list[str]:
 
 
 def clause_ends(text: str, mark: str = r"[,;:.](?=\s)") -> list[int]:
-    """Where clauses of a text end, at a mark that is neither within brackets nor that of ``et al.``"""
+    """Where the clauses of a text end: at a mark outside of brackets that does not belong to ``et al.``"""
     ends = (found.start() for found in re.finditer(rf"(?<!et al){mark}", text))
     return [end for end in ends if len(re.findall(r"[(\[]", text[:end])) == len(re.findall(r"[)\]]", text[:end]))]
 
 
 def plain(text: str) -> str:
-    """A text without the marks of reStructuredText."""
+    """A text without reStructuredText markup."""
     return re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`|`", r"\1", text)
 
 
 def of_ours(each: Any) -> bool:
-    """Whether a class or function is one of fedlit's."""
+    """Whether a class or function is defined in fedlit."""
     return str(each.__module__).startswith("fedlit.")
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, str, type]]:
-    """The classes that a module offers that can be made, with their names and their paths there."""
+    """The public, concrete classes of a module, with their names and paths."""
     offered = getattr(module, "__all__", None)
     for name, value in vars(module).items():
         is_own = isinstance(value, type) and value.__module__.startswith(module.__name__) and not name.startswith("_")
@@ -88,7 +88,7 @@ def _public(module: ModuleType) -> Iterator[tuple[str, str, type]]:
 
 
 def _below(bases: Iterable[type]) -> Iterator[tuple[str, type]]:
-    """All subclasses that have been imported, that can be made and are not private, by their paths."""
+    """All imported subclasses that are concrete and public, by their paths."""
     found: Iterator[type] = chain.from_iterable(type.__subclasses__(base) for base in bases)
     for each in found:
         path = _path(each)
@@ -98,7 +98,7 @@ def _below(bases: Iterable[type]) -> Iterator[tuple[str, type]]:
 
 
 def _path(each: type) -> str:
-    """The shortest path that a class can be imported by."""
+    """The shortest import path of a class."""
     parts = each.__module__.split(".")
     homes = [".".join(parts[:count]) for count in range(1, len(parts))]
     offering = (home for home in homes if getattr(sys.modules.get(home), each.__name__, None) is each)
@@ -106,7 +106,7 @@ def _path(each: type) -> str:
 
 
 def types_in(annotation: Any) -> tuple[type, ...]:
-    """The classes that an annotation is made of; of a ``Callable`` those that it returns; ``None`` is none."""
+    """The classes in an annotation, without None; for a ``Callable``, the classes that it returns."""
     origin, within = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is None or (isinstance(origin, type) and not within):
         known = isinstance(annotation, type) and annotation not in (NoneType, object, Any)

@@ -2,11 +2,11 @@
 
 Each can be given by its name, from any folder:
 
-  fedlit configs                          what there is
-  fedlit fit --config quickstart          a config; fedlit study --config study is one of several runs
-  fedlit configs --copy configs           all of them as files, to read and to change
+  fedlit configs                          list the configs
+  fedlit fit --config quickstart          use one; for configs of studies: fedlit study --config study
+  fedlit configs --copy configs           copy all of them, to read and to change
 
-A file of that name in the current folder goes before the one that comes with fedlit.
+A file of the same name in the current folder takes precedence.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from fedlit.core.terminal import Terminal
 
 
 def parser() -> Parser:
-    """Of the command's options."""
+    """The parser of the command."""
     options = Parser(prog="fedlit configs", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    options.add_argument("--copy", type=str | None, default=None, help="Folder to copy them to; it is made.")
+    options.add_argument(
+        "--copy", type=str | None, default=None, help="Folder to copy them to; it is created if needed."
+    )
     return options
 
 
 def main(words: Sequence[str]) -> int:
-    """List or copy.
+    """List or copy the configs.
 
     Returns:
         0.
@@ -42,7 +44,7 @@ def main(words: Sequence[str]) -> int:
     target = parser().parse_args(list(words)).copy
     configs = bundled()
     if not configs:
-        raise InputError("no configs came with this installation; install fedlit from a wheel, or from its repository")
+        raise InputError("this installation has no configs; install fedlit from a wheel or from its repository")
     if target is None:
         Terminal(soft_wrap=False).print(table(configs))
     else:
@@ -52,7 +54,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def table(configs: dict[str, Path]) -> Table:
-    """The command that a config is for, its name and what it shows: its first two lines tell."""
+    """The command, name and purpose of each config, from the first two lines of its file."""
     shown = Table("command", "name", "what it shows", box=None, header_style="bold")
     for name, file in configs.items():
         command, what = (line.removeprefix("# ") for line in read_text(file).splitlines()[:2])
@@ -65,12 +67,12 @@ def copy(configs: dict[str, Path], folder: Path) -> None:
     """Copy configs by their names into a folder.
 
     Raises:
-        InputError: When one of the files is there already; then none is copied.
+        InputError: If one of the files exists with other content; then none is copied.
     """
     files = {folder / f"{name}.yaml": source for name, source in configs.items()}
     for file, source in files.items():
         if file.exists() and file.read_bytes() != source.read_bytes():
-            raise InputError(f"{file} is there, with other content; give --copy another folder")
+            raise InputError(f"{file} exists with other content; give --copy another folder")
     for file, source in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, file)

@@ -1,4 +1,4 @@
-"""A class has its own defaults, whichever class would be there without it."""
+"""A class that is given in place of a default class has its own defaults."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from fedlit.command.private import OpenParser
 
 
 class OwnDefaults(OpenParser):
-    """A parser that judges what was written, and completes it by the defaults of the classes that were chosen.
+    """A parser that fills in the defaults of a class only after everything that the user gave has been read.
 
-    jsonargparse completes its default classes before it reads what was written, and gives a class that takes their
-    place those of their arguments that it has, too (its issue 460). Here a default class stands alone until all is
-    read; only then are arguments laid beneath it.
+    jsonargparse fills in the arguments of default classes before it reads what the user gave, and passes them on to a
+    class that replaces a default one (its issue 460). Here a default class has no arguments until all is read.
 
     Attributes:
-        written: What the user gave, before defaults of classes complete it; None before a parse.
+        written: What the user gave, without defaults; None before parsing.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -28,7 +27,7 @@ class OwnDefaults(OpenParser):
         super().__init__(*args, **kwargs)
 
     def get_defaults(self, *args: Any, **kwargs: Any) -> Namespace:
-        """As jsonargparse's, but of a default class its path alone."""
+        """As in jsonargparse, but with only the path of a default class."""
         defaults = super().get_defaults(*args, **kwargs)
         for key, default in self._default_classes():
             defaults[key] = Namespace(class_path=default["class_path"])
@@ -37,35 +36,35 @@ class OwnDefaults(OpenParser):
     def before_completion(self, config: Namespace) -> None:
         if self.written is None:
             self.written = config.clone()
-        self.lay_beneath(config)
+        self.add_defaults(config)
 
-    def lay_beneath(self, config: Namespace) -> None:
-        """Lay the default classes with their arguments beneath a config, and the chosen command's beneath its."""
+    def add_defaults(self, config: Namespace) -> None:
+        """Add the default classes and their arguments to a config, and to the section of the chosen command."""
         for key, default in self._default_classes():
-            config[key] = beneath(config[key], default) if key in config else copy.deepcopy(default)
+            config[key] = with_defaults(config[key], default) if key in config else copy.deepcopy(default)
         for name, parser in self.command_parsers.items():
             if isinstance(parser, OwnDefaults) and isinstance(config.get(name), Namespace):
-                parser.lay_beneath(config[name])
+                parser.add_defaults(config[name])
 
     def _default_classes(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Arguments whose default is a class with what it is made of."""
+        """The arguments whose default is a class, with that default."""
         for action in self.actions:
             if is_class(action.default):
                 yield action.dest, action.default
 
 
 def is_class(value: Any) -> bool:
-    """Whether a value of a config names a class and what it is made of."""
+    """Whether a value of a config names a class, with or without arguments."""
     return isinstance(value, Namespace | dict) and isinstance(value.get("class_path"), str)
 
 
-def beneath(given: Any, default: Any) -> Any:
-    """What was given, completed by a default: where both are of one class, by the arguments that were not given."""
+def with_defaults(given: Any, default: Any) -> Any:
+    """The given value. If it names the same class as the default, missing arguments are taken from the default."""
     if not (is_class(given) and is_class(default) and _same(given["class_path"], default["class_path"])):
         return given
     arguments, usual = given.get("init_args") or Namespace(), Namespace(default.get("init_args") or {})
     for name, value in vars(usual).items():
-        arguments[name] = beneath(arguments[name], value) if name in arguments else copy.deepcopy(value)
+        arguments[name] = with_defaults(arguments[name], value) if name in arguments else copy.deepcopy(value)
     if arguments:
         given["init_args"] = arguments
     return given

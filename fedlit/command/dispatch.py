@@ -1,4 +1,4 @@
-"""Runs a command, and says what went wrong in it."""
+"""Runs a command and reports its errors."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pathlib import Path
 
 from lightning.pytorch.cli import ArgsType
 
-from fedlit.command.exits import DONE, status_of, told
+from fedlit.command.exits import DONE, describe, status_of
 from fedlit.command.fit import FedlitCLI
 from fedlit.core.files import quiet_threads
 from fedlit.runs.stop import sigterm_is_ctrl_c
 
 
 def dispatch(args: ArgsType, does: Mapping[str, str], modules: Mapping[str, str]) -> int:
-    """Run a command; a mistake of the user's is one line on stderr, any other error its traceback and one line.
+    """Run a command. A mistake in the input prints one line to stderr, any other error its traceback and one line.
 
     Args:
-        args: The words after ``fedlit``; None are the process's.
+        args: The arguments after ``fedlit``; None takes those of the process.
         does: What each command does, by its name.
-        modules: Of commands that are no method of a Trainer's the modules whose ``main`` they are.
+        modules: For each command that does not run a method of the Trainer, the module whose ``main`` runs it.
 
     Returns:
         See `fedlit.cli.main`.
     """
     if not {"", here := str(Path.cwd())} & set(sys.path):
-        sys.path.append(here)  # classes of a config's own, as with python -m; last, it shadows no other module
-    warnings.filterwarnings("ignore", module=r"lightning\.")  # what Lightning would tell its own developers
+        sys.path.append(here)  # for the user's own classes, as with python -m; in last place it hides no other module
+    warnings.filterwarnings("ignore", module=r"lightning\.")  # they concern Lightning's developers
     for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -40,7 +40,7 @@ def dispatch(args: ArgsType, does: Mapping[str, str], modules: Mapping[str, str]
         with sigterm_is_ctrl_c(), quiet_threads():
             FedlitCLI(args, does=does)
     except Exception as error:
-        status, text = told(error)
+        status, text = describe(error)
         sys.stderr.write(f"{text}\n")
         return status
     except (KeyboardInterrupt, SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""How help shows one option: its key, what to give, what it is for, and the classes that there are for it."""
+"""How help shows one option: its key, its values, its purpose, and the classes that it can take."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from fedlit.command.nested import options_within
 from fedlit.command.private import kind_of
 from fedlit.core.errors import InputError
 
-#: What stands for a value of a type; others are classes.
+#: Placeholders for values by type; any other type is a class.
 VALUES = {bool: "true|false", int: "N", float: "X", str: "TEXT", Path: "PATH", list: "LIST", dict: "MAPPING"}
 NARROWEST, WIDEST = 60, 120
 INDENT, COLUMN = 6, 36
 
 
 def wrapped(text: str, indent: int = 0) -> list[str]:
-    """A text in lines as wide as the terminal."""
+    """A text wrapped to the width of the terminal."""
     space = " " * indent
     text = text if re.match(r"``", text) else f"{text[:1].upper()}{text[1:]}"
     return textwrap.wrap(plain(text), _width(), initial_indent=space, subsequent_indent=space, break_on_hyphens=False)
 
 
 def entry(action: argparse.Action, says: str = "", value: str = "", whole: bool = False) -> Iterator[str]:
-    """An option in some lines, without the classes that there are for it.
+    """The lines about an option, without the classes that it can take.
 
     Args:
         action: The option.
-        says: What to say of it in place of the first sentence of its docstring.
-        value: What stands for its value in place of its types.
-        whole: Whether to say all of its docstring.
+        says: A description that replaces the first sentence of its docstring.
+        value: A placeholder for its value that replaces its types.
+        whole: Whether to show its whole docstring.
     """
     kind, text = kind_of(action), action.help or ""
     flags = ", ".join(flag for flag in action.option_strings if not flag.endswith("+"))
@@ -54,7 +54,7 @@ def entry(action: argparse.Action, says: str = "", value: str = "", whole: bool 
 
 
 def class_lines(known: Mapping[str, type], whole: bool = False) -> Iterator[str]:
-    """The classes that there are for an option, with what they do: in a line each, or in ``whole`` sentences."""
+    """The classes that an option can take, with a description: one line each, or ``whole`` sentences."""
     column = min(max(map(len, known), default=0) + 2, COLUMN - INDENT)
     for name, each in known.items():
         said = summary(each, _width() - INDENT - column) or [""]
@@ -68,10 +68,10 @@ def class_lines(known: Mapping[str, type], whole: bool = False) -> Iterator[str]
 
 
 def class_entry(action: argparse.Action, name: str) -> Iterator[str]:
-    """A class that can be given for an option: what its docstring says, and its own options.
+    """The lines about a class that an option can take: its docstring and its own options.
 
     Raises:
-        InputError: When there is no such class.
+        InputError: If the class is not found.
     """
     key, kind = action.dest, kind_of(action)
     known = classes_for(kind, action.help or "", imported=True)
@@ -81,7 +81,7 @@ def class_entry(action: argparse.Action, name: str) -> Iterator[str]:
     yield f"--{key} {name}"
     doc = re.split(r"(?m)^(?:Args|Raises|Attributes|Example|Examples|Returns|Shape):?$", inspect.getdoc(made) or "")[0]
     for paragraph in re.split(r"\n\s*\n(?! )", doc.strip()):
-        if not paragraph.startswith(".."):  # a formula, for a page
+        if not paragraph.startswith(".."):  # a formula, which a terminal cannot show
             yield from ("", *wrapped(paragraph))
     options = options_within(made, key, kind).values()
     yield from ("", "Its options:" if options else "It has no options.")
@@ -104,7 +104,7 @@ def _value(kind: Any) -> str:
 
 
 def _values(kind: Any) -> Iterator[str]:
-    """What stands for the values that an annotation allows."""
+    """Placeholders for the values that an annotation allows."""
     origin, within = get_origin(kind), get_args(kind)
     if origin is Literal:
         yield from map(str, within)
@@ -120,7 +120,7 @@ def _values(kind: Any) -> Iterator[str]:
 
 
 def _default(value: Any, text: str) -> str:
-    """What an option is by default: the value, or what its docstring says that none is."""
+    """The default of an option. If it is None, what its docstring says that None means."""
     if value is None:
         none = re.search(r"\b[Nn]one (?:is|takes) ", text)
         return _first_sentence(text[none.end() :], r"[:.;](?=\s|$)")[:-1] if none else ""

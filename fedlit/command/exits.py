@@ -1,4 +1,4 @@
-"""How a command ends: its status, and what it says of an error."""
+"""How a command ends: its exit status, and how it describes an error."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fedlit.core.files import find_write_error
 from fedlit.core.messages import RESUME_HINT, find_input_error, lost_rank, one_line, out_of_memory, visible
 from fedlit.runs.stop import Terminated
 
-#: When done; when another rank was lost, a run of a study failed or a resumed run differs; for a mistake in the input;
-#: for any other error, which is shown with its traceback.
+#: Exit statuses: success; another rank was lost, a run of a study failed or a resumed run differs; a mistake in the
+#: input; any other error, which is shown with its traceback.
 DONE, FAILED, MISTAKE, FAULT = 0, 1, 2, 3
-INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and 128 + SIGTERM, as in shells
 
 
-def told(error: Exception) -> tuple[int, str]:
-    """The status of a command that ended with an error, and what it says: one line where a user can do something."""
+def describe(error: Exception) -> tuple[int, str]:
+    """The exit status for an error, and its description: one line if the user can solve the problem."""
     said = (
         find_input_error(error)
         or find_write_error(error)
@@ -38,16 +38,16 @@ def told(error: Exception) -> tuple[int, str]:
 
 
 def _fault(error: Exception) -> str:
-    """The traceback of an error that is no mistake in what was given, and in whose code it came up."""
+    """The traceback of an error that is not a mistake in the input, and a line that says whose code raised it."""
     if isinstance(error, ElsewhereError):
         return _shown(f"fedlit: error: {error}")
     traced, found = _shown("".join(traceback.format_exception(error))), origin(error)
     said = one_line(f"{type(error).__name__}: {error}", 300)
     if found is not None and found.owner == "user":
-        return f"{traced}\nfedlit: error in {visible(str(found))}: {said}; mend it there, the traceback is above"
+        return f"{traced}\nfedlit: error in {visible(str(found))}: {said}; correct it there, the traceback is above"
     return (
-        f"{traced}\nfedlit: internal error in {places(error)[-1]}: {said}; as far as fedlit can tell nothing that was "
-        "given is wrong: report it to fedlit's developers with the traceback above"
+        f"{traced}\nfedlit: internal error in {places(error)[-1]}: {said}; nothing seems wrong with your "
+        "input, so please report this to fedlit's developers with the traceback above"
     )
 
 
@@ -56,7 +56,7 @@ def _shown(text: str) -> str:
 
 
 def status_of(stop: BaseException | None) -> int | None:
-    """Of a process that was told to stop; None where it was not."""
+    """The exit status of a process that was asked to stop; None if it was not."""
     if isinstance(stop, Terminated | SIGTERMException):
         return TERMINATED
     return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else None

@@ -1,7 +1,7 @@
-"""What jsonargparse says, as one line with the value and the remedy.
+"""Turns jsonargparse's messages into one line with the value and the remedy.
 
-``RULES`` has the mistakes that users make, each by a part of jsonargparse's text (of version 4.53.0) and what is said
-instead. What no rule knows is said as jsonargparse says it.
+``RULES`` lists common mistakes: a part of jsonargparse's text (version 4.53.0) and the line that replaces it. A message
+that no rule matches is shown as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Options = Callable[[re.Match[str], Any], Iterable[str]]
 
 
 class KeyedError(InputError):
-    """A mistake at a key of the config, with which its message begins: an outer parser puts its own key in front."""
+    """A mistake at a key of the config. Its message begins with the key, and an outer parser prefixes its own key."""
 
 
 class Rule(NamedTuple):
@@ -30,11 +30,12 @@ class Rule(NamedTuple):
 
     Attributes:
         pattern: A regular expression, searched for in the text.
-        line: What is said: {1} and so on are the pattern's groups, {key} is the argument and {value} what it was given.
-        options: From the match and the parser what there is instead: the nearest to ``word`` is offered, or all if few.
-        word: What is near to an option; it is filled as the line is.
-        prefix: Stands before the option that is offered; filled as well.
-        else_: What is said where no option is near; filled as well.
+        line: The message: {1} and so on are the pattern's groups, {key} is the argument and {value} its value.
+        options: A function of the match and the parser that lists valid choices. The message suggests the one closest
+            to ``word``, or all of them if they are few.
+        word: The mistyped word; placeholders are replaced as in the line.
+        prefix: Text before the suggested choice; placeholders are replaced.
+        else_: The remedy if no choice is close; placeholders are replaced.
     """
 
     pattern: str
@@ -59,15 +60,18 @@ def _files_beside(found: re.Match[str], parser: Any) -> list[str]:
 
 
 RULES = (
-    Rule(r'expected "subcommand" to be one of \{(.+?)\}', "a command is missing; give one of {1}, such as fedlit fit"),
+    Rule(
+        r'expected "subcommand" to be one of \{(.+?)\}',
+        "the command is missing; give one of {1}, for example fedlit fit",
+    ),
     Rule(
         r"argument subcommand: invalid choice: '(.*?)' \(choose from (.+)\)",
-        "no command {1!r}",
+        "unknown command {1!r}",
         lambda found, parser: re.findall(r"\w+", found[2]),
         word="{1}",
     ),
     Rule(r"argument (--[\w.]+).*: expected one argument", "{1} needs a value; --help explains it"),
-    Rule(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)\b", "{1}: no such option; a config is given by --config {1}"),
+    Rule(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)\b", "{1}: no such option; give a config as --config {1}"),
     Rule(
         r"(?:unrecognized arguments: |[Oo]ption ')(--)?([^\s=']+)",
         "{1}{2}: no such option",
@@ -77,41 +81,44 @@ RULES = (
     ),
     Rule(
         r"module '([\w.]+)' has no attribute '(\w+)'",
-        "{key}: no {2} in {1}, got {1}.{2}",
+        "{key}: module {1} has no {2}",
         _module,
         word="{2}",
         prefix="{1}.",
-        else_="look for its name in {1}",
+        else_="look up the name in {1}",
     ),
-    Rule(r"No module named '([\w.]+)'", "{key}: no module {1!r} for {value}; install it, or correct the class path"),
+    Rule(
+        r"No module named '([\w.]+)'",
+        "{key}: module {1!r} of {value} is not installed; install it, or correct the class path",
+    ),
     Rule(
         r"does not correspond to a subclass of (\w+)",
-        "{key}: {value} is not a {1}; fedlit fit --{key}.help CLASS_PATH explains those that are",
+        "{key}: {value} is not a subclass of {1}; fedlit fit --{key}.help lists the classes that can be given",
     ),
     Rule(
         r"Expected '(\S+?)' to be a (?:function that returns|subclass of) (?:<class ')?(\w+)",
-        "{key}: {1} is no {2} class and not annotated to return one; name a class or a function that is",
+        "{key}: {1} is neither a subclass of {2} nor a function annotated to return one; give one that is",
     ),
     Rule(
         r"Expected an instantiatable class, but (?:\S+ )?is abstract",
-        "{key}: {value} is abstract; give a class that has all of the methods",
+        "{key}: {value} is abstract; give a class that defines all abstract methods",
     ),
     Rule(
         r"the following arguments are required: (?:fit\.|validate\.|test\.|predict\.)?([\w., ]+)",
-        "{1} must be given, and not null; --help explains it",
+        "{1} must be given and must not be null; --help explains it",
     ),
-    Rule(r"(?s)Problems parsing config: (.*)", "not valid YAML: {1}; correct it there"),
+    Rule(r"(?s)Problems parsing config: (.*)", "not valid YAML: {1}; correct it at that place"),
     Rule(r"Path is not a file: '(.+?)'", "{key} file {1} is a folder; give the path of a YAML file"),
     Rule(
         r"File does not exist: '(.+?)'",
-        "no {key} file {1}",
+        "{key} file {1} does not exist",
         _files_beside,
         word="{1}",
         else_="give the path of a YAML file, or a name that fedlit configs lists",
     ),
 )
 
-#: What jsonargparse says of a value that is not of a type, and the type in a user's words; "" is not worth a word.
+#: jsonargparse's messages about a value of a wrong type, and the type in plain words; types with "" are not mentioned.
 TYPES = {
     r"Expected a path but": "",
     r"Expected (?:an? )?<class 'NoneType'>": "",
@@ -126,12 +133,12 @@ TYPES = {
 
 
 def explain(message: str, error: BaseException | None = None, parser: Any = None) -> InputError:
-    """One line for a message of jsonargparse's, which may be many and nested.
+    """One line for a message of jsonargparse, which may have many nested lines.
 
     Args:
         message: The parser's message.
-        error: What it was made from.
-        parser: Where it came up; its options are offered for a mistyped one, its defaults for a wrong value.
+        error: The error that caused it.
+        parser: The parser. Its options are suggested for a mistyped one, its defaults for a wrong value.
     """
     key = found[1] if (found := re.match(r'Parser key "([^"]+)"', message)) else ""
     cause = find_input_error(error)
@@ -159,12 +166,15 @@ def _by_rule(rule: Rule, found: re.Match[str], parser: Any, **names: str) -> str
 
 
 def _wrong_value(message: str, key: str, parser: Any) -> str:
-    """Of a value that fits none of its types: what one of them says of a part of it, else what the types are."""
+    """The message for a value of a wrong type: an error in a part of the value if there is one, else the valid
+    types."""
     wanted: dict[str, None] = {}
     for error in _errors(message):
         found = ((re.match(pattern, error), words) for pattern, words in TYPES.items())
         if (known := next(((match, words) for match, words in found if match), None)) is None:
-            within = "." if re.match(r"[a-z_][\w.]*(?:: | must )", error) else ": "  # it begins with the key of a part
+            within = (
+                "." if re.match(r"[a-z_][\w.]*(?:: | must )", error) else ": "
+            )  # the error begins with the key of a part
             return f"{key}{within if key else ''}{error}"
         match, words = known
         wanted |= dict.fromkeys(filter(None, [words.format(*match.groups())]))
@@ -178,7 +188,7 @@ def _wrong_value(message: str, key: str, parser: Any) -> str:
         remedy = "write it as package.module.Class"
         there = classes_for(kind_of(action), action.help or "") if action else {}
         classes = [each.__name__ for each in there.values()]
-        remedy = f"name one that --help lists, or {remedy}" if classes else remedy
+        remedy = f"give one that --help lists, or {remedy}" if classes else remedy
     if isinstance(default, str | int | float) and default != "":
         remedy = f"for example {default}"
     kinds = f"one of {', '.join(choices)}" if choices else " or ".join(wanted)
@@ -186,7 +196,7 @@ def _wrong_value(message: str, key: str, parser: Any) -> str:
 
 
 def _errors(message: str) -> list[str]:
-    """What each of the types of a value says, each on one line."""
+    """The errors of all types that a value may have, one line each."""
     text = re.sub(r'^Parser key ".*?":', "", message)
     text = re.sub(r"\n *Given value type:.*", "", text.rpartition("Errors:\n")[2], flags=re.DOTALL)
     text = re.sub(r"\n *Subclass types expect one of:(\n *- .*)*", "", text)
@@ -196,7 +206,7 @@ def _errors(message: str) -> list[str]:
 
 
 def _value(message: str) -> str:
-    """What was given: the innermost value that the message names."""
+    """The given value: the innermost value that the message names."""
     named = re.search(
         r"given class_path '(.+?)'|Import path (?!does)(\S+)|dot import path string: (.*)|"
         r"(?:Got|Given) value: (?:Namespace\(class_path='(.+?)'.*|(.*))",
@@ -207,10 +217,10 @@ def _value(message: str) -> str:
 
 
 def near(word: str, options: Iterable[str], prefix: str = "", else_: str = "") -> str:
-    """The remedy: the option nearest to a word, else all of them where they are few, else another."""
+    """The remedy: the option closest to a word, else ``else_``, else all options if they are few."""
     options = list(dict.fromkeys(options))
     if near := difflib.get_close_matches(word, options, n=1):
         return f"; did you mean {prefix}{near[0]}?"
     if else_ or len(options) > 12:
-        return f"; {else_ or '--help lists what there is'}"
-    return f"; there are {', '.join(options)}"
+        return f"; {else_ or '--help lists them'}"
+    return f"; use one of {', '.join(options)}"

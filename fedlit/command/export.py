@@ -2,12 +2,12 @@
 
   fedlit export --config configs/quickstart.yaml --ckpt_path best --to onnx
 
-  safetensors   the weights by their names, for a network that is made elsewhere
+  safetensors   the weights by name, for a program that defines the network itself
   onnx          the whole computation, for ONNX Runtime and others; batches of any size
-  pt2           the same, for torch.export.load
+  pt2           the whole computation, for torch.export.load
 
-What the file computes is compared with the checkpoint's network on test examples before it is there. The network and
-the data are those of the config.yaml in the run's folder; of a checkpoint from elsewhere, those of --config.
+Before the file is written, its outputs are compared with the checkpoint's on test examples. Network and data come from
+config.yaml in the run's folder. For a checkpoint outside of a run's folder they come from --config.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from fedlit.federated.reload import config_of, load_arguments
 from fedlit.runs.export import export
 from fedlit.runs.folder import find_checkpoint, plain_name, run_of
 
-#: Test examples on which the file is compared with the checkpoint.
+#: Number of test examples on which file and checkpoint are compared.
 EXAMPLES = 64
 
 
 def parser() -> Parser:
-    """Of the command's options."""
+    """The parser of the command."""
     options = Parser(prog="fedlit export", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     options.add_argument("--ckpt_path", type=str, required=True, help="best, last, or a checkpoint's file.")
     options.add_argument("--to", type=Literal["safetensors", "onnx", "pt2"], required=True, help="The format.")
@@ -45,19 +45,27 @@ def parser() -> Parser:
         "--config",
         type=str | None,
         default=None,
-        help="Config of the run: its file's name is the run's; read for a checkpoint that lies in no run's folder.",
+        help="Config of the run: its file name gives the run's name; it is read for a checkpoint outside of a "
+        "run's folder.",
     )
-    options.add_argument("--name", type=str | None, default=None, help="Name of the run; by default the config file's.")
-    options.add_argument("--logs_dir", type=str, default="logs", help="Folder of all runs.")
-    options.add_argument("--version", type=str | None, default=None, help="Which run of that name; else the newest.")
     options.add_argument(
-        "--out", type=str | None, default=None, help="The file; by default the checkpoint's name, in the run's folder."
+        "--name", type=str | None, default=None, help="Name of the run; by default that of the config file."
+    )
+    options.add_argument("--logs_dir", type=str, default="logs", help="Folder of all runs.")
+    options.add_argument(
+        "--version", type=str | None, default=None, help="Folder of the run; by default the newest of that name."
+    )
+    options.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        help="File to write; by default the checkpoint's name, in the run's folder.",
     )
     return options
 
 
 def main(words: Sequence[str]) -> int:
-    """Export.
+    """Export a checkpoint's network.
 
     Returns:
         0.
@@ -68,7 +76,7 @@ def main(words: Sequence[str]) -> int:
     config = Path(options.config) if run is None and options.config else config_of(checkpoint)
     out = Path(options.out) if options.out else (run or Path()) / f"{checkpoint.stem}.{options.to}"
     if run is None and not options.out and out.exists():
-        raise InputError(f"{out} is there; name another file by --out")
+        raise InputError(f"{out} exists; give another file by --out")
     arguments, data = load_arguments(config, FederatedModule)
     module = FederatedModule.load_from_checkpoint(checkpoint, **arguments).eval()
     data.setup()
@@ -79,9 +87,9 @@ def main(words: Sequence[str]) -> int:
     difference = export(module.net, inputs, out, options.to, facts(module, data, inputs, rounds))
     console = Terminal()
     console.print(f"{out}: the network after round {rounds}")
-    console.print(f"takes {taken(data, inputs)}; gives logits of {data.num_classes} classes")
+    console.print(f"input: {taken(data, inputs)}; output: logits of {data.num_classes} classes")
     same = f"to {difference:.1g}" if difference else "to the bit"
-    console.print(f"checked: on {EXAMPLES} test examples its logits are the checkpoint's {same}")
+    console.print(f"checked: its logits on {EXAMPLES} test examples equal the checkpoint's {same}")
     return 0
 
 
@@ -95,13 +103,13 @@ def _checkpoint(options: Any) -> Path:
 
 
 def taken(data: FederatedData, inputs: Tensor) -> str:
-    """The inputs that the network takes, in words."""
+    """The type, shape and scaling of the network's inputs, in words."""
     kind = f"{str(inputs.dtype).removeprefix('torch.')} (batch, {', '.join(map(str, inputs.shape[1:]))})"
-    return f"{kind}: pixels / 255, less {data.mean}, over {data.std}" if data.test.inputs.dtype == torch.uint8 else kind
+    return f"{kind}: (pixels / 255 - {data.mean}) / {data.std}" if data.test.inputs.dtype == torch.uint8 else kind
 
 
 def facts(module: FederatedModule, data: FederatedData, inputs: Tensor, rounds: int) -> dict[str, str]:
-    """What an exported file says of its network."""
+    """The metadata of an exported file."""
     net = type(module.net)
     return {
         "fedlit": fedlit.__version__,

@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import ProgressBar
 
 from fedlit.command.arguments import FederationArguments
-from fedlit.command.blame import of_the_user
+from fedlit.command.blame import error_in_user_code
 from fedlit.command.chosen import chosen
 from fedlit.command.given import flat
 from fedlit.command.keep_config import KeepConfig
@@ -44,12 +44,12 @@ from fedlit.runs.stop import RankWatch
 
 
 class FedlitCLI(FederationArguments):
-    """Runs a command: finds the run's place, makes its Trainer with what fedlit adds, and writes the results."""
+    """Runs a command: finds the run's folder, makes the Trainer with fedlit's callbacks, and writes the results."""
 
     place: Place | None = None
 
     def instantiate_classes(self) -> None:
-        """As ``FederationArguments``, and what the Trainer is called with; where it fails, the folder is given back."""
+        """As in ``FederationArguments``, and sets the Trainer's arguments. On an error, the folder is unlocked."""
         try:
             super().instantiate_classes()
         except BaseException:
@@ -60,11 +60,11 @@ class FedlitCLI(FederationArguments):
         section.ckpt_path = str(checkpoint) if checkpoint else None
         section.weights_only = True  # checkpoints are data, not code
         if self.subcommand == "test":
-            section.verbose = False  # we print a fuller table
+            section.verbose = False  # fedlit prints a more detailed table
 
     @property
     def run_name(self) -> str:
-        """The run's name: as given, else the last config file's, else ``default``."""
+        """The run's name: ``--name``, else the name of the last config file, else ``default``."""
         section = self.config[self.subcommand]
         configs = section.get("config") or []
         return section.name or (Path(str(configs[-1])).stem if configs else "default")
@@ -75,16 +75,20 @@ class FedlitCLI(FederationArguments):
         for line in self.parser.changes.left_out:
             warn(line)
         if section.get("weights_only") is not None:
-            raise InputError("--weights_only: checkpoints are always read as data, never as code; leave it out")
+            raise InputError(
+                "--weights_only has no effect, since checkpoints are always read as data, never as code; leave it out"
+            )
         if section.get("return_predictions") is False:
-            raise InputError("--return_predictions is false, but fedlit predict writes them to a file; leave it out")
+            raise InputError(
+                "--return_predictions is false, but fedlit predict writes predictions to a file; leave it out"
+            )
         self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
 
     def _accept(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that cannot be gone on from, and settings with which it cannot."""
+        """Refuse a checkpoint that cannot be resumed, or not with these settings."""
         if self.subcommand != "fit":
             return
-        with suppress(LookupError, TypeError):  # of a part that is missing or none: restoring it tells more
+        with suppress(LookupError, TypeError):  # a part is missing or damaged: the error on restoring it says more
             check_record(checkpoint)
         before = config_in(checkpoint, KeepConfig.__name__)
         if before is not None:
@@ -97,11 +101,11 @@ class FedlitCLI(FederationArguments):
         if self.subcommand != "fit":
             self.save_config_callback = None
             return super().instantiate_trainer(logger=own_loggers(given.logger) or False, **kwargs)
-        # Callbacks that the Trainer's own switches turn off are not even made: it would refuse them.
+        # Callbacks that the Trainer's switches turn off are not made, since the Trainer would refuse them.
         callbacks = given.callbacks if isinstance(given.callbacks, list) else list(filter(None, [given.callbacks]))
         own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         bars = [] if own_bar or given.enable_progress_bar is False else [RoundProgress()]
-        told: list[lightning.Callback] = [RankWatch(), *bars]
+        reporters: list[lightning.Callback] = [RankWatch(), *bars]
         assert self.place is not None
         run = self.place.locked()
         section.federation.folder = self.save_config_kwargs["folder"] = run
@@ -110,7 +114,7 @@ class FedlitCLI(FederationArguments):
         place_own(callbacks, run)
         kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
         self.trainer_defaults["callbacks"] = [
-            *told,
+            *reporters,
             Pictures(run),
             Participation(run),
             Setting(run),
@@ -118,7 +122,7 @@ class FedlitCLI(FederationArguments):
             log,
             *kept,
         ]
-        loggers = loggers_of(run, given.logger, self.place.finished_rounds if self.place.goes_on else 0)
+        loggers = loggers_of(run, given.logger, self.place.finished_rounds if self.place.is_existing_run else 0)
         return super().instantiate_trainer(logger=loggers, **kwargs)
 
     def run(self, command: str) -> None:
@@ -126,7 +130,12 @@ class FedlitCLI(FederationArguments):
             super().run(command)
         except Exception as error:
             checkpoint = self.place.checkpoint if self.place else None
-            if checkpoint is None or find_input_error(error) or not raised_while_restoring(error) or of_the_user(error):
+            if (
+                checkpoint is None
+                or find_input_error(error)
+                or not raised_while_restoring(error)
+                or error_in_user_code(error)
+            ):
                 raise
             said = one_line(f"{type(error).__name__}: {error}", 200)
             raise BrokenCheckpointError(checkpoint, f"cannot be used: {said}") from error
@@ -139,7 +148,7 @@ class FedlitCLI(FederationArguments):
                 callback.start(self.trainer)
 
     def _hparams(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The run's choices, flat: everything but how the Trainer is run; and those that are not the defaults."""
+        """The run's settings except the Trainer's, as a flat mapping; and those that differ from the defaults."""
         parser, config = self.command_parser, self.written_config()
         sections = {key: config[key] for key in ("model", "data", "federation", "seed_everything")}
         every = {**shortened(flat(sections)), "rounds": config["trainer"]["max_epochs"]}
@@ -151,7 +160,7 @@ class FedlitCLI(FederationArguments):
         rounds = {"rounds": given["trainer.max_epochs"]} if "trainer.max_epochs" in given else {}
         return every, {**shortened({key: given[key] for key in given if not key.startswith("trainer.")}), **rounds}
 
-    # --- what each command does --------------------------------------------------------------------------------------
+    # --- before and after each command -------------------------------------------------------------------------------
 
     def before_test(self) -> None:
         self._check_results("test.json", "test_classes.csv", "test_clients.csv")
@@ -160,12 +169,12 @@ class FedlitCLI(FederationArguments):
         self._check_results("predictions*.csv")
 
     def _check_results(self, *patterns: str) -> None:
-        """Refuse to write results of a checkpoint from elsewhere over files of the user's, before they are made."""
+        """Refuse early to overwrite files with the results of a checkpoint outside of a run's folder."""
         assert self.place is not None
-        if not self.place.goes_on and (there := next(chain(*map(Path.cwd().glob, patterns)), None)):
+        if not self.place.is_existing_run and (there := next(chain(*map(Path.cwd().glob, patterns)), None)):
             raise InputError(
-                f"{there} is there, and results of a checkpoint that lies in no run's folder go to the current folder; "
-                "move the file, or give the command in another folder"
+                f"{there} exists, and the results of a checkpoint outside of a run's folder go to the current folder; "
+                "move the file, or run the command in another folder"
             )
 
     def after_test(self) -> None:

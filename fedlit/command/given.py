@@ -1,4 +1,4 @@
-"""What the parser lets pass in the config of a command, and no class could make sense of: refused."""
+"""Checks of a command's config that go beyond those of the parser."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from fedlit.core.configs import all_strings
 from fedlit.core.errors import InputError
 
-#: Devices of a machine, or machines, that are a slip.
+#: More devices or machines than this are taken for a typing mistake.
 MAX_RANKS = 10_000
 
 
 def check_section(section: Mapping[str, Any], owners: Mapping[str, Any]) -> None:
-    """Refuse nulls, numbers and texts that are none, and places that are no folder.
+    """Refuse nulls, NaN, texts that are not UTF-8, and remote folders.
 
     Args:
         section: The whole config of a command, as nested mappings.
-        owners: The classes whose arguments its sections have, by the section's name.
+        owners: The class whose arguments a section has, by the section's name.
 
     Raises:
         InputError: Naming the key, the value and what to give.
@@ -39,7 +39,7 @@ def check_section(section: Mapping[str, Any], owners: Mapping[str, Any]) -> None
             raise InputError(f"trainer.{name} must be at most {MAX_RANKS}, got {number}; leave it out for the default")
     if re.match(r"[A-Za-z][\w+.-]*://", section["logs_dir"]):
         raise InputError(
-            f"--logs_dir must be a folder of this machine, got {section['logs_dir']}; copy the runs there afterwards"
+            f"--logs_dir must be a folder on this machine, got {section['logs_dir']}; copy the runs there afterwards"
         )
     for key, value in flat(section).items():
         for number in value if isinstance(value, list | tuple) else (value,):
@@ -47,25 +47,25 @@ def check_section(section: Mapping[str, Any], owners: Mapping[str, Any]) -> None
                 raise InputError(f"{key} must be a number, got nan; leave it out for the default")
         for text in all_strings(value):
             if not _is_unicode(text):
-                raise InputError(f"{key} must be UTF-8 text, got {text[:60]!r}; give it another")
+                raise InputError(f"{key} must be UTF-8 text, got {text[:60]!r}; change it")
 
 
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a character, or bytes of a command line that are no text
+    except UnicodeEncodeError:  # half of a surrogate pair, or bytes of the command line that are not text
         return False
     return True
 
 
 def _refuse_null(tree: Mapping[str, Any], owners: Mapping[str, Any], path: str = "", owner: Any = None) -> None:
-    """Refuse a null for an argument that takes none: jsonargparse takes it for nothing given.
+    """Refuse a null for an argument that does not allow it; jsonargparse would treat it as not given.
 
     Args:
-        tree: Arguments by name; those with a class path are looked into.
-        owners: Whose arguments a section has, by the section's name.
-        path: Where they stand in the config.
-        owner: The class or function that they are of, or None.
+        tree: Arguments by name; classes among them are checked too.
+        owners: The class whose arguments a section has, by the section's name.
+        path: Their place in the config.
+        owner: The class or function that has these arguments, or None.
     """
     for name, value in tree.items():
         where = f"{path}.{name}".strip(".")
@@ -78,7 +78,7 @@ def _refuse_null(tree: Mapping[str, Any], owners: Mapping[str, Any], path: str =
 
 
 def _usual(owner: Any, argument: str) -> Any:
-    """The default of an argument, of the owner's or of a base's, where it is no null and null is none of its types."""
+    """The default of an argument, from its owner or a base class, if the argument does not allow null; else None."""
     makers = [vars(each).get("__init__") for each in inspect.getmro(owner)] if isinstance(owner, type) else [owner]
     for maker in filter(inspect.isroutine, makers):
         parameter = _parameters(maker).get(argument)
@@ -88,7 +88,7 @@ def _usual(owner: Any, argument: str) -> Any:
 
 
 def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
-    """Those of a function; none where it has no signature, as some of C have none."""
+    """The parameters of a function; empty if it has no signature, as some C functions."""
     try:
         return inspect.signature(maker).parameters
     except ValueError:
@@ -96,7 +96,7 @@ def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as one level of dotted keys; a class stands under its parent's key, by its name."""
+    """A nested config as one level of dotted keys; the key of a class is its parent's."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         path = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".strip(".")

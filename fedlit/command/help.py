@@ -1,4 +1,4 @@
-"""What ``--help`` says: a page of our own options with the classes there are; ``--help_all`` has everything in full."""
+"""``--help`` shows a page of fedlit's options and classes; ``--help_all`` shows everything in full."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ EXAMPLE_OF_OTHERS = """
   fedlit {0} --config configs/quickstart.yaml --ckpt_path best
 """
 ABOUT = (
-    "Every option can stand in the YAML file of --config as well; its default is in [brackets]. CLASS is a name from "
-    "the list below its option, or a class of yours as package.module.Class. --KEY.help says all of an option KEY, "
-    "--KEY.help CLASS explains a class, --help_all every option there is; --print_config prints the config that would "
+    "Every option can also be set in the YAML file of --config; its default is in [brackets]. CLASS is a name from the "
+    "list below its option, or your own class as package.module.Class. --KEY.help explains the option KEY in full, "
+    "--KEY.help CLASS explains a class, --help_all shows every option, and --print_config prints the config that would "
     "run."
 )
-#: Sections of options, and how they are headed.
-SECTIONS = {"data": "Data, and how it is split over clients", "model": "Network and training", "federation": "Rounds"}
-#: Of the Trainer's options those that most runs are given, in the words of a federation.
+#: Sections of options, and their titles.
+SECTIONS = {"data": "Data, and its partition over clients", "model": "Network and training", "federation": "Rounds"}
+#: The Trainer's options that most runs use, described in terms of a federation.
 TRAINER = {
-    "max_epochs": ("N", "Rounds to make in all"),
-    "max_time": ("DD:HH:MM:SS", "Time after which it stops"),
-    "accelerator": ("cpu|gpu|auto", "``auto``: a GPU, where there is one"),
-    "devices": ("N", "Ranks that share a round's clients"),
-    "precision": ("32-true|16-mixed|bf16-mixed|auto", "Of training and evaluation; ``auto`` is by the hardware"),
+    "max_epochs": ("N", "Total number of rounds"),
+    "max_time": ("DD:HH:MM:SS", "Time after which the run stops"),
+    "accelerator": ("cpu|gpu|auto", "``auto`` uses a GPU if there is one"),
+    "devices": ("N", "Number of ranks, which share the clients of a round"),
+    "precision": ("32-true|16-mixed|bf16-mixed|auto", "For training and evaluation; ``auto`` depends on the hardware"),
 }
 
 
 def show_help(parsers: Mapping[str, Parser], words: Sequence[str]) -> None:
-    """Print the help that a command line asks for, and exit; do nothing where it asks for none.
+    """Print the help that a command line asks for, and exit; do nothing if it asks for none.
 
     Args:
-        parsers: Those of the commands, by name.
-        words: What stands after ``fedlit``.
+        parsers: The parsers of the commands, by name.
+        words: The arguments after ``fedlit``.
 
     Raises:
-        InputError: When it asks for help on an option or a class that there is not.
+        InputError: If it asks for help on an unknown option or class.
     """
     command = next((word for word in words if word in parsers), None)
     if command is None:
@@ -71,7 +71,7 @@ def show_help(parsers: Mapping[str, Parser], words: Sequence[str]) -> None:
 
 
 def _page(parser: Parser, command: str) -> Iterator[str]:
-    """What a command does, our options with their classes, and the usual ones of the Trainer."""
+    """The description of a command, fedlit's options with their classes, and the usual options of the Trainer."""
     yield f"usage: fedlit {command} [--config FILE] [--KEY VALUE ...]"
     yield from ("", *wrapped(parser.description or ""))
     yield from (EXAMPLES if command == "fit" else EXAMPLE_OF_OTHERS).format(command).splitlines()
@@ -89,13 +89,13 @@ def _page(parser: Parser, command: str) -> Iterator[str]:
                 yield from entry(each)
                 yield from class_lines({name: made for name, made in known if of_ours(made) and made not in seen})
                 seen.update(made for _, made in known)
-    yield from ("", "Lightning's Trainer, whose epochs are rounds; --help_all has the rest of it:")
+    yield from ("", "Lightning's Trainer, whose epochs are rounds; --help_all shows its other options:")
     for name, (value, does) in TRAINER.items():
         yield from entry(options[f"trainer.{name}"], does, value)
 
 
 def _of_default(action: argparse.Action) -> Iterator[argparse.Action]:
-    """The options of the class that an option has by default, where it is one of ours."""
+    """The options of an option's default class, if that is a class of fedlit."""
     made = pydoc.locate(action.default["class_path"]) if is_class(action.default) else None
     if isinstance(made, type) and of_ours(made):
         for key, each in options_within(made, action.dest, kind_of(action)).items():
@@ -104,7 +104,7 @@ def _of_default(action: argparse.Action) -> Iterator[argparse.Action]:
 
 
 def _of_option(parser: Parser, words: list[str], asked: re.Match[str]) -> Iterator[str]:
-    """All that there is to say of an option, or of a class that can be given for it."""
+    """The full help on an option, or on a class that it can take."""
     key, name, at = asked[1], asked[2], words.index(asked[0])
     del words[at]
     if name is None and at < len(words) and not words[at].startswith("-"):

@@ -1,4 +1,4 @@
-"""The config of a run, beside its results."""
+"""Saves the config of a run beside its results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fedlit.runs.folder import CONFIG, UNTIL_ROUND
 
 
 class KeepConfig(SaveConfigCallback):
-    """Saves the run's config, in one move, once training starts: a refused resume leaves the old one as it was.
+    """Saves the run's config, in one move, when training starts, so that a refused resume keeps the old one.
 
-    A checkpoint holds the config that it was trained with. Where a run goes on with another, what changed is said, and
-    the one of the rounds before is kept as ``config_until_round_N.yaml``.
+    A checkpoint holds the config that it was trained with. If a run resumes with another config, the changes are
+    printed, and the earlier config is kept as ``config_until_round_N.yaml``.
 
     Args:
-        folder: The run's; None saves nothing, as on ranks other than the first.
-        arguments: Of ``SaveConfigCallback``.
+        folder: The run's folder; None saves nothing, as on ranks other than the first.
+        arguments: Arguments of ``SaveConfigCallback``.
     """
 
     _earlier: str | None = None
@@ -34,7 +34,7 @@ class KeepConfig(SaveConfigCallback):
         self._folder = folder
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Nothing: whether the run can begin is not known yet."""
+        """Do nothing: it is not known yet whether the run can start."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         folder = self._folder

@@ -1,4 +1,4 @@
-"""How jsonargparse makes the classes that a config names, so that what goes wrong in one is told as it was."""
+"""Makes the classes that a config names, and keeps the original error if one fails."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ JSONARGPARSE = str(Path(jsonargparse.__file__).parent)
 
 
 class Maker:
-    """Makes classes for ``ArgumentParser.add_instantiator``, and keeps the error of the last that failed.
+    """Makes classes for ``ArgumentParser.add_instantiator``, and keeps the last error.
 
-    Of a value that may be of several types jsonargparse tells the texts of their errors, not which is the class's own.
+    If a value may have several types, jsonargparse merges the texts of their errors, and the class's own error is lost.
     """
 
-    __signature__ = inspect.signature(lambda class_type, /, *args, **kwargs: None)  # asked for at each call
+    __signature__ = inspect.signature(lambda class_type, /, *args, **kwargs: None)  # jsonargparse reads it at each call
 
     def __init__(self) -> None:
         self._failed: Exception | None = None
@@ -38,11 +38,11 @@ class Maker:
             raise
 
     def error_behind(self, error: Exception) -> Exception:
-        """What to say where making what a config names ended with an error.
+        """The error to report when making the classes of a config failed.
 
         Returns:
-            An ``InputError`` where a class of a library refused its arguments. Else, where jsonargparse raised the
-            error, that of the class; else the error.
+            An ``InputError`` if a library's class refused its arguments. Else the error of the class if jsonargparse
+            raised ``error``, else ``error`` itself.
         """
         *_, (frame, _) = walk_tb(error.__traceback__)
         if self._failed is not None and self._failed.__cause__ is error:

@@ -1,6 +1,6 @@
-"""What a config may call: functions that are named in it, where they say that they return what is wanted there.
+"""A config may call only functions whose return annotation is of the wanted type.
 
-A class is checked by jsonargparse itself. A function that is named with arguments it would call first and ask later.
+jsonargparse checks classes itself, but it would call a function before it checks the result.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from fedlit.command.explain import KeyedError
 
 
 def check_functions(key: str, value: Any, wanted: Any) -> None:
-    """Refuse a function that is not annotated to return what is wanted where it is named.
+    """Refuse a function that is not annotated to return the wanted type.
 
     Args:
-        key: Where it is named.
-        value: The value there: a class path with arguments, or lists and mappings of such, or anything else.
-        wanted: The type of the value; what a ``Callable`` is to return is wanted as well.
+        key: The key in the config that names it.
+        value: The value there: a class path with arguments, lists and mappings of these, or anything else.
+        wanted: The type of the value; for a ``Callable``, its return type is allowed too.
 
     Raises:
         KeyedError: Naming the function, before it is called.
@@ -34,21 +34,22 @@ def check_functions(key: str, value: Any, wanted: Any) -> None:
     try:
         function = pydoc.locate(named)
     except pydoc.ErrorDuringImport:
-        return  # jsonargparse imports it as well
+        return  # jsonargparse will raise the same error
     if function is None or isinstance(function, type):
-        return  # jsonargparse says what is wrong with it
+        return  # jsonargparse checks these itself
     types, returned = types_in(wanted), types_in(returns(function))
     if any(issubclass(each, types) for each in returned) or (returned and not types):
         return
     kind = " or ".join(dict.fromkeys(each.__name__ for each in types)) or "anything"
     raise KeyedError(
-        f"{key}: {named} is not called, for it is no class and not annotated to return {kind}; name one that is"
+        f"{key}: {named} is neither a class nor a function annotated to return {kind}, so it is not "
+        "called; give one that is"
     )
 
 
 def returns(function: Any) -> Any:
-    """The annotation of what a function returns; None where it says nothing, or it is nothing."""
+    """The return annotation of a function; None if it has none."""
     try:
         return typing.get_type_hints(function).get("return")
-    except Exception:  # of a function of C, or of names that are not there
+    except Exception:  # a C function, or an annotation with unknown names
         return None

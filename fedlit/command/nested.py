@@ -1,4 +1,4 @@
-"""Options, and those within the class that stands at an option: ``model.net.attention`` where the net takes one."""
+"""Finds options, also those of a class that is given for an option, such as ``model.net.attention``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from fedlit.core.errors import InputError
 
 
 def options_of(actions: Iterable[argparse.Action]) -> dict[str, argparse.Action]:
-    """Of a parser's actions those that take a value of a config, by its key."""
+    """The actions of a parser that set a value of the config, by its key."""
     shown = (each for each in actions if each.help != argparse.SUPPRESS)
     taking = (each for each in shown if kind_of(each) is not None or each.dest == "config")
     return {each.dest: each for each in taking if not each.dest.endswith(".help")}
 
 
 def options_within(made: Callable[..., Any], key: str, kind: Any = None) -> dict[str, argparse.Action]:
-    """The options of a class, or of a function that returns an object, that stands at a key.
+    """The options of a class or function that is given at a key of the config.
 
     Args:
-        made: The class.
-        key: Where it stands.
-        kind: The annotation of what stands there: arguments that a ``Callable`` is called with are no options.
+        made: The class or function.
+        key: The key.
+        kind: The annotation of the value at the key. The arguments with which a ``Callable`` is called are not options.
     """
     parser = Parser()
     skip: set[str | int] = {count} if (count := _arguments_of_call(kind)) else set()
@@ -39,15 +39,15 @@ def options_within(made: Callable[..., Any], key: str, kind: Any = None) -> dict
 
 
 def find(options: Mapping[str, argparse.Action], key: str, given: Mapping[str, Any]) -> argparse.Action:
-    """The option of a key, which may be one of a class that a config names.
+    """The option of a key, which may belong to a class that the config names.
 
     Args:
-        options: Those that there are without looking into classes.
-        key: The option's.
+        options: The options outside of such classes.
+        key: The key.
         given: The values of the options.
 
     Raises:
-        InputError: When there is none.
+        InputError: If there is no such option.
     """
     if key in options:
         return options[key]
@@ -55,7 +55,7 @@ def find(options: Mapping[str, argparse.Action], key: str, given: Mapping[str, A
     value: Any = given.get(outer)
     made = pydoc.locate(value["class_path"]) if is_class(value) else None
     if not callable(made):
-        within = f" where {outer} is no class" if outer else ""
+        within = f", as {outer} is not a class" if outer else ""
         raise InputError(f"--{key}.help: no such option{within}{near(key, options)}")
     arguments = vars(value.get("init_args") or Namespace())
     inner = {f"{outer}.{name}": argument for name, argument in arguments.items()}
@@ -63,7 +63,7 @@ def find(options: Mapping[str, argparse.Action], key: str, given: Mapping[str, A
 
 
 def _arguments_of_call(kind: Any) -> int:
-    """How many arguments a ``Callable`` in an annotation is called with; 0 where there is none."""
+    """How many arguments a ``Callable`` in an annotation is called with; 0 if there is no ``Callable``."""
     if get_origin(kind) is Callable:
         called_with = get_args(kind)[0]
         return len(called_with) if isinstance(called_with, Sequence) else 0

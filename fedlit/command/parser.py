@@ -1,4 +1,4 @@
-"""A parser whose errors a user can act on."""
+"""The parser, whose error messages name the remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedlit.command.blame import of_the_user
+from fedlit.command.blame import error_in_user_code
 from fedlit.command.defaults import OwnDefaults
 from fedlit.command.explain import explain
 from fedlit.command.named import check_functions
@@ -21,19 +21,21 @@ CONFIG_OPTIONS = ("-c", "--config")
 
 
 class Parser(OwnDefaults):
-    """A parser whose errors are one line: what is wrong with which value, and what to do.
+    """A parser whose error messages are one line: the wrong value, what is expected, and what to do.
 
     Attributes:
-        hints: What to say of options that there are not, and that users look for.
+        hints: What to use instead of options of other tools, by those options.
     """
 
     hints: Mapping[str, str] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped option is none, however near to one
+        super().__init__(
+            *args, allow_abbrev=False, **kwargs
+        )  # a mistyped option is an error, even if it begins like an option
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
-        """As jsonargparse's; a config may be given by the name of one that comes with fedlit."""
+        """As in jsonargparse; a bundled config may be given by its name."""
         return super().parse_args(by_name(sys.argv[1:] if args is None else args), *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
@@ -44,7 +46,7 @@ class Parser(OwnDefaults):
         check_functions(key, value, wanted)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As jsonargparse's; an error names the file, and what it would pass over in silence is one."""
+        """As in jsonargparse, but an error names the file, and mistakes that jsonargparse ignores are errors."""
         try:
             check_config(read_text(Path(path)), (*OWNERS, "data", "seed_everything"))
             return super().parse_path(path, *args, **kwargs)
@@ -54,7 +56,7 @@ class Parser(OwnDefaults):
 
 
 def by_name(words: Sequence[str]) -> list[str]:
-    """Words of a command in which the names of bundled configs are the paths of their files."""
+    """Replace the names of bundled configs in a command line by the paths of their files."""
     found, names = [*words], bundled()
     for at, word in enumerate(words):
         option, _, value = word.rpartition("=")
@@ -64,6 +66,6 @@ def by_name(words: Sequence[str]) -> list[str]:
 
 
 def _pass_on(error: BaseException | None) -> None:
-    """Raise what came up in a module of the user's as it is: its traceback tells more than any line of ours."""
-    if not (find_input_error(error) or missing_package(error)) and (fault := of_the_user(error)):
+    """Raise an error of the user's own module unchanged, since its traceback says most."""
+    if not (find_input_error(error) or missing_package(error)) and (fault := error_in_user_code(error)):
         raise fault

@@ -1,7 +1,7 @@
-"""What the command line uses of jsonargparse and of LightningCLI that is not public, as base classes with plain names.
+"""Private parts of jsonargparse and LightningCLI that the command line uses, as base classes with public names.
 
-Tested with jsonargparse 4.53.0 and Lightning 2.6.6. A method that is overridden here and that another version does not
-call would pass in silence, so ``pyproject.toml`` has upper bounds for both.
+Tested with jsonargparse 4.53.0 and Lightning 2.6.6. If another version did not call a method that is overridden here,
+nothing would report it, so ``pyproject.toml`` has upper bounds for both.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 
 def kind_of(action: argparse.Action) -> Any:
-    """The annotation of an argument; None where it has none."""
+    """The annotation of an argument; None if it has none."""
     return getattr(action, "_typehint", None)
 
 
 class OpenParser(LightningArgumentParser):
-    """A parser with a say where jsonargparse offers none: at each value, and before what was read is completed.
+    """A parser with hooks that jsonargparse does not offer: for each value, and before defaults are filled in.
 
     Attributes:
-        changes: Which arguments did not outlive a change of class; a command's parser has them in its parent's.
+        changes: The arguments that a change of class dropped; a command's parser reports to that of its parent.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.changes = ChangesOfClass()
         super().__init__(*args, **{"logger": self.changes, **kwargs})
 
-    # --- for subclasses ----------------------------------------------------------------------------------------------
+    # --- hooks for subclasses ----------------------------------------------------------------------------------------
 
     def check_value(self, key: str, value: Any, wanted: Any) -> None:
-        """Is called with each value, whether in a class or not, and with the type that it is to have."""
+        """Is called with each value, inside a class or not, and its wanted type."""
 
     def before_completion(self, config: Namespace) -> None:
-        """Is called once everything has been read, before defaults complete it."""
+        """Is called once everything has been read, before defaults are filled in."""
 
     @property
     def actions(self) -> list[argparse.Action]:
-        """The arguments, which argparse has no other name for."""
+        """The arguments."""
         return self._actions
 
     @property
     def command_parsers(self) -> dict[str, Any]:
-        """The parsers of commands by their names."""
+        """The parsers of the commands, by name."""
         return dict(self._subcommands_action.choices) if self._subcommands_action else {}
 
     def add_command(self, name: str, parser: Any, help: str) -> None:
-        """Add a command beside those that are there; a second ``add_subcommands`` is refused."""
+        """Add a command to the existing ones; jsonargparse refuses a second ``add_subcommands``."""
         assert self._subcommands_action is not None
         self._subcommands_action.add_subcommand(name, parser, help=help)
 
@@ -70,19 +70,20 @@ class OpenParser(LightningArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None, env: Any = None, defaults: Any = True, **kwargs: Any
     ) -> Namespace:
-        """As jsonargparse's, which of ``True`` itself, and of no other truth, writes out a base class that is named."""
+        """As in jsonargparse, which prints a named base class in full only if ``defaults`` is ``True`` itself, not
+        1."""
         return super().parse_args(args, namespace, env, int(defaults), **kwargs)  # type: ignore[arg-type]
 
     def add_function_arguments(self, *args: Any, linked_targets: Any = None, **kwargs: Any) -> list[str]:
-        """As jsonargparse's, which cannot take the arguments that links set; that they are not required, it clears."""
+        """As in jsonargparse, which fails on the arguments that links set; it makes them optional elsewhere."""
         return super().add_function_arguments(*args, **kwargs)
 
 
 class ChangesOfClass(logging.Logger):
-    """Of all that jsonargparse logs, this keeps which arguments a change of class leaves out; it is said nowhere else.
+    """Collects from jsonargparse's log which arguments a change of class drops; only the log says so.
 
     Attributes:
-        left_out: A line for each such change.
+        left_out: A line for each change.
     """
 
     CHANGED = re.compile(r"Due to class_path change from '(.+)' to '(.+)', discarding init_args: \{(.*)\}", re.DOTALL)
@@ -100,14 +101,15 @@ class ChangesOfClass(logging.Logger):
             before, now, arguments = changed.groups()
             arguments = self.CLASS.sub(r"\1", arguments)
             line = (
-                f"{now} does without {arguments}, which was given for {before}: it has no such argument, or not for "
-                "such a value"
+                f"{arguments} was given for {before} and is ignored for {now}, which has no such argument "
+                "or does not take "
+                "this value"
             )
             self.left_out += [line] if line not in self.left_out else []
 
 
 class OpenCLI(LightningCLI):
-    """LightningCLI with a say in the seed and in the run itself."""
+    """LightningCLI with hooks for seeding and for the run itself."""
 
     # --- for subclasses ----------------------------------------------------------------------------------------------
 
@@ -116,11 +118,11 @@ class OpenCLI(LightningCLI):
         super()._set_seed()
 
     def run(self, command: str) -> None:
-        """Do what the command says; data, model and Trainer are made."""
+        """Run the command with the data, model and Trainer that have been made."""
         super()._run_subcommand(command)
 
     def written_config(self) -> dict[str, Any]:
-        """The command's config as plain values, with what links set."""
+        """The command's config as plain values, including those that links set."""
         self._dump_config()
         return dict(self.config_dump)
 
@@ -133,9 +135,9 @@ class OpenCLI(LightningCLI):
         self.run(subcommand)
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: our checkpoints hold no hyper-parameters to be read before the config is known."""
+        """Do nothing: fedlit's checkpoints hold no hyper-parameters."""
 
     def _dump_config(self) -> None:
-        """As Lightning's, which looks for the arguments of a net that takes none."""
+        """As in Lightning, which expects ``init_args`` also for a net without arguments."""
         super()._dump_config()
         self.config_dump["model"]["net"].setdefault("init_args", {})

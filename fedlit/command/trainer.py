@@ -29,7 +29,7 @@ def best_precision(accelerator: str) -> LightningPrecision:
     return "32-true"
 
 
-#: What to give for a GPU, and what it may be.
+#: Names of GPU accelerators, and Lightning's classes for them.
 GPUS: dict[object, tuple[type[Accelerator], ...]] = {
     "gpu": (CUDAAccelerator, MPSAccelerator),
     "cuda": (CUDAAccelerator,),
@@ -38,11 +38,11 @@ GPUS: dict[object, tuple[type[Accelerator], ...]] = {
 
 
 def _check_gpu(accelerator: object) -> None:
-    """Refuse a GPU where there is none."""
+    """Refuse a GPU that is not available."""
     kinds = GPUS.get(accelerator, ()) if isinstance(accelerator, str) else ()
     if kinds and not any(kind.is_available() for kind in kinds):
         raise InputError(
-            f"trainer.accelerator is {accelerator}, but PyTorch finds no such GPU here; leave it out, or give cpu"
+            f"trainer.accelerator is {accelerator}, but PyTorch finds no such GPU; leave it out, or give cpu"
         )
 
 
@@ -50,12 +50,12 @@ class Trainer(lightning.Trainer):
     """The server's Trainer: an epoch is a round.
 
     Args:
-        precision: Of the clients' fits and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on
-            older ones and 32-true on a CPU.
-        plugins: As Lightning's. Without one for checkpoints there is ``fedlit.core.checkpoint.CheckpointFile``.
+        precision: Of the clients' training and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed
+            on older ones and 32-true on a CPU.
+        plugins: As in Lightning. If none is for checkpoints, ``fedlit.core.checkpoint.CheckpointFile`` is added.
 
     Raises:
-        InputError: For an argument that Lightning refuses, or that has no effect on a federation.
+        InputError: If Lightning refuses an argument, or if it has no effect on a federation.
     """
 
     def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:

@@ -34,7 +34,7 @@ def test_copies_are_the_same_files_and_replace_none_that_was_changed(
     Path("mine/study.yaml").write_text("changed")
     Path("mine/smoke.yaml").unlink()
     assert main(["configs", "--copy", "mine"]) == 2
-    assert "mine/study.yaml is there, with other content" in capsys.readouterr().err
+    assert "mine/study.yaml exists with other content" in capsys.readouterr().err
     assert Path("mine/study.yaml").read_text() == "changed"
     assert not Path("mine/smoke.yaml").exists()
 

@@ -236,8 +236,8 @@ def test_what_was_written_for_a_class_stays_where_another_takes_it_and_is_said_w
     assert main([*words, "--data.num_clients=9999"]) == 2  # nothing runs
     warning, error = capsys.readouterr().err.splitlines()[-2:]
     assert warning == (
-        "fedlit: warning: strangers.Net does without 'in_channels': 1, which was given for fedlit.models.EmnistCNN: it "
-        "has no such argument, or not for such a value"
+        "fedlit: warning: 'in_channels': 1 was given for fedlit.models.EmnistCNN and is ignored for strangers.Net, which "
+        "has no such argument or does not take this value"
     )
     assert "9999" in error
 
@@ -271,7 +271,7 @@ def test_a_number_of_classes_that_is_given_is_judged_though_it_is_the_nets_defau
         ["--config=given.yaml"],
     ):
         assert main(["fit", "--trainer.logger=false", *words]) == 2
-        said = f"model.net.num_classes is {default} but the data has 10; leave it out, it is taken from the data"
+        said = f"model.net.num_classes is {default} but the data has 10; leave it out, fedlit takes it from the data"
         assert said in capsys.readouterr().err
     assert Built(["fit", f"--model.net={net}", "--model.net.num_classes=10"]).model.net is not None
 

@@ -28,12 +28,12 @@ def test_an_outer_parser_puts_its_key_in_front() -> None:
 
 def test_few_options_are_all_named_where_none_is_near() -> None:
     said = str(explain("Option 'zzz' is not accepted", None, parser("alpha", "min_samples")))
-    assert said == "zzz: no such option; there are alpha, min_samples"
+    assert said == "zzz: no such option; use one of alpha, min_samples"
 
 
 def test_many_options_are_left_to_help() -> None:
     many = parser(*(f"option{letter}" for letter in "abcdefghijklmnop"))
-    assert str(explain("Option 'zzz' is not accepted", None, many)) == "zzz: no such option; --help lists what there is"
+    assert str(explain("Option 'zzz' is not accepted", None, many)) == "zzz: no such option; --help lists them"
 
 
 def test_a_message_that_no_rule_knows_is_said_as_it_is_on_one_line() -> None:

@@ -40,8 +40,8 @@ def test_the_file_goes_to_the_runs_folder_and_the_command_says_what_it_takes(
     assert main("export --name run --ckpt_path last --to pt2".split()) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "version_0/last.pt2: the network after round 2" in said
-    assert "takes float32 (batch, 1, 28, 28): pixels / 255, less 0.1309, over" in said
-    assert "gives logits of 10 classes" in said
+    assert "input: float32 (batch, 1, 28, 28): (pixels / 255 - 0.1309) /" in said
+    assert "output: logits of 10 classes" in said
     module = FederatedModule.load_from_checkpoint(run / "checkpoints" / "last.ckpt").eval()
     images = torch.randn(5, 1, 28, 28)
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_a_checkpoint_from_elsewhere_needs_its_config_and_goes_to_the_current_fo
     assert main([*words, "--config", "config.yaml"]) == 0
     assert Path("best.pt2").is_file()
     assert main([*words, "--config", "config.yaml"]) == 2
-    assert "best.pt2 is there; name another file by --out" in capsys.readouterr().err
+    assert "best.pt2 exists; give another file by --out" in capsys.readouterr().err
     assert main([*words, "--config", "config.yaml", "--out", "new/net.pt2"]) == 0
     assert Path("new/net.pt2").is_file()
 

@@ -111,7 +111,7 @@ def test_what_an_attention_is_called_with_is_no_option(capsys: pytest.CaptureFix
     [
         ("--model.net.atention.help", "--model.net.atention.help: no such option; did you mean model.net.attention?"),
         ("--data.partition.help Dirichlt", "no class Dirichlt; did you mean Dirichlet?"),
-        ("--data.partition.alpha.help", "no such option where data.partition is no class"),
+        ("--data.partition.alpha.help", "no such option, as data.partition is not a class"),
         ("--modl.help", "no such option; did you mean model"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_broken_last_is_said_and_the_one_before_ends_with_the_same_bits(
     line = told(capsys)
     assert line.startswith(f"fedlit: warning: {last} is not a complete checkpoint: ")
     assert said in line
-    assert line.endswith(f"going on after round {ROUNDS - 2} with {last.with_name('previous.ckpt')}")
+    assert line.endswith(f"resuming after round {ROUNDS - 2} from {last.with_name('previous.ckpt')}")
     assert_same(logs / "run" / "version_0", straight)
 
 
@@ -95,7 +95,7 @@ def test_with_all_broken_nothing_is_gone_on_from(logs: Path, capsys: pytest.Capt
     for name in FILES:
         flip(checkpoints(logs) / name)
     assert resume(logs) == 2
-    assert told(capsys).endswith("nor is another of its run; start anew without --ckpt_path")
+    assert told(capsys).endswith("and the run has no other intact checkpoint; start a new run without --ckpt_path")
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])

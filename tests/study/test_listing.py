@@ -128,7 +128,7 @@ def test_a_version_is_a_folder_of_its_own(
     assert "--version must be a folder name" in capsys.readouterr().err
     run = make(tmp_path / "logs/default/mine")
     assert main(["fit", "--version", "mine"]) == 2
-    assert "go on with it by --ckpt_path last" in capsys.readouterr().err
+    assert "resume it by --ckpt_path last" in capsys.readouterr().err
     (run / "checkpoints/last.ckpt").unlink()
     assert main(["fit", "--version", "mine", "--ckpt_path", "last"]) == 2
     assert "'last' of a run named 'default'" in capsys.readouterr().err

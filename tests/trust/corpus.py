@@ -166,7 +166,7 @@ BATCH = [*DATA, *CNN, *RUN, *"--model.net.attention fedlit.attention.CBAM --mode
 CASES = [
     # --- the shape of the command line
     Case("help without a command", ["--help"], None),
-    Case("unknown command", ["trian"], "no command 'trian'; there are fit"),
+    Case("unknown command", ["trian"], "unknown command 'trian'; use one of fit"),
     fit("works", "", None),
     fit("unknown key", "--federation.momentum 1", "momentum: no such option"),
     fit("abbreviated key", "--federation.clients 1", "clients"),
