@@ -97,7 +97,12 @@ MISTAKES = {
     ),
     "optimizer": ("fit --model.client_optimizer torch.optim.SDG", "", "torch.optim.SDG", "mean torch.optim.SGD?"),
     "package": ("fit --model.net.attention nopackage.Gate", "", "nopackage.Gate", "install it, or correct"),
-    "class of another kind": ("fit --data torch.optim.SGD", "", "torch.optim.SGD is not a subclass of FederatedData", ".help"),
+    "class of another kind": (
+        "fit --data torch.optim.SGD",
+        "",
+        "torch.optim.SGD is not a subclass of FederatedData",
+        ".help",
+    ),
     "no class": ("fit --data 3", "", "data must be a class path, got 3", "package.module.Class"),
     "yaml class": ("fit --config FILE", "data:\n  class_path: fedlit.data.EMNISTT", "EMNISTT", "fedlit.data.EMNIST?"),
     "alpha": (f"fit {ALPHA} 0", "", "alpha must be a finite number > 0, got 0", "use fedlit.data.Uniform"),

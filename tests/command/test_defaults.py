@@ -16,7 +16,7 @@ from jsonargparse import Namespace
 from torch import nn
 
 from fedlit.cli import main
-from fedlit.command.defaults import beneath
+from fedlit.command.defaults import with_defaults
 from fedlit.command.fit import FedlitCLI
 from fedlit.command.private import ChangesOfClass
 
@@ -236,7 +236,8 @@ def test_what_was_written_for_a_class_stays_where_another_takes_it_and_is_said_w
     assert main([*words, "--data.num_clients=9999"]) == 2  # nothing runs
     warning, error = capsys.readouterr().err.splitlines()[-2:]
     assert warning == (
-        "fedlit: warning: 'in_channels': 1 was given for fedlit.models.EmnistCNN and is ignored for strangers.Net, which "
+        "fedlit: warning: 'in_channels': 1 was given for fedlit.models.EmnistCNN and is ignored for "
+        "strangers.Net, which "
         "has no such argument or does not take this value"
     )
     assert "9999" in error
@@ -276,7 +277,8 @@ def test_a_number_of_classes_that_is_given_is_judged_though_it_is_the_nets_defau
     assert Built(["fit", f"--model.net={net}", "--model.net.num_classes=10"]).model.net is not None
 
 
-# --- laying beneath, by itself ---------------------------------------------------------------------------------------
+# --- laying with_defaults, by itself
+# ---------------------------------------------------------------------------------------
 
 
 def spec(path: str, **given: Any) -> Namespace:
@@ -285,12 +287,12 @@ def spec(path: str, **given: Any) -> Namespace:
 
 def test_defaults_lie_beneath_what_was_given_of_the_same_class_at_every_depth() -> None:
     default = spec("a.A", x=1, part=spec("b.B", y=2, z=3))
-    assert beneath(None, default) is None
-    assert beneath(spec("c.C", x=5), default) == spec("c.C", x=5)
-    assert beneath(spec("a.A", x=5), default) == spec("a.A", x=5, part=spec("b.B", y=2, z=3))
-    assert beneath(spec("a.A", part=spec("b.B", y=7)), default) == spec("a.A", part=spec("b.B", y=7, z=3), x=1)
-    assert beneath(spec("a.A", part=None), default) == spec("a.A", part=None, x=1)
-    assert beneath(Namespace(class_path="a.A"), default) == default
+    assert with_defaults(None, default) is None
+    assert with_defaults(spec("c.C", x=5), default) == spec("c.C", x=5)
+    assert with_defaults(spec("a.A", x=5), default) == spec("a.A", x=5, part=spec("b.B", y=2, z=3))
+    assert with_defaults(spec("a.A", part=spec("b.B", y=7)), default) == spec("a.A", part=spec("b.B", y=7, z=3), x=1)
+    assert with_defaults(spec("a.A", part=None), default) == spec("a.A", part=None, x=1)
+    assert with_defaults(Namespace(class_path="a.A"), default) == default
 
 
 def test_a_class_among_the_arguments_left_out_is_said_by_its_path() -> None:

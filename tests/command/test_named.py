@@ -73,7 +73,10 @@ def test_by_name_alone_it_is_refused_as_well(capsys: pytest.CaptureFixture[str])
     for key, kind in (("model.net.attention", "Module"), ("model.client_optimizer", "Optimizer")):
         unannotated = f"{HERE}.unannotated"
         assert main(["fit", f"--{key}={unannotated}"]) == 2
-        assert f"{key}: {unannotated} is neither a subclass of {kind} nor a function annotated to return one" in capsys.readouterr().err
+        assert (
+            f"{key}: {unannotated} is neither a subclass of {kind} nor a function annotated to "
+            "return one" in capsys.readouterr().err
+        )
 
 
 @pytest.mark.parametrize(

@@ -250,5 +250,8 @@ def test_what_cannot_change_is_one_line_and_the_run_stays_as_it_was(
     (line,) = err.splitlines()
     assert out == ""
     assert words.partition("=")[0].removeprefix("--") in line
-    assert "; leave it as in the run's config.yaml, or start anew" in line or "copy the checkpoint to another folder" in line
+    assert (
+        "; leave it as in the run's config.yaml, or start anew" in line
+        or "copy the checkpoint to another folder" in line
+    )
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
