@@ -302,4 +302,4 @@ def test_a_class_among_the_arguments_left_out_is_said_by_its_path() -> None:
         "{'gate': Namespace(class_path='c.C'), 'width': 1}"
     )
     (line,) = log.left_out
-    assert line.startswith("b.B does without 'gate': c.C, 'width': 1, which was given for a.A: ")
+    assert line.startswith("'gate': c.C, 'width': 1 was given for a.A and is ignored for b.B, ")
