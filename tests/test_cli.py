@@ -123,7 +123,12 @@ MISTAKES = {
     "yaml scalar": ("fit --config FILE", "hello", "not a config: hello", "key: value"),
     "yaml empty": ("fit --config FILE", " ", "not a config", "key: value"),
     "no checkpoint file": ("fit --ckpt_path none.ckpt", "", "'none.ckpt'", "use --ckpt_path last, best or a file"),
-    "no run": ("fit --name mine --ckpt_path last", "", "'last' of a run named 'mine'", "start one without --ckpt_path"),
+    "no run": (
+        "fit --name mine --ckpt_path last",
+        "",
+        "'last' of a run named 'mine'",
+        "start a run without --ckpt_path",
+    ),
     "no checkpoint": ("fit --ckpt_path FILE", "text", "file.yaml is not a complete checkpoint", "use --ckpt_path"),
     "test of nothing": ("test", "", "fedlit test", "--ckpt_path best, last or a file"),
     "test of no run": ("test --ckpt_path best --name mine", "", "'best' of a run named 'mine'", "--name"),

@@ -113,7 +113,7 @@ def test_ctrl_c_stops_with_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, st
     assert process.returncode == 130
     assert "Traceback" not in err
     (line,) = [line for line in out.splitlines() if line.startswith("stopped after round")]
-    command = line.partition("go on with: ")[2]
+    command = line.partition("resume with: ")[2]
     assert command.startswith("fedlit fit ")
     assert command.endswith("--ckpt_path last")
     finish(tmp_path, "--ckpt_path", "last")

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from fedlit.core.checkpoint import BrokenCheckpointError, read
 from fedlit.core.errors import InputError
 from fedlit.core.messages import warn
-from fedlit.runs.folder import find_checkpoint, folder_name, newest_whole, plain_name, run_of, usable
+from fedlit.runs.folder import find_checkpoint, folder_name, newest_intact, plain_name, run_of, usable
 from fedlit.runs.state import FolderLock, is_unused, lock_new
 
 
@@ -69,7 +69,7 @@ class Place:
         try:
             return self._rounds_of(read(checkpoint))
         except BrokenCheckpointError as error:
-            other = newest_whole(checkpoint.parent)
+            other = newest_intact(checkpoint.parent)
             if given != "last":
                 raise InputError(f"{error}; {other[0]} is intact") if other else error from None
             if other is None:

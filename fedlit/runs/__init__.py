@@ -1,4 +1,4 @@
-"""A run's folder, and what a person sees of it: scalars, pictures, progress, checkpoints."""
+"""The folder of a run and what it shows: scalars, pictures, progress, checkpoints."""
 
 from fedlit.runs.checkpoints import checkpoints, place_own
 from fedlit.runs.client_accuracy import ClientAccuracy

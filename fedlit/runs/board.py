@@ -1,4 +1,4 @@
-"""How TensorBoard shows a run: what comes first, what belongs together, and its config in words."""
+"""How TensorBoard shows a run: the order of metrics, charts of several metrics, and the config in words."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from fedlit.runs.words import facts
 
-#: Of metrics that are to come first the beginning of the name, and that of the tag: capitals sort before small letters.
+#: Prefix of the metrics that come first, and its form in tags: capitals sort before small letters.
 FIRST = ("global/", "Global/")
-#: What tags of pictures begin with: they come last.
+#: Prefix of the tags of pictures, which come last.
 PICTURES = "view/"
 
 ACCURACY = ("accuracy_mean", "accuracy_p10", "accuracy_p90")
-#: Charts that show several metrics at once: by section and title a list, or for a band the middle and its two edges.
+#: Charts of several metrics, by section and title: a list of curves, or the middle and the two edges of a band.
 LAYOUT: dict[str, dict[str, list[Any]]] = {
     "Result": {
         "accuracy on held-out data": ["Multiline", ["global/accuracy"]],
@@ -39,18 +39,18 @@ LAYOUT: dict[str, dict[str, list[Any]]] = {
     "Cost": {
         "seconds a round": ["Multiline", ["round/seconds"]],
         "megabytes a round, down and up": ["Multiline", ["round/megabytes_down", "round/megabytes_up"]],
-        "clients whose fit was left out": ["Multiline", ["round/rejected"]],
+        "clients left out because their fit failed": ["Multiline", ["round/rejected"]],
     },
 }
 
 
 def tag_of(name: str) -> str:
-    """What TensorBoard calls a metric."""
+    """The tag of a metric in TensorBoard."""
     return re.sub(f"^{FIRST[0]}", FIRST[1], name)
 
 
 def name_of(tag: str) -> str:
-    """The metric that TensorBoard calls so, which earlier versions called by its name."""
+    """The metric of a tag; in files of earlier versions the tag is the metric's name."""
     return re.sub(f"^{FIRST[1]}", FIRST[0], tag)
 
 
@@ -59,7 +59,7 @@ def layout(has_own: bool, tag: Callable[[str], str] = tag_of) -> dict[str, dict[
 
     Args:
         has_own: Whether clients have held-out data of their own.
-        tag: What a logger calls a metric.
+        tag: The logger's tag for a metric.
     """
 
     def shown(names: Sequence[str]) -> bool:
@@ -75,15 +75,15 @@ def in_words(line: str, config: Any, chosen: Mapping[str, Any], command: Sequenc
     """A run's config in words, as Markdown.
 
     Args:
-        line: What the run is, in a line.
-        config: Its config, as it is read from YAML.
-        chosen: Of its settings those that are not the defaults.
-        command: The words after ``fedlit`` that started it.
+        line: A line that describes the run.
+        config: Its config, as read from YAML.
+        chosen: The settings that differ from the defaults.
+        command: The arguments after ``fedlit`` that started it.
     """
     table = [f"| {name} | {_cell(word)} |" for name, word in facts(config).items()]
     others = [f"| `{name}` | {_cell(value)} |" for name, value in chosen.items()]
     parts = [line, f"`{shlex.join(['fedlit', *command])}`", "\n".join(["| config | |", "|---|---|", *table])]
-    parts += ["\n".join(["| not the default | |", "|---|---|", *others])] if others else []
+    parts += ["\n".join(["| differs from the default | |", "|---|---|", *others])] if others else []
     return "\n\n".join(parts)
 
 

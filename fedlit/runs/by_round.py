@@ -1,4 +1,4 @@
-"""Files that a run leaves of some of its rounds: ``rounds/KIND_0007.csv`` of round 7."""
+"""Files that a run writes for some of its rounds, such as ``rounds/KIND_0007.csv`` for round 7."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ROUNDS = "rounds"
 
 
 def files_by_round(run: Path, pattern: str) -> dict[int, Path]:
-    """The files of a kind that a run has left, by their round, in order.
+    """The files of one kind in a run's folder, by round, in order.
 
     Args:
         run: The run's folder.
-        pattern: The file's name with ``{}`` in place of the round, as ``clients_{}.csv``.
+        pattern: The file name with ``{}`` in place of the round, such as ``clients_{}.csv``.
     """
     before, after = map(re.escape, pattern.split("{}"))
     found = ((re.fullmatch(rf"{before}(\d+){after}", path.name), path) for path in (run / ROUNDS).glob("*"))
@@ -31,39 +31,40 @@ def files_by_round(run: Path, pattern: str) -> dict[int, Path]:
 
 
 class ByRound(Callback):
-    """Leaves a file of every k-th round and of the last one.
+    """Writes a file after every k-th round and after the last one.
 
-    They are written before the round's checkpoint. On a resume the files of rounds after the checkpoint are removed,
-    to be made again, so a run that was stopped ends with the files of one that never was. A fit from the beginning
-    removes those of an earlier one in a run's own folder; in a Trainer's, where they may be anybody's, it is refused.
+    It is written before the round's checkpoint. On a resume, files of rounds after the checkpoint are removed and
+    written again, so a stopped and resumed run ends with the same files as an uninterrupted one. A new fit removes
+    files of an earlier fit from a run's folder; in another folder of the Trainer they may belong to anything, so it is
+    refused.
 
     Args:
         every: Rounds k from one file to the next, at least 1.
     """
 
-    #: A file's name, with ``{}`` in place of the round.
+    #: The file name, with ``{}`` in place of the round.
     pattern: ClassVar[str]
-    #: Files in the run's folder that are made of those at the end.
+    #: Files in the run's folder that are drawn from these at the end.
     drawn: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, every: int) -> None:
         if every < 1:
-            raise InputError(f"every must be at least 1, got {every}; 1 is each round")
+            raise InputError(f"every must be at least 1, got {every}; 1 writes a file each round")
         self.every = every
         self._folder = Path()
 
     @abstractmethod
     def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
-        """Write the file of the round that has just been finished; called on the first rank alone."""
+        """Write the file of the round that has just finished; called only on the first rank."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FederatedModule)
         if not (data := data_of(trainer)).has_examples:
             raise InputError(
-                f"trainer.callbacks: {type(self).__name__} looks at clients' examples, which {type(data).__name__} "
-                "leaves where they are; leave it out"
+                f"trainer.callbacks: {type(self).__name__} needs the clients' examples, but with {type(data).__name__} "
+                "they stay at the clients; leave it out"
             )
-        place = trainer.log_dir or trainer.default_root_dir  # asked for on all ranks: they tell each other
+        place = trainer.log_dir or trainer.default_root_dir  # on all ranks, since it communicates
         self._folder = pl_module.loop.folder or Path(place)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,7 +72,8 @@ class ByRound(Callback):
         finished = trainer.global_step
         if not finished:
             self._begin(trainer, owned=pl_module.loop.folder is not None)
-        self._remove(trainer, lambda round: round > finished or round % self.every > 0)  # the latter of an earlier end
+        # the latter were written at an earlier end of the run
+        self._remove(trainer, lambda round: round > finished or round % self.every > 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_epochs:
@@ -83,28 +85,28 @@ class ByRound(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         finished = trainer.global_step
-        self._remove(trainer, lambda round: round > finished)  # where a resumed run had no round left
+        self._remove(trainer, lambda round: round > finished)  # in case a resumed run had no round left
 
     def _record(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FederatedModule)
         if (store := pl_module.loop.session.store) is not None:
-            store.begin()  # on every rank: from here on, what clients kept in this round can be read
+            store.begin()  # on every rank: makes readable what clients kept in this round
         if trainer.is_global_zero:
             name = self.pattern.format(f"{trainer.global_step:04}")
             self.record(trainer, pl_module, self._folder / ROUNDS / name)
 
     def _begin(self, trainer: Trainer, owned: bool) -> None:
-        """Remove what an earlier fit left, if the folder is a run's own.
+        """Remove files of an earlier fit if the folder is that of a run.
 
         Raises:
-            InputError: On all ranks, when something is there and the folder is the Trainer's.
+            InputError: On all ranks, if there are such files and the folder is the Trainer's.
         """
         drawn = [path for name in self.drawn if (path := self._folder / name).exists()]
         earlier = [*files_by_round(self._folder, self.pattern).values(), *drawn] if trainer.is_global_zero else []
         if not owned and (first := trainer.strategy.broadcast(str(earlier[0]) if earlier else "")):
             raise InputError(
-                f"{type(self).__name__} would replace {first}, which another fit left; give the Trainer another "
-                "default_root_dir, or a logger, or remove it"
+                f"{type(self).__name__} would replace {first} of another fit; give the Trainer another "
+                "default_root_dir or a logger, or remove the file"
             )
         for path in earlier:
             path.unlink()

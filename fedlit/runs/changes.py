@@ -64,14 +64,14 @@ class Change(NamedTuple):
 
 
 def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | None:
-    """The config that a checkpoint was trained with; None where an earlier fedlit or a Trainer in Python wrote none.
+    """The config that a checkpoint was trained with; None if it was saved from Python or by an early version.
 
     Args:
-        checkpoint: As it was read.
+        checkpoint: Its content.
         callback: The name of the callback that keeps it.
 
     Raises:
-        InputError: When it is not a config.
+        InputError: If it is not a config.
     """
     kept = checkpoint.get("callbacks")
     state = kept.get(callback) if isinstance(kept, Mapping) else None
@@ -92,10 +92,10 @@ def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | 
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """What differs between two configs, as they are read from YAML.
+    """The differences between two configs, as read from YAML.
 
-    A class in another's place is one change, its arguments included. A setting that the earlier config does not know,
-    as that of an earlier fedlit may not, is a change from nothing.
+    A class that replaces another is one change, including its arguments. A setting that is missing in the earlier
+    config, for example of an earlier version, is a change from nothing.
     """
     first, second = ({key: value for key, value in tree.items() if key not in PLACE} for tree in (before, now))
     return list(_differences(first, second, ""))
@@ -111,13 +111,13 @@ def refuse(found: Iterable[Change]) -> None:
     if refused:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         raise InputError(
-            f"a run cannot go on with {'; '.join(map(str, refused[:SHOWN]))}{more}; leave it as in the run's "
-            "config.yaml, or start anew without --ckpt_path"
+            f"a run cannot be resumed with {'; '.join(map(str, refused[:SHOWN]))}{more}; leave it as in the run's "
+            "config.yaml, or start a new run without --ckpt_path"
         )
 
 
 class _Nothing:
-    """A setting that is not there."""
+    """A setting that is missing."""
 
     def __repr__(self) -> str:
         return "nothing"

@@ -1,4 +1,4 @@
-"""A checkpoint a round: ``last.ckpt``, and ``best.ckpt`` by held-out accuracy."""
+"""Saves a checkpoint each round: ``last.ckpt``, and ``best.ckpt`` by held-out accuracy."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ class Kept(ModelCheckpoint):
     """One checkpoint file of a run, replaced atomically.
 
     Args:
-        folder: Where it is; none is where Lightning would have it, and on ranks other than the first where that one
-            has it.
-        filename: Without its ending.
-        monitor: The metric of which the highest is kept; none keeps the newest.
+        folder: Its folder; None takes Lightning's, and on other ranks than the first that of the first rank.
+        filename: Its name without the ending.
+        monitor: A metric; the checkpoint with its highest value is kept. None keeps the newest checkpoint.
     """
 
     def __init__(self, folder: Path | None, filename: str, monitor: str | None = None) -> None:
@@ -39,22 +38,22 @@ class Kept(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """Of its own, so that the user's ``ModelCheckpoint`` of any arguments can stand beside it."""
+        """A key of its own, so that the user may add a ``ModelCheckpoint`` with any arguments."""
         return f"fedlit.{self.filename}"
 
     @property
     def former_state_key(self) -> str:
-        """What it was when fedlit kept its checkpoints by a plain ``ModelCheckpoint``."""
+        """The key of versions of fedlit that used a plain ``ModelCheckpoint``."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
 
 class Anchor(Callback):
     """Corrects the paths that ``ModelCheckpoint`` callbacks have stored, when a run is resumed.
 
-    They compare paths letter by letter: in a run that was moved, or is resumed from another current folder, they would
-    not recognise their files, forget the best score, and delete files as if others had replaced them. So, on a resume,
-    the stored paths become those of the same files in the folder that the callback writes to now. The best file is
-    forgotten where it is not there, or is of a round that is made again.
+    They compare paths as text: if a run was moved, or is resumed from another current folder, they would not recognise
+    their files, forget the best score, and delete files. So, on a resume, the stored paths are replaced by those of the
+    same files in the callback's present folder. The best file is forgotten if it is missing, or belongs to a round that
+    will be repeated.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -68,21 +67,21 @@ class Anchor(Callback):
 
 
 def anchored(state: dict[str, Any], folder: Path, finished: int) -> dict[str, Any] | None:
-    """The state of a ``ModelCheckpoint`` with its paths in a folder.
+    """The state of a ``ModelCheckpoint`` with its paths changed to a folder.
 
     Args:
-        state: As its ``state_dict`` gives it.
-        folder: Where the callback writes now.
-        finished: Rounds of the checkpoint that is resumed from.
+        state: The callback's ``state_dict``.
+        folder: The folder to which the callback writes now.
+        finished: Finished rounds of the checkpoint that is resumed.
 
     Returns:
-        None where a metric is monitored and its best file is not in the folder, or not of one of the finished rounds.
+        None if a metric is monitored and its best file is not in the folder, or not of one of the finished rounds.
     """
 
     def here(path: str) -> str:
         return str(folder / Path(path).name) if path else path
 
-    if state["best_k_models"] and not _stands(Path(here(state["best_model_path"])), finished):
+    if state["best_k_models"] and not _is_valid(Path(here(state["best_model_path"])), finished):
         return None
     paths = {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
     models = {here(path): score for path, score in state["best_k_models"].items()}
@@ -90,25 +89,26 @@ def anchored(state: dict[str, Any], folder: Path, finished: int) -> dict[str, An
     return {**state, **paths, "dirpath": str(folder), "best_k_models": models}
 
 
-def _stands(best: Path, finished: int) -> bool:
+def _is_valid(best: Path, finished: int) -> bool:
     try:
         return int(read(best)["global_step"]) <= finished
     except BrokenCheckpointError as error:
-        warn(f"{error.reason}; the best of the rounds from {finished + 1} on takes its place")
+        warn(f"{error.reason}; the best round from round {finished + 1} on will replace it")
         return False
 
 
 def checkpoints(folder: Path | None = None) -> list[Callback]:
-    """The callbacks that write a run's checkpoints into a folder; None is Lightning's own."""
+    """The callbacks that write a run's checkpoints into a folder; None is Lightning's folder."""
     return [Anchor(), Kept(folder, "best", BEST_BY), Kept(folder, "last")]
 
 
 def place_own(callbacks: Iterable[Callback], run: Path | None) -> None:
-    """Give the user's ``ModelCheckpoint`` callbacks without a folder one in the run's, where none meets fedlit's files.
+    """Give the user's ``ModelCheckpoint`` callbacks without a folder one in the run's folder, apart from fedlit's
+    files.
 
     Args:
-        callbacks: The user's.
-        run: The run's folder; on other ranks than the first, None, a callback learns of it from that one.
+        callbacks: The user's callbacks.
+        run: The run's folder; None on other ranks than the first, whose callbacks learn the folder from the first rank.
     """
     for callback in callbacks:
         if run and isinstance(callback, ModelCheckpoint) and callback.dirpath is None:

@@ -26,16 +26,16 @@ from fedlit.sampling import steps_for
 
 
 class ClientAccuracy(ByRound):
-    """Writes ``rounds/clients_0005.csv`` of every k-th round and of the last one, a row for each client.
+    """Writes ``rounds/clients_0005.csv`` after every k-th round and after the last one, with a row for each client.
 
     Its columns are ``round``, ``client``, ``samples``, the ``skew`` of its labels (see
     ``fedlit.data.skew.label_skew``), the ``accuracy`` on its own training examples and, with ``data.client_holdout``,
-    the ``own_accuracy`` on those that it holds out. They are of the model that the client would begin its next fit
-    with: the global one, with what stays with the client in its place (``KeepLocal``, ``BatchNormPolicy``). Their
-    spread over the clients is logged as ``all_clients/accuracy_mean``, ``_std``, ``_p10`` and ``_p90``, and so on.
+    the ``own_accuracy`` on its held-out examples. The model is the one with which the client would begin its next fit:
+    the global model, with the client's own parts if there are any (``KeepLocal``, ``BatchNormPolicy``). The spread over
+    the clients is logged as ``all_clients/accuracy_mean``, ``_std``, ``_p10`` and ``_p90``, and so on.
 
-    Each time costs a forward pass over the training examples of all clients, on the first rank alone: where a round
-    trains a tenth of the clients for two epochs, about as much as two rounds.
+    Each time costs a forward pass over the training examples of all clients, on the first rank only. If a round trains
+    a tenth of the clients for two epochs, that is about as much as two rounds.
 
     Args:
         every: Rounds k from one file to the next, at least 1.
@@ -60,11 +60,11 @@ class ClientAccuracy(ByRound):
 
 
 def accuracy_by_client(module: FederatedModule, data: FederatedData) -> dict[str, NDArray[np.float64]]:
-    """Accuracy (K,) of the model that each client would begin its next fit with.
+    """Accuracy (K,) of the model with which each client would begin its next fit.
 
     Returns:
         ``accuracy`` on its training examples and, with a ``client_holdout``, ``own_accuracy`` on the held-out ones;
-        NaN for a client without any.
+        NaN for a client without examples.
     """
     if module.loop.algorithm.local:
         nets = personal_nets(module, data)
@@ -89,7 +89,7 @@ def personal_nets(module: FederatedModule, data: FederatedData) -> Iterator[nn.M
 
 
 def next_task(module: FederatedModule, data: FederatedData, client: int) -> ClientTask:
-    """What a client would be asked for in the round after the one that is just finished, were it drawn."""
+    """The task that a client would get if it were drawn in the next round."""
     loop, size = module.loop, int(data.partition.sizes[client])
     return ClientTask(
         client=client,

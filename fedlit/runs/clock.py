@@ -1,21 +1,21 @@
-"""Event files after the clock was set back: TensorBoard reads them in the order of their names, which hold the time."""
+"""Renames event files if the clock was set back, as TensorBoard reads them in the order of the times in their names."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-#: What TensorBoard's writers call a file: the second in which it was begun, then host, process and number.
+#: Name of an event file: the second in which it was created, then host, process and number.
 EVENTS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(.*)", re.DOTALL)
 
 
 def put_before(folder: Path, now: float) -> int:
-    """Rename event files from the future, so that TensorBoard reads a file that is begun now after all of them.
+    """Rename event files from the future, so that TensorBoard reads a file that is created now after all of them.
 
-    Their order among themselves stays.
+    Their order does not change.
 
     Args:
-        folder: Of a run.
+        folder: The run's folder.
         now: The time, in seconds.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Whether two runs are the same to the bit: weights, server optimizer, scalars on disk and in TensorBoard."""
+"""Compares two runs bit by bit: weights, server optimizer, scalars on disk and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.read import rows_of
 
-#: What is compared, in the order in which a difference is told: a cause before what follows from it.
+#: The parts that are compared, causes before their effects, since the first difference is reported.
 PARTS = ("weights", "server optimizer", "algorithm", "best weights", "metrics", "TensorBoard")
 
 Contents = list[tuple[str, Any]]
@@ -25,8 +25,8 @@ class ComparedPart(NamedTuple):
 
     Attributes:
         part: One of ``PARTS``.
-        hashes: SHA-256 of the part in the one run and in the other, in hexadecimal digits.
-        difference: What differs first, and by how much; empty where nothing does.
+        hashes: SHA-256 of the part in both runs, as hexadecimal digits.
+        difference: The first difference and its size; empty if there is none.
     """
 
     part: str
@@ -35,10 +35,10 @@ class ComparedPart(NamedTuple):
 
 
 def compare_runs(one: Path, other: Path) -> list[ComparedPart]:
-    """Two run folders, part by part; wall times and paths are left out.
+    """Compare two run folders part by part, without wall times and paths.
 
     Raises:
-        FileNotFoundError: When one has no checkpoint.
+        FileNotFoundError: If one has no checkpoint.
     """
     contents = [run_contents(run) for run in (one, other)]
     return [
@@ -63,7 +63,7 @@ def _loaded(run: Path, which: str) -> dict[str, Any]:
 
 
 def board(run: Path) -> Contents:
-    """Every point of every curve as TensorBoard shows it: a point that is there twice is twice in the list."""
+    """Every point of every curve as TensorBoard shows it; a point that exists twice is listed twice."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
@@ -73,7 +73,7 @@ def board(run: Path) -> Contents:
 
 
 def is_time(name: str) -> bool:
-    """Whether a scalar is a wall time or a speed, which no two runs share."""
+    """Whether a scalar is a wall time or a speed, which differ between any two runs."""
     return name.endswith(("seconds", "per_second"))
 
 
@@ -88,7 +88,7 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def sha256(contents: Contents) -> str:
-    """Of names and values, tensors by their bits."""
+    """Hash of names and values; tensors are hashed by their bits."""
     digest = hashlib.sha256()
     for name, value in contents:
         digest.update(f"{name}\0{_bits(value)}\0".encode())
@@ -96,10 +96,10 @@ def sha256(contents: Contents) -> str:
 
 
 def first_difference(one: Contents, other: Contents) -> str:
-    """The first of the named values that is not the same to the bit; empty where all are."""
+    """A description of the first value that differs in any bit; empty if none does."""
     for a, b in zip_longest(one, other, fillvalue=("nothing", None)):
         if a[0] != b[0]:
-            return f"{a[0]} in the one where the other has {b[0]}"
+            return f"one run has {a[0]} where the other has {b[0]}"
         if _bits(a[1]) != _bits(b[1]):
             return f"{a[0]}: {_apart(a[1], b[1])}"
     return ""

@@ -24,17 +24,18 @@ from fedlit.federated.module import FederatedModule
 
 
 def class_accuracy(hits: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Accuracy (recall) of each class (C,) from its right predictions and its samples; NaN for a class without any."""
+    """Accuracy (recall) of each class (C,) from its correct predictions and samples; NaN for a class without
+    samples."""
     with np.errstate(invalid="ignore"):
         return np.asarray(hits / true, dtype=np.float64)
 
 
 def is_chance(hits: NDArray[Any], true: NDArray[Any]) -> bool:
-    """Whether an accuracy is no better than always naming the most frequent class, within two standard errors.
+    """Whether an accuracy is no better than always predicting the most frequent class, within two standard errors.
 
     Args:
-        hits: Right predictions of each class (C,).
-        true: Samples of each class (C,); without samples, or with those of one class alone, nothing is known.
+        hits: Correct predictions of each class (C,).
+        true: Samples of each class (C,). With samples of fewer than two classes the answer is False.
     """
     total = float(true.sum())
     share = float(true.max(initial=0)) / total if total else 1.0
@@ -43,7 +44,7 @@ def is_chance(hits: NDArray[Any], true: NDArray[Any]) -> bool:
 
 @torch.no_grad()
 def client_accuracy(module: FederatedModule, data: FederatedData) -> NDArray[np.float64]:
-    """Accuracy (K,) of the global model on each client's own training data; NaN for a client without any here.
+    """Accuracy (K,) of the global model on each client's own training data; NaN for a client whose data are not here.
 
     One pass over the training set in the partition's order, so the cost does not depend on the number of clients.
     """

@@ -1,4 +1,4 @@
-"""A trained network as a file that other programs read, checked against the network itself."""
+"""Writes a trained network for other programs, and checks the file against the network."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from fedlit.core.files import writing
 from fedlit.core.messages import one_line
 from fedlit.core.private_torch import original
 
-#: How far an output may be from the network's: this share of the largest, or so much where all are below 1.
+#: Largest allowed difference of an output: this share of the largest output, or this value if all outputs are below 1.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format of files for networks.
+    """A file format for networks.
 
     Args:
-        packages: Those that it needs beside PyTorch.
-        write: From the network, inputs (B, ...), the file and facts about the network, which the file keeps.
-        run: Outputs (B, C) of the file's network for the same inputs; where it holds weights alone, in the network
-            that is given, which it may change.
-        torch: The version of PyTorch that it needs.
+        packages: Packages that it needs beside PyTorch.
+        write: Writes a network, given example inputs (B, ...), the path, and facts that the file stores.
+        run: Outputs (B, C) of the file's network for these inputs. If the file has only weights, they are loaded into
+            the given network.
+        torch: The lowest version of PyTorch that it needs.
     """
 
     packages: tuple[str, ...]
@@ -44,34 +44,35 @@ class Format:
 
 @torch.no_grad()
 def export(net: nn.Module, inputs: Tensor, path: Path, to: str, facts: Mapping[str, str]) -> float:
-    """Write a network's file, and replace the one that was there once the new one is known to compute the same.
+    """Write a network to a file; an existing file is replaced only after the new one computes the same outputs.
 
     Args:
-        net: In evaluation mode, on the CPU.
-        inputs: (B, ...) with B from 2 up; a file with the computation takes any number of such inputs.
+        net: The network, in evaluation mode, on the CPU.
+        inputs: Example inputs (B, ...) with B >= 2; a file with the computation takes any number of inputs.
         path: The file.
         to: One of ``FORMATS``.
-        facts: What the file is to say of the network.
+        facts: Facts about the network that the file stores.
 
     Returns:
-        The greatest difference between outputs of the file's network and of this one.
+        The largest difference between the outputs of the file's network and of this one.
 
     Raises:
-        InputError: When a package is missing or too old, or the network cannot be written or computes something else
-            there.
+        InputError: If a package is missing or too old, or the network cannot be written, or its outputs differ.
     """
     format = FORMATS[to]
     if missing := [name for name in format.packages if importlib.util.find_spec(name) is None]:
-        raise InputError(f"--to {to} needs {', '.join(missing)}; pip install 'fedlit[export]'")
+        raise InputError(f"--to {to} needs {', '.join(missing)}; install it with pip install 'fedlit[export]'")
     if Version(torch.__version__) < Version(format.torch):
-        raise InputError(f"--to {to} needs torch {format.torch}, and this is {torch.__version__}; upgrade it")
+        raise InputError(
+            f"--to {to} needs torch {format.torch} or newer, but {torch.__version__} is installed; upgrade it"
+        )
     net = original(net)
     expected = net(inputs)
     with writing(path), tempfile.TemporaryDirectory(prefix=".export_", dir=path.parent) as folder:
         part = Path(folder) / path.name
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of PyTorch's and other packages' developers to themselves
+                warnings.simplefilter("ignore")  # they concern the developers of PyTorch and other packages
                 format.write(net, inputs, part, facts)
                 found = format.run(copy.deepcopy(net), inputs, part)
         except OSError:
@@ -81,12 +82,12 @@ def export(net: nn.Module, inputs: Tensor, path: Path, to: str, facts: Mapping[s
             raise InputError(f"--to {to}: the network cannot be exported: {said}; {_REMEDY}") from error
         difference = float((found - expected).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
-            raise InputError(f"--to {to}: outputs of the file differ by {difference:.1g} from the net's; {_REMEDY}")
+            raise InputError(f"--to {to}: the file's outputs differ by {difference:.1g} from the network's; {_REMEDY}")
         part.replace(path)
     return difference
 
 
-_REMEDY = "safetensors has the weights of any network"
+_REMEDY = "use --to safetensors, which can hold the weights of any network"
 
 
 def _write_weights(net: nn.Module, inputs: Tensor, path: Path, facts: Mapping[str, str]) -> None:
@@ -105,7 +106,7 @@ def _run_weights(net: nn.Module, inputs: Tensor, path: Path) -> Tensor:
 
 
 def _program(net: nn.Module, inputs: Tensor) -> torch.export.ExportedProgram:
-    """The network's computation for any number of inputs."""
+    """The network's computation, for any batch size."""
     return torch.export.export(net, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
 
 
@@ -135,7 +136,7 @@ def _run_onnx(net: nn.Module, inputs: Tensor, path: Path) -> Tensor:
     return torch.from_numpy(logits)
 
 
-#: By the ending of their files.
+#: Formats by file ending.
 FORMATS = {
     "safetensors": Format(("safetensors",), _write_weights, _run_weights),
     "onnx": Format(("onnx", "onnxscript", "onnxruntime"), _write_onnx, _run_onnx, torch="2.6"),

@@ -1,4 +1,4 @@
-"""Attention over the rounds: the gates of the global model, and of one client's after a fit of its own."""
+"""Attention over the rounds: the gates of the global model, and of one client after its local training."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from fedlit.runs.gates import Floats, as_images, gates, is_map, is_of_channels, 
 from fedlit.runs.strips import channel_strip, map_strip
 
 FILM, CHANNELS = "attention_film.png", "channel_gates.png"
-#: In a frame, the inputs as pictures; gates are under ``global/NAME`` and ``client/NAME``.
+#: Key of the input pictures in a frame; gates have keys ``global/NAME`` and ``client/NAME``.
 IMAGES = "images"
 
-#: From a frame's names to its arrays.
+#: The arrays of one round by key.
 Frame = Mapping[str, Floats]
 
 
 class AttentionFilm(ByRound):
-    """Follows the gates of a network over the rounds, on the same test inputs, beside those of one skewed client.
+    """Follows the gates of a network over the rounds, on the same test inputs, for the global model and one client.
 
-    Of every k-th round and of the last one it writes ``rounds/attention_0005.npz``: each gate (B, C, h, w) of the
-    global model, ``global/NAME``, and of the model that the client would send back in the next round, ``client/NAME``:
-    its fit begins with that global model and with what stays with the client (``KeepLocal``: its own gates), on the
-    batches of the next round, at this round's learning rate. Nothing else learns of that fit. At the end the film is
-    drawn: ``attention_film.png`` for the spatial gate of the finest map, ``channel_gates.png`` for channel gates. All
-    colours go from 0 to 1.
+    After every k-th round and after the last one it writes ``rounds/attention_0005.npz`` with each gate (B, C, h, w) of
+    the global model, ``global/NAME``, and of the model that the client would send back in the next round,
+    ``client/NAME``. This fit of the client starts from the global model and the client's own parts (``KeepLocal``: its
+    own gates), uses the batches of the next round and this round's learning rate, and does not affect the run. At the
+    end the film is drawn: ``attention_film.png`` for the spatial gate with the highest resolution,
+    ``channel_gates.png`` for channel gates, both in colours from 0 to 1.
 
-    Each time costs a client's fit, which is a tenth of a round of ten clients alike in size, on the first rank alone.
+    Each time costs one client's fit on the first rank: a tenth of a round of ten clients of equal size.
 
     Args:
         every: Rounds k from one file to the next, at least 1.
-        client: The client's number; None takes the one whose labels are the most skewed
-            (``fedlit.data.skew.label_skew``) among those that have as many examples as the median client.
-        digits: Number B of test inputs, at least 1, always the same ones.
+        client: The client's number; None takes the client with the most skewed labels
+            (``fedlit.data.skew.label_skew``) among those with at least as many examples as the median client.
+        digits: Number B of test inputs, at least 1; they are the same in all rounds.
     """
 
     pattern = "attention_{}.npz"
@@ -74,7 +74,9 @@ class AttentionFilm(ByRound):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         if not gates(pl_module, shown_inputs(data_of(trainer), 1)):
-            rank_zero_info("AttentionFilm: no module of the network has a method gate(x), so there is nothing to film")
+            rank_zero_info(
+                "AttentionFilm: no module of the network has a method gate(x), so there are no gates to follow"
+            )
 
     def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
         data = data_of(trainer)
@@ -109,14 +111,14 @@ class AttentionFilm(ByRound):
 
 
 def skewed_client(data: FederatedData) -> int:
-    """The client of the most skewed labels among those with at least as many examples as the median client."""
+    """The client with the most skewed labels among those with at least as many examples as the median client."""
     sizes = data.partition.sizes
     skew = np.nan_to_num(skew_of_clients(data))
     return int(np.where(sizes >= np.median(sizes[sizes > 0]), skew, -1.0).argmax())
 
 
 def fitted(module: FederatedModule, data: FederatedData, client: int) -> nn.Module | None:
-    """The network of a client after a fit that nobody else learns of; None, with a warning, where the fit failed."""
+    """The network of a client after a fit that does not affect the run; None, with a warning, if the fit failed."""
     session = module.loop.session
     tasks = [next_task(module, data, client)]
     session.client.receive(module.broadcast())
@@ -124,14 +126,16 @@ def fitted(module: FederatedModule, data: FederatedData, client: int) -> nn.Modu
         located = session.store.located(tasks) if session.store else tasks
         (answer,) = session.engine.run(session.client, located, session.site)
     if isinstance(answer, ClientFailure):
-        warn(f"AttentionFilm lacks client {client} after round {module.current_epoch + 1}: {answer.reason}")
+        warn(
+            f"AttentionFilm: the fit of client {client} after round {module.current_epoch + 1} failed: {answer.reason}"
+        )
         return None
     write_state(session.client.net, session.client.layout, answer.weights)
     return session.client.net
 
 
 def frames_of(run: Path) -> dict[int, Frame]:
-    """What `AttentionFilm` has left in a run's folder, by round; files that cannot be read are left out."""
+    """The files of `AttentionFilm` in a run's folder, by round; files that cannot be read are left out."""
     frames: dict[int, Frame] = {}
     for round, path in files_by_round(run, AttentionFilm.pattern).items():
         try:

@@ -1,4 +1,4 @@
-"""What the gates of a network are for a batch of inputs, and the inputs that a run shows."""
+"""Computes the gates of a network for a batch of inputs, and selects the inputs that a run shows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Floats = NDArray[np.float32]
 
 
 def shown_inputs(data: FederatedData, number: int) -> Tensor:
-    """Test inputs, as the network meets them: evenly spaced, so of as many classes as can be, and always the same."""
+    """Test inputs after preprocessing, always the same and evenly spaced, so that they cover many classes."""
     chosen = torch.linspace(0, len(data.test) - 1, number).long()
     return data.transform(data.test.inputs[chosen])
 
 
 def as_images(inputs: Tensor) -> Floats | None:
-    """Inputs as grey pictures (B, H, W), or sequences (B, T, S) as they are; None where they are neither."""
+    """Inputs as grey pictures (B, H, W), or sequences (B, T, S) unchanged; None if they are neither."""
     if inputs.dim() not in (3, 4) or not inputs.is_floating_point():
         return None
     return (inputs if inputs.dim() == 3 else inputs.mean(1)).cpu().numpy()
@@ -29,7 +29,7 @@ def as_images(inputs: Tensor) -> Floats | None:
 def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:
     """The maps (B, h, w) of every spatial gate in a network, for a batch of inputs.
 
-    A spatial gate is a module with a method ``gate`` that maps its input to (B, 1, h, w); of sequences, h is time.
+    A spatial gate is a module with a method ``gate`` that maps its input to (B, 1, h, w); for sequences, h is time.
     """
     return {name: gate[:, 0] for name, gate in gates(net, inputs).items() if is_map(gate)}
 
@@ -46,16 +46,16 @@ def is_of_channels(gate: Floats) -> bool:
 
 @torch.no_grad()
 def gates(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:
-    """What every method ``gate`` in a network gives of four dimensions, for a batch of B inputs, by the module's name.
+    """The four-dimensional results of all methods ``gate`` in a network for B inputs, by the module's name.
 
-    A gate that is the same for all inputs is repeated: (B, C, h, w).
+    Their shape is (B, C, h, w); a gate that is the same for all inputs is repeated.
     """
     found: dict[str, Floats] = {}
 
     def look(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         try:
             gate = module.gate(*arguments)  # type: ignore[operator]
-        except Exception:  # a method of this name need not be a gate; only its map is missing then
+        except Exception:  # a method of this name need not be a gate; then only its map is missing
             return
         if isinstance(gate, Tensor) and gate.dim() == 4 and gate.shape[0] in (1, len(inputs)):
             found[name] = gate.float().expand(len(inputs), -1, -1, -1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Where a run's scalars go: TensorBoard, and a CSV file beside it; both continued by a resumed run."""
+"""The loggers of a run: TensorBoard and a CSV file, both of which a resumed run continues."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Logger]:
     """The loggers of a run: the user's, and fedlit's own.
 
-    The user's come first, so that ``trainer.logger`` is what it is under a plain Trainer.
+    The user's come first, so that ``trainer.logger`` is the same as with a plain Trainer.
 
     Args:
         run: The run's folder; None on ranks other than the first, which log nothing.
-        given: The Trainer's argument. False is no curves: ``metrics.csv``, the record of the run, is still written.
-        resume_round: Finished rounds of the checkpoint that the run is resumed from; 0 for a new run.
+        given: The Trainer's argument. False turns off the curves; ``metrics.csv``, the record of the run, is still
+            written.
+        resume_round: Finished rounds of the checkpoint that is resumed; 0 for a new run.
 
     Raises:
-        InputError: When one of the user's would write over the run's table.
+        InputError: If one of the user's loggers would overwrite the run's table.
     """
     if run is not None:
         check_places(own_loggers(given), run)
@@ -49,28 +50,29 @@ def loggers_of(run: Path | None, given: Given, resume_round: int = 0) -> list[Lo
 
 
 class Board(TensorBoardLogger):
-    """Lightning's TensorBoard logger without its ``hparams.yaml``: a run's ``config.yaml`` says it all.
+    """Lightning's TensorBoard logger without ``hparams.yaml``, as a run's ``config.yaml`` has everything.
 
-    The curves of the global model come first, see `fedlit.runs.board`. It makes no file before data and checkpoint are
-    found good: a run that cannot begin leaves no folder.
+    The curves of the global model come first, see `fedlit.runs.board`. No file is written before data and checkpoint
+    have been checked, so a run that cannot start leaves no folder.
     """
 
     _begun = False
 
     @property
     def experiment(self) -> SummaryWriter:
-        """The writer; an AttributeError until the Trainer first saves, which is after its set-up."""
+        """The writer; raises AttributeError until the Trainer first saves, which is after its setup."""
         if not self._begun:
             raise AttributeError("the run has not begun")
         return super().experiment  # type: ignore[no-any-return]
 
     @rank_zero_only
     def save(self) -> None:
-        """Put what was logged on disk."""
+        """Flush everything that was logged to disk."""
         if not self._begun and (renamed := put_before(Path(self.log_dir), time.time())):
             rank_zero_warn(
-                f"the clock is behind that of the run's earlier part: {renamed} event files were given earlier names, "
-                "so that TensorBoard shows the rounds in order"
+                f"the clock was set back since the earlier part of the run: {renamed} event files were "
+                "given earlier times "
+                "in their names, so that TensorBoard shows the rounds in order"
             )
         self._begun = True
         with writing(self.log_dir):
@@ -83,18 +85,18 @@ class Board(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        # The error that ended the run must not be hidden by one that follows from it, as on a full disk.
+        # A follow-up error, as on a full disk, must not hide the error that ended the run.
         with suppress(OSError) if status == "failed" else nullcontext():
             super().finalize(status)
 
 
 class MetricsTable(Logger):
-    """Writes ``metrics.csv``: one row a round, a column for each scalar; the file is whole after every round.
+    """Writes ``metrics.csv``: a row for each round, a column for each scalar; the file is complete after every round.
 
     Args:
-        path: The file; None on ranks other than the first. Rows that it already has are kept up to ``resume_round``.
-        resume_round: The number of rounds that the checkpoint holds; later rows are of a run that was killed, and
-            will be made again. 0 starts the file anew.
+        path: The file; None on ranks other than the first. Existing rows are kept up to ``resume_round``.
+        resume_round: The number of rounds that the checkpoint holds; later rows will be written again. 0 starts a new
+            file.
     """
 
     def __init__(self, path: Path | None, resume_round: int = 0) -> None:
@@ -102,7 +104,7 @@ class MetricsTable(Logger):
         self._path = path
         self._rows = salvaged(path.parent, resume_round) if path and resume_round else {}
         self._left_out: set[str] = set()
-        self.round: int | None = None  # that is under way; None where nobody tells
+        self.round: int | None = None  # the current round; None if unknown
 
     @property
     def save_dir(self) -> str | None:
@@ -126,11 +128,12 @@ class MetricsTable(Logger):
         """Add scalars to a round's row and replace the file atomically.
 
         Args:
-            metrics: Numbers, or tensors and arrays of one.
-            step: The round; None is the present one. What is of another step than a round's is left out, and said.
+            metrics: Numbers, or tensors and arrays with one element.
+            step: The round; None is the current one. Metrics of a step that is not a round are left out, with a
+                warning.
 
         Raises:
-            InputError: For what is no number, and for a name that the table needs.
+            InputError: For a value that is not a number, and for a name that the table uses itself.
         """
         if self._path is None:
             return
@@ -138,8 +141,9 @@ class MetricsTable(Logger):
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         if numbers.pop("round", row) != row:
             raise InputError(
-                f"round {metrics['round']} was logged for row {row} of {self._path.name}, which numbers its "
-                "rows by that name; give it another"
+                f"a metric 'round' with the value {metrics['round']} was logged in round {row}, but "
+                f"{self._path.name} uses "
+                "this name to number its rows; give the metric another name"
             )
         if not isinstance(row, int) or row < 0 or (self.round is not None and row > self.round):
             self._leave_out(numbers, row)
@@ -155,15 +159,16 @@ class MetricsTable(Logger):
         if new := set(names) - self._left_out:
             self._left_out |= new
             warn(
-                f"{', '.join(sorted(new))} of step {step} is not in {METRICS_CSV}, which has a row for each round, and "
-                f"this is round {self.round}; log it with step=trainer.global_step, or to a logger of your own"
+                f"{', '.join(sorted(new))} was logged at step {step} in round {self.round} and is left out "
+                f"of {METRICS_CSV}, "
+                "which has a row for each round; log it with step=trainer.global_step, or to a logger of your own"
             )
 
 
 def _number(name: str, value: Any) -> int | float:
     try:
         number = value.item() if hasattr(value, "item") else value
-    except (RuntimeError, ValueError):  # of a tensor, or an array, of several
+    except (RuntimeError, ValueError):  # a tensor or array with several elements
         number = None
     if not isinstance(number, int | float):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The accuracy of a finished run's model by class and by client."""
+"""Writes the accuracy of a finished run's model by class and by client."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ CLIENTS_CSV = "clients.csv"
 
 
 class Outcome(Callback):
-    """Writes ``classes.csv`` and ``clients.csv`` into the run folder at the end: the model after the last round.
+    """Writes ``classes.csv`` and ``clients.csv`` for the final model into the run folder.
 
-    By class it is the accuracy on the held-out data, counted in the evaluation of the last round that was validated. By
-    client it is the accuracy on the client's own training data, at the cost of one forward pass over all of it, beside
-    the skew of its labels (``fedlit.data.skew.label_skew``). Both name the round, as a run may be resumed.
+    ``classes.csv`` has the accuracy on held-out data in the last validated round. ``clients.csv`` has the accuracy on
+    each client's own training data, which costs one forward pass over all of it, and the skew of the client's labels
+    (``fedlit.data.skew.label_skew``). Both have a column ``round``, since a run may be resumed.
 
     Args:
-        folder: The run's; None writes nothing, as on ranks other than the first.
+        folder: The run's folder; None writes nothing, as on ranks other than the first.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._counts: tuple[Tensor, Tensor] | None = None  # right predictions and samples of each class, (C,) each
-        self._validated: int | None = None  # the round of those
+        self._counts: tuple[Tensor, Tensor] | None = None  # correct predictions and samples of each class, (C,) each
+        self._validated: int | None = None  # the round of these counts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -55,9 +55,9 @@ class Outcome(Callback):
             [self._validated or round, *row] for row in zip(data.class_names, samples.tolist(), shares, strict=True)
         )
         write_table(folder / CLASSES_CSV, ["round", "class", "samples", "accuracy"], rows)
-        if not data.has_examples:  # they are where the clients are
+        if not data.has_examples:  # the examples are at the clients
             return
-        with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has taken the model off it
+        with evaluating(pl_module.to(trainer.strategy.root_device)):  # the strategy has moved the model to the CPU
             accuracies = client_accuracy(pl_module, data).tolist()
         pl_module.cpu()
         sizes = data.partition.sizes.tolist()

@@ -1,4 +1,4 @@
-"""Loggers of the user's: which they are, and that none takes a table away, fedlit's or an earlier one of its own."""
+"""The user's loggers, and checks that none overwrites fedlit's table or its own earlier one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import warn
 from fedlit.runs.folder import METRICS_CSV, shown
 
-#: What the argument ``logger`` of a Trainer may be.
+#: Type of a Trainer's argument ``logger``.
 Given = Logger | Sequence[Logger] | bool | None
 
 
@@ -24,7 +24,7 @@ def own_loggers(given: Given) -> list[Logger]:
 
 
 def check_places(loggers: Iterable[Logger], run: Path) -> None:
-    """Refuse a logger that writes its table where the run's is.
+    """Refuse a logger that would write its table over the run's.
 
     Raises:
         InputError: Naming the folder.
@@ -32,17 +32,17 @@ def check_places(loggers: Iterable[Logger], run: Path) -> None:
     for logger in loggers:
         if isinstance(logger, CSVLogger) and Path(logger.log_dir).resolve() == run.resolve():
             raise InputError(
-                f"trainer.logger: {type(logger).__name__} writes {METRICS_CSV} to {shown(run)}, where the run has its "
-                "own; give it another save_dir, or leave it out"
+                f"trainer.logger: {type(logger).__name__} would write {METRICS_CSV} to {shown(run)}, which has "
+                "fedlit's own; give the logger another save_dir, or leave it out"
             )
 
 
 def keep_tables(loggers: Iterable[Logger]) -> None:
-    """Give tables that stand where Lightning's ``CSVLogger`` is to write another name: it would delete them."""
+    """Rename existing tables to which Lightning's ``CSVLogger`` will write, since it would delete them."""
     for logger in loggers:
         table = Path(logger.log_dir) / METRICS_CSV if isinstance(logger, CSVLogger) else None
         if table is not None and table.is_file():
             names = (table.with_name(f"{table.stem}_{number}{table.suffix}") for number in count(1))
             kept = next(name for name in names if not name.exists())
             table.rename(kept)
-            warn(f"{shown(table)} is there already, of rounds before or of another run: it is kept as {kept.name}")
+            warn(f"{shown(table)} exists already, from earlier rounds or another run; it is kept as {kept.name}")

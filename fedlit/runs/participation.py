@@ -1,4 +1,4 @@
-"""What was drawn for a run: who took part, how often against its share of the data, and in which order it trained."""
+"""Records the random draws of a run: which clients took part, how often, and their batch order."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ DRAWS = "draws.json"
 class Participation(Callback):
     """Writes into the run folder at the end: ``participation.csv``, a row for each client, and ``draws.json``.
 
-    The latter has hashes of partition, participation and batch order, equal where two runs shared them.
+    The latter has hashes of partition, participation and batch order, which are equal if two runs shared them.
 
     Args:
-        folder: The run's; None writes nothing, as on ranks other than the first.
+        folder: The run's folder; None writes nothing, as on ranks other than the first.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -54,23 +54,23 @@ class Participation(Callback):
 
 
 def draws_of(run: Path) -> dict[str, str]:
-    """The hashes of a run's ``draws.json`` by what was drawn; empty for a run that has not come to its end."""
+    """The hashes in a run's ``draws.json`` by name; empty for a run that has not finished."""
     with suppress(InputError):
         return read_object(run / DRAWS)
     return {}
 
 
 def batch_order(loop: FederatedLoop, data: FederatedData, rounds: int) -> str:
-    """16 hex digits that two runs share when all their clients met the same samples in the same batches and order.
+    """16 hex digits, equal for two runs if all their clients trained on the same samples in the same batches and order.
 
-    Orders are functions of (seed, round, client, epoch), so they are drawn again here rather than watched while
-    clients train: about 30 us a client and round.
+    Orders are functions of (seed, round, client, epoch), so they are drawn again here instead of recorded during
+    training; this takes about 30 us for each client and round.
     """
     digest = hashlib.blake2b(digest_size=8)
     for task in (task for round in range(rounds) for task in loop.cohort(round, data) if task.steps):
         try:
             batches = data.client_batches(task.client, task.round, task.seed)
-        except Exception:  # its fit failed too, and was left out
+        except Exception:  # the client's fit failed too, and was left out
             digest.update(f"{task.round}/{task.client}/unread/".encode())
             continue
         assert batches.order is not None
@@ -83,14 +83,14 @@ def batch_order(loop: FederatedLoop, data: FederatedData, rounds: int) -> str:
 
 
 def participation(loop: FederatedLoop, data: FederatedData, rounds: int) -> dict[str, NDArray[Any]]:
-    """What each client did in the first ``rounds`` rounds: cohorts and stragglers are functions of (seed, round).
+    """What each client did in the first ``rounds`` rounds, computed again from (seed, round).
 
     Returns:
-        Columns with an entry for each ``client``: its ``samples`` n_k and share ``p_k`` = n_k / n; the rounds that it
-        was ``drawn`` in, and of these the ones in which it was ``dropped`` or did ``partial`` work; the passes over its
-        data that it was asked for, ``epochs_asked``, and made, ``epochs_done``; and ``share_of_work``, its share of all
-        samples that were processed, which equals p_k where nothing favours anybody. Work whose result was rejected
-        counts here: see ``round/rejected`` for how much that was.
+        Columns with an entry for each ``client``: its ``samples`` n_k and share ``p_k`` = n_k / n; the number of rounds
+        in which it was ``drawn``, was ``dropped`` or did ``partial`` work; the passes over its data that were asked
+        for, ``epochs_asked``, and made, ``epochs_done``; and ``share_of_work``, its share of all processed samples,
+        which equals p_k if no client is favoured. Work whose result was rejected is included; ``round/rejected`` counts
+        it.
     """
     sizes = data.partition.sizes
     tasks = [task for round in range(rounds) for task in loop.cohort(round, data)]

@@ -1,4 +1,4 @@
-"""What a run shows as pictures, in TensorBoard and beside the run."""
+"""The pictures of a run, in TensorBoard and as files."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
 
-#: Key under which a picture names its round.
+#: Key of the round in a picture's metadata.
 ROUND = "round"
-#: The best round of a fit that has finished none.
+#: The best round before any round is finished.
 NOTHING_YET = {"accuracy": float("-inf"), "round": 0, "confusion": None}
 
 
 class Pictures(Callback):
     """Logs the partition at the start, the confusion matrix of the best round, and maps of spatial gates.
 
-    They are saved beside the run as ``partition.png``, ``confusion.png`` and ``attention.png``, and the partition's
-    seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it is not done
-    in each. A picture names its round: one that a killed run did not draw at its end is drawn when the run is resumed,
-    even where no round is left.
+    They are saved in the run's folder as ``partition.png``, ``confusion.png`` and ``attention.png``, and the
+    partition's seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it
+    is not done in every round. A picture's metadata has its round: a final picture that a killed run did not draw is
+    drawn when the run is resumed, even if no round is left.
 
     Args:
-        folder: The run's; None draws nothing, as on ranks other than the first.
-        every_n_rounds: How often gates are drawn, and the confusion matrix where it is of a new best round; it is also
-            drawn at the end. 0 is only at the end.
-        digits: Number of test images under the gates, always the same ones.
+        folder: The run's folder; None draws nothing, as on ranks other than the first.
+        every_n_rounds: How often gates are drawn, and the confusion matrix if there is a new best round. All are also
+            drawn at the end; 0 draws them only then.
+        digits: Number of test images shown with the gates; they are the same in all rounds.
     """
 
     def __init__(self, folder: Path | None, every_n_rounds: int = 10, digits: int = 8) -> None:
@@ -76,7 +76,7 @@ class Pictures(Callback):
         }
         with atomic_write(self._folder / "partition.json") as file:
             file.write(json.dumps(facts, indent=2) + "\n")
-        if trainer.global_step == 0:  # the pictures in the folder are of an earlier fit
+        if trainer.global_step == 0:  # pictures in the folder belong to an earlier fit
             for tag in ("partition", "confusion", "attention"):
                 (self._folder / f"{tag}.png").unlink(missing_ok=True)
         if not data.has_examples or (self._folder / "partition.png").is_file():  # resumed
@@ -106,7 +106,7 @@ class Pictures(Callback):
         title = "round {round}, accuracy {accuracy:.4f}".format(**self._best)
         confusion = self._best["confusion"].numpy()
         names = bin_names(data_of(trainer).class_names)
-        if len(confusion) != len(names):  # kept by an earlier version, which had no bins
+        if len(confusion) != len(names):  # saved by an earlier version, which had no bins
             return
         self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title), self._best["round"])
 
@@ -134,7 +134,7 @@ class Pictures(Callback):
         return round_of(self._folder / f"{tag}.png") == round
 
     def _show(self, trainer: Trainer, tag: str, figure: Figure, round: int | None = None) -> None:
-        """Log a picture and save it; it names the round that it is of, by default the last finished one."""
+        """Log a picture and save it with its round, by default the last finished one."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         assert self._folder is not None
@@ -145,7 +145,7 @@ class Pictures(Callback):
         facts.add_text(ROUND, str(trainer.global_step if round is None else round))
         Image.fromarray(pixels).save(file, "png", pnginfo=facts)
         png = file.getvalue()
-        # Not add_image: that goes by way of several float images, 60 MB for a picture of 1300 pixels.
+        # Not add_image, which makes several float copies: 60 MB for a picture of 1300 pixels.
         size = {"height": height, "width": width, "colorspace": channels}
         image = Summary.Image(**size, encoded_image_string=png)
         for logger in trainer.loggers:
@@ -153,12 +153,13 @@ class Pictures(Callback):
                 summary = Summary(value=[Summary.Value(tag=f"{PICTURES}{tag}", image=image)])
                 logger.experiment.file_writer.add_summary(summary, trainer.global_step)
                 logger.experiment.flush()
-        with atomic_write(self._folder / f"{tag}.png", "wb") as drawn:  # last: TensorBoard has its round by now
+        # last, so that TensorBoard has the picture if the file exists
+        with atomic_write(self._folder / f"{tag}.png", "wb") as drawn:
             drawn.write(png)
 
 
 def round_of(picture: Path) -> int | None:
-    """The round that a picture of a run names; None where there is no such picture."""
+    """The round in a picture's metadata; None if there is no such picture."""
     try:
         with Image.open(picture) as image:
             return int(image.info[ROUND])

@@ -1,4 +1,4 @@
-"""What the terminal shows: a bar for the rounds, a bar for the round's clients, and a closing line."""
+"""Progress on the terminal: a bar for the rounds and a bar for the clients of the round."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.module import FederatedModule
 
-#: Seconds of work from whose speed the time left is estimated.
+#: The remaining time is estimated from the speed in this many seconds.
 SPEED_SECONDS = 30.0
-#: Columns of a terminal in which bars have all of their parts.
+#: Width of a terminal from which on bars have all their parts.
 ALL_FIT = 80
 
 
 class Bars(Progress):
-    """Bars that do without the bar itself and the time taken in a terminal of less than 80 columns: digits stay."""
+    """Bars that omit the bar itself and the elapsed time if the terminal is narrower than 80 columns."""
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
-        """Rich calls this at each refresh, so that it holds of a terminal that is resized, too."""
+        """Rich calls this at each refresh, so a resized terminal is handled too."""
         every = self.columns
         if tasks and self.console.width < ALL_FIT:
             self.columns = tuple(each for each in every if not isinstance(each, BarColumn | TimeElapsedColumn))
@@ -60,19 +60,19 @@ def bars(console: Terminal, *more: ProgressColumn, speed_seconds: float = SPEED_
 
 
 class RoundProgress(ProgressBar):
-    """Two bars on a terminal; where the output is a file or a pipe, one line a round."""
+    """Two bars on a terminal; if the output is a file or a pipe, one line for each round."""
 
     def __init__(self) -> None:
         super().__init__()
         self._console = Terminal(file=sys.stdout, soft_wrap=False)
         self._enabled = True
-        self._loop: FederatedLoop | None = None  # that it listens to
+        self._loop: FederatedLoop | None = None  # the loop whose updates are shown
         self._bars: Progress | None = None
         self._rounds: TaskID
         self._clients: TaskID
 
     def disable(self) -> None:
-        """Show nothing (Lightning calls this on all ranks but the first)."""
+        """Show nothing (Lightning calls this on all ranks except the first)."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -89,7 +89,7 @@ class RoundProgress(ProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled or self._bars or not self._console.is_terminal:
             return
-        # Only now: what other callbacks say of the run as it starts stands above the bars.
+        # Only now, so that the lines that other callbacks print at the start are above the bars.
         self._bars = bars(self._console, TextColumn("{task.fields[note]}", markup=False))
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         self._rounds = self._bars.add_task("rounds ", total=total, completed=trainer.current_epoch, note="")
@@ -98,7 +98,7 @@ class RoundProgress(ProgressBar):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Cohort, batch_idx: int) -> None:
         if self._bars:
-            self._bars.reset(self._clients, total=len(batch.mine))  # those of this rank
+            self._bars.reset(self._clients, total=len(batch.mine))  # the clients of this rank
 
     def _on_update(self, answer: ClientAnswer) -> None:
         if self._bars:
@@ -108,7 +108,7 @@ class RoundProgress(ProgressBar):
         if not self._enabled:
             return
         assert isinstance(pl_module, FederatedModule)
-        seen = pl_module.round_metrics | pl_module.logged  # those of a round that is not validated are logged later
+        seen = pl_module.round_metrics | pl_module.logged  # metrics of a round without validation are logged later
         note = "  ".join(
             f"{label} {seen[name]:.4f}"
             for label, name in (("accuracy", "global/accuracy"), ("loss", "global/loss"))

@@ -1,4 +1,4 @@
-"""Runs read back from their folders."""
+"""Reads runs from their folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
-    """The scalars of a run's rounds as text, as far as it has come, without the start-up time of pandas."""
+    """The scalars of a run's finished rounds as text, without importing pandas."""
     try:
         with require_regular(run / METRICS_CSV).open(newline="") as file:
             rows = [{k: v for k, v in row.items() if k and v is not None} for row in csv.DictReader(file)]
@@ -45,10 +45,10 @@ def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]
 
     Args:
         logs: The folder of all runs.
-        names: Which to read; none means all that are there.
+        names: The names of the runs to read; none means all.
 
     Raises:
-        InputError: When there is no run, or none of a name that was asked for.
+        InputError: If there is no run, or no run of a given name.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Keeps a run's record whole: scalars on disk before each checkpoint, hyper-parameters, and the closing lines."""
+"""Writes a run's record: scalars on disk before each checkpoint, hyper-parameters, first and closing lines."""
 
 from __future__ import annotations
 
@@ -27,29 +27,30 @@ from fedlit.runs.loggers import Board, MetricsTable
 from fedlit.runs.state import FolderLock, RunState, record
 from fedlit.runs.words import opening
 
-#: What a run says at its end of a model that is no better than `fedlit.runs.evaluation.is_chance` has it.
-UNLEARNED = (
-    "nothing is learned: the model is no better than one that always names the most frequent class; a lower learning "
-    "rate of model.client_optimizer, a limit on gradients by model.client_clip_norm, or more rounds may help"
+#: Printed at the end of a run whose model is at chance, see `fedlit.runs.evaluation.is_chance`.
+LEARNED_NOTHING = (
+    "the run has learned nothing: the model is no better than one that always predicts the most frequent "
+    "class; a lower "
+    "learning rate of model.client_optimizer, clipping by model.client_clip_norm, or more rounds may help"
 )
 
 
 class RunLog(Callback):
     """Flushes the loggers each round before the checkpoint is written, so that no checkpoint is ahead of its curves.
 
-    At the start it says in a line what starts, and shows in TensorBoard the config in words, the charts that belong
-    together (`fedlit.runs.board`) and, in the HParams tab, what is not the default beside the last metrics; at the end
-    it says where the results are, or after an interruption how to go on. While it trains, the run's folder is locked,
-    and what became of it is in ``run.json``.
+    At the start it prints a line about the run, and writes to TensorBoard the config in words, the combined charts
+    (`fedlit.runs.board`) and, for the HParams tab, the settings that differ from the defaults. At the end it prints
+    where the results are, or after an interruption how to resume. During training the run's folder is locked; the state
+    of the run is in ``run.json``.
 
     Args:
         logs: The folder of all runs, for TensorBoard.
-        command: The words after ``fedlit`` that started the run.
-        hparams: The run's choices, for loggers other than TensorBoard's; what is no number, string or boolean becomes a
-            string.
-        lock: That of the run's folder; None on ranks other than the first.
-        chosen: Those of the choices that are not the defaults, for the HParams tab.
-        config: The run's config, as it is read from YAML.
+        command: The arguments after ``fedlit`` that started the run.
+        hparams: The run's settings, for loggers other than TensorBoard's; values that are not numbers, strings or
+            booleans become strings.
+        lock: The lock of the run's folder; None on ranks other than the first.
+        chosen: The settings that differ from the defaults, for the HParams tab.
+        config: The run's config, as read from YAML.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class RunLog(Callback):
             self._best, self._best_round, self._is_chance, self._began = float("-inf"), 0, False, False
 
     def on_train_start(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
-        if self._lock is not None and not trainer.is_global_zero:  # this process took itself for the first rank
+        if self._lock is not None and not trainer.is_global_zero:  # this process had assumed that it is the first rank
             self._lock.release()
             self._lock = None
         self._began = True
@@ -99,12 +100,12 @@ class RunLog(Callback):
                     self._describe(logger, line, data.client_holdout > 0)
 
     def _describe(self, logger: TensorBoardLogger, line: str, has_own: bool) -> None:
-        """Show in TensorBoard what the run is."""
+        """Write a description of the run to TensorBoard."""
         from torch.utils.tensorboard.summary import custom_scalars, hparams
 
         tag = tag_of if isinstance(logger, Board) else str
-        # Not Logger.log_hyperparams, which would put a made-up point on each of the curves. The first summary is left
-        # out: where a run has one, TensorBoard shows no columns but that run's, whatever the others were given.
+        # Not Logger.log_hyperparams, which would add a made-up point to each curve. The first summary is left out: if a
+        # run had it, TensorBoard would show only the columns of that run.
         for summary in hparams(self._chosen, {})[1:]:
             write_summary(logger.experiment, summary)
         write_summary(logger.experiment, custom_scalars(layout(has_own, tag)))
@@ -131,22 +132,22 @@ class RunLog(Callback):
         if self._best_round:
             self._say(trainer, f"best round {self._best_round}: accuracy {self._best:.4f}")
         if self._is_chance:
-            self._say(trainer, UNLEARNED)
+            self._say(trainer, LEARNED_NOTHING)
         self._say(trainer, f"run folder: {place}")
         if any(isinstance(logger, Board) for logger in trainer.loggers):
-            self._say(trainer, f"look at it: tensorboard --logdir {shlex.quote(self._logs)}")
+            self._say(trainer, f"view it: tensorboard --logdir {shlex.quote(self._logs)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
         has_checkpoint = self._lock is not None and (self._lock.folder / CHECKPOINTS / LAST).is_file()
-        with suppress(InputError):  # the disk may be what failed
+        with suppress(InputError):  # the disk may be the cause of the error
             self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             return
         if not has_checkpoint:
-            self._say(trainer, "stopped before the first round was finished and saved: nothing to resume from")
+            self._say(trainer, "stopped before the first round was finished and saved, so there is nothing to resume")
             return
-        self._say(trainer, f"stopped after round {trainer.current_epoch}; go on with: {self._resume_command()}")
+        self._say(trainer, f"stopped after round {trainer.current_epoch}; resume with: {self._resume_command()}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best, "best_round": self._best_round}
@@ -156,10 +157,10 @@ class RunLog(Callback):
 
     @property
     def _place(self) -> str:
-        return shown(self._lock.folder) if self._lock else ""  # other ranks say nothing
+        return shown(self._lock.folder) if self._lock else ""  # other ranks print nothing
 
     def _record(self, trainer: Trainer, state: RunState, error: str = "") -> None:
-        """Write the state, on the first rank; a run that failed before it trained leaves an earlier record as it is."""
+        """Write the state on the first rank. A run that failed before training keeps an earlier record."""
         if self._lock is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The rows of ``metrics.csv`` when a run is resumed: those that are whole, and for others what TensorBoard has."""
+"""Reads the rows of ``metrics.csv`` on a resume, and replaces damaged rows by TensorBoard's numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedlit.core.messages import warn
 from fedlit.runs.board import name_of
 from fedlit.runs.folder import METRICS_CSV
 
-#: Where a damaged table is kept, beside the one that takes its place.
+#: Name under which a damaged table is kept.
 DAMAGED = "metrics.damaged.csv"
 
 Rows = dict[int, dict[str, Any]]
@@ -25,8 +25,8 @@ Rows = dict[int, dict[str, Any]]
 def salvaged(run: Path, finished: int) -> Rows:
     """The rows of a run's finished rounds, by round.
 
-    Where the table is damaged or lacks rounds, a warning names those that were taken from TensorBoard's files, whose
-    numbers have the seven digits of float32, and those that are lost. The damaged table is kept as
+    If the table is damaged or lacks rounds, a warning names the rounds that were taken from TensorBoard's files, whose
+    numbers have only the seven digits of float32, and the rounds that are lost. The damaged table is kept as
     ``metrics.damaged.csv``.
     """
     rows, is_whole = whole_rows(run / METRICS_CSV)
@@ -49,7 +49,7 @@ def salvaged(run: Path, finished: int) -> Rows:
 
 
 def whole_rows(path: Path) -> tuple[Rows, bool]:
-    """The rows of a table that can be read, by round, and whether that is all of the file."""
+    """The readable rows of a table, by round, and whether the whole file is readable."""
     try:
         content = require_regular(path).read_bytes()
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def whole_rows(path: Path) -> tuple[Rows, bool]:
 
 
 def rows_of_curves(run: Path, rounds: Iterable[int]) -> Rows:
-    """The scalars of rounds as TensorBoard has them, by round; none where it has no files of the run."""
+    """The scalars of rounds from TensorBoard's files, by round; empty if the run has no such files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     rounds, rows = set(rounds), Rows()
@@ -81,7 +81,7 @@ def rows_of_curves(run: Path, rounds: Iterable[int]) -> Rows:
 
 
 def in_spans(rounds: Iterable[int]) -> str:
-    """Numbers in spans: ``1 to 4, 7``."""
+    """Numbers as spans: ``1 to 4, 7``."""
     spans = []
     for _, group in groupby(enumerate(sorted(rounds)), lambda pair: pair[1] - pair[0]):
         numbers = [number for _, number in group]

@@ -1,4 +1,4 @@
-"""What a run was made with and on: versions, machine, and which labels each client holds."""
+"""Records the versions and the machine of a run, and which labels each client holds."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from fedlit.data.skew import label_counts
 
 ORIGIN = "origin.json"
 LABELS = "labels.csv"
-#: What fedlit's package lies in: a checkout, or where packages are installed.
+#: The folder that contains fedlit's package: a checkout, or site-packages.
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("fedlit", "torch", "lightning", "numpy")
-#: Clients whose labels are counted; of more, the first ones.
+#: Labels are counted for at most this many clients, the first ones.
 MOST_CLIENTS = 1000
 
 
 class Setting(Callback):
     """Writes into the run folder at the start: ``origin.json`` and ``labels.csv``.
 
-    The first is a list of what the run was made with: versions, fedlit's commit, system, processor and GPU, an entry
-    more where a run goes on with others. The second has a row for each client, up to ``MOST_CLIENTS``, with how many of
-    its examples each class has.
+    ``origin.json`` lists versions, fedlit's commit, system, processor and GPU, with another entry if they have changed
+    on a resume. ``labels.csv`` has a row for each of the first ``MOST_CLIENTS`` clients, with its number of examples of
+    each class.
 
     Args:
-        folder: The run's; None writes nothing, as on ranks other than the first.
+        folder: The run's folder; None writes nothing, as on ranks other than the first.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -49,12 +49,12 @@ class Setting(Callback):
         if before[-1:] != [now]:
             with atomic_write(self._folder / ORIGIN) as file:
                 file.write(json.dumps([*before, now], indent=1) + "\n")
-        if (data := data_of(trainer)).has_examples:  # else they are where the clients are
+        if (data := data_of(trainer)).has_examples:  # else the examples are at the clients
             write_labels(self._folder / LABELS, data)
 
 
 def origin() -> dict[str, str]:
-    """Versions, fedlit's commit where it runs from a checkout, and the machine."""
+    """Versions, fedlit's commit if it runs from a checkout, and the machine."""
     found = {name: _version(name) for name in PACKAGES}
     found |= {"commit": _commit(), "python": platform.python_version(), "system": platform.system()}
     found |= {"processor": processor(), "cores": str(os.cpu_count())}
@@ -63,7 +63,7 @@ def origin() -> dict[str, str]:
 
 
 def origins(run: Path) -> list[dict[str, str]]:
-    """What a run was made with, the latest last; empty for a run of an earlier version."""
+    """The entries of ``origin.json``, the latest last; empty for a run of an earlier version."""
     with suppress(OSError, ValueError, RecursionError):
         said = json.loads(require_regular(run / ORIGIN).read_text())
         if isinstance(said, list) and all(isinstance(each, dict) for each in said):
@@ -72,7 +72,7 @@ def origins(run: Path) -> list[dict[str, str]]:
 
 
 def write_labels(path: Path, data: FederatedData) -> None:
-    """How many examples of each class, or bin of classes, each client has."""
+    """Write how many examples of each class, or bin of classes, each client has."""
     counts = label_counts(data, MOST_CLIENTS).tolist()
     write_table(path, ["client", *bin_names(data.class_names)], ([k, *row] for k, row in enumerate(counts)))
 
@@ -84,7 +84,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Of the checkout that fedlit runs from; empty where it is installed."""
+    """The commit of the checkout that fedlit runs from; empty if it is installed."""
     if not (ROOT / ".git").exists():
         return ""
     words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -94,7 +94,7 @@ def _commit() -> str:
 
 
 def processor() -> str:
-    """Its name, as the system has it."""
+    """The processor's name, as the system gives it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")

@@ -18,8 +18,8 @@ from fedlit.runs.folder import LOCK, STATE, versions
 if sys.platform != "win32":
     import fcntl
 
-MOST_TRIES = 1000  # to make a new folder, where other processes are faster
-WAIT_SECONDS = 5.0  # for a process that is being killed
+MOST_TRIES = 1000  # to make a new folder, if other processes are faster
+WAIT_SECONDS = 5.0  # for a process that is ending
 
 RunState = Literal["running", "finished", "interrupted", "failed"]
 STATES = get_args(RunState)
@@ -47,7 +47,7 @@ class FolderLock:
         deadline = time.monotonic() + WAIT_SECONDS
         while (file := _held_lock(folder)) is None:
             if time.monotonic() > deadline:
-                raise InputError(f"another process is at work in {folder}; wait for its end or stop it")
+                raise InputError(f"another process is using {folder}; wait until it ends, or stop it")
             time.sleep(0.05)
         self._close = weakref.finalize(self, _give_back, file, folder, made)
 
@@ -61,10 +61,10 @@ def lock_new(runs: Path, version: str | None) -> FolderLock:
 
     Args:
         runs: The folder of all runs of its name.
-        version: The folder's name; none is ``version_N`` with the next free number.
+        version: The folder's name; None is ``version_N`` with the next free number.
 
     Raises:
-        InputError: When another process is at work in the folder that was named, or no folder can be made.
+        InputError: If another process uses the named folder, or no folder can be made.
     """
     if version is not None:
         return FolderLock(runs / version)
@@ -94,7 +94,7 @@ def _held_lock(folder: Path) -> int | None:
 
 
 def _give_back(file: int, folder: Path, made: list[Path]) -> None:
-    """Remove the folders of a run that did not begin, while the lock still holds."""
+    """Remove the folders of a run that did not start, then release the lock."""
     with suppress(OSError):
         if made and is_unused(folder):
             (folder / LOCK).unlink()
@@ -134,23 +134,23 @@ def record(run: Path, state: RunState, asked: int | None, error: str = "") -> No
 
     Args:
         run: The run's folder.
-        state: What it is now.
-        asked: Rounds that it was asked to make.
-        error: The error that it failed with.
+        state: Its present state.
+        asked: The number of rounds that it is to train.
+        error: The error with which it failed.
     """
     with atomic_write(run / STATE) as file:
         file.write(json.dumps({"state": state, "rounds": asked, "error": error}) + "\n")
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    """What `record` wrote: ``state``, ``rounds`` and ``error``; empty for a run without it.
+    """The content of ``run.json``: ``state``, ``rounds`` and ``error``; empty for a run without the file.
 
     Raises:
-        InputError: When the file holds something else.
+        InputError: If the file holds something else.
     """
     said = read_object(run / STATE)
     kinds = {"rounds": int | None, "error": str}
     odd = any(key in said and not isinstance(said[key], kind) for key, kind in kinds.items())
     if odd or said.get("state", STATES[0]) not in STATES:
-        raise InputError(f"{run / STATE} is not a record of a run that fedlit wrote; remove it")
+        raise InputError(f"{run / STATE} was not written by fedlit or was changed; remove it")
     return said

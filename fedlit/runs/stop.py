@@ -1,4 +1,4 @@
-"""SIGTERM, and the death of a rank: both end a run promptly, and with a message."""
+"""Ends a run promptly and with a message on SIGTERM, or if another rank has died."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fedlit.core.messages import RESUME_HINT, lost_rank
 from fedlit.core.private_lightning import rank_launcher, ranks_started_by
 
 POLL_SECONDS = 0.2
-#: In the environment of ranks that Lightning starts: the process that starts them.
+#: Environment variable of ranks that Lightning starts: the process that started them.
 PARENT = "FEDLIT_PARENT_PID"
-#: How long the main thread is given to notice by itself, in a collective, and again once it is told.
+#: Time for the main thread to notice by itself, in a collective, and again after it was interrupted.
 GRACE_SECONDS = 2.0
-BEGIN_AGAIN = "no round was under way, run the command again"
+BEGIN_AGAIN = "no round had started; run the command again"
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,7 +37,7 @@ class LostRankError(dist.DistError):
 
 @contextmanager
 def sigterm_is_ctrl_c() -> Iterator[None]:
-    """Within it SIGTERM stops a run as Ctrl-C does, at once; by itself Lightning would finish the round first."""
+    """Within it SIGTERM stops a run at once, as Ctrl-C does; Lightning alone would finish the round first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -56,8 +56,8 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 class RankWatch(Callback):
     """Ends this rank within seconds of another's death, with an error that names the one that died.
 
-    Ranks that Lightning started on this machine see each other as parent and child. Of others (``torchrun``, SLURM,
-    other machines) only the end of the connection is seen, in the next collective, and their launcher names them.
+    Ranks that Lightning started on this machine watch each other as parent and child. For other ranks (``torchrun``,
+    SLURM, other machines) only the lost connection is noticed, in the next collective; their launcher names them.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class RankWatch(Callback):
             self._first = trainer.node_rank * trainer.num_devices
             environment = getattr(trainer.strategy, "cluster_environment", None)
             is_child = isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
-            # Not os.getppid() where it is known: a parent that died while this process started is its parent no more.
+            # Not os.getppid() if the variable is set: a parent that has already died is no longer the parent.
             self._parent = int(os.environ.get(PARENT, os.getppid())) if is_child else None
             if not is_child:
                 os.environ[PARENT] = str(os.getpid())
@@ -86,11 +86,11 @@ class RankWatch(Callback):
         launcher = rank_launcher(trainer)
         if launcher is not None and len(launcher.procs) == trainer.num_devices - 1:
             observed, launcher.procs = launcher.procs, list(launcher.procs)
-            observed.clear()  # what that observer looks at, now that all are started
+            observed.clear()  # the list that this observer checks; all ranks are started by now
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
-            # In place of Lightning's, which begins a collective that nobody may answer.
+            # Replaces Lightning's handler, which starts a collective that a dead rank would not answer.
             signal.signal(signal.SIGTERM, self._on_sigterm)
         self._training = True
 
@@ -98,7 +98,7 @@ class RankWatch(Callback):
         self._ended.set()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Name the rank that died, where the error of a collective does not."""
+        """Add the name of the rank that died to the error of a collective."""
         self._ended.set()
         if isinstance(exception, Exception) and lost_rank(exception) and not isinstance(exception, LostRankError):
             who = self._await_death() or (f"rank {1 - trainer.global_rank} is gone" if trainer.world_size == 2 else "")
@@ -118,7 +118,7 @@ class RankWatch(Callback):
         return ""
 
     def _dead(self) -> str:
-        """Which rank has died, and of what; empty while all live."""
+        """Which rank has died, and how; empty while all are alive."""
         for rank, process in enumerate(ranks_started_by(self._trainer), self._first + 1):
             if process.poll():
                 return f"rank {rank} {_end(process.returncode)}"
@@ -133,7 +133,7 @@ class RankWatch(Callback):
                 return
 
     def _end(self, who: str) -> None:
-        """Let the main thread end with the error; where it hangs in a call that waits for the dead rank, exit."""
+        """Let the main thread end with the error; exit if it hangs in a call that waits for the dead rank."""
         if self._ended.wait(GRACE_SECONDS):
             return
         if self._training:

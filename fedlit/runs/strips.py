@@ -22,11 +22,11 @@ COLOURS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
 
 
 def map_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
-    """A film of the finest spatial gate: a column for each of some rounds, and for each input a row for each model.
+    """A film of the spatial gate with the highest resolution: columns are rounds, rows are inputs and models.
 
     Args:
         frames: By round, gates (B, 1, h, w) under ``MODEL/NAME``, and ``images`` (B, H, W) if they can be drawn.
-        labels: What each model is, by its name in the frames.
+        labels: A description of each model, by its name in the frames.
     """
     rounds = spread_over(sorted(frames), MOST_ROUNDS)
     name = max(_names(frames), key=lambda name: _first(frames, name).size)
@@ -60,8 +60,8 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
     """Heat maps of channels over the rounds, a row for each gate and a column for each model.
 
     Args:
-        frames: By round, gates (B, C, 1, 1) under ``MODEL/NAME``; shown is the mean over the B inputs.
-        labels: What each model is, by its name in the frames.
+        frames: By round, gates (B, C, 1, 1) under ``MODEL/NAME``; the mean over the B inputs is shown.
+        labels: A description of each model, by its name in the frames.
     """
     names, rounds = _names(frames), sorted(frames)
     models = [model for model in labels if any(key.startswith(f"{model}/") for f in frames.values() for key in f)]
@@ -88,7 +88,7 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
 
 
 def spread_over(values: Sequence[int], most: int) -> list[int]:
-    """At most so many of some values, evenly spaced, the first and the last among them."""
+    """At most ``most`` of the values, evenly spaced, including the first and the last."""
     places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
     return [values[place] for place in places]
 
@@ -100,5 +100,5 @@ def _names(frames: Frames) -> list[str]:
 
 
 def _first(frames: Frames, name: str) -> Floats:
-    """A gate of any frame."""
+    """A gate of this name from any frame."""
     return next(gate for frame in frames.values() for key, gate in frame.items() if key.endswith(f"/{name}"))

@@ -1,11 +1,11 @@
-"""A run's config in a few words: for the line that says what starts, for tables of runs and for TensorBoard."""
+"""A run's config in a few words: for its first line, for tables of runs and for TensorBoard."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Where a config has what is said of it by a word, and whether the word has the first number that a class is given.
+#: Keys of the config that are described by a word, and whether the word includes the first numeric argument.
 FACTS = {
     "data": (("data",), False),
     "clients": (("data", "init_args", "num_clients"), False),
@@ -23,9 +23,9 @@ FACTS = {
 
 
 def facts(config: Any) -> dict[str, str]:
-    """What a config says of a run, by the names of ``FACTS``; of a config of another shape, what it says.
+    """Short descriptions of a run's settings, by the names of ``FACTS``; missing settings are left out.
 
-    A class is its name, and of a partition, a rule for mu and an optimizer also the first number that it is given:
+    A class is described by its name; a partition, a rule for mu and an optimizer also by their first numeric argument:
     ``Dirichlet 0.5``.
     """
     return {
@@ -36,14 +36,14 @@ def facts(config: Any) -> dict[str, str]:
 
 
 def lookup(tree: Any, *keys: str) -> Any:
-    """What lies at a path in nested mappings, or None."""
+    """The value at a path in nested mappings, or None."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree
 
 
 def in_a_word(value: Any, with_number: bool = False) -> str:
-    """A value of a config: a number, the name of a class, or those of a list of classes; empty for none."""
+    """A value of a config as text: a number, the name of a class, or the names of a list of classes; empty for none."""
     if isinstance(value, list):
         return " + ".join(filter(None, (in_a_word(each, with_number) for each in value)))
     if isinstance(value, Mapping):
@@ -57,12 +57,12 @@ def in_a_word(value: Any, with_number: bool = False) -> str:
 
 
 def opening(config: Any, clients: int, engine: str) -> str:
-    """What a run is, in a line: its data, clients and cohort, its network and attention, mu, its rounds and engine.
+    """A line about a run: data, clients and cohort, network and attention, mu, rounds and engine.
 
     Args:
-        config: The run's, as it is read from YAML.
-        clients: How many there are.
-        engine: What trains them.
+        config: The run's config, as read from YAML.
+        clients: The number of clients.
+        engine: The name of the engine.
     """
     found = facts(config)
     partition = found.get("partition", "Uniform")

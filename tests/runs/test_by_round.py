@@ -198,7 +198,7 @@ def test_a_new_fit_in_a_folder_of_no_run_of_its_own_replaces_nothing(
         again(1)
         assert theirs.read_text() == "theirs"
         return
-    with pytest.raises(InputError, match=f"{callback.__name__} would replace {theirs}, which another fit left; give"):
+    with pytest.raises(InputError, match=f"{callback.__name__} would replace {theirs} of another fit; give"):
         again(1)
     assert theirs.read_text() == "theirs"
     theirs.unlink()
@@ -212,7 +212,7 @@ def test_a_network_without_gates_is_said_to_have_none(tmp_path: Path, caplog: py
     loop.folder = tmp_path
     with caplog.at_level("INFO"):
         fit(loop=loop, rounds=1, callbacks=[AttentionFilm()])
-    assert "nothing to film" in caplog.text
+    assert "no gates to follow" in caplog.text
     assert not (tmp_path / "rounds").exists()
 
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "synthetic data": "--data fedlit.data.Synthetic",
 }
 
-#: A run cannot go on with another value; of a section that ends with a dot, of any setting in it.
+#: Settings that a resumed run cannot change; a name that ends with a dot stands for all settings of the section.
 REFUSED = ("seed_everything", "federation.seed", "federation.algorithm", "model.net", "model.mu.", "data.")
 #: Exceptions to those.
 SAID_ALL_THE_SAME = {"data.batch_size", "data.eval_batch_size", "data.root", "data.path", "data.download"}
@@ -102,7 +102,7 @@ def test_each_setting_that_changes_is_said_or_refused_by_its_key(words: str) -> 
         assert str(change).startswith(f"{key}: ")
         assert str(change).endswith(" -> another value")
         if listed(key, REFUSED) and key not in SAID_ALL_THE_SAME:
-            with pytest.raises(InputError, match=rf"cannot go on with {key}: .*config.yaml, or start anew"):
+            with pytest.raises(InputError, match=rf"cannot be resumed with {key}: .*config.yaml, or start a new run"):
                 refuse(found)
         else:
             assert listed(key, SAID) or key in SAID_ALL_THE_SAME, f"{key} is new here: may a run go on with another?"
@@ -251,7 +251,7 @@ def test_what_cannot_change_is_one_line_and_the_run_stays_as_it_was(
     assert out == ""
     assert words.partition("=")[0].removeprefix("--") in line
     assert (
-        "; leave it as in the run's config.yaml, or start anew" in line
+        "; leave it as in the run's config.yaml, or start a new run" in line
         or "copy the checkpoint to another folder" in line
     )
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

@@ -47,7 +47,7 @@ def test_the_curves_of_a_run_that_goes_on_with_an_earlier_clock_are_in_order(tmp
     (events,) = run.glob("events.*")
     tomorrow = int(events.name.split(".")[3]) + 86_400
     events.rename(run / events.name.replace(events.name.split(".")[3], str(tomorrow)))
-    with pytest.warns(UserWarning, match="clock is behind that of the run's earlier part: 1 event file"):
+    with pytest.warns(UserWarning, match="clock was set back since the earlier part of the run: 1 event file"):
         assert main(["fit", *words, "--trainer.max_epochs=4", "--ckpt_path=last"]) == 0
     read = EventAccumulator(str(run), size_guidance={"scalars": 0})
     read.Reload()

@@ -99,7 +99,7 @@ class Drifting(Head):
 
 @pytest.mark.parametrize(
     ("net", "said"),
-    [(ByValue(), "cannot be exported"), (Drifting(), "differ by .* from the net's")],
+    [(ByValue(), "cannot be exported"), (Drifting(), "differ by .* from the network's")],
     ids=["by", "drift"],
 )
 def test_what_cannot_be_exported_leaves_the_file_that_was_there(net: nn.Module, said: str, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(
     to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=rf"--to {to} needs .*{to}.*; pip install 'fedlit\[export\]'"):
+    with pytest.raises(InputError, match=rf"--to {to} needs .*{to}.*; install it with pip install 'fedlit\[export\]'"):
         export(Head(), torch.randn(2, 5), tmp_path / "net", to, FACTS)
 
 

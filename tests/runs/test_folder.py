@@ -38,7 +38,9 @@ def test_the_newest_run_with_such_a_checkpoint_is_found(tmp_path: Path) -> None:
 
 def test_no_checkpoint_is_an_error_with_the_name_and_the_remedy(tmp_path: Path) -> None:
     make(tmp_path, "run", 0, "last")
-    with pytest.raises(InputError, match=r"no checkpoint 'best' of a run named 'run' .* start one without --ckpt_path"):
+    with pytest.raises(
+        InputError, match=r"no checkpoint 'best' of a run named 'run' .* start a run without --ckpt_path"
+    ):
         find_checkpoint(tmp_path, "run", "best")
 
 

@@ -109,7 +109,9 @@ def test_what_is_no_number_is_refused_by_name(value: Any, tmp_path: Path) -> Non
 def test_the_number_of_a_row_is_not_taken_for_a_metric(tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
     table.log_metrics({"round": 1.0, "a": 2.0}, step=1)
-    with pytest.raises(InputError, match=r"round 7.0 was logged for row 2 of metrics.csv, .*; give it another"):
+    with pytest.raises(
+        InputError, match=r"'round' with the value 7.0 was logged in round 2, .*; give the metric another"
+    ):
         table.log_metrics({"round": 7.0}, step=2)
     assert rows(tmp_path / "metrics.csv") == [{"round": "1", "a": "2.0"}]
 

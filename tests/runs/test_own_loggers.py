@@ -157,7 +157,10 @@ def test_a_table_in_the_runs_folder_is_refused(tmp_path: Path, capsys: pytest.Ca
     with contextlib.chdir(tmp_path):
         assert main(["fit", *TINY, *chosen]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "CSVLogger writes metrics.csv to logs/run/version_0, where the run has its own; give it another" in line
+    assert (
+        "CSVLogger would write metrics.csv to logs/run/version_0, which has fedlit's own; give the logger "
+        "another" in line
+    )
     assert list(tmp_path.iterdir()) == []
 
 

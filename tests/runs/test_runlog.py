@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fedlit.runs import RunLog
-from fedlit.runs.runlog import UNLEARNED
+from fedlit.runs.runlog import LEARNED_NOTHING
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_model_that_learned_nothing_is_told_at_the_end(learned: bool, capsys: 
         module: Any = SimpleNamespace(scores=scores)
         log.on_validation_end(trainer, module)
     log.on_fit_end(trainer, module)
-    assert (UNLEARNED in capsys.readouterr().out.replace("\n", " ")) is not learned
+    assert (LEARNED_NOTHING in capsys.readouterr().out.replace("\n", " ")) is not learned

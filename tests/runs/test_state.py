@@ -75,7 +75,7 @@ def test_a_named_folder_that_is_taken_is_refused(tmp_path: Path) -> None:
     while not (tmp_path / "run" / "held").exists():
         assert process.exitcode is None
         process.join(0.05)
-    with pytest.raises(InputError, match="another process is at work"):
+    with pytest.raises(InputError, match="another process is using"):
         lock_new(tmp_path, "run")
     process.kill()
     process.join()
