@@ -126,7 +126,7 @@ def test_what_is_of_no_round_has_no_row_and_is_said_once(
         table.log_metrics({"mine": 1.0}, step=step)
     assert [list(row) for row in rows(tmp_path / "metrics.csv")] == [["round", "a"]] * 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"fedlit: warning: mine of step {step} is not in metrics.csv")
+    assert line.startswith(f"fedlit: warning: mine was logged at step {step} in round ")
 
 
 def test_what_is_logged_without_a_step_is_of_the_round_under_way(tmp_path: Path) -> None:
