@@ -1,12 +1,12 @@
 """``fedlit study``: run every combination of a study file's axes at every seed, several at once, and resume them.
 
-The study file, of which NAME.yaml begins the runs LOGS_DIR/NAME/COMBINATION/seed_K:
+A study file NAME.yaml starts the runs LOGS_DIR/NAME/COMBINATION/seed_K:
 
-  base: plain_iid.yaml              a config, its path from the study file's folder
-  rounds: 50                        if it is not to be the base's
-  seeds: [0, 1, 2]                  a seed gives all combinations the same cohorts, stragglers and batch order
+  base: plain_iid.yaml              a config; its path is relative to the study file's folder
+  rounds: 50                        optional; by default the rounds of the base
+  seeds: [0, 1, 2]                  at one seed all combinations share cohorts, stragglers and batch order
   axes:
-    variant:                        a name, and what it changes in the base: any keys of fedlit fit
+    variant:                        an axis; each value has a name and its changes to the base: any keys of fedlit fit
       plain: {}
       channel: {model.net.attention: fedlit.attention.Channel}
     partition:
@@ -15,28 +15,28 @@ The study file, of which NAME.yaml begins the runs LOGS_DIR/NAME/COMBINATION/see
 
 To choose settings, for example a learning rate and mu, without looking at the test set:
 
-  set: {data.validation_clients: 10}    changed in all runs: 10 clients never train, each round is validated on them
-  select: global/accuracy               the best mean over seeds of the last five rounds; of a loss the least
+  set: {data.validation_clients: 10}    settings of all runs; here 10 clients never train and validate each round
+  select: global/accuracy               choose the best mean over seeds and the last five rounds (lowest for a loss)
 
 To test claims on the runs, with verdicts in fedlit report:
 
-  claims: claims.yaml                   a file as configs/claims.yaml; it is kept in study.json, with the runs
-  baseline: plain                       the variant that claims and the report compare the others with
+  claims: claims.yaml                   a file like configs/claims.yaml; it is kept in study.json, with the runs
+  baseline: plain                       the variant with which claims and the report compare the others
 
-To compare variants at each value of an axis that is not called partition, such as several data sets:
+To compare variants at each value of another axis than partition, such as several data sets:
 
-  within: data                          variants are compared at the same value of this axis, by claims and the report
+  within: data                          claims and the report compare variants at the same value of this axis
 
 To run as many seeds as the claims need, and no more:
 
-  seeds: {at_least: 5, at_most: 60, until: decided}     and, if they are not to be 5 and 0, batch: 5, first: 0
+  seeds: {at_least: 5, at_most: 60, until: decided}     optional: batch: 5, first: 0
 
-After the first seeds, and after each batch, all parts of the claims are tested, by a rule that holds its error rate
-however often it looks. A part that is settled asks for no more runs; one that is not, for the next batch of seeds, of
-the variants and partitions that it compares.
+After the first seeds and after each batch, all parts of the claims are tested, by a rule that keeps its error rate
+however often it looks. A decided part gets no more runs. An open part gets the next batch of seeds, for the variants
+and partitions that it compares.
 
-Given again, the same command leaves finished runs alone, resumes stopped ones from their last checkpoint, however
-they were stopped, and tries failed ones again.
+If you run the same command again, it keeps finished runs, resumes stopped runs from their last checkpoint, and tries
+failed runs again.
 """
 
 from __future__ import annotations
@@ -71,20 +71,22 @@ from fedlit.study.until import Status, asked_for, likely, status, table
 
 
 def parser() -> Parser:
-    """Of the command's options."""
+    """The parser of the command."""
     options = Parser(prog="fedlit study", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     options.add_argument("--config", type=str, required=True, help="The study file.")
-    options.add_argument("--dry_run", action="store_true", help="Show the runs and the time they will take, run none.")
+    options.add_argument("--dry_run", action="store_true", help="Show the runs and their expected time, and run none.")
     options.add_argument(
         "--jobs",
         type=int | None,
         default=None,
-        help="Runs side by side, a core each; by default as many as there are cores, and 1 where there is a GPU.",
+        help="Number of runs side by side, one core each; by default the number of cores, or 1 if there is a GPU.",
     )
     options.add_argument(
-        "--logs_dir", type=str, default="logs", help="Folder of all runs: LOGS_DIR/NAME is the study's."
+        "--logs_dir", type=str, default="logs", help="Folder of all runs; the study is in LOGS_DIR/NAME."
     )
-    options.add_argument("--name", type=str | None, default=None, help="Name of the study; by default the file's.")
+    options.add_argument(
+        "--name", type=str | None, default=None, help="Name of the study; by default that of the file."
+    )
     return options
 
 
@@ -92,11 +94,11 @@ def main(words: Sequence[str]) -> int:
     """Run a study.
 
     Returns:
-        0 when all runs are finished, 1 when some failed, 130 when stopped by Ctrl-C.
+        0 if all runs have finished, 1 if some failed, 130 after Ctrl-C.
     """
     options = parser().parse_args(list(words))
     if options.jobs is not None and options.jobs < 1:
-        raise InputError(f"--jobs must be at least 1, got {options.jobs}; leave it out for one a core")
+        raise InputError(f"--jobs must be at least 1, got {options.jobs}; leave it out for one run on each core")
     file = Path(options.config)
     folder = Path(options.logs_dir) / folder_name(options.name or file.stem, "the study's name")
     usable(folder, "--logs_dir or --name")
@@ -118,7 +120,7 @@ def main(words: Sequence[str]) -> int:
                 run.clear()
             _write(plan, runs, folder, words)
             for damage in filter(None, (run.damage for run in runs)):
-                console.print(f"its rounds do not count: {damage}")
+                console.print(f"ignored: {damage}")
             console.print(f"{len(runs)} runs in {folder}: {_estimate(runs, jobs)}")
             failed += run_all([run for run in runs if run not in failed], jobs, console)
             now = status(plan, folder) if plan.looks else None
@@ -127,7 +129,7 @@ def main(words: Sequence[str]) -> int:
             if all(run.finished or run in failed for run in runs):
                 break
     except KeyboardInterrupt:
-        console.print(f"stopped; go on with: {shlex.join(['fedlit', 'study', *words])}")
+        console.print(f"stopped; resume with: {shlex.join(['fedlit', 'study', *words])}")
         return INTERRUPTED
     finally:
         _write(plan, runs, folder, words)
@@ -137,14 +139,15 @@ def main(words: Sequence[str]) -> int:
         console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
     elif plan.select:
         _select(plan, runs, folder, console)
-    console.print(f"look at it: tensorboard --logdir {shlex.quote(str(folder))}")
+    console.print(f"view it: tensorboard --logdir {shlex.quote(str(folder))}")
     return 1 if failed else 0
 
 
 def _runs(plan: Plan, now: Status | None, folder: Path) -> list[StudyRun]:
-    """The runs that have to be there now, seed by seed: a study that is stopped half-way has the same seeds of all.
+    """The runs that are needed now, seed by seed, so that a study stopped half-way has the same seeds of all
+    combinations.
 
-    All are asked for where claims are not looked at while seeds are added, and have no status.
+    If the study does not test claims while seeds are added, there is no status and all runs are needed.
     """
     every = [(each, seed) for seed in plan.seeds for each in plan.combinations]
     asked = asked_for(plan, now) if now else every
@@ -152,7 +155,7 @@ def _runs(plan: Plan, now: Status | None, folder: Path) -> list[StudyRun]:
 
 
 def _outlook(plan: Plan, now: Status | None, folder: Path, jobs: int, console: Terminal) -> None:
-    """How the claims of a study stand that adds seeds until they are decided, and what that is likely to take."""
+    """Show how far the claims of a study are decided, and how many runs are likely to be needed."""
     if now is None or not now.judged:
         return
     console.print(table(plan, now))
@@ -160,20 +163,22 @@ def _outlook(plan: Plan, now: Status | None, folder: Path, jobs: int, console: T
         console.print(f"claim {judged.number} {judged.verdict}: {judged.text}")
     ended = [StudyRun(plan.base, each, seed, folder) for each, seed in likely(plan, now)]
     if now.undecided and not all(run.finished for run in ended):
-        console.print(f"likely {len(ended)} runs in all, if differences go on as they are: {_estimate(ended, jobs)}")
+        console.print(f"about {len(ended)} runs in total if the differences stay as they are: {_estimate(ended, jobs)}")
 
 
 def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Terminal) -> None:
     """Rank the combinations by the metric, write ``selection.csv`` and say how to train the best on all clients.
 
     Raises:
-        InputError: When the runs have no such metric.
+        InputError: If the runs have no such metric.
     """
     assert plan.select is not None
     values = {run: [float(v) for row in rows_of(run.folder) if (v := row.get(plan.select))] for run in runs}
     scores = {each: [score(v) for run, v in values.items() if run.combination == each] for each in plan.combinations}
     if any(score != score for of_seeds in scores.values() for score in of_seeds):
-        raise InputError(f"select: the runs have no {plan.select}; take a column of their metrics.csv")
+        raise InputError(
+            f"select: the runs have no metric {plan.select}; give the name of a column of their metrics.csv"
+        )
     ranked = sorted(scores, key=lambda each: order(plan.select or "") * sum(scores[each]) / len(scores[each]))
     table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
     rows = [[each.name, *scores[each], sum(scores[each]) / len(scores[each])] for each in ranked]
@@ -185,7 +190,9 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
     if plan.common:
         at = words.index(plan.common[0])
         del words[at : at + len(plan.common)]
-    console.print(f"train the best on all clients: {shlex.join(['fedlit', 'fit', '--config', str(plan.base), *words])}")
+    console.print(
+        f"to train the best on all clients: {shlex.join(['fedlit', 'fit', '--config', str(plan.base), *words])}"
+    )
 
 
 def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
@@ -194,25 +201,26 @@ def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
     _same_looks(plan, record.get("looks"), [run for run in runs if run.begun], folder)
     before = record.get("combinations", {})
     if not isinstance(before, dict) or not all(isinstance(_config_of(each), dict) for each in before.values()):
-        raise InputError(f"{folder / STUDY} is not a study's record; remove it, or give this study another --name")
+        raise InputError(f"{folder / STUDY} is not the record of a study; remove it, or give this study another --name")
     for run in runs:
         name, config = run.combination.name, json.loads(json.dumps(run.combination.config))
         if name in before and (then := _config_of(before[name])) != config and run.begun:
             changed = [key for key in config if config[key] != then.get(key)]
             raise InputError(
-                f"{run.folder} was begun with other settings of {', '.join(changed)}; "
+                f"{run.folder} was started with other settings of {', '.join(changed)}; "
                 "give this study another --name, or remove that folder"
             )
 
 
 def _same_looks(plan: Plan, before: Any, begun: Sequence[StudyRun], folder: Path) -> None:
-    """Refuse to change when claims are looked at once there are runs: their error rate is of the looks planned."""
+    """Refuse to change the plan of looks once there are runs, as the error rate holds only for the planned looks."""
     now = list(plan.looks.at) if plan.looks else None
     if begun and now != before:
         was, given = (f"looks at {looks} seeds" if looks else "a list of seeds" for looks in (before, now))
         raise InputError(
-            f"seeds: {folder} was begun with {was}, and this is {given}; what was found there would not hold its error "
-            "rate: give this study another --name, and seeds of its own by first:"
+            f"seeds: {folder} was started with {was}, but the file now has {given}; verdicts would not "
+            "keep their error "
+            "rate, so give this study another --name, and other seeds by first:"
         )
 
 
@@ -245,7 +253,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
 
 
 def _show(runs: Sequence[StudyRun], jobs: int, console: Terminal) -> None:
-    """All runs and how far they are, in the order in which they are begun."""
+    """Show all runs and their progress, in the order in which they are started."""
     table = Table("run", "seed", "state", "rounds", box=None)
     for run in runs:
         table.add_row(run.combination.name, str(run.seed), run.state, f"{run.rounds_done}/{run.rounds}")
@@ -258,17 +266,17 @@ def _show(runs: Sequence[StudyRun], jobs: int, console: Terminal) -> None:
 
 
 def _estimate(runs: Sequence[StudyRun], jobs: int) -> str:
-    """The time left, from the rounds made so far: those of the same combination where there are some."""
+    """The estimated time left, from finished rounds, of the same combination if possible."""
     seconds: dict[str, list[float]] = {}
     for run in runs:
         seconds.setdefault(run.combination.name, []).extend(each for each in run.round_seconds() if each == each)
     known = [each for rounds in seconds.values() for each in rounds]
     left = [run for run in runs if not run.finished]
     if not left:
-        return "nothing is left to do"
+        return "all runs have finished"
     side_by_side = f"{min(jobs, len(left))} side by side" if min(jobs, len(left)) > 1 else "one after the other"
     if not known:
-        return f"{side_by_side}; the time is measured after the first rounds"
+        return f"{side_by_side}; time unknown until the first rounds have finished"
     mean = sum(known) / len(known)
     total = 0.0
     for run in left:

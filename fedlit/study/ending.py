@@ -1,4 +1,4 @@
-"""What a study says at its end: its small table, and where its report is."""
+"""The end of a study: a table of accuracies, and the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlit.report.command import report
 
 
 def conclude(folder: Path, console: Terminal) -> None:
-    """Write a study's report, and show the accuracy of its variants and where the report is."""
+    """Write a study's report, and show the accuracy of its variants and the path of the report."""
     try:
         found = report(folder)
     except InputError as error:
@@ -26,7 +26,7 @@ def conclude(folder: Path, console: Terminal) -> None:
 
 
 def means(found: Analysis, console: Terminal) -> Table:
-    """A row for each variant and a column for each partition; where the number of seeds varies, it stands behind."""
+    """A row for each variant and a column for each partition, with the number of seeds if it varies."""
     study, summary = found.study, found.summary
     rows = summary[summary["metric"] == "accuracy"].set_index(["variant", "partition"])
     seeds = {(v, p): int(rows["n"].get((v, p), 0)) for v in study.variants for p in study.partitions}

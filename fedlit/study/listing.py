@@ -1,4 +1,4 @@
-"""``fedlit runs``: all runs under a folder, those of studies too: how far, how good, and how to go on."""
+"""``fedlit runs``: list all runs under a folder, also those of studies: progress, accuracy, and how to resume."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ STATE_COLOURS: dict[RunState, str] = {"running": "cyan", "finished": "green", "i
 
 @dataclass(frozen=True)
 class Listed:
-    """A run, as far as its folder shows.
+    """A run, as read from its folder.
 
     Args:
         folder: The run's folder.
         state: A killed run is ``interrupted``.
-        done: Finished rounds.
-        asked: Rounds to be made; None for no limit.
-        accuracies: Of the global model after each round.
-        error: The error that it failed with.
-        changed_at: When it last wrote, in seconds since the epoch.
-        notes: Which files could not be read; none as a rule.
-        facts: What its config says of it, see `fedlit.runs.words.facts`.
-        seconds: Of each round.
-        rejected: How many fits of clients were left out, in all.
+        done: Number of finished rounds.
+        asked: Number of rounds to be trained; None for no limit.
+        accuracies: Accuracy of the global model after each round.
+        error: The error with which it failed.
+        changed_at: Time of its last write, in seconds since the epoch.
+        notes: Messages about files that could not be read; usually empty.
+        facts: Short descriptions of its settings, see `fedlit.runs.words.facts`.
+        seconds: Duration of each round.
+        rejected: Total number of clients that were left out because their fit failed.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Listed:
 
     @property
     def command(self) -> str:
-        """The command that resumes it; empty where it is finished or running, or has no checkpoint."""
+        """The command that resumes it; empty if it is finished or running, or has no checkpoint."""
         last = self.folder / CHECKPOINTS / "last.ckpt"
         if self.state not in ("interrupted", "failed") or not last.is_file():
             return ""
@@ -71,13 +71,15 @@ def list_runs(logs: str | Path) -> list[Listed]:
     """All runs under a folder, by their paths.
 
     Raises:
-        InputError: When there is none.
+        InputError: If there is none.
     """
     if not Path(logs).is_dir():
-        raise InputError(f"no folder {logs}; give the folder of all runs, for example: fedlit runs logs")
+        raise InputError(
+            f"the folder {logs} does not exist; give the folder of all runs, for example: fedlit runs logs"
+        )
     runs = [_listed(path.parent) for path in Path(logs).rglob(CONFIG)]
     if not runs:
-        raise InputError(f"no runs under {logs}; make them with fedlit fit, or give another folder")
+        raise InputError(f"there are no runs under {logs}; start one with fedlit fit, or give another folder")
     return sorted(runs, key=lambda run: run.folder)
 
 
@@ -99,7 +101,7 @@ def _listed(folder: Path) -> Listed:
     state: RunState = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
     if held(folder):
         state = "running"
-    elif state == "running":  # it was killed
+    elif state == "running":  # the process was killed
         state = "interrupted"
     written = [path.stat().st_mtime for name in (METRICS_CSV, STATE, CONFIG) if (path := folder / name).exists()]
     accuracies, seconds, rejected = (
@@ -122,16 +124,18 @@ def _listed(folder: Path) -> Listed:
 
 
 def _config(path: Path) -> Any:
-    """A run's config; None where it cannot be read."""
+    """A run's config; None if it cannot be read."""
     with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
         return yaml.load(require_regular(path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return None
 
 
 def parser() -> Parser:
-    """Of the command's options."""
+    """The parser of the command."""
     options = Parser(prog="fedlit runs", description=__doc__)
-    options.add_argument("logs", type=str, nargs="?", default="logs", help="Folder of the runs, searched to its depth.")
+    options.add_argument(
+        "logs", type=str, nargs="?", default="logs", help="Folder of the runs; its subfolders are searched too."
+    )
     return options
 
 
@@ -152,14 +156,14 @@ def main(words: Sequence[str]) -> int:
             console.print(f"ignored: {note}")
     commands = list(dict.fromkeys(_commands(runs)))
     if commands:
-        console.print("go on with:")
+        console.print("resume with:")
     for command in commands:
         console.print(f"  {command}")
     return 0
 
 
 def table(runs: Sequence[Listed], logs: Path, now: float, console: Terminal) -> Table:
-    """A row for each run, and the columns that fit; its age is the time since it last wrote."""
+    """A row for each run, with the columns that fit; the age is the time since the run last wrote a file."""
 
     def said(name: str, dropped: int, right: bool = False) -> Column:
         return Column(name, [run.facts.get(name, "") for run in runs], dropped, right)
@@ -179,7 +183,7 @@ def table(runs: Sequence[Listed], logs: Path, now: float, console: Terminal) -> 
 
 
 def columns_of_all(runs: Sequence[Listed], logs: Path) -> list[Column]:
-    """What every table of runs begins with: which it is, its state, and how far it is."""
+    """The first columns of every table of runs: the folder, the state and the rounds."""
     return [
         Column("run", [str(run.folder.relative_to(logs)) for run in runs], right=False),
         Column("state", [Text(run.state, STATE_COLOURS[run.state]) for run in runs], right=False),
@@ -196,7 +200,7 @@ def _accuracy(value: float | None) -> str:
 
 
 def age(seconds: float) -> str:
-    """A time in the largest unit that it fills."""
+    """A duration in the largest unit of which it has at least one."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
@@ -204,7 +208,7 @@ def age(seconds: float) -> str:
 
 
 def _commands(runs: Sequence[Listed]) -> Iterator[str]:
-    """The command that resumes each run; for a study's runs the study's, as often as it has runs."""
+    """The command that resumes each run; for a run of a study, the command of the study."""
     for run in runs:
         study = run.folder.parents[1] / STUDY
         if run.state in ("interrupted", "failed") and study.is_file():
@@ -215,7 +219,7 @@ def _commands(runs: Sequence[Listed]) -> Iterator[str]:
 
 
 def _command_of(study: Path) -> str:
-    """The command in a study's record; empty where it cannot be read."""
+    """The command in a study's record; empty if it cannot be read."""
     with suppress(InputError):
         words = read_object(study).get("command")
         if isinstance(words, list):

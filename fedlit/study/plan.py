@@ -1,4 +1,4 @@
-"""A study file: one base config, axes of named overrides, seeds; every combination of the axes is one experiment."""
+"""Reads a study file: a base config, axes of named changes, and seeds; a study runs every combination of the axes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from fedlit.runs.folder import folder_name
 from fedlit.study.seeds import is_count, read_seeds
 
 KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline", "within")
-#: The metric that depends on other runs: the accuracy to reach is a share of the baseline's.
+#: The metric that depends on other runs, as the accuracy to reach is a share of the baseline's.
 TO_TARGET = "to_target"
-#: Keys of a config that a study sets itself, and what to use in their place.
+#: Keys of a config that a study sets itself, and what to use instead.
 SET_BY_STUDY = {
     "seed_everything": "seeds:",
     "name": "the names of the values",
     "version": "seeds:",
     "logs_dir": "--logs_dir",
-    "ckpt_path": "the same command again, which resumes",
+    "ckpt_path": "the same command again, which resumes runs",
     "config": "base:",
 }
 
@@ -43,11 +43,11 @@ class Combination:
     """One value of each axis.
 
     Args:
-        name: Their names, joined by ``_``.
-        values: The value of each axis, by the axis.
-        words: The overrides as words for ``fedlit fit``.
-        rounds: Of each of its runs.
-        config: The sections model, data and federation, with every default.
+        name: The names of the values, joined by ``_``.
+        values: The name of the value on each axis, by axis.
+        words: The changes as arguments for ``fedlit fit``.
+        rounds: The number of rounds of each run.
+        config: The sections model, data and federation, with all defaults.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Plan:
 
     Args:
         base: The config.
-        seeds: All that may be run.
-        combinations: What is changed.
-        common: What is changed in all of them, as words for ``fedlit fit``; it is in their words too.
-        select: The metric that the best combination is chosen by, or None.
-        claims: The content of its file of claims, or None.
-        looks: When claims are looked at while seeds are added; None where all seeds are run.
-        baseline: The variant that claims mean by it.
+        seeds: All seeds that may be run.
+        combinations: The combinations of changes.
+        common: Changes in all combinations, as arguments for ``fedlit fit``; their ``words`` contain them too.
+        select: The metric by which the best combination is chosen, or None.
+        claims: The content of the file of claims, or None.
+        looks: When claims are tested while seeds are added; None if all seeds are run.
+        baseline: The variant with which claims compare others.
         within: The axis at whose values variants are compared.
-        tree: The file as it was read, of plain values.
+        tree: The content of the file.
     """
 
     base: Path
@@ -114,34 +114,43 @@ def _plan(path: Path) -> Plan:
     for key in tree:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, n=1)
-            raise InputError(f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else "there are base, axes"))
+            raise InputError(
+                f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"use {', '.join(KEYS)}")
+            )
     if not isinstance(tree.get("base"), str):
-        raise InputError(f"base must be a config file, got {tree.get('base')}; give its path, from the study file's")
+        raise InputError(
+            f"base must be a config file, got {tree.get('base')}; give its path, relative to the study file"
+        )
     base = find(tree["base"], path.parent)
     if not base.is_file():
-        raise InputError(f"base: no config file {base}; give its path, from the study file's folder")
+        raise InputError(f"base: config file {base} does not exist; give its path, relative to the study file")
     seeds, rounds = read_seeds(tree.get("seeds", [0])), tree.get("rounds")
     if rounds is not None and not is_count(rounds, 1):
-        raise InputError(f"rounds must be a whole number from 1 up, got {rounds}; leave it out to take the base's")
+        raise InputError(f"rounds must be a whole number >= 1, got {rounds}; leave it out to take the base's")
     axes = _axes(tree.get("axes"))
     select = tree.get("select")
     if select is not None and not isinstance(select, str):
-        raise InputError(f"select must be a metric of the rounds, got {select}; for example global/accuracy")
+        raise InputError(f"select must be the name of a metric, got {select}; give for example global/accuracy")
     claims = _claims(tree["claims"], path.parent) if "claims" in tree else None
     baseline = tree.get("baseline", BASELINE_VARIANT)
     if not isinstance(baseline, str):
-        raise InputError(f"baseline must be the name of a variant, got {baseline}; for example {BASELINE_VARIANT}")
+        raise InputError(f"baseline must be the name of a variant, got {baseline}; give for example {BASELINE_VARIANT}")
     if seeds.looks and (claims is None or select is not None):
-        raise InputError("seeds.until: decided needs claims: FILE, and no select:, which looks at all seeds at once")
+        raise InputError(
+            "seeds.until: decided needs claims: FILE, and cannot be used with select:, which needs all seeds"
+        )
     if seeds.looks and claims and TO_TARGET in {p.metric.key for c in claims_of(claims).claims for p in c.parts}:
-        raise InputError(f"seeds.until: decided cannot look at {TO_TARGET}, whose target changes as seeds are added")
+        raise InputError(
+            f"seeds.until: decided cannot test the metric {TO_TARGET}, whose target changes as seeds are "
+            "added; give a list of seeds"
+        )
     within = str(tree.get("within", PARTITION))
     if "within" in tree and within not in tree["axes"]:
-        raise InputError(f"within: no axis {within}; there are {', '.join(tree['axes'])}: name one of them")
+        raise InputError(f"within: there is no axis {within}; use one of {', '.join(tree['axes'])}")
     common = _common(tree.get("set"), axes)
     first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
     if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
-        raise InputError("trainer.max_epochs: rounds sets it for all runs; leave one of the two out")
+        raise InputError("trainer.max_epochs is also set by rounds: for all runs; leave one of the two out")
     combinations = []
     for names in itertools.product(*axes):
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
@@ -150,30 +159,34 @@ def _plan(path: Path) -> Plan:
         combinations.append(_combination("_".join(names), values, base, (*first, *common, *words), seeds.all[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
-            raise InputError(f"{name}: {times} combinations have this name; name the values of an axis otherwise")
+            raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
     if select is not None:
         for each in combinations:
             _unseen_test_set(select, each)
     if seeds.looks and len(rounds_of := sorted({each.rounds for each in combinations})) > 1:
-        raise InputError(f"seeds.until: decided needs runs of equally many rounds, got {rounds_of}; give rounds:")
+        raise InputError(
+            f"seeds.until: decided needs the same number of rounds in all runs, got {rounds_of}; give rounds:"
+        )
     plan = Plan(base, seeds.all, tuple(combinations), common, select, claims, seeds.looks, baseline, within, tree)
     variants = dict.fromkeys(variant for variant, _ in plan.cells)
     if (seeds.looks or "baseline" in tree) and baseline not in variants:
-        raise InputError(f"baseline: no variant {baseline}; there are {', '.join(variants)}: name one of them")
+        raise InputError(f"baseline: there is no variant {baseline}; use one of {', '.join(variants)}")
     return plan
 
 
 def _claims(given: Any, folder: Path) -> dict[str, Any]:
-    """What a file of claims holds, checked."""
+    """The checked content of a file of claims."""
     if not isinstance(given, str):
-        raise InputError(f"claims must be a file of claims, got {given}; give its path, from the study file's folder")
+        raise InputError(f"claims must be a file of claims, got {given}; give its path, relative to the study file")
     return read_claims(find(given, folder)).tree
 
 
 def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...]:
-    """What ``set`` changes in all runs, as words."""
+    """The changes of ``set`` as arguments for ``fedlit fit``."""
     if not isinstance(given, dict | None):
-        raise InputError(f"set must be keys of a config, got {given}; for example {{data.validation_clients: 10}}")
+        raise InputError(
+            f"set must be keys of a config, got {given}; write for example {{data.validation_clients: 10}}"
+        )
     flat = _flat(given or {})
     for key in flat:
         if (ours := key.split(".")[0]) in SET_BY_STUDY:
@@ -188,8 +201,8 @@ def _unseen_test_set(select: str, combination: Combination) -> None:
     data = combination.config["data"].get("init_args", {})
     if select.startswith("global/") and not data.get("validation_clients"):
         raise InputError(
-            f"select: {select} would choose by the test set; set {{data.validation_clients: 10}}, or select "
-            "clients/own_accuracy_mean and set {data.client_holdout: 0.2}"
+            f"select: {select} would choose settings on the test set; write set: {{data.validation_clients: 10}}, or "
+            "select: clients/own_accuracy_mean and set: {data.client_holdout: 0.2}"
         )
 
 
@@ -198,37 +211,41 @@ def _unseen_test_set(select: str, combination: Combination) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise InputError("no such file; give a study file with --config")
+        raise InputError("the file does not exist; give a study file with --config")
     tree = read_yaml(path)
     if not isinstance(tree, dict):
-        raise InputError("not a study; write base:, axes: and seeds:")
+        raise InputError("not a study file; write base:, axes: and seeds:")
     return tree
 
 
 def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
-    """The overrides of each axis, flat, by the name of the value."""
+    """The changes of each axis, with dotted keys, by the name of the value."""
     if not isinstance(given, dict) or not given:
-        raise InputError(f"axes must name at least one axis, got {given}; write axis: {{value: {{key: what}}}}")
+        raise InputError(f"axes must have at least one axis, got {given}; write AXIS: {{NAME: {{KEY: VALUE}}}}")
     setters: dict[str, str] = {}
     for axis, values in given.items():
         if not isinstance(values, dict) or not values:
-            raise InputError(f"axes.{axis} has no values, got {values}; write name: {{key: what}}, or leave it out")
+            raise InputError(f"axes.{axis} has no values, got {values}; write NAME: {{KEY: VALUE}}, or leave it out")
         for name, changes in values.items():
             if isinstance(name, bool) or name is None:
-                raise InputError(f"axes.{axis}: {name} is no text in YAML; write the name in quotes")
+                raise InputError(f"axes.{axis}: YAML reads the name {name} not as text; write it in quotes")
             folder_name(str(name), f"axes.{axis}")
             if not isinstance(changes, dict | None):
-                raise InputError(f"axes.{axis}.{name} must be keys of a config, got {changes}; {{}} changes nothing")
+                raise InputError(
+                    f"axes.{axis}.{name} must be keys of a config, got {changes}; write {{}} to change nothing"
+                )
             for key in _flat(changes or {}):
                 if (ours := key.split(".")[0]) in SET_BY_STUDY:
                     raise InputError(f"axes.{axis}.{name}: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
                 if setters.setdefault(key, axis) != axis:
-                    raise InputError(f"axes.{axis}.{name}: {key} is also set by {setters[key]}; put it into one axis")
+                    raise InputError(
+                        f"axes.{axis}.{name}: {key} is also set by the axis {setters[key]}; set it in one axis only"
+                    )
     return [{str(name): dict(_flat(changes or {})) for name, changes in values.items()} for values in given.values()]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones, in their order; what has a class path stays whole."""
+    """Nested keys as dotted ones, in order; a value with a class path is kept as it is."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
@@ -253,16 +270,16 @@ class Rehearsal(FedlitCLI):
     """``fedlit fit`` up to the Trainer: the config is parsed, data, net and federation are made, no file is written."""
 
     def seed(self) -> None:
-        """Nothing: there is no run."""
+        """Do nothing: there is no run."""
 
     def before_instantiate_classes(self) -> None:
-        """Nothing: there is no folder."""
+        """Do nothing: there is no folder."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         return None
 
     def run(self, command: str) -> None:
-        """Nothing: the config is what is wanted."""
+        """Do nothing: only the config is needed."""
 
 
 def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[str, ...], seed: int) -> Combination:
@@ -276,5 +293,5 @@ def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[
     config = cli.written_config()
     rounds = config["trainer"]["max_epochs"]
     if not is_count(rounds, 1):
-        raise InputError(f"{name}: a study needs a number of rounds, got {rounds}; give rounds:")
+        raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
     return Combination(name, values, words, rounds, {key: config[key] for key in ("model", "data", "federation")})

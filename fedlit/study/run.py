@@ -19,12 +19,12 @@ SECONDS = "round/seconds"
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A combination at a seed. It lives in ``STUDY/NAME/seed_K``.
+    """A combination at a seed. Its folder is ``STUDY/NAME/seed_K``.
 
     Args:
         base: The config that the combination changes.
-        combination: What it changes.
-        seed: What ``seed_everything`` is given: partition, initial weights, cohorts, stragglers and batch order.
+        combination: The combination.
+        seed: The value of ``seed_everything``, for partition, initial weights, cohorts, stragglers and batch order.
         study: The folder of the study.
     """
 
@@ -51,10 +51,11 @@ class StudyRun:
 
     @property
     def finished(self) -> bool:
-        """Whether its ``run.json`` says so, written after its last checkpoint and table; it may have stopped early."""
+        """Whether its ``run.json`` says so. That is written after the last checkpoint; the run may have stopped
+        early."""
         try:
             said = recorded(self.folder)
-        except InputError:  # an unreadable record, which the run replaces when it ends next
+        except InputError:  # an unreadable record, which the run will replace when it ends
             return False
         return said.get("state") == "finished" and said.get("rounds") == self.rounds
 
@@ -78,7 +79,7 @@ class StudyRun:
         return "part-done" if self.begun else "to do"
 
     def round_seconds(self) -> list[float]:
-        """How long each of its rounds took; none where its table is damaged."""
+        """Duration of each finished round; empty if the table is damaged."""
         try:
             rows = rows_of(self.folder)
         except InputError:
@@ -87,7 +88,7 @@ class StudyRun:
 
     @property
     def damage(self) -> str:
-        """What is wrong with its ``metrics.csv``; empty as a rule."""
+        """A description of damage to its ``metrics.csv``; usually empty."""
         try:
             rows_of(self.folder)
         except InputError as error:
@@ -95,10 +96,10 @@ class StudyRun:
         return ""
 
     def clear(self) -> None:
-        """Remove what a run left that was stopped before its first checkpoint: it begins again in the same folder.
+        """Remove the files of a run that was stopped before its first checkpoint, so that it starts again.
 
         Raises:
-            InputError: When another process is still at work there.
+            InputError: If another process still uses the folder.
         """
         if self.folder.is_dir() and not self.begun:
             lock = FolderLock(self.folder)
@@ -115,7 +116,7 @@ class StudyRun:
         return [*sweep.FEDLIT, *map(str, words)]
 
     def hashes(self) -> dict[str, str]:
-        """Hashes of its partition, its participation and its batch order; equal where two runs shared them."""
+        """Hashes of its partition, participation and batch order, which are equal if two runs share them."""
         return draws_of(self.folder)
 
     def __str__(self) -> str:

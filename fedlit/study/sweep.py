@@ -1,4 +1,4 @@
-"""Many runs side by side, each a ``fedlit fit`` in a process of its own, which ends when this one does."""
+"""Runs many ``fedlit fit`` side by side, each in its own process, which ends when this one ends."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FEDLIT = (sys.executable, "-m", "fedlit.child")
 
 
 class Process(Protocol):
-    """A process to be run."""
+    """A process that `fit` runs."""
 
     @property
     def output(self) -> Path:
-        """The file that its output is appended to, of all attempts."""
+        """The file to which the output of all attempts is appended."""
 
     def command(self) -> list[str]:
         """The command that starts it, or resumes it from its last checkpoint."""
@@ -35,11 +35,11 @@ class Member(Process, Protocol):
 
     @property
     def rounds(self) -> int:
-        """How many make it finished."""
+        """The number of rounds to train."""
 
     @property
     def rounds_done(self) -> int:
-        """How many it has made; ``rounds`` once there is nothing left to do."""
+        """The number of finished rounds; ``rounds`` if nothing is left to do."""
 
     @property
     def finished(self) -> bool:
@@ -50,9 +50,9 @@ AnyMember = TypeVar("AnyMember", bound=Member)
 
 
 def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[AnyMember]:
-    """Finish the runs that are not, ``jobs`` at a time, each with one thread where there are several.
+    """Run all unfinished runs, ``jobs`` at a time; if ``jobs`` > 1, each uses one thread.
 
-    A failure is reported and stops no other run. Ctrl-C stops them all; the next call resumes them.
+    A failure is reported and does not stop other runs. Ctrl-C stops all; the next call resumes them.
 
     Returns:
         The runs that failed.
@@ -62,7 +62,7 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | (
         {"OMP_NUM_THREADS": "1", CORES_VARIABLE: "1"} if jobs > 1 else {}
     )
-    progress = bars(console, speed_seconds=300.0)  # of a run, in which rounds differ more than in a moment
+    progress = bars(console, speed_seconds=300.0)  # a long period, as the rounds of different runs differ
     everything = progress.add_task(
         "rounds of all runs", total=sum(run.rounds for run in runs), completed=sum(done.values())
     )
@@ -87,7 +87,7 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
                 run, failure = started[future], future.result()
                 if failure:
                     failed.append(run)
-                told = f"failed: {failure}; all of it in {run.output}" if failure else "finished"
+                told = f"failed: {failure}; full output in {run.output}" if failure else "finished"
                 ended += 1
                 left = progress.tasks[everything].time_remaining
                 time_left = f", {timedelta(seconds=int(left))} left" if left and ended < len(runs) else ""
@@ -99,10 +99,10 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
 
 
 def fit(run: Process, environment: dict[str, str], on_round: Callable[[int], None]) -> str | None:
-    """Run a process to its end, its output appended to ``run.output``.
+    """Run a process to its end and append its output to ``run.output``.
 
     Args:
-        run: What to run.
+        run: The process.
         environment: The process's environment variables.
         on_round: Called with the number of each finished round, from 1.
 
@@ -110,7 +110,7 @@ def fit(run: Process, environment: dict[str, str], on_round: Callable[[int], Non
         Its exit status and last line if it failed, else None.
     """
     run.output.parent.mkdir(parents=True, exist_ok=True)
-    line = "it said nothing"
+    line = "no output"
     with (
         run.output.open("a", buffering=1) as output,
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A study that adds seeds until its claims are decided: which runs it asks for next, and what it is likely to need."""
+"""Decides which runs a study needs next if it adds seeds until its claims are decided."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Status:
     """How far the claims of a study are decided.
 
     Args:
-        judged: The claims with their verdicts; none before there are runs.
-        undecided: Their parts that are not settled.
+        judged: The claims with their verdicts; empty before there are runs.
+        undecided: The parts that are not decided.
         cells: The combination of each variant and partition.
     """
 
@@ -37,17 +37,17 @@ class Status:
 
 
 def status(plan: Plan, folder: Path) -> Status:
-    """What the runs that are there say of the claims, whatever order they were made in: a function of the runs.
+    """Judge the claims by the existing runs; the result does not depend on the order in which they were made.
 
     Raises:
-        InputError: When a run's table is damaged: claims would be judged without it, and seeds added or not for that.
+        InputError: If a run's table is damaged, since without it other seeds might be added.
     """
     assert plan.claims is not None
     assert plan.looks is not None
     cells = plan.cells
     try:
         study = collect(folder, plan.combinations[0].rounds)
-    except NoRunsError:  # none is finished yet
+    except NoRunsError:  # no run has finished yet
         return Status((), (), cells)
     measured = measure_all(study, targets(study, plan.baseline))
     judged = judge(measured, study, claims_of(plan.claims), plan.baseline)
@@ -55,10 +55,10 @@ def status(plan: Plan, folder: Path) -> Status:
 
 
 def asked_for(plan: Plan, now: Status) -> list[Asked]:
-    """The runs that have to be there at this point, seed by seed: the finished ones among them, too.
+    """The runs that are needed at this point, seed by seed, including finished ones.
 
-    The first seeds are of all combinations. After them a part of a claim that is not settled asks for the seeds of its
-    next look, of the combinations that it compares; a part that is settled for no more than it had then.
+    The first seeds are needed for all combinations. After that, an open part of a claim needs the seeds of its next
+    look for the combinations that it compares; a decided part needs no more seeds.
     """
     looks = plan.looks
     assert looks is not None
@@ -66,13 +66,13 @@ def asked_for(plan: Plan, now: Status) -> list[Asked]:
 
 
 def likely(plan: Plan, now: Status) -> list[Asked]:
-    """The runs that will be there at the end if the means and the scatter of the differences stay as they are."""
+    """The runs that will be needed in total if means and spread of the differences stay as they are."""
     settles = {id(each.part): each.seeds or len(plan.seeds) for each in now.undecided}
     return _runs(plan, now, lambda part: settles.get(id(part)))
 
 
 def _runs(plan: Plan, now: Status, wanted: Callable[[Part], int | None]) -> list[Asked]:
-    """All runs up to the seeds that parts have been judged by, or to those that they want."""
+    """All runs up to the number of seeds by which parts were judged, or that they need."""
     assert plan.looks is not None
     seeds = dict.fromkeys(plan.combinations, plan.looks.at[0])
     for part in (part for claim in now.judged for part in claim.parts):
@@ -82,7 +82,7 @@ def _runs(plan: Plan, now: Status, wanted: Callable[[Part], int | None]) -> list
 
 
 def table(plan: Plan, now: Status) -> Table:
-    """The parts of the claims: how each stands, after how many seeds, and how many are likely to settle it."""
+    """The parts of the claims: the finding of each, its seeds, and how many seeds are likely to decide it."""
     shown = Table("claim", "part", "seeds", "found", "mean", "interval", "likely seeds", box=None)
     expected = {id(each.part): each.seeds for each in now.undecided}
     for claim in now.judged:

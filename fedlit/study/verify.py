@@ -1,9 +1,9 @@
-"""``fedlit verify``: is a short run of a config, killed and resumed, the same to the bit as one that was never stopped?
+"""``fedlit verify``: compare a killed and resumed run of a config, bit by bit, with one that was not stopped.
 
   fedlit verify --config configs/quickstart.yaml --at_round 2 --rounds 4
 
-Takes all options of fedlit fit. One run is never stopped; another is ended by SIGKILL in the middle of the round after
---at_round, and is resumed from its checkpoint. The files of both are compared by SHA-256.
+It takes all options of fedlit fit. One run is not stopped. Another is killed by SIGKILL in the middle of the round
+after --at_round, and is resumed from its checkpoint. The files of both are compared by SHA-256.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ HASH_DIGITS = 16
 
 
 class KillInRound(Callback):
-    """Kills the process after the first client's fit of a round, or after the round where nobody trains.
+    """Kills the process after the first client's fit of a round, or after the round if no client trains.
 
     Args:
-        round: From 1.
+        round: The round, counted from 1.
     """
 
     def __init__(self, round: int) -> None:
@@ -71,9 +71,9 @@ class Attempt:
     Args:
         fit: The user's options.
         logs: Folder of both runs.
-        version: Which of them.
-        rounds: How many it is to make.
-        more: Further options.
+        version: The folder name of this run.
+        rounds: Number of rounds to train.
+        more: More options.
     """
 
     fit: tuple[str, ...]
@@ -99,11 +99,11 @@ class Attempt:
 
 class _Options(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; fedlit verify --help explains every argument")
+        raise InputError(f"{message}; fedlit verify --help explains the arguments")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the command's own options; the others are those of ``fedlit fit``."""
+    """The parser of the command's own options; all others belong to ``fedlit fit``."""
     options = _Options(
         prog="fedlit verify",
         description=__doc__,
@@ -112,7 +112,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--at_round", type=int, default=1, help="Last finished round before the kill (default: 1).")
     options.add_argument("--rounds", type=int, help="Rounds of both runs (default: one more than --at_round).")
-    options.add_argument("--keep", action="store_true", help="Keep the runs; where they differ they are kept anyway.")
+    options.add_argument(
+        "--keep", action="store_true", help="Keep the runs; if they differ, they are kept in any case."
+    )
     return options
 
 
@@ -120,10 +122,10 @@ def main(words: Sequence[str]) -> int:
     """Verify a config.
 
     Returns:
-        0 when both runs are the same to the bit, 1 when they are not, 130 when stopped by Ctrl-C.
+        0 if both runs are the same to the bit, 1 if not, 130 after Ctrl-C.
 
     Raises:
-        InputError: When the options are wrong, or one of the runs fails.
+        InputError: If the options are wrong, or if a run fails.
     """
     options, fit = parser().parse_known_args(list(words))
     rounds = options.at_round + 1 if options.rounds is None else options.rounds
@@ -133,7 +135,7 @@ def main(words: Sequence[str]) -> int:
             "a run is killed in the round after --at_round"
         )
     if any(word.partition("=")[0] == "--ckpt_path" for word in fit):
-        raise InputError("--ckpt_path: fedlit verify begins runs of its own; leave it out")
+        raise InputError("--ckpt_path has no effect, as fedlit verify starts new runs; leave it out")
     console = Terminal()
     logs = Path(tempfile.mkdtemp(prefix="fedlit_verify_"))
     same = False
@@ -154,13 +156,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, console: Terminal) -> tuple[Path, Path]:
-    """Make the run that is never stopped, and the one that is killed and resumed.
+    """Train the run that is not stopped, and the one that is killed and resumed.
 
     Returns:
         Their folders.
 
     Raises:
-        InputError: When a process fails, or is not killed because the run ended before.
+        InputError: If a process fails, or ends before it is killed.
     """
     kill = f"--trainer.callbacks+={__name__}.KillInRound", f"--trainer.callbacks.round={at_round + 1}"
     straight = Attempt(fit, logs, "straight", rounds)
@@ -169,7 +171,7 @@ def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, conso
     resumed = Attempt(fit, logs, "resumed", rounds, ("--ckpt_path", str(checkpoint)))
     with bars(console) as progress:
         for told, attempt, first, last in (
-            ("in one go", straight, 0, rounds),
+            ("without a stop", straight, 0, rounds),
             ("until it is killed", killed, 0, at_round),
             ("resumed", resumed, at_round, rounds),
         ):
@@ -183,13 +185,13 @@ def run_both(fit: tuple[str, ...], logs: Path, at_round: int, rounds: int, conso
                 continue
             if failure or attempt is killed:
                 reason = failure or f"it ended before round {at_round + 1}, in which it was to be killed"
-                raise InputError(f"the run {told} failed: {reason}; all of it in {attempt.output}")
+                raise InputError(f"the run {told} failed: {reason}; full output in {attempt.output}")
     return straight.folder, resumed.folder
 
 
 def table(comparisons: Sequence[ComparedPart]) -> Table:
     """A row for each part of the runs, with the first digits of its hashes."""
-    result = Table("SHA-256 of", "in one go", "killed and resumed", "", box=None, header_style="bold")
+    result = Table("SHA-256 of", "without a stop", "killed and resumed", "", box=None, header_style="bold")
     for part, hashes, difference in comparisons:
         shown = Text("different", "red") if difference else Text("same", "green")
         result.add_row(part, *(each[:HASH_DIGITS] for each in hashes), shown)
@@ -197,9 +199,9 @@ def table(comparisons: Sequence[ComparedPart]) -> Table:
 
 
 def verdict(comparisons: Sequence[ComparedPart], at_round: int, rounds: int) -> str:
-    """One line, with what differs first and a way to look into it."""
-    when = f"killed in round {at_round + 1} and resumed, {rounds} rounds end"
+    """One line that says whether the runs are the same, and what differs first."""
+    when = f"killed in round {at_round + 1} and resumed, {rounds} rounds give"
     for part, _, difference in comparisons:
         if difference:
-            return f"different: {when} otherwise than in one go; {part} differ first in {difference}"
-    return f"the same: {when} with the bits of {rounds} rounds in one go"
+            return f"different: {when} other bits than without a stop; {part} differ first in {difference}"
+    return f"the same: {when} the same bits as without a stop"

@@ -1,9 +1,9 @@
-"""``fedlit watch``: all runs under a folder as they train, in the terminal, from the files that they write.
+"""``fedlit watch``: show all runs under a folder live in the terminal, from the files that they write.
 
-A row for each run: its rounds, a curve of the accuracy of the global model, the last accuracy, the time left of a
-running one at the speed of its last rounds, and how many fits of clients failed and were left out. The runs may be on
-another machine whose folder is seen here, and the terminal at the end of a line. Where the output is a file or a pipe,
-the table is shown once. Ctrl-C ends it; the runs go on.
+Each run has a row: its rounds, a curve of the global model's accuracy, the last accuracy, the estimated time left, and
+the number of clients that were left out because their fit failed. The runs may be on another machine if their folder is
+accessible here. If the output is a file or a pipe, the table is printed once. Ctrl-C ends the display; the runs
+continue.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ from fedlit.core.terminal import Column, Group, Terminal, table_of
 from fedlit.runs.state import STATES
 from fedlit.study.listing import Listed, columns_of_all, list_runs
 
-#: Steps of a curve, from low to high, and those of a terminal that has none but ASCII.
+#: Characters of a curve, from low to high, and those for a terminal with ASCII only.
 STEPS, ASCII_STEPS = "▁▂▃▄▅▆▇█", "_.-=*#"
-WIDTH = 20  # of a curve
-RECENT = 5  # rounds that the time left is estimated from
-ROWS_BESIDE = 3  # of the terminal: the head, the line below the table, and the cursor's
+WIDTH = 20  # of a curve, in characters
+RECENT = 5  # the time left is estimated from this many rounds
+ROWS_BESIDE = 3  # lines of the terminal for the head, the line below the table, and the cursor
 
 
 def parser() -> Parser:
-    """Of the command's options."""
+    """The parser of the command."""
     options = Parser(prog="fedlit watch", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    options.add_argument("logs", type=str, nargs="?", default="logs", help="Folder of the runs, searched to its depth.")
-    options.add_argument("--every", type=float, default=2.0, help="Seconds between looks.")
+    options.add_argument(
+        "logs", type=str, nargs="?", default="logs", help="Folder of the runs; its subfolders are searched too."
+    )
+    options.add_argument("--every", type=float, default=2.0, help="Seconds between updates.")
     return options
 
 
@@ -63,14 +65,14 @@ def main(words: Sequence[str]) -> int:
 
 
 def view(runs: Sequence[Listed], logs: Path, console: Terminal) -> Group:
-    """The runs that fit the terminal, those that train first and then the latest, and a line on all of them."""
+    """As many runs as fit the terminal, running ones before the latest others, and a line about all runs."""
     room = max(1, console.height - ROWS_BESIDE) if console.is_terminal else len(runs)
     latest = sorted(runs, key=lambda run: (run.state != "running", -run.changed_at))[:room]
     shown = [run for run in runs if run in latest]
     counts = {state: sum(run.state == state for run in runs) for state in STATES}
     total = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     line = f"{total}: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    hidden = f"; {len(runs) - len(shown)} of them are not shown" if len(shown) < len(runs) else ""
+    hidden = f"; {len(runs) - len(shown)} are not shown" if len(shown) < len(runs) else ""
     return Group(table(shown, logs, console), Text(f"{line}{hidden}"))
 
 
@@ -88,7 +90,7 @@ def table(runs: Sequence[Listed], logs: Path, console: Terminal) -> Table:
 
 
 def curve(values: Sequence[float], steps: str = STEPS, width: int = WIDTH) -> str:
-    """Values as a line of steps between the least and the greatest; of more than fit, the last of each span."""
+    """Values as a line of characters from the lowest to the highest; if there are too many, the last of each span."""
     finite = [value for value in values if value == value]
     if len(finite) > width:
         finite = [finite[(k + 1) * len(finite) // width - 1] for k in range(width)]
@@ -100,7 +102,7 @@ def curve(values: Sequence[float], steps: str = STEPS, width: int = WIDTH) -> st
 
 
 def left(run: Listed) -> str:
-    """The time that a running run has left at the speed of its last rounds; empty where nothing is known of it."""
+    """The time left of a running run, from the speed of its last rounds; empty if unknown."""
     recent = run.seconds[-RECENT:]
     if run.state != "running" or run.asked is None or not recent:
         return ""

@@ -123,5 +123,5 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(
 def test_a_pytorch_that_is_too_old_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.4.1")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    with pytest.raises(InputError, match=r"--to onnx needs torch 2\.6, and this is 2\.4\.1; upgrade it"):
+    with pytest.raises(InputError, match=r"--to onnx needs torch 2\.6 or newer, but 2\.4\.1 is installed; upgrade it"):
         export(Head(), torch.randn(2, 5), tmp_path / "net", "onnx", FACTS)

@@ -68,7 +68,7 @@ class FailsToLoad(Interrupts):
 ARRAY = "callbacks / KeepsArrays / kept[0] is a numpy.ndarray, which a checkpoint cannot hold"
 #: Of each callback the statuses of a run and of what goes on with it, and a part of what is said.
 CASES: list[tuple[type[Callback], list[int], str]] = [
-    (Interrupts, [130, 0], "stopped after round 1; go on with"),
+    (Interrupts, [130, 0], "stopped after round 1; resume with"),
     (Stops, [0, 0], "resuming after round 2"),
     (Saves, [130, 0], "resuming after round 1"),
     (KeepsArrays, [2, 0], ARRAY),

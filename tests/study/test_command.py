@@ -158,7 +158,7 @@ def test_a_study_ends_with_its_table_and_the_reports_path(capsys: pytest.Capture
     assert (plain.split(), spatial.split()) == (["plain", "0.5625", "0.5625"], ["spatial", "0.8125", "0.5625"])
     assert report == "report: logs/grid/report/report.html"
     assert Path(report.removeprefix("report: ")).is_file()
-    assert board == "look at it: tensorboard --logdir logs/grid"
+    assert board == "view it: tensorboard --logdir logs/grid"
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -168,7 +168,7 @@ def test_a_damaged_table_is_named_and_the_study_goes_on(capsys: pytest.CaptureFi
     damaged.write_text("round\nx\n")
     capsys.readouterr()
     assert study() == 0
-    assert f"its rounds do not count: {damaged} is not a table" in capsys.readouterr().out
+    assert f"ignored: {damaged} is not a table" in capsys.readouterr().out
 
 
 SELECTION = STUDY + "set: {data.validation_clients: 5}\nselect: global/accuracy\n"
@@ -198,7 +198,7 @@ def test_the_best_combination_is_chosen_by_its_mean_over_seeds(capsys: pytest.Ca
 def test_nothing_is_chosen_by_the_test_set(capsys: pytest.CaptureFixture[str]) -> None:
     Path("grid.yaml").write_text(STUDY + "select: global/accuracy\n")
     assert study() == 2
-    assert "would choose by the test set; set {data.validation_clients: 10}" in capsys.readouterr().err
+    assert "would choose settings on the test set; write set: {data.validation_clients: 10}" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -207,7 +207,7 @@ def test_a_dry_run_shows_what_is_left_and_how_long_it_takes(capsys: pytest.Captu
     shown = capsys.readouterr().out
     assert not Path("logs").exists()
     assert "8 runs: 0 done, 0 part-done, 8 to do" in shown
-    assert "the time is measured after the first rounds" in shown
+    assert "time unknown until the first rounds have finished" in shown
     assert study() == 0
     for state, seed in (("part-done", 0), ("to do", 1)):
         run = Path(f"logs/grid/plain_iid/seed_{seed}")
@@ -229,7 +229,7 @@ def test_runs_that_were_begun_with_other_settings_are_not_gone_on_with(capsys: p
     assert study() == 0
     Path("grid.yaml").write_text(STUDY.replace("alpha: 0.1", "alpha: 0.2"))
     assert study() == 2
-    assert "plain_dir01/seed_0 was begun with other settings of data; give" in capsys.readouterr().err
+    assert "plain_dir01/seed_0 was started with other settings of data; give" in capsys.readouterr().err
     assert study("--name=other") == 0
     Path("grid.yaml").write_text(STUDY.replace("rounds: 2", "rounds: 3"))
     assert study() == 0
@@ -242,19 +242,19 @@ def test_runs_that_were_begun_with_other_settings_are_not_gone_on_with(capsys: p
 MISTAKES = {
     "key": ("seeds:", "seed:", "seed: no such key", "did you mean seeds?"),
     "no base": (str(BASE), "none.yaml", "none.yaml", "give its path"),
-    "no axes": (AXES, "", "at least one axis, got None", "write axis:"),
+    "no axes": (AXES, "", "at least one axis, got None", "write AXIS:"),
     "empty axis": (AXES, "axes: {variant: {}}", "axes.variant has no values", "leave it out"),
-    "no mapping": ("{}", "3", "axes.variant.spatial must be keys of a config, got 3", "{} changes nothing"),
-    "no folder name": ("spatial", "a/b", "'a/b'", "give it another"),
+    "no mapping": ("{}", "3", "axes.variant.spatial must be keys of a config, got 3", "{} to change nothing"),
+    "no folder name": ("spatial", "a/b", "'a/b'", "give another name"),
     "yes and no": ("spatial", "no", "axes.variant: False", "in quotes"),
     "twice": ("spatial", "plain", "plain is given 2 times in the mapping at line 7", "keep one of them"),
     "joined twice": (
         AXES,
         "axes: {a: {x: {}, x_y: {}}, b: {y_z: {}, z: {}}}",
         "x_y_z: 2 combinations",
-        "name the values",
+        "other names",
     ),
-    "seed twice": ("[0, 1]", "[0, 0]", "0 is there 2 times", "leave one"),
+    "seed twice": ("[0, 1]", "[0, 0]", "0 is listed 2 times", "list it once"),
     "seeds": ("[0, 1]", "3", "got 3", "[0, 1, 2]"),
     "rounds": ("rounds: 2", "rounds: many", "got many", "leave it out"),
     "two axes": ("spatial: {}", "spatial: {data.partition: fedlit.data.Uniform}", "data.partition is also", "one axis"),

@@ -102,7 +102,7 @@ def test_the_table_is_followed_by_the_commands_a_studys_once(
     assert lines[1].split()[:5] == ["b/version_0", "failed", "2/3", "0.2500", "0.1250"]
     assert lines[4:] == [
         "b/version_0 failed: out of memory",
-        "go on with:",
+        "resume with:",
         f"  fedlit fit --config {alone}/config.yaml --ckpt_path {alone}/checkpoints/last.ckpt",
         "  fedlit study --config grid.yaml",
     ]

@@ -59,7 +59,7 @@ def test_a_failure_is_told_and_stops_no_other_run(tmp_path: Path) -> None:
     runs = made(tmp_path, "a", "broken", "c")
     failed, said = finish(runs)
     assert failed == [runs[1]]
-    assert "broken, seed 0: failed: exit status 1: fedlit: error: nothing works; mend it; all of it in" in said
+    assert "broken, seed 0: failed: exit status 1: fedlit: error: nothing works; mend it; full output in" in said
     assert [len(run.round_seconds()) for run in runs] == [2, 0, 2]
     assert "c, seed 0: finished" in said
 

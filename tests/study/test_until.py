@@ -163,20 +163,20 @@ def test_looks_cannot_be_changed_once_there_are_runs(capsys: pytest.CaptureFixtu
     for seeds in ("{at_least: 3, at_most: 15, batch: 3, until: decided}", "[0, 1, 2]"):
         Path("grid.yaml").write_text(re.sub("seeds: .*", f"seeds: {seeds}", STUDY))
         assert study() == 2
-        assert "was begun with looks at [3, 6, 9, 12] seeds" in capsys.readouterr().err
+        assert "was started with looks at [3, 6, 9, 12] seeds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("seeds", "message"),
     [
-        ("{at_most: 9, until: decided}", "seeds.at_least must be a whole number from 2 up, got None"),
-        ("{at_least: 1, at_most: 9, until: decided}", "seeds.at_least must be a whole number from 2 up, got 1"),
-        ("{at_least: 5, at_most: 3, until: decided}", "seeds.at_most must be no less than at_least, 5, got 3"),
+        ("{at_most: 9, until: decided}", "seeds.at_least must be a whole number >= 2, got None"),
+        ("{at_least: 1, at_most: 9, until: decided}", "seeds.at_least must be a whole number >= 2, got 1"),
+        ("{at_least: 5, at_most: 3, until: decided}", "seeds.at_most must be >= at_least (5), got 3"),
         ("{at_least: 5, at_most: 9}", "seeds.until must be decided, got None"),
         ("{at_least: 5, at_most: 9, until: tired}", "seeds.until must be decided, got tired"),
         ("{at_least: 5, at_most: 9, until: decided, step: 2}", "seeds: no such key step"),
-        ("{at_least: 5, at_most: 9, until: decided, batch: 0}", "seeds.batch must be a whole number from 1 up, got 0"),
-        ("{at_least: 5, at_most: 9, until: decided, first: x}", "seeds.first must be a whole number from 0 up, got x"),
+        ("{at_least: 5, at_most: 9, until: decided, batch: 0}", "seeds.batch must be a whole number >= 1, got 0"),
+        ("{at_least: 5, at_most: 9, until: decided, first: x}", "seeds.first must be a whole number >= 0, got x"),
     ],
 )
 def test_a_mistake_in_the_seeds_is_said(seeds: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,9 +189,9 @@ def test_a_mistake_in_the_seeds_is_said(seeds: str, message: str, capsys: pytest
     ("key", "value", "message"),
     [
         ("claims", None, "needs claims: FILE"),
-        ("select", "global/accuracy", "no select:"),
-        ("baseline", "none", "baseline: no variant none; there are plain, spatial, channel"),
-        ("within", "data", "within: no axis data; there are variant, partition: name one of them"),
+        ("select", "global/accuracy", "cannot be used with select:"),
+        ("baseline", "none", "baseline: there is no variant none; use one of plain, spatial, channel"),
+        ("within", "data", "within: there is no axis data; use one of variant, partition"),
         ("baseline", 3, "baseline must be the name of a variant, got 3"),
     ],
 )
@@ -211,7 +211,7 @@ def test_what_cannot_be_decided_is_refused(
 def test_a_metric_that_depends_on_other_runs_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     Path("claims.yaml").write_text(CLAIMS.replace("metric: accuracy", "margin: 1, metric: to_target"))
     assert study() == 2
-    assert "cannot look at to_target" in capsys.readouterr().err
+    assert "cannot test the metric to_target" in capsys.readouterr().err
 
 
 def test_the_first_seed_may_be_another(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_a_good_config_is_the_same_and_leaves_nothing(tmp_path: Path, capsys: py
     config.write_text("model: {net: {init_args: {widths: [2], hidden: 4, dropout: 0.5}}}\n")
     assert main(["verify", "--config", str(config), "--at_round", "1", "--rounds", "3", *TINY]) == 0
     out = capsys.readouterr().out
-    assert "the same: killed in round 2 and resumed, 3 rounds end with the bits of 3 rounds in one go" in out
+    assert "the same: killed in round 2 and resumed, 3 rounds give the same bits as without a stop" in out
     for part in ("weights", "server optimizer", "metrics", "TensorBoard"):
         one, other, word = re.search(rf"^ {part} +(\w+) +(\w+) +(\w+)", out, re.M).groups()  # type: ignore[union-attr]
         assert (len(one), one, word) == (16, other, "same")
@@ -61,7 +61,7 @@ def test_a_network_that_draws_unaddressed_randomness_is_found_out(
     assert main(["verify", *TINY, "--model.net", "unaddressed.Net"]) == 1
     out = capsys.readouterr().out
     assert re.search(
-        r"different: killed in round 2 and resumed, 2 rounds end otherwise than in one go; weights differ first in "
+        r"different: killed in round 2 and resumed, 2 rounds give other bits than without a stop; weights differ first in "
         r"net\.head\.weight: largest difference [\d.e-]+",
         out,
     )
@@ -76,8 +76,8 @@ def test_a_network_that_draws_unaddressed_randomness_is_found_out(
         ("--at_round 3 --rounds 3", "--at_round must be at least 1 and less than --rounds, got 3 and 3"),
         ("--at_round 0", "--at_round must be at least 1"),
         ("--at_round one", "invalid int value: 'one'"),
-        ("--ckpt_path last", "--ckpt_path: fedlit verify begins runs of its own"),
-        ("--ckpt_path=last", "--ckpt_path: fedlit verify begins runs of its own"),
+        ("--ckpt_path last", "--ckpt_path has no effect, as fedlit verify starts new runs"),
+        ("--ckpt_path=last", "--ckpt_path has no effect, as fedlit verify starts new runs"),
     ],
 )
 def test_a_mistake_is_one_line(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,5 +89,5 @@ def test_a_mistake_is_one_line(words: str, message: str, capsys: pytest.CaptureF
 def test_a_run_that_fails_is_told_with_its_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--federation.clients_per_round", "0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "the run in one go failed: exit status 2: " in line
+    assert "the run without a stop failed: exit status 2: " in line
     assert "clients_per_round must be at least 1, got 0" in line

@@ -62,7 +62,7 @@ def test_where_not_all_fit_those_that_train_and_the_latest_are_shown() -> None:
     ]
     lines = shown(runs, force_terminal=True, width=100, height=5)
     assert [line.split()[0] for line in lines[1:-1]] == ["trains", "later"]
-    assert lines[-1] == "4 runs: 1 running, 2 finished, 1 failed; 2 of them are not shown"
+    assert lines[-1] == "4 runs: 1 running, 2 finished, 1 failed; 2 are not shown"
     assert len(shown(runs)) == 6  # in a pipe
 
 
