@@ -61,7 +61,8 @@ def test_a_network_that_draws_unaddressed_randomness_is_found_out(
     assert main(["verify", *TINY, "--model.net", "unaddressed.Net"]) == 1
     out = capsys.readouterr().out
     assert re.search(
-        r"different: killed in round 2 and resumed, 2 rounds give other bits than without a stop; weights differ first in "
+        r"different: killed in round 2 and resumed, 2 rounds give other bits than without a stop; "
+        r"weights differ first in "
         r"net\.head\.weight: largest difference [\d.e-]+",
         out,
     )
