@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fedlit.clients.gradients import divisor
 from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.messages import one_line
+from fedlit.core.private_torch import original
 from fedlit.core.seeding import isolated_rng
 from fedlit.data.module import FederatedData
 
@@ -74,6 +77,28 @@ def check_loss(loss: nn.Module, net: nn.Module, data: FederatedData) -> None:
             f"{name} gives a sum over examples: {once:.6g}, and {doubled:.6g} if each example is repeated; set "
             "model.loss.reduction to mean, or use another loss"
         )
+    if not adds_up(loss, data.num_classes, logits.device):
+        rank_zero_warn(
+            f"{name} is not a mean over examples, so global/loss and diagnostics/* depend on data.eval_batch_size, "
+            f"{data.eval_batch_size} here; compare only runs with the same one"
+        )
+
+
+def adds_up(loss: nn.Module, num_classes: int, device: torch.device) -> bool:
+    """Whether the loss of many examples is the mean of the losses of their batches, weighted by `divisor`.
+
+    Counterexamples are losses that divide by weights of their own, or use only the hardest examples of a batch.
+    """
+    logits, targets = _made_up(num_classes, device)
+    total = weight = 0.0
+    with torch.no_grad(), isolated_rng(0, device), warnings.catch_warnings(action="ignore"):
+        trial = copy.deepcopy(original(loss))
+        whole = float(trial(logits, targets))
+        parts = [1, 2, len(targets) - 3]
+        for part in zip(logits.split(parts), targets.split(parts), strict=True):
+            if size := divisor(trial, part[1]):
+                total, weight = total + float(trial(*part)) * size, weight + size
+    return not weight or math.isclose(total / weight, whole, rel_tol=1e-3, abs_tol=1e-6) or math.isnan(whole)
 
 
 def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, device: torch.device) -> bool:
@@ -83,8 +108,7 @@ def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, de
     """
     if getattr(loss, "reduction", None) != "mean":
         return False
-    targets = torch.arange(2 * num_classes, device=device) % num_classes
-    logits = (12.9 * torch.arange(len(targets) * num_classes, device=device)).sin().view(-1, num_classes)
+    logits, targets = _made_up(num_classes, device)
     try:
         with torch.no_grad(), isolated_rng(0, device):
             whole: Any = copy.deepcopy(loss)
@@ -97,6 +121,12 @@ def is_plain_mean(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, de
     return found[0].shape == alone.shape and all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in ((found[0], alone), (found[1], alone.mean()))
     )
+
+
+def _made_up(num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Logits (2 C, C) and targets (2 C,) in which each class is there twice."""
+    targets = torch.arange(2 * num_classes, device=device) % num_classes
+    return (12.9 * torch.arange(len(targets) * num_classes, device=device)).sin().view(-1, num_classes), targets
 
 
 def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:

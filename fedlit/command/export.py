@@ -30,7 +30,7 @@ from fedlit.data.module import FederatedData
 from fedlit.federated.module import FederatedModule
 from fedlit.federated.reload import config_of, load_arguments
 from fedlit.runs.export import export
-from fedlit.runs.folder import find_checkpoint, plain_name, run_of
+from fedlit.runs.folder import find_checkpoint, plain_name, run_of, usable
 
 #: Number of test examples on which file and checkpoint are compared.
 EXAMPLES = 64
@@ -75,8 +75,9 @@ def main(words: Sequence[str]) -> int:
     run = run_of(checkpoint)
     config = Path(options.config) if run is None and options.config else config_of(checkpoint)
     out = Path(options.out) if options.out else (run or Path()) / f"{checkpoint.stem}.{options.to}"
-    if run is None and not options.out and out.exists():
-        raise InputError(f"{out} exists; give another file by --out")
+    if (options.out or run is None) and out.exists():  # it may be any file of the user's
+        raise InputError(f"{out} exists; give another file by --out, or remove it")
+    usable(out.parent, "--out")
     arguments, data = load_arguments(config, FederatedModule)
     module = FederatedModule.load_from_checkpoint(checkpoint, **arguments).eval()
     data.setup()

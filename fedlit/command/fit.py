@@ -24,6 +24,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import find_input_error, one_line, warn
 from fedlit.core.private_lightning import raised_while_restoring
 from fedlit.federated.resume import check_record
+from fedlit.federated.trainer_settings import warn_of_limit
 from fedlit.runs import (
     Outcome,
     Participation,
@@ -35,7 +36,7 @@ from fedlit.runs import (
     own_loggers,
     place_own,
 )
-from fedlit.runs.changes import changes, config_in, refuse
+from fedlit.runs.changes import changes, config_in, other_results, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.own_loggers import keep_tables
@@ -85,15 +86,19 @@ class FedlitCLI(FederationArguments):
         self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
 
     def _accept(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that cannot be resumed, or not with these settings."""
-        if self.subcommand != "fit":
-            return
-        with suppress(LookupError, TypeError):  # a part is missing or damaged: the error on restoring it says more
-            check_record(checkpoint)
+        """Refuse a checkpoint that cannot be resumed with these settings; warn if they change its scores."""
+        if self.subcommand == "fit":
+            with suppress(LookupError, TypeError):  # a part is missing or damaged: the error on restoring it says more
+                check_record(checkpoint)
         before = config_in(checkpoint, KeepConfig.__name__)
-        if before is not None:
-            section = self.command_parser.dump(self.config[self.subcommand], skip_none=False)
-            refuse(changes(before, yaml.safe_load(section)))
+        if before is None:
+            return
+        section = self.command_parser.dump(self.config[self.subcommand], skip_none=False)
+        found = changes(before, yaml.safe_load(section))
+        if self.subcommand == "fit":
+            refuse(found)
+        elif told := other_results(found):
+            warn(told)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         section = self.config_init[self.subcommand]
@@ -177,10 +182,15 @@ class FedlitCLI(FederationArguments):
                 "move the file, or run the command in another folder"
             )
 
+    def after_validate(self) -> None:
+        warn_of_limit(self.trainer, "val")
+
     def after_test(self) -> None:
         assert self.place is not None
+        warn_of_limit(self.trainer, "test")
         write_test(self.trainer, self.place.results, show=self.config[self.subcommand].verbose)
 
     def after_predict(self) -> None:
         assert self.place is not None
+        warn_of_limit(self.trainer, "predict")
         write_predictions(self.trainer, self.place.results)

@@ -41,7 +41,7 @@ from fedlit.federated.pieces import map_pieces
 from fedlit.federated.reload import config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
-from fedlit.federated.trainer_settings import check_settings, warn_of_limited_validation
+from fedlit.federated.trainer_settings import check_settings, warn_of_limit
 from fedlit.mu import ConstantMu, Mu
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
@@ -405,7 +405,7 @@ class FederatedModule(LightningModule):
         self.arguments_of_callbacks.restore()
 
     def on_train_start(self) -> None:
-        warn_of_limited_validation(self.trainer)
+        warn_of_limit(self.trainer)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluation_step(batch)

@@ -7,7 +7,7 @@ ranks. All other arguments take effect as Lightning documents them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -51,15 +51,16 @@ def check_settings(trainer: Trainer) -> None:
         raise InputError(f"trainer.{argument} is {value}, but {remedy}")
 
 
-def warn_of_limited_validation(trainer: Any) -> None:
+def warn_of_limit(trainer: Any, stage: Literal["val", "test", "predict"] = "val") -> None:
     """Warn that only a part of the held-out data is used; called when the Trainer knows its batches."""
-    limit = trainer.limit_val_batches
+    limit = getattr(trainer, f"limit_{stage}_batches")
     if not limit or (limit == 1 and isinstance(limit, float)):
         return
-    batches, used = len(trainer.val_dataloaders), trainer.num_val_batches[0]
+    batches, used = len(getattr(trainer, f"{stage}_dataloaders")), getattr(trainer, f"num_{stage}_batches")[0]
+    measured = "predictions are made for" if stage == "predict" else "global/* is measured on"
     rank_zero_warn(
-        f"trainer.limit_val_batches is {limit}: global/* is measured on {used} of {batches} batches of the held-out "
-        "data; data.eval_batch_size is the size of a batch"
+        f"trainer.limit_{stage}_batches is {limit}: {measured} {used} of {batches} batches of the held-out data; "
+        "data.eval_batch_size is the size of a batch"
     )
 
 

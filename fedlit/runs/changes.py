@@ -116,6 +116,27 @@ def refuse(found: Iterable[Change]) -> None:
         )
 
 
+def other_results(found: Iterable[Change]) -> str | None:
+    """A warning about changes that give a checkpoint other scores than its run had; None if there are no such changes.
+
+    These are changes of the network, the loss and the data, except the data's place and the size of batches. They are
+    no error, as they may be intended.
+    """
+    other = [
+        change
+        for change in found
+        if change.key.startswith(("model.net", "model.loss"))
+        or (change.key.startswith("data") and not change.is_allowed)
+    ]
+    if not other:
+        return None
+    more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+    return (
+        f"the checkpoint was trained with other settings: {'; '.join(map(str, other[:SHOWN]))}{more}; the results are "
+        "for the new ones; to use those of the run, give its config.yaml"
+    )
+
+
 class _Nothing:
     """A setting that is missing."""
 

@@ -91,7 +91,7 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     probabilities = torch.cat(trainer.predict_loop.predictions).float().cpu()  # (N, C)
     confidence, predicted = probabilities.max(-1)
     share = cast(Batches, trainer.predict_dataloaders).indices  # of this rank
-    indices = torch.arange(len(data.test)) if share is None else share
+    indices = (torch.arange(len(data.test)) if share is None else share)[: len(predicted)]  # a limit leaves the first
     targets = data.test.targets.cpu()[indices]
     if trainer.world_size > 1:
         path = path.with_stem(f"predictions_rank{trainer.global_rank}")

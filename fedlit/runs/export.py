@@ -69,7 +69,7 @@ def export(net: nn.Module, inputs: Tensor, path: Path, to: str, facts: Mapping[s
     net = original(net)
     expected = net(inputs)
     with writing(path), tempfile.TemporaryDirectory(prefix=".export_", dir=path.parent) as folder:
-        part = Path(folder) / path.name
+        part = Path(folder) / f"part.{to}"  # PyTorch warns of other endings
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they concern the developers of PyTorch and other packages

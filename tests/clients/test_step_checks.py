@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 
 from fedlit.cli import main
 from fedlit.clients.gradients import full_gradient
-from fedlit.clients.step_checks import is_plain_mean
+from fedlit.clients.step_checks import check_loss, is_plain_mean
 from fedlit.core.errors import InputError
 from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine
@@ -242,6 +242,7 @@ def test_a_plain_mean_is_told_from_what_looks_like_one(loss: nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch, of MultiMarginLoss in a block
+@pytest.mark.filterwarnings("ignore:.* is not a mean over examples")
 @pytest.mark.parametrize("loss", PLAIN + OTHERS[:2] + OTHERS[3:], ids=lambda loss: f"{loss!r}")
 def test_batched_clients_train_to_what_others_do_or_are_refused(loss: nn.Module):
     def trained(engine: Engine) -> Tensor:
@@ -339,3 +340,46 @@ def test_a_parameter_of_a_loss_that_is_not_to_be_trained_is_no_hindrance():
     given = Scaled()
     given.temperature.requires_grad_(False)
     assert train(loss=given).round_metrics["round/clients"] == 2
+
+
+class OwnWeights(nn.Module):
+    """A mean by weights of its own: that of a batch depends on which classes are in it."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets, weight=1.0 + torch.arange(logits.shape[1]))
+
+
+class WeightsForgotten(nn.CrossEntropyLoss):
+    """Has weights, and does not use them."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets)
+
+
+ADD_UP = {
+    "plain": (nn.CrossEntropyLoss(), True),
+    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1), True),
+    "class weights": (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 9.0])), True),
+    "a class left out": (nn.CrossEntropyLoss(ignore_index=1), True),
+    "a margin": (nn.MultiMarginLoss(), True),
+    "weights of its own": (OwnWeights(), False),
+    "weights that it does not use": (WeightsForgotten(weight=torch.tensor([1.0, 5.0, 9.0])), False),
+}
+
+
+@pytest.mark.parametrize("name", ADD_UP)
+def test_a_loss_that_depends_on_the_size_of_a_batch_is_said_to(name: str):
+    loss, adds_up = ADD_UP[name]
+    federation = data(eval_batch_size=7)
+    federation.setup()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        check_loss(loss, net(), federation)
+    assert [str(each.message) for each in said if "data.eval_batch_size, 7 here" in str(each.message)] == (
+        []
+        if adds_up
+        else [
+            f"model.loss {type(loss).__name__} is not a mean over examples, so global/loss and diagnostics/* depend on "
+            "data.eval_batch_size, 7 here; compare only runs with the same one"
+        ]
+    )

@@ -65,6 +65,32 @@ def test_a_checkpoint_from_elsewhere_needs_its_config_and_goes_to_the_current_fo
 
 
 @pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("mine.txt", "mine.txt exists; give another file by --out"),
+        ("logs", "logs exists; give another file by --out"),
+        ("logs/run/version_0/checkpoints/best.ckpt", "best.ckpt exists; give another file by --out"),
+        ("mine.txt/net.pt2", "mine.txt is a file, so nothing can be written to mine.txt; give another --out"),
+    ],
+)
+def test_a_file_that_is_there_is_not_replaced(
+    out: str, said: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.txt").write_text("mine")
+    before = (run / "checkpoints" / "best.ckpt").read_bytes()
+    assert main(["export", *"--name run --ckpt_path best --to pt2 --out".split(), out]) == 2
+    assert said in capsys.readouterr().err
+    assert Path("mine.txt").read_text() == "mine"
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
+def test_the_file_may_have_any_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("export --name run --ckpt_path last --to pt2 --out new/net.bin".split()) == 0
+    assert Path("new/net.bin").is_file()
+    assert "archive" not in capsys.readouterr().err  # PyTorch would say that it wants another ending
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         ("--ckpt_path best --to onxx --name run", "to must be one of safetensors, onnx, pt2, got onxx"),
