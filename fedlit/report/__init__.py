@@ -1,1 +1,1 @@
-"""A study's runs as tables, curves, tests and verdicts: ``fedlit report logs/STUDY``."""
+"""``fedlit report logs/STUDY``: a study's runs as tables, curves, statistical tests and verdicts."""

@@ -1,4 +1,4 @@
-"""``python -m fedlit.report`` is ``fedlit report``."""
+"""``python -m fedlit.report`` runs ``fedlit report``."""
 
 import sys
 

@@ -17,18 +17,18 @@ from fedlit.report.statistics import Comparison, compare, measure_all, summarise
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that the report is made of.
+    """Everything that a report shows.
 
     Args:
         study: The runs.
-        baseline: The variant that others are compared with.
-        targets: By partition, the accuracy of ``to_target``.
-        measured: A row a run.
-        summary: A row a variant, partition and metric.
-        comparisons: Against the baseline.
+        baseline: The variant with which others are compared.
+        targets: The target accuracy of the metric ``to_target``, by partition.
+        measured: The metrics, a row for each run.
+        summary: A row for each variant, partition and metric.
+        comparisons: The differences to the baseline.
         claims: The claims that are tested on the runs, or None.
         judged: The claims with their verdicts.
-        charts: As numbers.
+        charts: The charts, as numbers.
     """
 
     study: Study
@@ -49,9 +49,10 @@ def analyse(
 
     Args:
         study: The runs.
-        target: The accuracy whose round is looked for; None is 0.9 of the baseline's best final one at each partition.
-        baseline: The variant that others are compared with; None is the study's own.
-        claims: What is tested on the runs, if anything.
+        target: The target accuracy of ``to_target``; None is 0.9 of the baseline's best final accuracy at each
+            partition.
+        baseline: The variant with which others are compared; None takes that of the study.
+        claims: The claims to test, if any.
     """
     baseline = baseline or study.baseline
     aims = targets(study, baseline, target)

@@ -1,4 +1,4 @@
-"""Runs that learned nothing: one of them widens every interval, and is perfectly steady, which is no stability."""
+"""Finds runs that learned nothing, which widen intervals and look perfectly steady."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from fedlit.report.run import Run, read_outcome
 from fedlit.runs.evaluation import is_chance
 from fedlit.runs.outcome import CLASSES_CSV
 
-#: Runs that are named one by one.
+#: At most this many runs are named.
 NAMED = 6
 
 
 def at_chance(study: Study) -> list[Run]:
-    """The finished runs whose model is no better, at the round compared, than always naming the most frequent class.
+    """The finished runs that, at the compared round, are no better than always predicting the most frequent class.
 
-    How frequent the classes are among the held-out examples is known from a run's ``classes.csv``; a run without it
-    counts as one that learned.
+    The class frequencies are taken from a run's ``classes.csv``; a run without it counts as one that learned.
     """
     return [run for run in study.finished if learned_nothing(run, study.horizon)]
 
@@ -34,14 +33,15 @@ def learned_nothing(run: Run, horizon: int) -> bool:
 
 
 def in_words(study: Study) -> str:
-    """Which runs these are and what they do to the numbers; empty where there are none."""
+    """A paragraph about these runs and their effect on the numbers; empty if there are none."""
     if not (runs := at_chance(study)):
         return ""
     named = ", ".join(f"{run.variant} at {run.partition}, seed {run.seed}" for run in runs[:NAMED])
     rest = f", and {len(runs) - NAMED} others" if len(runs) > NAMED else ""
-    such = "It has" if len(runs) == 1 else "They have"
+    such = "It is" if len(runs) == 1 else "They are"
     return (
-        f"**{count(len(runs), 'run')} learned nothing**: {named}{rest} ended no better than always naming the most "
-        f"frequent class. {such} no part in the measures of stability, as a model that names one class is always "
-        "steady, and in all other numbers counts as any run, so intervals are wide there."
+        f"**{count(len(runs), 'run')} learned nothing**: {named}{rest} ended no better than a model that "
+        "always predicts "
+        f"the most frequent class. {such} left out of the measures of stability, since such a model looks perfectly "
+        "steady. All other numbers include such runs, so intervals are wide there."
     )

@@ -1,4 +1,4 @@
-"""The report's charts as numbers: what each shows."""
+"""The report's charts as numbers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fedlit.report.statistics import Comparison, against, contrast
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 TESTED_CLASSES = "test_classes.csv"
-#: Shares of the clients, worst first, that their accuracies are read at.
+#: Shares of the clients, worst first, at which accuracies are shown.
 SHARES = np.linspace(0, 1, 101)
 
 
 def charts(
     study: Study, measured: pd.DataFrame, comparisons: Sequence[Comparison], baseline: str = BASELINE_VARIANT
 ) -> list[Chart]:
-    """All charts that there are numbers for."""
+    """All charts for which there are numbers."""
     found = [
         _curves(study, "accuracy", "Accuracy over the rounds", "global/accuracy", f"{study.held_out} accuracy"),
         _curves(study, "loss", "Loss over the rounds", "global/loss", f"{study.held_out} loss"),
@@ -37,9 +37,9 @@ def charts(
             "stability",
             "Stability: how much accuracy changes from round to round",
             "global/accuracy",
-            "change of accuracy, without its sign",
+            "absolute change of accuracy",
             _unsteadiness,
-            f"Mean over the last {LAST_ROUNDS} rounds of how far accuracy went up or down from a round to the next. ",
+            f"Absolute change of accuracy from one round to the next, mean over the last {LAST_ROUNDS} rounds. ",
         ),
         _curves(
             study,
@@ -79,7 +79,7 @@ def _curves(
     of: Callable[[pd.Series[float]], pd.Series[float]] = lambda values: values,
     note: str = "",
 ) -> Chart | None:
-    """A scalar over the rounds, a panel a partition."""
+    """A scalar over the rounds, with a panel for each partition."""
     by_partition = {
         partition: tuple(
             line for variant in study.variants if (line := _line(study, variant, partition, column, of)) is not None
@@ -91,7 +91,7 @@ def _curves(
         return None
     low = min(float(np.nanmin(line.low)) for line in lines)
     high = max(float(np.nanmax(line.high)) for line in lines)
-    log = low > 0 and high / low > 20 and "accuracy" not in column  # a share is read on a plain axis
+    log = low > 0 and high / low > 20 and "accuracy" not in column  # a share has a linear axis
     pad = 0.04 * (high - low) or 0.01
     limits = (low / 1.1, high * 1.1) if log else (low - pad, high + pad)
     panels = tuple(
@@ -103,7 +103,7 @@ def _curves(
 
 
 def _bands(lines: Sequence[Line]) -> str:
-    """What lines and bands of curves are."""
+    """An explanation of the lines and bands of curves."""
     most = max(len(line.seeds) for line in lines)
     if most < 2:
         return "One seed: no bands."
@@ -119,7 +119,7 @@ def _line(
     column: str,
     of: Callable[[pd.Series[float]], pd.Series[float]],
 ) -> Line | None:
-    """A variant's curve over the rounds that all its runs have; unfinished runs count where none is finished."""
+    """A variant's curve over the rounds that all its runs have; unfinished runs are used if none is finished."""
 
     def these(runs: Sequence[Run]) -> list[Run]:
         return [run for run in runs if (run.variant, run.partition) == (variant, partition) and column in run.table]
@@ -134,14 +134,14 @@ def _line(
 
 
 def _mean_of(variant: str, by_seed: pd.DataFrame) -> Line:
-    """The mean over seeds (columns) of what rows hold, from lowest to highest."""
+    """The mean over seeds (columns) of each row, with the lowest and highest value."""
     table = by_seed.to_numpy(dtype=float)
     seeds = dict(zip(map(int, by_seed.columns), table.T, strict=True))
     return Line(variant, by_seed.index.to_numpy(dtype=float), table.mean(1), table.min(1), table.max(1), seeds)
 
 
 def _heterogeneity(study: Study, measured: pd.DataFrame) -> Chart | None:
-    """Final accuracy and wobble against alpha, where at least two partitions have one."""
+    """Final accuracy and wobble against alpha, if at least two partitions have an alpha."""
     known = [p for p in study.partitions if not math.isnan(study.alphas[p])]
     if len({study.alphas[p] for p in known}) < 2:
         return None
@@ -158,7 +158,7 @@ def _heterogeneity(study: Study, measured: pd.DataFrame) -> Chart | None:
 
 
 def _over_alpha(study: Study, measured: pd.DataFrame, metric: Metric, known: Sequence[str]) -> tuple[Line, ...]:
-    """A metric of each variant at the partitions; variants are moved apart."""
+    """A metric of each variant at the partitions, with the variants side by side."""
     variants = [v for v in study.variants if v in set(measured["variant"])]
     lines = []
     for i, variant in enumerate(variants):
@@ -175,16 +175,16 @@ def _over_alpha(study: Study, measured: pd.DataFrame, metric: Metric, known: Seq
 
 
 def _dots(panels: Sequence[Panel]) -> str:
-    """What points and bars are."""
+    """An explanation of points and bars."""
     if all(np.isnan(line.low).all() for panel in panels for line in panel.lines):
-        return f"Points: mean over seeds; below {LEAST_SEEDS} seeds there are no intervals."
-    return f"Points: mean over seeds; bars: {LEVEL:.0%} intervals, none below {LEAST_SEEDS} seeds."
+        return f"Points: mean over seeds; no intervals with fewer than {LEAST_SEEDS} seeds."
+    return f"Points: mean over seeds; bars: {LEVEL:.0%} intervals, none with fewer than {LEAST_SEEDS} seeds."
 
 
 def _differences(
     study: Study, measured: pd.DataFrame, comparisons: Sequence[Comparison], baseline: str
 ) -> Chart | None:
-    """Paired differences to the baseline, a panel a metric, partitions below each other."""
+    """Paired differences to the baseline: a panel for each metric, with the partitions below each other."""
     fair = "client_p10" if any(c.metric.key == "client_p10" for c in comparisons) else "clients_p10"
     panels = []
     for key in ("accuracy", "loss", "wobble", fair):
@@ -207,14 +207,14 @@ def _differences(
     if not panels:
         return None
     caption = (
-        f"Points: mean over pairs of one seed; bars: {LEVEL:.0%} t intervals, uncorrected. "
-        f"Below {LEAST_SEEDS} pairs: a point each."
+        f"Points: mean over pairs of runs with one seed; bars: {LEVEL:.0%} t intervals, uncorrected. "
+        f"With fewer than {LEAST_SEEDS} pairs, a point for each pair."
     )
     return Chart("differences", "Paired differences to the baseline", caption, tuple(panels))
 
 
 def _pairs(measured: pd.DataFrame, compared: Comparison, baseline: str) -> list[tuple[float, float, float]]:
-    """Mean and interval of a difference; below LEAST_SEEDS pairs each of them, without an interval."""
+    """Mean and interval of a difference; with fewer than LEAST_SEEDS pairs, each pair without an interval."""
     found = compared.difference.interval
     if found.n >= LEAST_SEEDS:
         return [(found.mean, found.low, found.high)]
@@ -227,7 +227,7 @@ def _title(metric: Metric) -> str:
 
 
 def _clients(study: Study) -> Chart | None:
-    """The final model's accuracy on each client's data, clients sorted, mean over the seeds that have it."""
+    """The final model's accuracy on each client's data, sorted, mean over the seeds that have it."""
     by_partition = {
         partition: tuple(line for v in study.variants if (line := _sorted_clients(study, v, partition)) is not None)
         for partition in study.partitions
@@ -249,14 +249,15 @@ def _clients(study: Study) -> Chart | None:
         if lines
     )
     caption = (
-        f"The final global model on each client's own training data ({CLIENTS_CSV}), clients of each variant and seed "
-        f"sorted by it. {_bands(lines)}"
+        f"The final global model on each client's own training data ({CLIENTS_CSV}); the clients of each "
+        "variant and seed "
+        f"are sorted by accuracy. {_bands(lines)}"
     )
     return Chart("clients", "Accuracy over clients", caption, panels)
 
 
 def _sorted_clients(study: Study, variant: str, partition: str) -> Line | None:
-    """The accuracy that a share of the clients does not exceed: quantiles, so seeds may differ in their clients."""
+    """Quantiles of the accuracy over clients, which also exist if seeds have different numbers of clients."""
     tables = outcomes(study, variant, partition, CLIENTS_CSV)
     known = {seed: table["accuracy"].dropna().to_numpy(dtype=float) for seed, table in tables.items()}
     quantiles = {seed: np.quantile(accuracy, SHARES) for seed, accuracy in known.items() if len(accuracy)}
@@ -264,7 +265,7 @@ def _sorted_clients(study: Study, variant: str, partition: str) -> Line | None:
 
 
 def _classes(study: Study) -> Chart | None:
-    """Accuracy by class, mean over the seeds that have it: of finished runs, else of runs that were tested."""
+    """Accuracy by class, mean over the seeds that have it, from finished runs, else from tested runs."""
     caption = f"The final global model on the {study.held_out} data of each class ({CLASSES_CSV}); mean over seeds."
     panels = _class_panels(
         study, lambda variant, partition: list(outcomes(study, variant, partition, CLASSES_CSV).values())

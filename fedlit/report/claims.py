@@ -1,4 +1,4 @@
-"""Claims that are tested on runs: a YAML file, of which ``configs/claims.yaml`` explains every key."""
+"""Reads the YAML file of claims that are tested on runs; ``configs/claims.yaml`` explains every key."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from fedlit.report.metrics import BY_KEY, Metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-#: The name that stands for the variant that a report compares the others with.
+#: The name that stands for the report's baseline.
 BASELINE = "baseline"
-#: Places that are no partition's name: over all partitions, and at the least and the most even of them.
+#: Places other than a partition's name: the mean over all partitions, and the most and the least heterogeneous one.
 MEAN, SMALLEST, LARGEST = "mean", "smallest_alpha", "largest_alpha"
 
 
 @dataclass(frozen=True)
 class Margin:
-    """The size below which an effect counts as none.
+    """The size below which an effect counts as no effect.
 
     Args:
         size: In the metric's unit, or a share of a variant's mean.
-        of: The variant, or BASELINE; empty where ``size`` is no share.
+        of: The variant, or BASELINE, if ``size`` is a share; else empty.
     """
 
     size: float
@@ -36,11 +36,11 @@ class Margin:
 
 @dataclass(frozen=True)
 class Group:
-    """Several variants under one name; those that were not run are left out.
+    """Several variants under one name; variants that were not run are left out.
 
     Args:
         variants: Their names.
-        first: Whether the first that was run stands for all; else their mean does.
+        first: Whether the group stands for its first variant that was run; else for the mean.
     """
 
     variants: tuple[str, ...]
@@ -49,15 +49,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A part of a claim: what it says of a sum of weights over variants and over places.
+    """A part of a claim: a statement about a weighted sum of a metric over variants and partitions.
 
     Args:
-        metric: What is compared.
-        kind: How it is claimed to differ from 0.
-        compare: Weights, which sum to 0, by variant, by group or of BASELINE.
+        metric: The metric.
+        kind: How the sum is claimed to differ from 0.
+        compare: Weights, which sum to 0, by variant, group or BASELINE.
         at: Weights by place: MEAN, SMALLEST, LARGEST or a partition.
-        margin: A smaller effect counts as none.
-        stands_alone: Whether it counts against the claim even where the claim that is presumed is contradicted.
+        margin: A smaller effect counts as no effect.
+        stands_alone: Whether it counts against the claim even if the presumed claim is contradicted.
     """
 
     metric: Metric
@@ -74,10 +74,10 @@ class Claim:
 
     Args:
         text: What is claimed.
-        parts: All of what it needs.
-        alpha_at_most: Partitions of a larger alpha, or without one, are left out; infinite leaves out none.
-        presumes: The number, from 1, of an earlier claim without which this one means nothing; 0 is none.
-        because: Why.
+        parts: The parts, all of which must hold.
+        alpha_at_most: Partitions with a larger alpha, or without alpha, are left out; infinity keeps all.
+        presumes: The number, from 1, of an earlier claim without which this one is meaningless; 0 is none.
+        because: The reason.
     """
 
     text: str
@@ -92,13 +92,13 @@ class Claims:
     """A file of claims.
 
     Args:
-        claims: In their order.
-        groups: By name.
+        claims: The claims in order.
+        groups: Groups of variants, by name.
         beside: Metrics that are shown beside the verdicts.
-        unfit_baselines: Variants that cannot be the baseline, and why.
-        title: Of the report's section.
-        about: Its first sentences.
-        tree: The file as it was read, of plain values.
+        unfit_baselines: Variants that cannot be the baseline, and the reason.
+        title: Title of the report's section.
+        about: First sentences of the section.
+        tree: The content of the file.
     """
 
     claims: tuple[Claim, ...]
@@ -145,12 +145,13 @@ def claims_of(tree: Any) -> Claims:
             for variant, why in _mapping(tree.get("unfit_baselines"), "unfit_baselines").items()
         },
         title=_text(tree.get("title", "Claims"), "title"),
-        about=_text(tree.get("about", "Claims, held against these runs."), "about"),
+        about=_text(tree.get("about", "Claims, tested on these runs."), "about"),
         tree=tree,
     )
 
 
-# --- its parts, each with the name of its key for an error ------------------------------------------------------------
+# --- parts of the file; ``where`` names the key for error messages
+# -----------------------------------------------------
 
 
 def _claim(given: Any, number: int, margins: Mapping[str, Margin]) -> Claim:
@@ -160,7 +161,9 @@ def _claim(given: Any, number: int, margins: Mapping[str, Margin]) -> Claim:
     presumes = _mapping(given.get("presumes"), f"{where}: presumes", ("claim", "because"))
     earlier = presumes.get("claim", 0)
     if presumes and earlier not in range(1, number):
-        raise InputError(f"{where}: presumes.claim must be the number of an earlier claim, got {earlier}; 1 is first")
+        raise InputError(
+            f"{where}: presumes.claim must be the number of an earlier claim, got {earlier}; the first claim is 1"
+        )
     return Claim(
         text=_text(given.get("claim"), f"{where}: claim"),
         parts=tuple(_expectation(part, f"{where}, part {i}", margins) for i, part in enumerate(parts, 1)),
@@ -177,11 +180,15 @@ def _expectation(given: Any, where: str, margins: Mapping[str, Margin]) -> Expec
         raise InputError(f"{where}: is must be {_either(KINDS)}, got {kind}")
     compare = _weights(given.get("compare"), f"{where}: compare", "{channel: 1, baseline: -1}")
     if abs(sum(compare.values())) > 1e-9:
-        raise InputError(f"{where}: compare must have weights that sum to 0, got {given['compare']}; a difference has")
+        raise InputError(
+            f"{where}: compare must have weights that sum to 0, got {given['compare']}; for example {{a: 1, b: -1}}"
+        )
     place = given.get("at", MEAN)
     at = {place: 1.0} if isinstance(place, str) else _weights(place, f"{where}: at", f"{MEAN} or {SMALLEST}")
     if "margin" not in given and metric.key not in margins:
-        raise InputError(f"{where}: no margin for {metric.key}; add margins: {{{metric.key}: 0.01}}, or a margin here")
+        raise InputError(
+            f"{where}: {metric.key} has no margin; add margins: {{{metric.key}: 0.01}}, or a margin to this part"
+        )
     margin = _margin(given["margin"], f"{where}: margin") if "margin" in given else margins[metric.key]
     alone = given.get("stands_alone", False)
     if not isinstance(alone, bool):
@@ -206,7 +213,7 @@ def _margin(given: Any, where: str) -> Margin:
 
 def _metric(key: Any, where: str) -> Metric:
     if key not in BY_KEY:
-        raise InputError(f"{where}: no metric {key}; {_near(key, BY_KEY)}")
+        raise InputError(f"{where}: there is no metric {key}; {_near(key, BY_KEY)}")
     return BY_KEY[key]
 
 
@@ -217,9 +224,9 @@ def _weights(given: Any, where: str, example: str) -> dict[str, float]:
 
 
 def _mapping(given: Any, where: str, known: Collection[str] = ()) -> dict[str, Any]:
-    """A mapping, empty for None, with none but the known keys where there are such."""
+    """A mapping, empty for None; if keys are ``known``, others are refused."""
     if not isinstance(given, dict | None):
-        raise InputError(f"{where} must be keys and values, got {given}; {_either(known) or 'a name and a value each'}")
+        raise InputError(f"{where} must be keys and values, got {given}; write {_either(known) or 'NAME'}: VALUE")
     for key in given or {}:
         if known and key not in known:
             raise InputError(f"{where}: no such key {key}; {_near(key, known)}")
@@ -234,19 +241,19 @@ def _list(given: Any, where: str, empty: bool = False) -> list[Any]:
 
 def _text(given: Any, where: str) -> str:
     if not isinstance(given, str) or not given:
-        raise InputError(f"{where} must be text, got {given}; write it in quotes where YAML reads it otherwise")
+        raise InputError(f"{where} must be text, got {given}; write it in quotes")
     return given
 
 
 def _number(given: Any, where: str, least: float = 0) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given < math.inf:
-        raise InputError(f"{where} must be a number{' from 0 up' if least == 0 else ''}, got {given}; for example 1")
+        raise InputError(f"{where} must be a number{' >= 0' if least == 0 else ''}, got {given}; write for example 1")
     return float(given)
 
 
 def _near(key: Any, known: Collection[str]) -> str:
     near = difflib.get_close_matches(str(key), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {_either(known)}"
+    return f"did you mean {near[0]}?" if near else f"use {_either(known)}"
 
 
 def _either(words: Collection[str]) -> str:

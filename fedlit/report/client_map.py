@@ -14,18 +14,18 @@ from fedlit.report.panels import Chart, Clients
 from fedlit.runs.outcome import CLIENTS_CSV
 from fedlit.runs.setting import LABELS
 
-#: Clients that are shown; of more, so many that are spread evenly from the worst to the best.
+#: At most this many clients are shown, evenly spaced from the worst to the best.
 MOST_CLIENTS = 150
 
 
 def each_client(study: Study) -> Chart | None:
-    """A panel for each partition, at the first seed that a variant has there."""
+    """A panel for each partition, at the seed with the most variants."""
     panels = tuple(panel for partition in study.partitions if (panel := _panel(study, partition)) is not None)
     if not panels:
         return None
     caption = (
-        f"The final global model on each client's own training data ({CLIENTS_CSV}) at one seed; clients from the "
-        "least to the most accurate, by the mean of the variants."
+        f"The final global model on each client's own training data ({CLIENTS_CSV}) at one seed; clients are "
+        "sorted from the least to the most accurate by the mean over variants."
     )
     return Chart("each_client", "Every client", caption, panels)
 
@@ -37,7 +37,7 @@ def _panel(study: Study, partition: str) -> Clients | None:
             by_seed.setdefault(seed, {})[variant] = found.set_index("client")
     if not by_seed:
         return None
-    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # with most variants
+    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # the one with the most variants
     tables = by_seed[seed]
     accuracy = pd.DataFrame({variant: table["accuracy"] for variant, table in tables.items()})  # (K, V)
     ranked = accuracy.mean(axis=1).dropna().sort_values(kind="stable").index
@@ -57,7 +57,7 @@ def _panel(study: Study, partition: str) -> Clients | None:
 
 
 def _labels(path: Path, clients: pd.Index[int]) -> pd.DataFrame | None:
-    """How many examples of each class these clients have, (K, C); None where that is not written of all of them."""
+    """How many examples of each class these clients have, (K, C); None if this is not recorded for all of them."""
     try:
         return pd.read_csv(require_regular(path)).set_index("client").loc[clients].astype("int64")
     except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""The runs in a folder, by variant, partition and seed, and which of them are missing or unfinished."""
+"""Reads the runs in a folder by variant, partition and seed, and finds missing and unfinished runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fedlit.report.sequential import Looks
 from fedlit.runs.folder import METRICS_CSV, STUDY
 from fedlit.runs.words import lookup
 
-#: What runs may differ in and still be of the same data: how the training set is divided and read.
+#: Arguments that runs on the same data may differ in: how the training set is divided and read.
 DIVISION = (
     "partition",
     "num_clients",
@@ -46,12 +46,12 @@ DIVISION = (
 
 
 class NoRunsError(InputError):
-    """There is no run yet, or none that has come as far as the comparison asks for."""
+    """There is no run yet, or none has reached the compared round."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A run that the report leaves out: it has not begun (``done`` is 0), or has too few rounds."""
+    """A run that the report leaves out, because it has not started (``done`` is 0) or has too few rounds."""
 
     variant: str
     partition: str
@@ -65,21 +65,21 @@ class Study:
 
     Args:
         folder: The folder.
-        variants: In the order of the study.
-        partitions: The most heterogeneous one first.
-        alphas: Dirichlet's alpha of each partition; infinity is an even split, NaN is neither, or no partition.
-        seeds: In ascending order.
-        horizon: The round that all runs are compared at.
-        planned: The most rounds that a run was asked for, 0 where that is not written anywhere.
-        runs: Those that have begun.
-        gaps: Those that the tables and tests go without.
-        validated: Whether ``global/*`` is measured on validation clients, not on the test set.
-        select: The metric that the study chooses a combination by; empty where it chooses none.
-        claims: The claims that the study names; None where it names none.
-        looks: When claims are looked at while seeds are added; None where all seeds were fixed before.
-        baseline: The variant that others are compared with, as the study says.
-        within: What `partitions` are the values of: the axis that variants are compared within.
-        record: What ``fedlit study`` wrote of it; empty where there is nothing.
+        variants: The variants, in the order of the study.
+        partitions: The partitions, the most heterogeneous one first.
+        alphas: Dirichlet's alpha of each partition; infinity for an even split, NaN for anything else.
+        seeds: The seeds in ascending order.
+        horizon: The round at which all runs are compared.
+        planned: The largest number of rounds that a run should train, 0 if unknown.
+        runs: The runs that have started.
+        gaps: The runs that are left out of tables and tests.
+        validated: Whether ``global/*`` is measured on validation clients instead of the test set.
+        select: The metric by which the study chooses a combination; empty if it chooses none.
+        claims: The claims that the study names, or None.
+        looks: When claims are tested while seeds are added; None if all seeds were fixed before.
+        baseline: The variant with which the study compares others.
+        within: The axis whose values are ``partitions``, at which variants are compared.
+        record: The content of ``study.json``; empty if there is none.
     """
 
     folder: Path
@@ -101,33 +101,33 @@ class Study:
 
     @property
     def held_out(self) -> str:
-        """What ``global/*`` is measured on, in a word."""
+        """The data on which ``global/*`` is measured: ``validation`` or ``test``."""
         return "validation" if self.validated else "test"
 
     def searches(self, baseline: str) -> bool:
-        """Whether it looks for a setting rather than compares variants with a baseline, which it then lacks."""
+        """Whether the study searches for a setting and has no baseline."""
         return bool(self.select) and baseline not in self.variants
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        """The runs that have come to the horizon."""
+        """The runs that have reached the horizon."""
         return tuple(run for run in self.runs if run.rounds >= self.horizon)
 
 
 def collect(folder: Path, rounds: int | None = None) -> Study:
     """Read a folder of runs: ``NAME/seed_K`` of a study, or ``NAME/version_N``.
 
-    ``study.json`` says what is variant and partition, and which runs should be there. Without it names are split at
+    ``study.json`` has the variant and partition of each run, and lists all planned runs. Without it, names are split at
     their last underscore, if all have one, and every variant is expected at every partition and seed.
 
     Args:
         folder: The study's folder.
-        rounds: Compare at this round; None is the last one that all runs have come to which have ended, or before any
-            has, the last one of any.
+        rounds: Compare at this round; None takes the last round that all ended runs have reached or, if none has ended,
+            the last round of any run.
 
     Raises:
-        NoRunsError: When there is no run with a metrics.csv, or none has come to ``rounds``.
-        InputError: When a table of a run is damaged, or runs are of different data.
+        NoRunsError: If there is no run with a metrics.csv, or none has reached ``rounds``.
+        InputError: If the table of a run is damaged, or runs have different data.
     """
     record = read_record(folder / STUDY)
     plan = recorded_cells(record, folder / STUDY)
@@ -138,15 +138,19 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     read = (read_run(*key, place, *cells[key], asked.get(key[0])) for key, place in found.items())
     runs = [run for run in read if run is not None]
     if not runs:
-        found_none = f"no NAME/seed_K/{METRICS_CSV} under {folder}" if folder.is_dir() else f"no folder {folder}"
-        raise NoRunsError(f"{found_none}; make runs with fedlit study or fedlit fit, or name the folder they are in")
+        found_none = (
+            f"there is no NAME/seed_K/{METRICS_CSV} under {folder}"
+            if folder.is_dir()
+            else f"there is no folder {folder}"
+        )
+        raise NoRunsError(f"{found_none}; start runs with fedlit study or fedlit fit, or give the folder that has them")
     within = str(record.get("within") or PARTITION)
     for group in [runs] if within == PARTITION else _by_partition(runs):
         _check_same_data(group)
     furthest = max(run.rounds for run in runs)
     horizon = rounds or min((run.rounds for run in runs if run.ended), default=furthest)
     if horizon > furthest:
-        raise NoRunsError(f"no run under {folder} has come to round {horizon}; the furthest is at {furthest}")
+        raise NoRunsError(f"no run under {folder} has reached round {horizon}; the furthest has reached {furthest}")
     keys = set(plan.values()) or {(run.variant, run.partition) for run in runs}
     known = within == PARTITION
     places = dict.fromkeys(partition for _, partition in _ordered(keys, plan))
@@ -181,10 +185,10 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
 
 
 def _check_same_data(runs: Iterable[Run]) -> None:
-    """Refuse runs whose accuracies are of different test sets.
+    """Refuse runs with different test sets.
 
     Raises:
-        InputError: Naming two of the runs and what they differ in.
+        InputError: Naming two of the runs and their difference.
     """
     first: tuple[Run, dict[str, Any]] | None = None
     for run in runs:
@@ -196,8 +200,9 @@ def _check_same_data(runs: Iterable[Run]) -> None:
             key = differing[0]
             raise InputError(
                 f"runs of different data cannot be compared: data.{key} is {known.get(key)} in {other.folder} and "
-                f"{facts.get(key)} in {run.folder}; report on a folder for each, or name the axis that changes the "
-                "data by within: in the study file"
+                f"{facts.get(key)} in {run.folder}; make a report for each in its own folder, or name the "
+                "axis that changes "
+                "the data by within: in the study file"
             )
 
 
@@ -206,7 +211,7 @@ def _by_partition(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What says which examples a run is trained and measured on; empty where its config is unknown."""
+    """The arguments that determine a run's training and test examples; empty if its config is unknown."""
     data = lookup(config, "data")
     if not isinstance(data, Mapping) or "class_path" not in data:
         return {}
@@ -216,12 +221,12 @@ def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str]]) -> list[tuple[str, str]]:
-    """Cells in the order of the plan; without one by name, plain first."""
+    """Cells in the order of the plan; without a plan sorted by name, plain first."""
     return list(dict.fromkeys(plan.values())) if plan else sorted(cells, key=lambda cell: (cell[0] != "plain", cell))
 
 
 def _alpha(partition: str, runs: Iterable[Run]) -> float:
-    """Alpha of a partition, from its runs' configs, else from its name: dir05 is 0.5, dir1 is 1, iid infinity."""
+    """Alpha of a partition, from its runs' configs, else from its name: dir05 is 0.5, dir1 is 1, iid is infinity."""
     for run in runs:
         data = lookup(run.config, "data", "init_args")
         if run.partition == partition and isinstance(data, dict) and "partition" in data:
@@ -245,13 +250,13 @@ def _alpha_of(partition: Any) -> float:
 
 
 def _cell(name: str, split: bool) -> Cell:
-    """Variant and partition of a name such as cnn_dir05, or the whole of it as the variant."""
+    """Variant and partition of a name such as cnn_dir05, or the whole name as the variant."""
     variant, _, partition = name.rpartition("_")
     return (variant, partition) if split and variant else (name, ANY)
 
 
 def heterogeneity_of(study: Study, partition: str, short: bool = False) -> str:
-    """A partition's name with what is known of its heterogeneity."""
+    """A partition's name, with its heterogeneity if known."""
     alpha = study.alphas[partition]
     if math.isnan(alpha):
         return partition
@@ -261,6 +266,6 @@ def heterogeneity_of(study: Study, partition: str, short: bool = False) -> str:
 
 
 def outcomes(study: Study, variant: str, partition: str, name: str) -> dict[int, pd.DataFrame]:
-    """A table of the final model's accuracy, by seed, of the runs that have it."""
+    """The tables of the final model's accuracy by seed, for the runs that have them."""
     runs = (run for run in study.finished if (run.variant, run.partition) == (variant, partition))
     return {run.seed: table for run in runs if (table := run.outcome(name, study.horizon)) is not None}

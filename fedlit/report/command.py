@@ -1,7 +1,7 @@
-"""Turn a study's runs into tables, curves, tests and verdicts.
+"""Turn a study's runs into tables, curves, statistical tests and verdicts.
 
-Reads every run in a folder, finished or not, and writes into its folder report/: report.html, one page that needs
-nothing else; report.md and its pictures; and the numbers as CSV. Runs are paired by their seed.
+Reads every run in a folder, finished or not, and writes to FOLDER/report: report.html, a page that needs no other file;
+report.md and its pictures; and the numbers as CSV. Runs are paired by their seed.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ def report(
 
     Args:
         folder: The study's folder.
-        out: Where the report goes, FOLDER/report by default.
-        target: The accuracy whose round is looked for; None is 0.9 of the baseline's best final one at each partition.
-        baseline: The variant that others are compared with; None is the study's own, which is plain if it names none.
-        rounds: Compare at this round; None is where the study ends.
-        claims: A file of claims to test on the runs; None is those of the study's record, if it has any.
+        out: The folder of the report, FOLDER/report by default.
+        target: The target accuracy of ``to_target``; None is 0.9 of the baseline's best final accuracy at each
+            partition.
+        baseline: The variant with which others are compared; None takes that of the study, by default plain.
+        rounds: Compare at this round; None is the last round of the study.
+        claims: A file of claims to test on the runs; None takes those of the study, if it has any.
 
     Raises:
-        InputError: When there is nothing to report on.
+        InputError: If there are no runs to report on.
     """
     asked = read_claims(claims) if claims else None
     study = collect(folder, rounds)
@@ -78,7 +79,7 @@ def write(found: Analysis, out: Path) -> None:
 
 
 def _tables(found: Analysis, out: Path) -> None:
-    """``runs.csv`` and ``summary.csv`` hold what seeds determine, ``seconds.csv`` what the machine does."""
+    """Write ``runs.csv`` and ``summary.csv`` with reproducible numbers, ``seconds.csv`` with times."""
     measured, timed = (
         found.measured,
         [metric.key for metric in METRICS if metric.timed and metric.key in found.measured],
@@ -137,13 +138,13 @@ def _judged(judged: Sequence[Judgement]) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a report and say what it found.
+    """Write a report and print its verdicts.
 
     Args:
-        arguments: The words after ``fedlit report``; None is those of the process.
+        arguments: The arguments after ``fedlit report``; None takes those of the process.
 
     Returns:
-        0 when written, 2 for a mistake in the input.
+        0 if the report was written, 2 for a mistake in the input.
     """
     options = _parser().parse_args(arguments)
     out = options.out or options.folder / "report"
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in planned:
         console.print(line)
     if found.study.gaps:
-        console.print(f"missing: {len(found.study.gaps)} of the runs have not come to round {found.study.horizon}")
+        console.print(f"missing: {len(found.study.gaps)} runs have not reached round {found.study.horizon}")
     console.print(f"report: {out / 'report.html'}")
     return 0
 
@@ -168,20 +169,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fedlit report", description=__doc__, formatter_class=_Formatter, allow_abbrev=False
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="runs in NAME/seed_K or NAME/version_N")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with runs in NAME/seed_K or NAME/version_N")
     parser.add_argument("--out", type=Path, help="folder of the report (default: FOLDER/report)")
     parser.add_argument(
         "--target",
         type=_share,
-        help="accuracy, in (0, 1], whose first round is looked for (default: 0.9 of the baseline's best final one)",
+        help="target accuracy, in (0, 1], of the metric rounds to target (default: 0.9 of the baseline's best "
+        "final one)",
     )
     parser.add_argument(
-        "--baseline", help="the variant that others are compared with (default: the study's own, else plain)"
+        "--baseline", help="the variant with which others are compared (default: that of the study, else plain)"
     )
     parser.add_argument(
         "--claims",
         type=find,
-        help="YAML file of claims that get verdicts, as configs/claims.yaml (default: those that the study file names)",
+        help="YAML file of claims to judge, like configs/claims.yaml (default: that of the study file)",
     )
     parser.add_argument(
         "--plan",
@@ -189,10 +191,10 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=MOST_SEEDS,
         metavar="SEEDS",
-        help="say how many seeds would decide each open claim, and write the study file that adds seeds until they do: "
-        f"at most this many (default: {MOST_SEEDS})",
+        help="print how many seeds would decide each open claim, and write a study file that adds seeds until they are "
+        f"decided, at most this many (default: {MOST_SEEDS})",
     )
-    parser.add_argument("--rounds", type=_count, help="compare at this round (default: where the study ends)")
+    parser.add_argument("--rounds", type=_count, help="compare at this round (default: the last round of the study)")
     return parser
 
 
@@ -203,7 +205,7 @@ def _seeds(word: str) -> int:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """The description as it was written."""
+    """Keeps the line breaks of the description."""
 
 
 def _share(word: str) -> float:

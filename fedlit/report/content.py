@@ -1,4 +1,4 @@
-"""The report, section by section."""
+"""The sections of a report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fedlit.report.sections.verdicts import verdicts
 
 
 def document(found: Analysis) -> Document:
-    """The report: the answer first, then what it rests on; sections without anything in them are left out."""
+    """The report: the answer first, then the evidence; empty sections are left out."""
     study = found.study
     sections = [
         Section("In short", tuple(answer(found))),

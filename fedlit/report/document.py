@@ -1,6 +1,6 @@
-"""A report as data: sections of text, tables, charts and pictures, to be rendered as Markdown or as a page.
+"""A report as data: sections of text, tables, charts and pictures, which are rendered as Markdown or HTML.
 
-Text has two marks: ``**bold**`` and `` `code` ``.
+Text may contain ``**bold**`` and `` `code` ``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Lead:
-    """The sentence that is read first."""
+    """The first sentence of the report."""
 
     text: str
 
@@ -38,13 +38,13 @@ class Table:
     """Rows under columns, in groups.
 
     Args:
-        columns: Heads; the first columns, ``words`` of them, hold words and the others numbers.
-        groups: Rows by the name of their group; the only group of a table may have no name.
-        words: How many columns hold words.
-        title: Above it.
-        folded: Whether a page shows it only on demand, and under which title.
-        notes: By column head, what it means.
-        grouped_by: What the groups are.
+        columns: Column heads.
+        groups: Rows by the name of their group; a single group may have an empty name.
+        words: The number of first columns that hold words; the others hold numbers.
+        title: Title above the table.
+        folded: Title under which a page shows the table folded; empty shows it open.
+        notes: Explanations by column head.
+        grouped_by: Head of the column of group names.
         wide: Whether words may take the whole width.
     """
 
@@ -60,21 +60,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables side by side where there is room."""
+    """Tables side by side, if there is room."""
 
     tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
 class PictureRow:
-    """Files of pictures with a label each."""
+    """Picture files with labels."""
 
     files: tuple[tuple[str, Path], ...]
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim's heading, its verdict and why, and what would decide what is open."""
+    """A claim with its verdict, the reason, and what would decide its open parts."""
 
     number: int
     text: str
@@ -88,7 +88,7 @@ Element = Lead | Text | Bullets | Table | Tables | PictureRow | JudgedClaim | Ch
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is below it."""
+    """A heading and its content."""
 
     title: str
     blocks: tuple[Element, ...]
@@ -100,9 +100,9 @@ class Document:
 
     Args:
         title: Its title.
-        summary: A line below it.
-        variants: What has a colour, in this order.
-        sections: Those that there is something in.
+        summary: A line below the title.
+        variants: The variants, in the order of their colours.
+        sections: The sections that are not empty.
     """
 
     title: str
@@ -112,5 +112,5 @@ class Document:
 
 
 def sentence(text: str) -> str:
-    """A text that begins with a capital letter."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]

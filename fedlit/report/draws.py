@@ -1,4 +1,4 @@
-"""Whether runs that are compared in pairs shared partition, participation and batch order."""
+"""Checks whether paired runs shared partition, participation and batch order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Draws:
     """Whether the runs' hashes agree.
 
     Args:
-        groups: Combinations of seed and partition at which two variants or more have hashes.
-        differing: Of each combination and kind of draw that differs, who has which hash.
-        agreeing: Combinations at which all hashes are equal.
-        unknown: Runs compared that have no hashes.
+        groups: Number of combinations of seed and partition at which two or more variants have hashes.
+        differing: A line for each combination and kind of draw that differs, with the hashes.
+        agreeing: Number of combinations at which all hashes are equal.
+        unknown: Number of compared runs without hashes.
     """
 
     groups: int

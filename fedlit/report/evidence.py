@@ -1,4 +1,4 @@
-"""Finds what a claim compares among the runs: the variants and the partitions that its names stand for."""
+"""Finds the variants and partitions among the runs that a claim compares."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Evidence:
     """The runs that claims are tested on.
 
     Args:
-        measured: What `measure_all` gives.
-        study: Its partitions and their alphas.
+        measured: The result of `measure_all`.
+        study: The study, for its partitions and their alphas.
         groups: Names for several variants.
-        baseline: The variant that is meant by BASELINE.
+        baseline: The variant for which BASELINE stands.
     """
 
     measured: pd.DataFrame
@@ -36,13 +36,13 @@ class Evidence:
     baseline: str
 
     def at_seeds(self, seeds: Iterable[int]) -> Evidence:
-        """What the runs of these seeds say."""
+        """The evidence of these seeds only."""
         return replace(self, measured=self.measured[self.measured["seed"].isin(list(seeds))])
 
     # --- variants -----------------------------------------------------------------------------------------------------
 
     def ran(self, name: str) -> list[str]:
-        """The variants that a name stands for; of a group those that were run, or its first where none was."""
+        """The variants for which a name stands; for a group those that were run, or its first if none was."""
         if name not in self.groups:
             return [self.baseline if name == BASELINE else name]
         there = set(self.measured["variant"]) - {self.baseline}
@@ -50,14 +50,14 @@ class Evidence:
         return [variant for variant in variants if variant in there] or [variants[0]]
 
     def compared(self, name: str) -> list[str]:
-        """Those of them that a contrast takes the mean of."""
+        """Those variants over which a contrast takes the mean."""
         return self.ran(name)[:1] if name in self.groups and self.groups[name].first else self.ran(name)
 
     def weights(self, part: Expectation) -> dict[str, float]:
         """The weight of each variant in a contrast.
 
         Raises:
-            LeftOutError: When a variant is compared with itself.
+            LeftOutError: If a variant is compared with itself.
         """
         weights: dict[str, float] = {}
         for name, weight in part.compare.items():
@@ -69,7 +69,7 @@ class Evidence:
         return weights
 
     def spoken(self, part: Expectation) -> str:
-        """What a contrast compares, in words."""
+        """A contrast in words."""
         names = {name: self.compared(name) for name in part.compare}
         said = {name: v[0] if len(v) == 1 else f"mean of {' and '.join(v)}" for name, v in names.items()}
         return signed({said[name]: weight for name, weight in part.compare.items()})
@@ -77,12 +77,12 @@ class Evidence:
     # --- partitions ---------------------------------------------------------------------------------------------------
 
     def partitions(self, claim: Claim) -> list[str]:
-        """Where a claim can be judged, in the study's order: at least two seeds have all of its variants there.
+        """The partitions, in order, at which a claim can be judged: at least two seeds have all its variants.
 
-        Where there is no such partition, those at which one seed has them.
+        If there is no such partition, those at which one seed has all variants.
 
         Raises:
-            LeftOutError: When there is none of these either.
+            LeftOutError: If there is none.
         """
         variants = dict.fromkeys(variant for part in claim.parts for variant in self.weights(part))
         bounded = math.isfinite(claim.alpha_at_most)
@@ -90,7 +90,7 @@ class Evidence:
         seeds = {
             p: len(contrast(self.measured, "accuracy", {(variant, p): 1.0 for variant in variants}))
             for p in self.study.partitions
-            if not by_alpha or self.study.alphas[p] <= claim.alpha_at_most  # NaN, an unknown alpha, is not
+            if not by_alpha or self.study.alphas[p] <= claim.alpha_at_most  # False for NaN, an unknown alpha
         }
         found = [p for p, n in seeds.items() if n > 1] or [p for p, n in seeds.items() if n]
         if not found:
@@ -101,10 +101,10 @@ class Evidence:
         return found
 
     def places(self, at: Mapping[str, float], partitions: Sequence[str]) -> dict[str, float]:
-        """The weight of each partition in a contrast, of those at which its claim can be judged.
+        """The weight of each partition in a contrast, among those at which its claim can be judged.
 
         Raises:
-            LeftOutError: When a partition is not there, or is compared with itself.
+            LeftOutError: If a partition is missing, or is compared with itself.
         """
         weights: dict[str, float] = {}
         for place, weight in at.items():
@@ -112,7 +112,9 @@ class Evidence:
             for partition in found:
                 weights[partition] = weights.get(partition, 0.0) + weight / len(found)
         if not any(weights.values()):
-            raise LeftOutError(f"it takes runs at two partitions, and they are at {' and '.join(partitions)} only")
+            raise LeftOutError(
+                f"it needs runs at two partitions, but there are only runs at {' and '.join(partitions)}"
+            )
         return weights
 
     def _named(self, place: str, partitions: Sequence[str]) -> Sequence[str]:
@@ -121,11 +123,13 @@ class Evidence:
         if place in (SMALLEST, LARGEST):
             return [(min if place == SMALLEST else max)(partitions, key=lambda p: self.study.alphas[p])]
         if place not in partitions:
-            raise LeftOutError(f"no partition {place} has runs of all its variants; {', '.join(partitions)} has")
+            raise LeftOutError(
+                f"partition {place} does not have runs of all its variants; only {', '.join(partitions)}"
+            )
         return [place]
 
     def margin(self, margin: Margin, metric: Metric, partitions: Sequence[str]) -> float:
-        """A margin in the metric's unit; NaN where it is a share of the mean of what was not run."""
+        """A margin in the metric's unit; NaN if it is a share of the mean of a variant that was not run."""
         if not margin.of:
             return margin.size
         variant = self.ran(margin.of)[0]
@@ -145,7 +149,7 @@ def signed(weights: Mapping[str, float]) -> str:
 
 
 def in_words(compared: str, at: Mapping[str, float], places: Mapping[str, float]) -> str:
-    """A contrast of variants, and where it is taken."""
+    """A contrast of variants and its partitions, in words."""
     if list(places.values()) == [1.0]:
         return f"{compared}, {next(iter(places))}"
     if at == {MEAN: 1.0}:

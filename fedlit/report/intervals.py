@@ -1,4 +1,4 @@
-"""Intervals for a mean over seeds, and what paired differences say."""
+"""Confidence intervals for a mean over seeds, and tests of paired differences."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-#: Of every interval; 1 - LEVEL is what a corrected p must not exceed.
+#: Confidence level of every interval; an effect is significant if its corrected p is at most 1 - LEVEL.
 LEVEL = 0.95
-#: Seeds below which a report shows values alone: with two, a 95 % t interval is 12.7 standard errors to each side.
+#: With fewer seeds a report shows no intervals: with two, a 95 % t interval is 12.7 standard errors to each side.
 LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over n seeds and an interval for it, of NaN where there are too few seeds for one."""
+    """A mean over n seeds and its interval, whose ends are NaN if there are too few seeds."""
 
     mean: float
     low: float
@@ -40,12 +40,12 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
 
 
 def bounded_interval(values: ArrayLike, most: float = math.inf) -> Interval:
-    """The mean of n values in [0, most] and an interval that stays there; NaN below `LEAST_SEEDS` values.
+    """The mean of n values in [0, most] and an interval within these bounds; NaN below `LEAST_SEEDS` values.
 
-    Student's interval holds all mu with (m - mu)^2 <= t^2 s^2 / n, of the measured mean m and scatter s. Here the
-    scatter shrinks towards the bounds as that of a share does, by V(mu) / V(m) with V(mu) = mu (1 - mu / most): the
-    score interval of Wilson (1927) with the scatter that was measured in place of the binomial one. Far from the bounds
-    the two are alike. Where a value is below zero, as a loss of one's own may be, it is Student's.
+    Student's interval holds all mu with (m - mu)^2 <= t^2 s^2 / n, where m is the measured mean and s the standard
+    deviation. Here the variance shrinks towards the bounds like that of a share, by V(mu) / V(m) with V(mu) =
+    mu (1 - mu / most): the score interval of Wilson (1927) with the measured variance instead of the binomial one. Far
+    from the bounds it agrees with Student's. If a value is below zero, as a custom loss may be, it is Student's.
     """
     x = np.asarray(values, dtype=float)
     plain = t_interval(x)
@@ -61,7 +61,7 @@ def bounded_interval(values: ArrayLike, most: float = math.inf) -> Interval:
 
 
 def _interval(mean: float, spread: float, n: int, level: float) -> Interval:
-    """Of n values with this mean and standard deviation; ``scipy.stats.t`` takes fifty times as long."""
+    """Student's interval of n values; ``scipy.stats.t`` would take fifty times as long."""
     half = float(stdtrit(n - 1, (1 + level) / 2)) * spread / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
@@ -72,8 +72,8 @@ class Difference:
 
     Args:
         interval: Mean and t interval.
-        p: Of the paired t-test, two-sided. It takes the differences for normal.
-        detectable: The true difference that these many seeds, scattering as they do, would find 4 times in 5.
+        p: The p of the two-sided paired t-test, which assumes normal differences.
+        detectable: The true difference that a test with this many seeds and this spread would find 4 times in 5.
         spread: Standard deviation of the differences.
     """
 
@@ -92,18 +92,18 @@ class Difference:
 
 
 def difference(pairs: ArrayLike, level: float = LEVEL) -> Difference:
-    """What paired differences (n,) say, with an interval of this level; p is NaN below two pairs."""
+    """The test of paired differences (n,), with an interval of this level; p is NaN below two pairs."""
     d = np.asarray(pairs, dtype=float)
     if len(d) < 2 or not np.isfinite(d).all():
         return Difference(t_interval(d), math.nan, math.nan)
     largest = float(np.abs(d).max())
     spread = float(d.std(ddof=1))
-    # Differences that are all alike leave nothing to judge chance by but whether they are zero.
+    # If all differences are equal, the only question is whether they are zero.
     return expected(float(d.mean()), 0.0 if spread <= 1e-12 * largest * math.sqrt(len(d)) else spread, len(d), level)
 
 
 def expected(mean: float, spread: float, pairs: int, level: float = LEVEL) -> Difference:
-    """What so many paired differences, at least two, say that have this mean and this standard deviation."""
+    """The test of at least two paired differences with this mean and standard deviation."""
     error, df = spread / math.sqrt(pairs), pairs - 1
     p = 2 * float(stdtr(df, -abs(mean) / error)) if error else float(mean == 0)
     reach = float(stdtrit(df, (1 + LEVEL) / 2) + stdtrit(df, 0.8))
@@ -111,15 +111,15 @@ def expected(mean: float, spread: float, pairs: int, level: float = LEVEL) -> Di
 
 
 def smallest_p(pairs: int) -> float:
-    """The least p with so many pairs of a two-sided test that does not take their differences for normal.
+    """The smallest p of a two-sided test that does not assume normal differences, with this many pairs.
 
-    All differences are of one sign, and 2 of the 2^n changes of their signs are as extreme.
+    It is reached if all differences have one sign: 2 of the 2^n changes of their signs are as extreme.
     """
     return 2.0 ** (1 - pairs)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: p values that may each be held against one level; NaN stays NaN and is not counted.
+    """Holm's step-down correction: each corrected p can be compared with the level; NaN stays NaN and is not counted.
 
     Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
     """

@@ -1,34 +1,33 @@
 """Tests claims on the runs and gives each a verdict.
 
-A claim is a list of parts. A part is one number for each seed, a contrast of runs that share the seed: a sum of weights
-over variants and partitions, such as the mean over partitions of (a - baseline). Over the seeds it has a mean, a 95 % t
-interval and the p of a two-sided paired t-test, corrected by Holm for the number of parts of its claim. An effect is
-`clear` where that p is at most 0.05. The margin m is the size below which an effect is taken for none.
+A claim is a list of parts. A part is a contrast of runs that share a seed: a weighted sum over variants and partitions,
+such as the mean over partitions of (a - baseline). Over the seeds it has a mean, a 95 % t interval and the p of a
+two-sided paired t-test, corrected by Holm for the number of parts of its claim. An effect is `clear` if this p is at
+most 0.05. The margin m is the size below which an effect counts as no effect.
 
 The parts are of three kinds:
 
-- **lower**, **higher**: for the claim where the effect is clear and has this direction; against it where it is clear
-  and has the other one, or where it is not clear and the interval leaves no room for an effect of m in this direction.
-- **unchanged**: for the claim where the whole interval is within m of zero; against it where the effect is clear and
-  the mean beyond m.
-- **not lower**, **not higher**: for the claim where the interval leaves no room for an effect of m in the direction
-  that is ruled out; against it where such an effect is clear.
+- **lower**, **higher**: for the claim if the effect is clear and in this direction; against it if the effect is clear
+  and in the other direction, or if it is not clear and the interval excludes an effect of m in this direction.
+- **unchanged**: for the claim if the whole interval is within m of zero; against it if the effect is clear and the mean
+  is beyond m.
+- **not lower**, **not higher**: for the claim if the interval excludes an effect of m in this direction; against it if
+  there is a clear effect in this direction.
 
-In every other case a part is open, and so it is with less than two seeds. A claim is **supported** where all its parts
-are for it, **contradicted** where any is against it, and else **undecided** at this budget of seeds and rounds.
+In every other case a part is open, also with fewer than two seeds. A claim is **supported** if all its parts are for
+it, **contradicted** if any part is against it, and otherwise **undecided** at this number of seeds and rounds.
 
-In a study that adds seeds until its claims are decided, a part is looked at each time a batch of seeds is there, and
-what the first look finds that settles it stands: later seeds, made for other parts, don't change it. The intervals and
-the p are then those of repeated looks, which spend 5 % of errors over all of them (`fedlit.report.sequential`), and the
-p is corrected by Bonferroni for the parts of the claim.
+In a study that adds seeds until its claims are decided, a part is tested after each batch of seeds. The first look that
+decides it counts: later seeds, which are run for other parts, do not change it. Intervals and p are then those of
+repeated looks, which share an error rate of 5 % (`fedlit.report.sequential`), and p is corrected by Bonferroni for the
+parts of the claim.
 
-The stability of a run that learned nothing is not measured: a model that names one class is always steady. A part on
-it goes without that seed; accuracy and loss don't.
+The stability of a run that learned nothing is not measured, since a model that always predicts one class looks
+perfectly steady. A part about stability leaves out this seed; parts about accuracy and loss do not.
 
-Partitions are left out at which less than two seeds have all the variants that a claim compares. A margin that is a
-share is one of a variant's mean at the partition compared, or over all partitions of the claim where several are. A
-claim that presumes another one is undecided where that one is contradicted, unless a part that stands alone is against
-it.
+Partitions are left out if fewer than two seeds have all variants that a claim compares there. A margin that is a share
+refers to a variant's mean at the compared partition, or over all partitions of the claim if there are several. A claim
+that presumes another one is undecided if that one is contradicted, unless a part that stands alone is against it.
 """
 
 from __future__ import annotations
@@ -56,13 +55,13 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 
 @dataclass(frozen=True)
 class Contrast:
-    """What a part of a claim compares, found among the runs.
+    """The comparison that a part of a claim makes among the runs.
 
     Args:
-        expectation: The part, as its file states it.
+        expectation: The part, as in the file.
         text: The contrast in words.
         cells: The weight of each variant at each partition.
-        partitions: Those that a margin is a share at.
+        partitions: The partitions to which a margin refers if it is a share.
     """
 
     expectation: Expectation
@@ -72,7 +71,7 @@ class Contrast:
 
     @classmethod
     def of(cls, part: Expectation, evidence: Evidence, partitions: Sequence[str]) -> Contrast:
-        """A part at the partitions at which its claim can be judged."""
+        """The contrast of a part at the partitions at which its claim can be judged."""
         at = evidence.places(part.at, partitions)
         text = in_words(evidence.spoken(part), part.at, at)
         return cls(part, text, product_of(evidence.weights(part), at), list(at) if len(at) == 1 else partitions)
@@ -82,30 +81,30 @@ class Contrast:
         return contrast(evidence.measured, self.expectation.metric.key, self.cells)
 
     def seeds(self, evidence: Evidence) -> pd.Index[int]:
-        """Those that have all its runs."""
+        """The seeds that have all its runs."""
         return contrast(evidence.measured, "accuracy", self.cells).index
 
     def margin(self, evidence: Evidence) -> float:
-        """In the metric's unit."""
+        """The margin in the metric's unit."""
         return evidence.margin(self.expectation.margin, self.expectation.metric, self.partitions)
 
     def part(self, effect: Difference, p: float, margin: float, seeds: int | None = None) -> Part:
-        """What an effect says of it, after so many seeds; None is as many as have it."""
+        """The result of the part for an effect, after ``seeds`` seeds; None takes the number of its pairs."""
         said = finding(self.expectation.kind, effect, p, margin)
         return Part(self, margin, effect, p, said, effect.n if seeds is None else seeds)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What came out of a part of a claim.
+    """The result of a part of a claim.
 
     Args:
-        contrast: What is compared.
-        margin: A smaller effect counts as none; NaN where the variant that it is a share of was not run.
-        difference: What the seeds say.
-        corrected_p: Of the paired t-test, corrected for the parts of the claim.
+        contrast: The comparison.
+        margin: A smaller effect counts as no effect; NaN if it is a share of a variant that was not run.
+        difference: The paired difference over seeds.
+        corrected_p: The p of the paired t-test, corrected for the parts of the claim.
         finding: For or against the claim, or open.
-        seeds: How many have been looked at; those whose runs have no such metric are not in the difference.
+        seeds: The number of seeds tested; seeds whose runs lack the metric are not in the difference.
     """
 
     contrast: Contrast
@@ -137,10 +136,10 @@ class Look:
     """A look at a part of a claim.
 
     Args:
-        seeds: How many there are then.
-        level: Of the interval.
-        correction: What a p is multiplied by, for all looks and for the parts of the claim, to be held against
-            1 - LEVEL.
+        seeds: The number of seeds at this look.
+        level: Confidence level of the interval.
+        correction: The factor by which p is multiplied, for all looks and the parts of the claim, before it is compared
+            with 1 - LEVEL.
     """
 
     seeds: int
@@ -148,12 +147,12 @@ class Look:
     correction: float
 
     def part(self, contrast: Contrast, effect: Difference, margin: float) -> Part:
-        """What an effect says of a contrast at this look."""
+        """The result of a part for an effect at this look."""
         return contrast.part(effect, min(1.0, effect.p * self.correction), margin, self.seeds)
 
 
 def looks_at(looks: Looks, parts: int) -> Iterator[Look]:
-    """All looks at a part of a claim that has so many parts, which share the level."""
+    """All looks at a part of a claim with ``parts`` parts, which share the level."""
     levels, shared = looks.levels(1 - LEVEL), looks.levels((1 - LEVEL) / parts)
     for n, level, strict in zip(looks.at, levels, shared, strict=True):
         yield Look(n, 1 - level, (1 - LEVEL) / strict)
@@ -161,7 +160,7 @@ def looks_at(looks: Looks, parts: int) -> Iterator[Look]:
 
 @dataclass(frozen=True)
 class Detail:
-    """A number beside the verdict: a contrast at one partition; it decides nothing."""
+    """A number shown beside the verdict, which it does not affect: a contrast at one partition."""
 
     text: str
     metric: Metric
@@ -170,15 +169,15 @@ class Detail:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim, what was found, and the verdict.
+    """A claim with its results and verdict.
 
     Args:
-        number: Its place in the file, from 1.
+        number: Its position in the file, from 1.
         text: What is claimed.
-        parts: What decides it; none where it was left out.
+        parts: The results of its parts; empty if it was left out.
         details: Further numbers.
-        verdict: By the rules of this module.
-        reason: Why, in a sentence.
+        verdict: The verdict by the rules of this module.
+        reason: The reason, in a sentence.
     """
 
     number: int
@@ -193,10 +192,10 @@ def judge(measured: pd.DataFrame, study: Study, claims: Claims, baseline: str) -
     """All claims with their verdicts.
 
     Args:
-        measured: What `measure_all` gives.
+        measured: The result of `measure_all`.
         study: The study, for its partitions and their alphas.
-        claims: What is claimed.
-        baseline: The variant that is meant by ``baseline`` in them.
+        claims: The claims.
+        baseline: The variant for which ``baseline`` stands in the claims.
     """
     evidence = Evidence(measured, study, claims.groups, baseline)
     found: list[Judgement] = []
@@ -229,7 +228,7 @@ def _judged(
 
 
 def _parts(evidence: Evidence, claim: Claim, partitions: Sequence[str]) -> tuple[Part, ...]:
-    """All parts, their p values corrected for how many there are."""
+    """All parts, with p values corrected for their number."""
     contrasts = [Contrast.of(part, evidence, partitions) for part in claim.parts]
     if looks := evidence.study.looks:
         return tuple(_as_seeds_came(each, evidence, looks, len(contrasts)) for each in contrasts)
@@ -245,7 +244,7 @@ def _as_seeds_came(contrast: Contrast, evidence: Evidence, looks: Looks, parts: 
         return contrast.margin(evidence.at_seeds(seeds))
 
     pairs = contrast.pairs(evidence)
-    if len(pairs):  # seeds count for when it is looked at, whether their runs have the metric or not
+    if len(pairs):  # all seeds count for the looks, also those whose runs lack the metric
         pairs = pairs.reindex(contrast.seeds(evidence))
     return look_by_look(contrast, pairs, margin, looks, parts)
 
@@ -253,16 +252,16 @@ def _as_seeds_came(contrast: Contrast, evidence: Evidence, looks: Looks, parts: 
 def look_by_look(
     contrast: Contrast, pairs: pd.Series[float], margin: Callable[[Iterable[int]], float], looks: Looks, parts: int
 ) -> Part:
-    """A part as the first look found it that settled it, else as the last look did.
+    """The result of a part at the first look that decides it, else at the last look.
 
-    Before the first look there is a difference, but no p, and nothing is settled.
+    Before the first look there is a difference, but no p, and the part is open.
 
     Args:
-        contrast: What is compared.
-        pairs: Its value at each seed, in the order in which seeds are added; NaN where a run has no such metric.
-        margin: Of the runs of some seeds.
-        looks: When it is looked at.
-        parts: Of its claim, which share the level.
+        contrast: The comparison.
+        pairs: Its value at each seed, in the order in which seeds are added; NaN if a run lacks the metric.
+        margin: The margin as a function of the seeds.
+        looks: The looks.
+        parts: The number of parts of the claim, which share the level.
     """
     first = 1 - looks.levels(1 - LEVEL)[0]
     found = contrast.part(difference(pairs.dropna(), first), math.nan, math.nan, len(pairs))
@@ -277,7 +276,7 @@ def look_by_look(
 
 
 def _details(evidence: Evidence, claim: Claim, partitions: Sequence[str], beside: Sequence[Metric]) -> Iterator[Detail]:
-    """Every difference that the parts are made of, one variant of a group at a time, at each partition."""
+    """Every difference in the parts, for each variant of a group and each partition."""
     compared = [part.compare for part in claim.parts]
     distinct = [each for i, each in enumerate(compared) if each not in compared[:i]]
     for compare, metric in itertools.product(distinct, beside):
@@ -303,7 +302,7 @@ def finding(kind: Kind, effect: Difference, p: float, margin: float) -> Finding:
         return "against" if clear and abs(effect.mean) > margin else "open"
     up = kind in ("higher", "not higher")
     towards = effect.mean if up else -effect.mean
-    most = high if up else -low  # the largest effect that the interval leaves room for, in the direction of the kind
+    most = high if up else -low  # the largest effect in the direction of the kind that the interval contains
     if kind in ("lower", "higher"):
         if clear:
             return "for" if towards > 0 else "against"
@@ -314,7 +313,7 @@ def finding(kind: Kind, effect: Difference, p: float, margin: float) -> Finding:
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
-    """Supported where all parts are for the claim, contradicted where any is against it, else undecided."""
+    """Supported if all parts are for the claim, contradicted if any is against it, else undecided."""
     if "against" in findings:
         return "contradicted"
     return "supported" if findings and set(findings) == {"for"} else "undecided"
@@ -336,19 +335,20 @@ def _reason(result: Verdict, parts: Sequence[Part]) -> str:
     seeds = min(part.difference.n for part in parts)
     if seeds < 2:
         return f"with {seeds or 'no'} seed in common there is no measure of chance"
-    said: dict[Finding, str] = {"for": "for it", "against": "against it", "open": "not settled"}
+    said: dict[Finding, str] = {"for": "for it", "against": "against it", "open": "undecided"}
     found: dict[Finding, list[str]] = {}
     for part in parts:
         found.setdefault(part.finding, []).append(f"{part.metric.title} {part.kind}")
     reason = "; ".join(f"{said[name]}: {', '.join(dict.fromkeys(found[name]))}" for name in said if name in found)
     if result != "undecided" and smallest_p(seeds) > 1 - LEVEL:
         reason += (
-            f" (with {seeds} seeds this rests on differences being normal: a test without that assumption "
-            f"cannot go below p = {smallest_p(seeds):g})"
+            f" (with {seeds} seeds this assumes normal differences: a test without this assumption cannot "
+            "give less than "
+            f"p = {smallest_p(seeds):g})"
         )
     return reason
 
 
 def rules() -> list[str]:
-    """The rules at the head of this module, a paragraph each."""
+    """The paragraphs of the rules at the top of this module."""
     return (__doc__ or "").split("\n\n")[1:]

@@ -1,4 +1,4 @@
-"""Who is left behind: the accuracy of each client against the skew of its labels."""
+"""Charts of the accuracy of each client against the skew of its labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fedlit.runs.by_round import files_by_round
 from fedlit.runs.client_accuracy import ClientAccuracy
 from fedlit.runs.outcome import CLIENTS_CSV
 
-#: Share of the clients, by the skew of their labels, whose accuracies are compared with that of the other end.
+#: The most and the least skewed clients are compared; each group has this share of all clients.
 SHARE = 0.25
 
 
 def skewed_clients(study: Study) -> Chart | None:
-    """Each client of the most heterogeneous partition as a point, a panel for each variant, all at one seed."""
+    """A panel for each variant with the clients of the most heterogeneous partition as points, at one seed."""
     partition = study.partitions[0]
     by_seed = {
         seed: found
@@ -29,21 +29,21 @@ def skewed_clients(study: Study) -> Chart | None:
     }
     if not by_seed:
         return None
-    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # with most variants
+    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # the one with the most variants
     tables = by_seed[seed]
     values = pd.concat(tables.values())
     x, y = _limits(values["skew"]), _limits(values["accuracy"])
     panels = tuple(_scatter(variant, table, x, y) for variant, table in tables.items())
     caption = (
         f"Each point is a client at {heterogeneity_of(study, partition)}, seed {seed}: the final global model on its "
-        f"own training data ({CLIENTS_CSV}). The skew of its labels is the total variation distance of their mix from "
-        "that of all clients together: 0 is the same mix, 1 nothing in common. Line: least squares."
+        f"own training data ({CLIENTS_CSV}). The skew of its labels is the total variation distance between its "
+        "class mix and that of all clients together: 0 is the same mix, 1 no common class. Line: least squares."
     )
     return Chart("skewed_clients", "Accuracy of each client against the skew of its labels", caption, panels)
 
 
 def skewed_over_rounds(study: Study) -> Chart | None:
-    """The mean accuracy of the most skewed clients over the rounds, of runs that were asked for it."""
+    """The mean accuracy of the most skewed clients over the rounds, for runs that recorded it."""
     panels = []
     for partition in study.partitions:
         lines = []
@@ -62,33 +62,33 @@ def skewed_over_rounds(study: Study) -> Chart | None:
     if not panels:
         return None
     caption = (
-        f"Mean over the {SHARE:.0%} of the clients whose labels are the most skewed, each on its own training data "
+        f"Mean over the {SHARE:.0%} of the clients with the most skewed labels, each on its own training data "
         f"(rounds/{ClientAccuracy.pattern.format('*')})."
     )
     return Chart("skewed_over_rounds", "The most skewed clients over the rounds", caption, tuple(panels))
 
 
 def ends(table: pd.DataFrame) -> tuple[float, float]:
-    """Mean accuracy of the clients with the least and with the most skewed labels, a quarter of all each."""
+    """Mean accuracy of the quarter of clients with the least skewed labels, and of that with the most skewed ones."""
     ranked = table.sort_values("skew", kind="stable")["accuracy"].to_numpy(dtype=float)
     number = max(1, int(SHARE * len(ranked)))
     return float(ranked[:number].mean()), float(ranked[-number:].mean())
 
 
 def ends_by_seed(study: Study, variant: str, partition: str) -> Mapping[int, tuple[float, float]]:
-    """`ends` of each run that has them, by seed."""
+    """The result of `ends` by seed, for runs that have the data."""
     tables = {seed: _known(study, variant, partition, seed) for seed in study.seeds}
     return {seed: ends(table) for seed, table in tables.items() if table is not None}
 
 
 def _known(study: Study, variant: str, partition: str, seed: int) -> pd.DataFrame | None:
-    """Skew and accuracy of the clients of a run; None where that is not known."""
+    """Skew and accuracy of the clients of a run; None if unknown."""
     table = outcomes(study, variant, partition, CLIENTS_CSV).get(seed)
     return None if table is None else _complete(table)
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame | None:
-    """The clients that have a skew and an accuracy; None where there are no two of them, as in earlier runs."""
+    """The clients with a skew and an accuracy; None if there are fewer than two, as in early runs."""
     if "skew" not in table:
         return None
     numbers = table[["client", "samples", "skew", "accuracy"]].apply(pd.to_numeric, errors="coerce").dropna()

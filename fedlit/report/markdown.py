@@ -1,4 +1,4 @@
-"""A document as Markdown."""
+"""Renders a document as Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fedlit.report.prose import prose
 
 
 def to_markdown(document: Document, folder: Path) -> str:
-    """A report as Markdown, to lie in ``folder`` beside the charts' files."""
+    """A report as Markdown, for a file in ``folder`` beside the charts' files."""
     lines = [f"# {prose(document.title)}", prose(document.summary)]
     for section in document.sections:
         lines.append(f"## {prose(section.title)}")
@@ -62,11 +62,11 @@ def _written_table(table: Table) -> str:
     marks = ["---" if i < words else "---:" for i in range(len(columns))]
     cells = [[prose(cell).replace("|", "\\|") for cell in row] for row in (columns, marks, *rows)]
     text = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    if table.folded:  # without a blank line after the summary, Markdown takes the table for text
+    if table.folded:  # Markdown needs the blank line after the summary to recognise the table
         return f"<details><summary>{html.escape(visible(table.folded))}</summary>\n\n{text}\n\n</details>"
     return f"**{prose(table.title)}**\n\n{text}" if table.title else text
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """A picture's place as Markdown has it: what would end the link or hide in it is escaped."""
+    """The relative path of a picture, escaped for a Markdown link."""
     return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix(), safe="/+=,@", errors="replace")

@@ -1,11 +1,11 @@
-"""What is measured of each run: names, units and which way is better."""
+"""The metrics of a run: names, meanings, and whether higher or lower is better."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-#: Rounds at the end of a run that its stability and fairness are measured over.
+#: Stability and fairness are measured over this many rounds at the end of a run.
 LAST_ROUNDS = 10
 
 
@@ -14,15 +14,15 @@ class Metric:
     """A number of each run.
 
     Args:
-        key: Its column.
-        title: At the head of a table.
-        topic: The table that it is in.
-        sign: 1 where more is better, -1 where less is, 0 where neither.
-        digits: After the point.
-        meaning: What it is, in a line.
-        most: The largest value that it can have; 1 of a share. The least is 0.
-        timed: Whether it depends on the machine and on what else ran there.
-        needs: What a run must have for it, where not every run has.
+        key: Its column in the tables of numbers.
+        title: Its name in a report.
+        topic: The table of the report that has it.
+        sign: 1 if higher is better, -1 if lower is better, 0 if neither.
+        digits: Number of digits after the point.
+        meaning: A one-line explanation.
+        most: The largest possible value; 1 for a share. The smallest is 0.
+        timed: Whether it depends on the machine and its load.
+        needs: What a run must have for it, if not every run has it.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Metric:
 
 
 ON_TRAINING, ON_HELD_OUT = "Fairness, on clients' training data", "Fairness, on data that clients hold out"
-CLIENTS = "clients.csv of the round compared, which fedlit fit writes after its last one"
+CLIENTS = "clients.csv of the compared round, which fedlit fit writes after the last round"
 
 METRICS = (
     Metric("accuracy", "final accuracy", "Accuracy and loss", 1, 3, "global/accuracy after the last round", most=1),
@@ -58,7 +58,7 @@ METRICS = (
         "Stability",
         -1,
         4,
-        f"spread of accuracy about its straight line, last {LAST_ROUNDS} rounds",
+        f"spread of accuracy around its straight trend line, last {LAST_ROUNDS} rounds",
         needs="three rounds of a model that learns",
     ),
     Metric(
@@ -76,7 +76,7 @@ METRICS = (
         "Stability",
         -1,
         4,
-        "the most that accuracy fell from a round to the next",
+        "the largest fall of accuracy from one round to the next",
         needs="two rounds of a model that learns",
     ),
     Metric(
@@ -85,7 +85,7 @@ METRICS = (
         "Stability",
         -1,
         4,
-        "mean of |accuracy - accuracy a round before|, all rounds",
+        "mean of |accuracy - accuracy one round before|, all rounds",
         needs="two rounds of a model that learns",
     ),
     Metric(
@@ -116,7 +116,7 @@ METRICS = (
         ON_TRAINING,
         1,
         3,
-        "mean of these over the tenth of clients with the lowest",
+        "mean over the tenth of clients with the lowest accuracies",
         most=1,
         needs=CLIENTS,
     ),
@@ -126,7 +126,7 @@ METRICS = (
         ON_TRAINING,
         1,
         3,
-        f"clients/accuracy_mean, training accuracy of the cohort's fits, mean of the last {LAST_ROUNDS} rounds",
+        f"clients/accuracy_mean, training accuracy of the cohort, mean of the last {LAST_ROUNDS} rounds",
         most=1,
     ),
     Metric(
@@ -135,7 +135,7 @@ METRICS = (
         ON_TRAINING,
         1,
         3,
-        "clients/accuracy_p10 over the cohort, likewise",
+        "clients/accuracy_p10 over the cohort, mean of the same rounds",
         most=1,
     ),
     Metric(
@@ -144,7 +144,7 @@ METRICS = (
         ON_HELD_OUT,
         1,
         3,
-        f"clients/own_accuracy_mean of the cohort on data of their own, mean of the last {LAST_ROUNDS} rounds",
+        f"clients/own_accuracy_mean of the cohort on their own held-out data, mean of the last {LAST_ROUNDS} rounds",
         most=1,
         needs="data.client_holdout",
     ),
@@ -154,7 +154,7 @@ METRICS = (
         ON_HELD_OUT,
         1,
         3,
-        "clients/own_accuracy_p10 over the cohort, likewise",
+        "clients/own_accuracy_p10 over the cohort, mean of the same rounds",
         most=1,
         needs="data.client_holdout",
     ),
@@ -166,7 +166,7 @@ METRICS = (
     Metric("megabytes", "megabytes sent", "Cost", 0, 0, "down and up over all rounds, 10^6 bytes"),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
-#: What variants are tested in against the baseline.
+#: Metrics in which variants are tested against the baseline.
 TESTED = (
     "accuracy",
     "best_accuracy",

@@ -1,4 +1,4 @@
-"""Numbers as a report has them: with real minus signs, and a dash for what is not known."""
+"""Formats numbers for a report: with real minus signs, and a dash for unknown values."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MINUS, DASH = "\u2212", "\u2013"
 
 
 def number(metric: Metric, value: float) -> str:
-    """A value of a metric, in its digits."""
+    """A value of a metric, with the metric's number of digits."""
     return fixed(value, metric.digits)
 
 
 def fixed(value: float, digits: int, sign: str = "") -> str:
-    """A value with so many digits after the point; with ``sign`` of ``+`` a plus is written too."""
+    """A value with ``digits`` digits after the point; ``sign="+"`` also writes a plus."""
     if math.isnan(value):
         return DASH
     if math.isinf(value):
@@ -26,7 +26,7 @@ def fixed(value: float, digits: int, sign: str = "") -> str:
 
 
 def effect_in_words(metric: Metric, interval: Interval) -> tuple[str, str]:
-    """The signed mean of differences in a metric, and the ends of its interval, a dash where they are not known."""
+    """The signed mean of differences in a metric and its interval; a dash if the interval is unknown."""
     digits = max(metric.digits, 4)
     if interval.n < LEAST_SEEDS or math.isnan(interval.low):
         return fixed(interval.mean, digits, "+"), DASH
@@ -34,7 +34,7 @@ def effect_in_words(metric: Metric, interval: Interval) -> tuple[str, str]:
 
 
 def span(low: str, high: str) -> str:
-    """From here to there."""
+    """The two ends of an interval as text."""
     return f"{low} … {high}"
 
 
@@ -45,10 +45,10 @@ def p_value(value: float) -> str:
 
 
 def minus_signs(text: str) -> str:
-    """A text, such as a contrast ``a - b``, with real minus signs between its terms."""
+    """A text, such as the contrast ``a - b``, with real minus signs between its terms."""
     return re.sub(r"(?<= )-(?= )", MINUS, text)
 
 
 def count(number: int, noun: str) -> str:
-    """As ``1 seed``, ``3 seeds``."""
+    """A number with its noun: ``1 seed``, ``3 seeds``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What would settle what is still open: how many seeds, of which runs."""
+"""Estimates how many seeds would decide the open parts of claims."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fedlit.report.intervals import LEVEL, expected
 from fedlit.report.judge import Judgement, Part, looks_at
 from fedlit.report.sequential import BATCH, Looks
 
-#: Seeds that a study begins with and is allowed, where it is made to settle what another has left open.
+#: First and largest number of seeds of a study that is proposed to decide the open parts of another.
 AT_LEAST, MOST_SEEDS = 5, 60
-#: Seeds beyond which no estimate is given.
+#: No estimate is given beyond this number of seeds.
 MOST_TO_SHOW = 1000
 
 
 @dataclass(frozen=True)
 class Open:
-    """A part of a claim that is not settled.
+    """A part of a claim that is open.
 
     Args:
-        claim: Its claim's number.
-        part: What is known of it.
-        seeds: How many settle it if its mean and its scatter stay as they are; None where the most allowed don't.
+        claim: The claim's number.
+        part: Its present result.
+        seeds: How many seeds decide it if its mean and spread stay as they are; None if more than allowed.
     """
 
     claim: int
@@ -34,12 +34,12 @@ class Open:
 
 
 def open_parts(judged: Sequence[Judgement], looks: Looks, anew: bool = False) -> Iterator[Open]:
-    """All parts that are not settled, of claims that could be judged.
+    """All open parts of the claims that could be judged.
 
     Args:
         judged: The claims.
-        looks: When they are looked at.
-        anew: Whether these are the looks of another study, and none of them has been yet.
+        looks: The looks.
+        anew: Whether the looks belong to a new study that has not started.
     """
     for claim in judged:
         for part in claim.parts:
@@ -49,18 +49,18 @@ def open_parts(judged: Sequence[Judgement], looks: Looks, anew: bool = False) ->
 
 
 def seeds_needed(part: Part, looks: Looks, parts: int, done: int) -> int | None:
-    """Seeds of the look that would settle a part if the mean and the scatter of its differences stayed as they are.
+    """Seeds of the look that would decide a part if the mean and spread of its differences stayed as they are.
 
-    An estimate, and a rough one after few seeds: both are known to chance only.
+    This is a rough estimate after few seeds, as mean and spread are then uncertain.
 
     Args:
         part: The part.
-        looks: When it is looked at.
-        parts: Of its claim, which share the level.
-        done: Seeds of the last look that there has been; looks up to it settle nothing.
+        looks: The looks.
+        parts: The number of parts of its claim, which share the level.
+        done: Seeds of the last look so far; only later looks count.
 
     Returns:
-        None where no look would settle it, or where there are less than two seeds to estimate from.
+        None if no look would decide it, or if there are fewer than two seeds to estimate from.
     """
     now = part.difference
     if now.n < 2:
@@ -73,20 +73,20 @@ def seeds_needed(part: Part, looks: Looks, parts: int, done: int) -> int | None:
 
 
 def fresh_looks(at_most: int = MOST_SEEDS) -> Looks:
-    """The looks of a study of its own that stops when what it asks is decided."""
+    """The looks of a new study that stops when its claims are decided."""
     return Looks.every(BATCH, min(AT_LEAST, at_most), at_most)
 
 
 def seeds_to_show(effect: float, spread: float, tests: int = 1) -> int | None:
-    """Seeds at which a test finds a true difference of this size 4 times in 5.
+    """The number of seeds at which a test finds a true difference of this size 4 times in 5.
 
     Args:
-        effect: The size, without its sign.
+        effect: The absolute size.
         spread: Standard deviation of the paired differences.
-        tests: How many are made, among which the level is shared.
+        tests: The number of tests, which share the level.
 
     Returns:
-        None for more than `MOST_TO_SHOW`, and where one of the two is not known.
+        None for more than `MOST_TO_SHOW`, or if effect or spread is unknown.
     """
     tail = (1 - LEVEL) / 2 / tests
     reach = ((n, stdtrit(n - 1, 1 - tail) + stdtrit(n - 1, 0.8)) for n in range(2, MOST_TO_SHOW + 1))

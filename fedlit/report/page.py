@@ -1,7 +1,7 @@
-"""A document as one self-contained page: no reference to another file, readable wide and narrow, in light and dark.
+"""Renders a document as one self-contained HTML page, for wide and narrow screens, in light and dark mode.
 
-It is whole without its script, and in print. With it a reader chooses variants and seeds, reads values off the curves,
-and looks into clients.
+The page is complete without its script and in print. With the script a reader can choose variants and seeds, read
+values off the curves, and look at single clients.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from fedlit.report.pictures import colours
 from fedlit.report.svg import draw
 
 PAGE = "page.html.j2"
-#: Of a picture that is embedded.
+#: Number of colours of an embedded picture.
 COLOURS = 128
 
 
 def to_html(document: Document) -> str:
-    """The page."""
+    """The page as HTML."""
     variants, panels = document.variants, []
 
     def drawn(chart: Chart) -> Iterator[Markup]:
@@ -63,7 +63,7 @@ def to_html(document: Document) -> str:
 
 
 def _script(variants: Sequence[str], panels: Sequence[Any]) -> Markup:
-    """The numbers of all panels as JSON that cannot end the element it lies in."""
+    """The numbers of all panels as JSON, escaped so that it cannot close the HTML element that holds it."""
     told = json.dumps(
         {"variants": variants, "panels": [numbers(panel, variants) for panel in panels]}, separators=(",", ":")
     )
@@ -72,7 +72,7 @@ def _script(variants: Sequence[str], panels: Sequence[Any]) -> Markup:
 
 @singledispatch
 def numbers(panel: object, variants: Sequence[str]) -> dict[str, Any]:
-    """What the script needs of a panel; nothing where it stays as it is drawn."""
+    """The numbers of a panel that the script needs; empty if the script does not change it."""
     return {}
 
 
@@ -102,12 +102,12 @@ def _clients(panel: Clients, variants: Sequence[str]) -> dict[str, Any]:
 
 
 def _short(values: Floats) -> list[float | None]:
-    """In four digits; None is not known."""
+    """Values with four significant digits; None for unknown ones."""
     return [None if value != value else float(f"{value:.4g}") for value in values.tolist()]
 
 
 def _number(cell: str) -> Markup:
-    """A cell of a table of numbers: what is in brackets at its end is small."""
+    """A cell with a number; text in brackets at its end is small."""
     return Markup(re.sub(r" (\([^()]*\))(?=(</strong>)?$)", r" <small>\1</small>", str(_marked(cell))))
 
 
@@ -119,7 +119,7 @@ def _marked(text: str) -> Markup:
 
 
 def _embedded(path: Path) -> str:
-    """A picture as an address that holds it, in so few colours that it takes a third of the file's size."""
+    """A picture as a data URL, with few colours, so that it takes a third of the file's size."""
     content = io.BytesIO()
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(COLOURS).save(content, "png", optimize=True)

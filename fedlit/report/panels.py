@@ -1,4 +1,4 @@
-"""A chart as numbers: panels of lines, points or shares."""
+"""Charts as numbers: panels of lines, points or shares."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """A variant's values: points (x, y), each with a range, of NaN where there is none.
+    """A variant's values: points (x, y), each with a range, which is NaN if there is none.
 
     Args:
-        variant: Whose they are.
+        variant: The variant.
         x, y: The points, (P,).
-        low, high: The range of each, (P,).
-        seeds: What y is the mean of, (P,) by seed; empty where it is no such mean.
+        low, high: The range of each point, (P,).
+        seeds: The values whose mean is y, (P,) by seed; empty if y is no mean over seeds.
     """
 
     variant: str
@@ -35,11 +35,11 @@ class Panel:
     """One pair of axes.
 
     Args:
-        title: Above it.
-        x_label, y_label: Along its sides.
-        lines: What is in it.
-        ticks: Positions and names along the x axis, or the y axis of differences; empty is numbers.
-        limits: Of the y axis, shared by panels that are compared; None is its own.
+        title: Title above the panel.
+        x_label, y_label: Labels of the axes.
+        lines: Its lines.
+        ticks: Names along the x axis, or along the y axis of differences; empty for a numeric axis.
+        limits: Limits of the y axis that compared panels share; None chooses them for this panel.
         log: Whether the y axis is logarithmic.
     """
 
@@ -53,7 +53,7 @@ class Panel:
 
 
 class Curves(Panel):
-    """Lines in bands."""
+    """Lines with bands."""
 
 
 class Points(Panel):
@@ -66,12 +66,12 @@ class Differences(Panel):
 
 @dataclass(frozen=True)
 class Scatter(Panel):
-    """Single points, and the straight line of least squares through them.
+    """Points and their least-squares line.
 
     Args:
-        across: Limits of the x axis, shared by panels that are compared.
-        trend: Where the line is at these limits.
-        names: What each point of the only line is, (P,).
+        across: Limits of the x axis, which compared panels share.
+        trend: Values of the line at these limits.
+        names: A description of each point, (P,).
     """
 
     across: tuple[float, float] = (0.0, 1.0)
@@ -91,11 +91,11 @@ class Heat:
 
 @dataclass(frozen=True)
 class Clients(Heat):
-    """The accuracy of each client (columns) of each variant (rows), and what the client has.
+    """The accuracy of each client (columns) in each variant (rows), and the client's data.
 
     Args:
         samples: How many examples each client has.
-        classes: The names of the columns of ``mix``; none where it is not known.
+        classes: The class names, the columns of ``mix``; empty if unknown.
         mix: How many examples of each class each client has, (K, C).
     """
 
@@ -106,16 +106,16 @@ class Clients(Heat):
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels that belong together, one picture in a file and one each on a page.
+    """Panels that belong together: one picture file for all, and one SVG for each on a page.
 
-    How a panel is drawn is chosen by its class: in a file by ``fedlit.report.pictures.draw``, on a page by
-    ``fedlit.report.svg.draw``.
+    The class of a panel determines how it is drawn: ``fedlit.report.pictures.draw`` for a file,
+    ``fedlit.report.svg.draw`` for a page.
 
     Args:
-        name: Of its file.
-        title: What it shows.
-        caption: What lines and bands are.
-        panels: At least one, all of a kind.
+        name: Name of the file.
+        title: The title.
+        caption: An explanation of lines and bands.
+        panels: At least one panel, all of one class.
     """
 
     name: str

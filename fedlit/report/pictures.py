@@ -1,4 +1,4 @@
-"""The report's charts drawn by matplotlib: a file each."""
+"""Draws the report's charts with matplotlib, each into a file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fedlit import plots
 from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.panels import Chart, Curves, Differences, Heat, Line, Panel, Points, Scatter
 
-#: Of points with bars.
+#: Style of points with bars.
 MARKS: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2}
 WIDTH, HEIGHT = 4.4, 3.1  # of a panel, in inches
 TEXT, GRID, PAPER = "#1f2328", "#c9ced6", "#ffffff"
 
 
 def colours(variants: Sequence[str], dark: bool = False) -> dict[str, str]:
-    """The colour of each variant: Okabe and Ito's, in the study's order; on a dark page their black is white."""
+    """The colour of each variant, from Okabe and Ito's palette in the study's order; on a dark page black is white."""
     palette = [("#F8F9FA" if dark and colour == "#000000" else colour) for colour in plots.COLOURS]
     return {variant: palette[i % len(palette)] for i, variant in enumerate(variants)}
 
@@ -47,7 +47,7 @@ def draw(panel: Any, axes: Axes, colour: Mapping[str, str]) -> None:
 
 @draw.register
 def _curves(panel: Curves, axes: Axes, colour: Mapping[str, str]) -> None:
-    """Lines in bands, or with two seeds in dots; of a single round, a point."""
+    """Lines with bands, or with dots for two seeds; a point for a single round."""
     for line in panel.lines:
         own = colour[line.variant]
         marker = "o" if len(line.x) == 1 else ""
@@ -90,7 +90,7 @@ def _differences(panel: Differences, axes: Axes, colour: Mapping[str, str]) -> N
 
 @draw.register
 def _heat(panel: Heat, axes: Axes, colour: Mapping[str, str]) -> None:
-    """Rows by columns, with a bar of colours."""
+    """Rows by columns, with a colour bar."""
     image = axes.imshow(panel.values, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     plots.name_classes(axes.xaxis, panel.columns, fontsize=7)
     axes.set_yticks(range(len(panel.rows)), panel.rows)
@@ -112,12 +112,12 @@ def _scatter(panel: Scatter, axes: Axes, colour: Mapping[str, str]) -> None:
 
 
 def _bars(line: Line) -> NDArray[np.float64]:
-    """From each point down and up, (2, P); 0 where there is no interval."""
+    """Distances from each point down and up to its interval, (2, P); 0 without an interval."""
     return np.nan_to_num(np.stack([line.y - line.low, line.high - line.y]))
 
 
 def together(chart: Chart, variants: Sequence[str]) -> Figure:
-    """All panels in one figure with a legend, for a file: side by side, or below each other where they are wide."""
+    """All panels in one figure with a legend: side by side, or below each other if they are wide."""
     with _theme():
         stacked = isinstance(chart.panels[0], Heat)
         across = 1 if stacked else 2 if len(chart.panels) == 4 else min(len(chart.panels), 3)
@@ -164,5 +164,5 @@ def _theme() -> AbstractContextManager[None]:
     style: Any = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), TEXT)
     style |= {"axes.edgecolor": GRID, "grid.color": GRID, "axes.facecolor": PAPER, "figure.facecolor": PAPER}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "savefig.facecolor": PAPER}
-    style |= {"text.parse_math": False}  # names are no formulas
+    style |= {"text.parse_math": False}  # names are not formulas
     return matplotlib.rc_context(style)

@@ -1,4 +1,4 @@
-"""The study that would decide what a finished one has left open, as a study file."""
+"""Writes the study file of a new study that would decide the open claims of a finished one."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ CLAIMS = "claims.yaml"
 
 
 def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
-    """Write a study file for what is open, and say what it would take.
+    """Write a study file for the open parts, and describe what they would need.
 
-    The seeds are new ones: those that raised the question cannot answer it. Values of axes that no open part compares
-    are left out.
+    The seeds are new ones, as the seeds that raised a question must not answer it. Values of axes that no open part
+    compares are left out.
 
     Args:
-        found: What the finished study says.
-        out: The folder to write to: ``NAME_decide.yaml`` and the claims.
-        at_most: Seeds allowed.
+        found: The analysis of the finished study.
+        out: The folder to which ``NAME_decide.yaml`` and the claims are written.
+        at_most: The largest number of seeds.
 
     Raises:
-        InputError: Where there are no claims, or the study's file is not known.
+        InputError: If there are no claims, or the study's file is unknown.
     """
     study = found.study
     if found.claims is None:
-        raise InputError("--plan is for claims, and there are none; name their file by --claims")
+        raise InputError("--plan needs claims, but there are none; give a file of claims by --claims")
     looks = fresh_looks(at_most)
     undecided = list(open_parts(found.judged, looks, anew=True))
     if not undecided:
-        yield "no part of a claim is open: nothing to plan"
+        yield "no part of a claim is open, so there is nothing to plan"
         return
     for each in undecided:
         needed = f"about {each.seeds}" if each.seeds else f"more than {at_most}"
@@ -56,16 +56,17 @@ def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
     }
     (out / CLAIMS).write_text(yaml.safe_dump(found.claims.tree, sort_keys=False, allow_unicode=True))
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    path.write_text(f"# What {study.folder} has left open, at seeds of its own.\n{text}")
-    yield f"to decide them: fedlit study --config {path}"
+    path.write_text(f"# The open claims of {study.folder}, at new seeds.\n{text}")
+    yield f"to decide them, run: fedlit study --config {path}"
 
 
 def _file_of(study: Study) -> Mapping[str, Any]:
     tree = study.record.get("file")
     if not isinstance(tree, Mapping) or not isinstance(tree.get("axes"), Mapping):
         raise InputError(
-            f"{study.folder} does not say what its study file held, as those of earlier versions; give the command "
-            "fedlit study ... once more, which runs nothing that is finished and writes it"
+            f"the record of {study.folder} does not have its study file, as it was written by an early "
+            "version; run the "
+            "study's command again, which keeps finished runs and adds the study file"
         )
     return tree
 
@@ -73,12 +74,14 @@ def _file_of(study: Study) -> Mapping[str, Any]:
 def _base_of(study: Study) -> Path:
     base = Path(str(study.record["base"]))
     if not base.is_file():
-        raise InputError(f"the base config {base} is not there; plan from the folder that the study was run from")
+        raise InputError(
+            f"the base config {base} does not exist; run the command from the folder in which the study was run"
+        )
     return base.resolve()
 
 
 def _needed(study: Study, axes: Mapping[str, Mapping[str, Any]], undecided: Iterable[Open]) -> dict[str, Any]:
-    """The axes, with the values that the open parts compare."""
+    """The axes, with only those values that open parts compare."""
     cells = {cell for each in undecided for cell in each.part.contrast.cells}
     every = study.record["axes"]
     runs = [

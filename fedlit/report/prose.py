@@ -1,4 +1,4 @@
-"""Text as Markdown with two kinds of markup, in which names of variants and folders are escaped."""
+"""Escapes text for Markdown, except for its two kinds of markup."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from fedlit.core.messages import visible
 
-#: Code between backticks, which holds no backticks itself.
+#: Code between backticks.
 CODE = re.compile(r"`([^`\n]+)`")
 
 
 def prose(text: str) -> str:
-    """Text on one line, with its two marks; anything else in a name, such as tags and links, is shown literally."""
+    """Text on one line. Bold and code are kept; anything else, such as tags and links in a name, is shown literally."""
     text = visible(re.sub(r"\s+", " ", text))
     parts, at = [], 0
     for code in CODE.finditer(text):
@@ -25,11 +25,11 @@ def _literal(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Code between backticks; where it holds a tag, as HTML, in which the tag can be escaped for any reader."""
+    """Code between backticks; if it contains a tag, as HTML, where the tag can be escaped."""
     escaped = _without_tags(text)
     return f"`{text}`" if escaped == text else f"<code>{escaped}</code>"
 
 
 def _without_tags(text: str) -> str:
-    """Tags and entities of HTML escaped; any other < and & stays."""
+    """Escape HTML tags and entities; any other < and & is kept."""
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", re.sub(r"&(?=#?\w+;)", "&amp;", text))

@@ -1,4 +1,4 @@
-"""What ``fedlit study`` wrote of a study: ``study.json``."""
+"""Reads ``study.json``, the record that ``fedlit study`` writes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fedlit.core.files import read_object
 from fedlit.report.claims import Claims, claims_of
 from fedlit.report.sequential import Looks
 
-#: The variant that others are compared with, where none is named.
+#: The default baseline, with which other variants are compared.
 BASELINE_VARIANT = "plain"
-#: The axis whose values are rows of the report, within which variants are compared, where a study names none.
+#: The default axis within which variants are compared.
 PARTITION = "partition"
-#: The partition of runs whose names do not tell it.
+#: The partition of runs whose names have none.
 ANY = "all"
 
 #: Name and seed of a run.
@@ -25,7 +25,7 @@ Cell = tuple[str, str]
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What ``fedlit study`` wrote of a study; empty where there is none."""
+    """The content of ``study.json``; empty if there is no such file."""
     try:
         return read_object(path)
     except InputError as error:
@@ -33,7 +33,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _no_record(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not a study's record ({error!r}); let fedlit study write it, or remove it")
+    return InputError(
+        f"{path} is not the record of a study ({error!r}); run fedlit study again to write it, or remove it"
+    )
 
 
 def recorded_claims(record: Mapping[str, Any], path: Path) -> Claims | None:
@@ -47,12 +49,12 @@ def recorded_looks(record: Mapping[str, Any], path: Path) -> Looks | None:
     if not (found := record.get("looks")):
         return None
     if not isinstance(found, list) or any(type(n) is not int for n in found) or [1, *found] != sorted({1, *found}):
-        raise _no_record(path, ValueError(f"looks must be ascending numbers of seeds from 2 up, got {found}"))
+        raise _no_record(path, ValueError(f"looks must be ascending numbers of seeds >= 2, got {found}"))
     return Looks(tuple(found))
 
 
 def recorded_cells(record: Mapping[str, Any], path: Path) -> dict[Key, tuple[str, str]]:
-    """From name and seed to variant and partition, in the study's order; empty without a record."""
+    """Variant and partition by name and seed, in the study's order; empty without a record."""
     if not record:
         return {}
     try:
@@ -87,7 +89,7 @@ def _index(order: list[str], value: str) -> int:
 
 
 def planned_rounds(record: Mapping[str, Any]) -> dict[str, int]:
-    """How many rounds a study asks its runs for, by their name; empty where it does not say."""
+    """The planned number of rounds by the runs' name; empty if unknown."""
     combinations = record.get("combinations")
     if not isinstance(combinations, Mapping):
         return {}

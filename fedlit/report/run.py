@@ -1,4 +1,4 @@
-"""A run as a report reads it from its folder, and the runs that there are in a folder."""
+"""Reads runs from their folders for a report."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from fedlit.runs.read import damaged
 from fedlit.runs.state import recorded
 from fedlit.runs.words import lookup
 
-#: What a run says of its partition.
+#: A run's file about its partition.
 PARTITION_FACTS = "partition.json"
-#: The one in C reads a config ten times as fast.
+#: The loader in C is ten times as fast.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has begun.
+    """A run that has started.
 
     Args:
-        name: As its folder is called.
-        variant: What is compared.
-        partition: How the data are divided, or the value of another axis that variants are compared within.
-        seed: Runs of one seed and partition are pairs: they share data, initial weights and cohorts.
-        folder: Where it lies.
-        table: Its scalars, a row a round.
-        config: Its ``config.yaml``, empty where there is none.
-        asked: Rounds that it was asked to make, 0 where that is not written anywhere.
+        name: Its name, from its folder.
+        variant: Its variant.
+        partition: Its partition, or its value on another axis within which variants are compared.
+        seed: Its seed; runs with the same seed and partition are paired: they share data, initial weights and cohorts.
+        folder: Its folder.
+        table: Its scalars, a row for each round.
+        config: Its ``config.yaml``, empty if there is none.
+        asked: The planned number of rounds, 0 if unknown.
     """
 
     name: str
@@ -54,17 +54,17 @@ class Run:
 
     @property
     def rounds(self) -> int:
-        """The last round in its table, 0 where there is none."""
+        """The last round in its table, 0 if there is none."""
         return int(self.table["round"].max()) if len(self.table) else 0
 
     @property
     def ended(self) -> bool:
-        """Whether it has made the rounds that it was asked for, or stopped early by itself."""
+        """Whether it has trained all planned rounds, or stopped early by itself."""
         return 0 < self.asked <= self.rounds or (_state(self.folder) == ("finished", self.asked) and self.asked > 0)
 
     @property
     def clients(self) -> int:
-        """How many clients there are, 0 where that is not written."""
+        """The number of clients, 0 if unknown."""
         with suppress(InputError):
             found = read_object(self.folder / PARTITION_FACTS).get("num_clients")
             return found if isinstance(found, int) else 0
@@ -72,11 +72,11 @@ class Run:
 
     @property
     def draws(self) -> dict[str, str]:
-        """Hashes of its partition, of who took part and of their batch order; empty before its end."""
+        """Hashes of its partition, participation and batch order; empty before its end."""
         return draws_of(self.folder)
 
     def outcome(self, name: str, round: int) -> pd.DataFrame | None:
-        """Its ``classes.csv`` or ``clients.csv``, or None where that is not there or is of another round."""
+        """Its ``classes.csv`` or ``clients.csv``; None if the file is missing or belongs to another round."""
         try:
             table = read_outcome(self.folder / name)
         except (ValueError, OSError):
@@ -85,16 +85,16 @@ class Run:
 
 
 def read_outcome(path: Path) -> pd.DataFrame:
-    """A table by client or by class, its classes as they are named."""
+    """A table by client or by class, with the original class names."""
     path = require_regular(path)
     table = pd.read_csv(path, dtype={"class": str}, keep_default_na=False, na_values={"accuracy": ["nan", ""]})
     return table.assign(**{"class": table["class"].map(unescape_cell)}) if "class" in table else table
 
 
 def find_runs(folder: Path) -> dict[Key, Path]:
-    """The folder of each run, by name and seed; of several versions of one seed the newest.
+    """The folder of each run by name and seed; if there are several versions of a seed, the newest.
 
-    A part ``seed_K`` of the path is the seed; else the config's ``seed_everything``, else the version.
+    The seed is the part ``seed_K`` of the path, else ``seed_everything`` of the config, else the version.
     """
     found: dict[Key, tuple[int, Path]] = {}
     for path in sorted(folder.glob(f"**/{METRICS_CSV}")):
@@ -117,18 +117,18 @@ def find_runs(folder: Path) -> dict[Key, Path]:
 def read_run(
     name: str, seed: int, folder: Path, variant: str, partition: str, planned: int | None = None
 ) -> Run | None:
-    """A run, or None where no round of it that was validated is on disk.
+    """A run, or None if it has no validated round on disk.
 
     Args:
-        name: As its folder is called.
+        name: Its name.
         seed: Its seed.
-        folder: Where it lies.
-        variant: What is compared.
-        partition: Where it is compared.
-        planned: Rounds that its study asks it for; None is what the run itself says.
+        folder: Its folder.
+        variant: Its variant.
+        partition: Its partition.
+        planned: The number of rounds planned by its study; None takes what the run recorded.
 
     Raises:
-        InputError: When its table holds something else than rounds.
+        InputError: If its table is damaged.
     """
     try:
         table = pd.read_csv(require_regular(folder / METRICS_CSV))
@@ -139,7 +139,7 @@ def read_run(
     try:
         table = table.apply(pd.to_numeric)
         if (table["round"].astype("int64") != table["round"]).any() or table["round"].min() < 1:
-            raise ValueError("rounds are whole numbers from 1 up")
+            raise ValueError("rounds must be whole numbers >= 1")
     except (ValueError, TypeError) as error:
         raise damaged(folder / METRICS_CSV, error) from error
     if table["global/accuracy"].isna().all():
@@ -150,7 +150,7 @@ def read_run(
 
 
 def _state(folder: Path) -> tuple[str, int]:
-    """What became of a run, and of how many rounds; empty and 0 where it does not say."""
+    """The recorded state of a run and its planned rounds; empty and 0 if unknown."""
     with suppress(InputError):
         said = recorded(folder)
         return said.get("state", ""), said.get("rounds") or 0

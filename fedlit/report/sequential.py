@@ -1,16 +1,16 @@
-"""Looking at a study again and again as its seeds come in, without more false findings than one look would make.
+"""Group-sequential tests: look at a study several times while seeds are added, with the error rate of a single look.
 
-A study that stops by itself looks at its contrasts several times, and each look is a chance to be misled. The level
-alpha of a whole study is therefore spent over its looks (Lan and DeMets 1983, "Discrete Sequential Boundaries for
-Clinical Trials"): by the time that a share t of all seeds allowed is there, alpha t^2 of it (Kim and DeMets 1987). The
-level that is left for a look follows from the joint distribution of the test statistics of all looks up to it, which
-are correlated, by repeated numerical integration (Armitage, McPherson and Rowe 1969).
+Each look at the contrasts of a study is another chance of a false finding. The level alpha of the whole study is
+therefore spent over its looks (Lan and DeMets 1983, "Discrete Sequential Boundaries for Clinical Trials"): when a share
+t of all allowed seeds has been run, alpha t^2 has been spent (Kim and DeMets 1987). The level of each look follows from
+the joint distribution of the correlated test statistics of all looks so far, by repeated numerical integration
+(Armitage, McPherson and Rowe 1969).
 
-The intervals of all looks at these levels hold the true value together with probability 1 - alpha: they are repeated
-confidence intervals (Jennison and Turnbull 1989), so a decision may rest on any of them, that of "no difference" too.
+The intervals of all looks at these levels contain the true value simultaneously with probability 1 - alpha. They are
+repeated confidence intervals (Jennison and Turnbull 1989), so any of them may decide, also on "no difference".
 
-The boundaries are those of a known variance, used at Student's t with n - 1 degrees of freedom at the same two-sided
-level (Jennison and Turnbull 2000, Section 11.5), which holds the level closely; a test counts errors by simulation.
+The boundaries assume a known variance and are used with Student's t with n - 1 degrees of freedom at the same two-sided
+level (Jennison and Turnbull 2000, Section 11.5), which keeps the level closely; a test counts errors by simulation.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-#: Seeds that are added at a time, where nothing else is said.
+#: Default number of seeds that are added at a time.
 BATCH = 5
-#: Points that the distribution of a statistic is integrated over: the error of a level is below a thousandth of it.
+#: Number of points of the numerical integration: the relative error of a level is below a thousandth.
 POINTS = 801
-#: How the level is spent: t to this power. Large effects are found early, and the last look loses little.
+#: The level is spent as t to this power, so that large effects are found early and the last look loses little.
 POWER = 2.0
 
 
 @dataclass(frozen=True)
 class Looks:
-    """When a study is looked at.
+    """The looks at a study.
 
     Args:
-        at: Seeds that each look has, ascending, from 2 up; the last is the most that are allowed.
+        at: Number of seeds at each look, ascending, >= 2; the last is the largest allowed number.
     """
 
     at: tuple[int, ...]
 
     @classmethod
     def every(cls, batch: int, at_least: int, at_most: int) -> Looks:
-        """The first at ``at_least`` seeds, then one after each batch of seeds, the last at ``at_most``."""
+        """The first look at ``at_least`` seeds, then one after each batch, the last at ``at_most``."""
         return cls((*range(at_least, at_most, batch), at_most))
 
     def levels(self, alpha: float) -> tuple[float, ...]:
-        """The two-sided level of each look, such that all of them together have the level ``alpha``."""
+        """The two-sided level of each look, such that all looks together have the level ``alpha``."""
         return _levels(self.at, alpha)
 
     def after(self, seeds: int) -> int | None:
-        """Seeds that the look after one with so many has; None after the last."""
+        """The number of seeds at the next look after ``seeds``; None after the last."""
         return next((n for n in self.at if n > seeds), None)
 
 
@@ -60,7 +60,7 @@ class Looks:
 def _levels(at: tuple[int, ...], alpha: float) -> tuple[float, ...]:
     """See `Looks.levels`. The sum of n standard normal differences is a Brownian motion at time n / at[-1]."""
     times = [n / at[-1] for n in at]
-    places, masses = np.zeros(1), np.ones(1)  # of the motion, where no look has stopped it so far
+    places, masses = np.zeros(1), np.ones(1)  # of the motion, if no look has stopped it so far
     levels, before = [], 0.0
     for time in times:
         spent = alpha * (time**POWER - before**POWER)
@@ -75,7 +75,7 @@ def _levels(at: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 def _bound(
     places: NDArray[np.float64], masses: NDArray[np.float64], spread: float, spent: float, largest: float
 ) -> float:
-    """Where a motion that goes on from these places must be cut off for its tails to hold the probability ``spent``."""
+    """The bound such that a motion from these places is beyond it with the probability ``spent``."""
 
     def excess(bound: float) -> float:
         tails = norm.sf((bound - places) / spread) + norm.sf((bound + places) / spread)
@@ -87,7 +87,7 @@ def _bound(
 def _moved(
     places: NDArray[np.float64], masses: NDArray[np.float64], spread: float, bound: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The distribution a step later, within ±bound: points (POINTS,) and the probability of each, by Simpson's rule."""
+    """The distribution one step later, within ±bound: points (POINTS,) and their probabilities, by Simpson's rule."""
     points = np.linspace(-bound, bound, POINTS)
     density = norm.pdf((points[:, None] - places) / spread) @ masses / spread
     weights = np.where(np.arange(POINTS) % 2, 4.0, 2.0)

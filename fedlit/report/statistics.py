@@ -1,4 +1,4 @@
-"""From runs to numbers: what is measured of each run, means over seeds, and paired differences to the baseline."""
+"""Computes the metrics of each run, means over seeds, and paired differences to the baseline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fedlit.report.record import Cell
 from fedlit.report.run import Run
 from fedlit.runs.outcome import CLIENTS_CSV
 
-#: The keys of what `stability` gives.
+#: The keys of the result of `stability`.
 STABILITY = tuple(metric.key for metric in METRICS if metric.topic == "Stability")
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
 def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = ()) -> dict[str, float]:
-    """All metrics of a run; those that its table lacks are left out.
+    """All metrics of a run; metrics that its table lacks are left out.
 
     Args:
         table: Its scalars up to the last round that counts, a row a round; those of ``global/*`` may be empty where a
@@ -64,7 +64,7 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
 
 
 def fairness(clients: NDArray[np.float64]) -> dict[str, float]:
-    """How an accuracy (K,) is spread over clients; NaN is a client without data; empty where all are."""
+    """The spread of an accuracy (K,) over clients, where NaN is a client without data; empty if all are NaN."""
     known = np.sort(clients[~np.isnan(clients)])
     if not len(known):
         return {}
@@ -77,7 +77,7 @@ def fairness(clients: NDArray[np.float64]) -> dict[str, float]:
 
 
 def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
-    """How unsteady an accuracy (R,) over rounds is, in four ways; NaN where there are too few rounds.
+    """Four measures of how unsteady an accuracy (R,) over rounds is; NaN if there are too few rounds.
 
     ``wobble`` is the residual standard deviation, sqrt(SSR / (n - 2)), about the straight line through the last rounds:
     unlike ``std`` it does not take steady progress for unsteadiness.
@@ -102,7 +102,7 @@ def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
 
 
 def targets(study: Study, baseline: str, target: float | None = None) -> dict[str, float]:
-    """The accuracy to reach at each partition: as given, else 0.9 of the baseline's best final accuracy there.
+    """The target accuracy at each partition: the given one, else 0.9 of the baseline's best final accuracy there.
 
     Where the baseline has no finished run, the best of any variant stands in for it; NaN without any.
     """
@@ -149,7 +149,7 @@ def _until(table: pd.DataFrame, horizon: int) -> pd.DataFrame:
 
 
 def contrast(measured: pd.DataFrame, metric: str, weights: Mapping[Cell, float]) -> pd.Series[float]:
-    """sum of weight * metric over cells (variant, partition), by seed, of the seeds that have all of them."""
+    """The sum of weight * metric over cells (variant, partition), by seed, for the seeds that have all cells."""
     if metric not in measured:
         return pd.Series(dtype=float)
     variants, partitions = measured["variant"].to_numpy(), measured["partition"].to_numpy()
@@ -180,7 +180,7 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether it is unlikely to be chance, all comparisons of this metric considered."""
+        """Whether the difference is significant after correction for all comparisons of this metric."""
         return self.corrected_p <= 1 - LEVEL
 
     @property
@@ -189,7 +189,7 @@ class Comparison:
 
 
 def compare(measured: pd.DataFrame, study: Study, baseline: str) -> list[Comparison]:
-    """Every variant against the baseline, by metric, partition, variant; the mean alone below `LEAST_SEEDS` pairs."""
+    """Every variant against the baseline by metric, partition, variant; only the mean below `LEAST_SEEDS` pairs."""
     result = []
     for key in TESTED:
         cells = [(v, p) for p in study.partitions for v in study.variants if v != baseline]
@@ -208,7 +208,7 @@ def _difference(pairs: pd.Series[float]) -> Difference:
 
 
 def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Mean and interval of every metric at every cell, and whether it is the best there beyond chance.
+    """Mean and interval of every metric in every cell, and whether it is significantly the best there.
 
     ``best`` holds where its paired difference to every other variant at that partition is decided by at least
     `LEAST_SEEDS` pairs: paired t-tests, corrected by Holm for all of the metric. No time of a machine is best.
@@ -239,7 +239,7 @@ def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _winners(measured: pd.DataFrame, study: Study, metric: Metric) -> dict[str, str]:
-    """By partition, the variant that is better than every other one there beyond chance, where there is one."""
+    """The variant that is significantly better than every other one, by partition, if there is one."""
     if metric.sign == 0 or metric.timed:
         return {}
     firsts: list[tuple[str, str]] = []  # a partition and its best variant, once for each other variant

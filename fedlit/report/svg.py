@@ -22,15 +22,15 @@ from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.numbers import MINUS
 from fedlit.report.panels import Curves, Differences, Floats, Heat, Line, Panel, Points, Scatter
 
-#: Of a panel and of a wide one, in the units of its own coordinates.
+#: Sizes of a panel and of a wide panel, in SVG units.
 WIDTH, WIDE, HEIGHT = 370, 1200, 255
-#: A letter's width, where room for a name is left.
+#: Assumed width of a letter, to leave room for names.
 LETTER = 6.4
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a panel's data lie in it.
+    """The coordinates of a panel's data in the SVG.
 
     Args:
         left, top, right, bottom: Of the axes, in the panel's units.
@@ -59,7 +59,7 @@ class Frame:
 
     @property
     def data(self) -> str:
-        """For the script."""
+        """The frame as text for the script."""
         return " ".join(f"{v:.6g}" for v in (self.left, self.top, self.right, self.bottom, *self.x, *self.y, self.log))
 
 
@@ -80,7 +80,7 @@ def draw(panel: object, variants: Sequence[str], number: int) -> Markup:
 
 @draw.register
 def _curves(panel: Curves, variants: Sequence[str], number: int) -> Markup:
-    """Lines in bands, or with two seeds in dots."""
+    """Lines with bands, or with dots for two seeds."""
     ends = np.concatenate([line.x for line in panel.lines])
     x = (float(ends.min()), float(ends.max()))
     x = x if x[0] < x[1] else (x[0] - 0.5, x[1] + 0.5)
@@ -155,7 +155,7 @@ def _differences(panel: Differences, variants: Sequence[str], number: int) -> Ma
 
 @draw.register
 def _scatter(panel: Scatter, variants: Sequence[str], number: int) -> Markup:
-    """Points that say what they are, and their trend."""
+    """Points with their names as tooltips, and their trend."""
     frame = Frame(58, 28, WIDTH - 12, HEIGHT - 40, panel.across, panel.limits or _limits(panel.lines))
     parts = [*_down(frame, _ticks(frame.x, 5)), *_up(frame), *_names(panel, frame)]
     for line in panel.lines:
@@ -195,7 +195,7 @@ def _heat(panel: Heat, variants: Sequence[str], number: int) -> Markup:
 
 
 def _scale(x: float, y: float) -> Iterable[str]:
-    """Which colour is which share."""
+    """The legend of the colours."""
     for i in range(10):
         colour = to_hex(matplotlib.colormaps["viridis"]((i + 0.5) / 10))
         yield f'<rect x="{x + 26 + 12 * i}" y="{y}" width="12" height="11" fill="{colour}"/>'
@@ -217,7 +217,7 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
 
 
 def _names(panel: Panel, frame: Frame) -> Iterable[str]:
-    """The panel's title, and what its axes are."""
+    """The panel's title and axis labels."""
     middle = (frame.left + frame.right) / 2
     yield _text((frame.left + frame.right) / 2, 16, panel.title, "middle", "title")
     yield _text(middle, frame.bottom + (48 if isinstance(panel, Points) else 34), panel.x_label, "middle")
@@ -229,7 +229,7 @@ def _names(panel: Panel, frame: Frame) -> Iterable[str]:
 
 
 def _down(frame: Frame, ticks: dict[float, str] | dict[int, str]) -> Iterable[str]:
-    """Grid lines from top to bottom, with their names below, of which a further line is below the first."""
+    """Vertical grid lines with their names below; a name may have several lines."""
     lines = "".join(f"M{frame.across(x):.1f} {frame.top}V{frame.bottom}" for x in ticks)
     yield f'<path class="grid" d="{lines}"/>'
     for x, name in ticks.items():
@@ -238,7 +238,7 @@ def _down(frame: Frame, ticks: dict[float, str] | dict[int, str]) -> Iterable[st
 
 
 def _up(frame: Frame) -> Iterable[str]:
-    """Grid lines from left to right, with their values."""
+    """Horizontal grid lines with their values."""
     if frame.log:
         inside = [v for v in LogLocator(subs=(1, 2, 5)).tick_values(*frame.y) if frame.y[0] <= v <= frame.y[1]]
         ticks = {float(v): _plain(v) for v in inside}
@@ -267,7 +267,7 @@ def _limits(lines: Sequence[Line]) -> tuple[float, float]:
 
 
 def _mark(x: float, y: float, line: Line, i: int, value: float) -> str:
-    """A point that says its value."""
+    """A point with its value as a tooltip."""
     known = not math.isnan(line.low[i])
     interval = f", interval {_short(line.low[i])} … {_short(line.high[i])}" if known else ""
     said = html.escape(f"{line.variant}: {_short(value)}{interval}")

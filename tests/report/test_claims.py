@@ -129,8 +129,8 @@ def test_one_seed_decides_nothing_and_says_why() -> None:
 
 
 def test_a_verdict_from_few_seeds_names_the_assumption_that_it_rests_on() -> None:
-    assert "cannot go below p = 0.25" in claims(noise=0.0005, **PAPER)[0].reason
-    assert "cannot go below" not in claims(noise=0.0005, seeds=6, **PAPER)[0].reason
+    assert "cannot give less than p = 0.25" in claims(noise=0.0005, **PAPER)[0].reason
+    assert "cannot give less than" not in claims(noise=0.0005, seeds=6, **PAPER)[0].reason
 
 
 @pytest.mark.parametrize("lacking", ["plain", "channel_mlp", "spatial"])
@@ -227,8 +227,8 @@ def test_a_part_is_a_sum_of_weights_over_variants_and_places(keys: dict[str, Any
     [
         ({"compare": {"unknown": 1, "baseline": -1}}, "no seed has finished runs of unknown and of plain at one"),
         ({"compare": {"plain": 1, "baseline": -1}}, "it compares plain with itself"),
-        ({"at": "dir07"}, "no partition dir07 has runs of all its variants; dir01, dir05, iid has"),
-        ({"at": {"dir01": 1, "smallest_alpha": -1}}, "it takes runs at two partitions"),
+        ({"at": "dir07"}, "partition dir07 does not have runs of all its variants; only dir01, dir05, iid"),
+        ({"at": {"dir01": 1, "smallest_alpha": -1}}, "it needs runs at two partitions"),
     ],
 )
 def test_a_claim_that_says_nothing_of_the_runs_is_left_out_and_says_why(keys: dict[str, Any], why: str) -> None:
@@ -251,7 +251,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
     "margin": (lambda t: t["margins"].update(loss=-1), "margins.loss must be a number from 0 up, got -1", "example"),
     "group": (lambda t: t["groups"].update(all=["a"]), "groups.all must be keys and values", "mean_of or first_of"),
     "empty group": (lambda t: t["groups"].update(all={}), "groups.all must have mean_of or first_of", "mean_of: [a"),
-    "later": (lambda t: t["claims"][3]["presumes"].update(claim=4), "earlier claim, got 4", "1 is first"),
+    "later": (lambda t: t["claims"][3]["presumes"].update(claim=4), "earlier claim, got 4", "the first claim is 1"),
     "alone": (lambda t: t["claims"][0]["parts"][0].update(stands_alone="x"), "stands_alone must be true", "leave it"),
     "bound": (lambda t: t["claims"][2].update(alpha_at_most=math.nan), "claim 3: alpha_at_most must be", "got nan"),
     "beside": (lambda t: t.update(beside=["x"]), "beside: no metric x", "there are accuracy,"),

@@ -91,7 +91,7 @@ def test_before_any_run_has_ended_they_are_compared_at_the_furthest_round(tmp_pa
     study = collect(tmp_path)
     assert (study.horizon, study.planned, len(study.finished)) == (7, 20, 1)
     assert len(collect(tmp_path, rounds=5).finished) == 2
-    with pytest.raises(InputError, match=r"no run under .* has come to round 8; the furthest is at 7"):
+    with pytest.raises(InputError, match=r"no run under .* has reached round 8; the furthest has reached 7"):
         collect(tmp_path, rounds=8)
 
 
@@ -115,7 +115,7 @@ def test_a_partition_of_another_kind_has_no_alpha_and_comes_last(tmp_path: Path)
 
 
 def test_a_folder_without_runs_is_told_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no NAME/seed_K/metrics.csv under .*; make runs with"):
+    with pytest.raises(InputError, match=r"no NAME/seed_K/metrics.csv under .*; start runs with"):
         collect(tmp_path)
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
         collect(tmp_path / "nowhere")
@@ -124,7 +124,7 @@ def test_a_folder_without_runs_is_told_in_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("record", ["{", "[]", '{"axes": {}, "runs": [{"name": "a"}]}'])
 def test_a_record_that_is_none_is_told(record: str, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(record)
-    with pytest.raises(InputError, match=r"study.json is not a study's record"):
+    with pytest.raises(InputError, match=r"study.json is not the record of a study"):
         collect(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_runs_of_different_data_are_refused(one: str, other: str, told: str, tmp
     write_study(tmp_path, TWO, seeds=(0,))
     write_data(tmp_path / "plain_dir01/seed_0", one)
     write_data(tmp_path / "channel_mlp_dir01/seed_0", other)
-    with pytest.raises(InputError, match=f"runs of different data cannot be compared: {told}.*report on a folder for"):
+    with pytest.raises(InputError, match=f"runs of different data cannot be compared: {told}.*make a report for"):
         collect(tmp_path)
 
 

@@ -101,8 +101,8 @@ def test_runs_of_unlike_lengths_are_compared_at_the_last_round_that_all_have(tmp
             write_run(tmp_path / name / f"version_{seed}", scalars(0.8, 0, rounds), None, rounds, seed)
     text = said(tmp_path)
     assert "6 runs compared at round 10 of 20" in text
-    assert "**Runs of unlike lengths**: 3 runs of 10, 3 runs of 20 rounds." in text
-    assert "have not come to round" not in text
+    assert "**Runs of different lengths**: 3 runs of 10, 3 runs of 20 rounds." in text
+    assert "have not reached round" not in text
     assert "3 of 6 runs have not come to round 20" in said(tmp_path, "--rounds", "20")
 
 
@@ -226,17 +226,17 @@ def test_a_half_finished_study_says_what_is_missing(tmp_path: Path, capsys: pyte
     scalars(0.8, 0, rounds=3).to_csv(tmp_path / "spatial_iid/seed_1/metrics.csv", index=False)
     (tmp_path / "spatial_iid/seed_2/metrics.csv").unlink()
     text = said(tmp_path)
-    assert "2 of 6 runs have not come to round 8: 1 begun, 1 not" in text
+    assert "2 of 6 runs have not reached round 8: 1 started, 1 did not" in text
     assert "| spatial | iid | 1 | 3 |" in text
     assert "(1 of 3)" in text  # the one spatial run that is finished
-    assert "missing: 2 of the runs have not come to round 8" in capsys.readouterr().out
+    assert "missing: 2 runs have not reached round 8" in capsys.readouterr().out
 
 
 def test_a_single_seed_has_neither_intervals_nor_verdicts(tmp_path: Path) -> None:
     text = said(write_study(tmp_path, CELLS, seeds=(0,), rounds=6), *CLAIMS)
-    assert "**One seed**: nothing is known of chance" in text
+    assert "**One seed**: chance cannot be measured" in text
     assert "\u00b1 0" not in text
-    assert "differences have no measure of chance" in text
+    assert "so differences cannot be tested" in text
     assert set(pd.read_csv(tmp_path / "report/claims.csv")["verdict"]) == {"undecided"}
 
 
@@ -312,13 +312,13 @@ def test_it_is_a_module_and_explains_itself(
 def test_it_says_which_runs_say_nothing_of_clients_and_classes(tmp_path: Path) -> None:
     write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0, 1), rounds=6)
     text = said(tmp_path)
-    assert "**Accuracy by client** is known of 0 of 2 runs compared" in text
+    assert "**Accuracy by client** is known for 0 of 2 compared runs" in text
     assert "client p10, in fits" in text
     assert "mean client |" not in text
     write_outcome(tmp_path / "plain_iid/seed_0", (0.2, 0.6), rounds=6)
     write_outcome(tmp_path / "plain_iid/seed_1", (0.4, 0.8), rounds=6)
     text = said(tmp_path)
-    assert "is known of" not in text
+    assert "is known for" not in text
     assert "| mean client | std of clients | client p10 | worst decile |" in text
     assert "![Accuracy over clients](clients.png)" in text
     assert "![Accuracy by class](classes.png)" in text

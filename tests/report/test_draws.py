@@ -39,7 +39,7 @@ def test_a_variant_with_another_batch_order_is_named(tmp_path: Path) -> None:
     assert (draws.groups, draws.agreeing) == (1, 0)
     assert draws.differing == ("batch order at dir01, seed 0: `a` plain, channel; `b` spatial",)
     text = report(tmp_path, "--claims", str(CLAIMS))
-    assert text.index("**Not all pairs are pairs**") < text.index("## The paper's claims")
+    assert text.index("**Not all runs are paired**") < text.index("## The paper's claims")
 
 
 def test_runs_without_hashes_are_not_taken_for_equal(tmp_path: Path) -> None:

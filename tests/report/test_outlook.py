@@ -40,7 +40,7 @@ def test_an_open_part_says_where_it_stands_and_what_would_decide_it() -> None:
         "\u2212", "-"
     )
     settles = f"about {still.seeds}" if still.seeds else "more than 60"
-    assert f"; {settles} seeds would settle it, about " in told
+    assert f"; {settles} seeds would decide it, about " in told
     assert told.endswith(f"would show {still.part.margin:.4f}")
 
 

@@ -110,7 +110,7 @@ def test_a_broken_file_that_was_asked_for_is_refused(
     assert line.startswith(
         f"fedlit: error: {last} is not a complete checkpoint: it is truncated or damaged; use --ckpt_path"
     )
-    assert line.endswith(f"{last.with_name('previous.ckpt')} is whole")
+    assert line.endswith(f"{last.with_name('previous.ckpt')} is intact")
     assert {path: path.stat().st_mtime_ns for path in logs.rglob("*")} == before
 
 

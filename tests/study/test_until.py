@@ -229,7 +229,7 @@ def test_a_finished_study_says_what_would_decide_what_it_left_open(capsys: pytes
     out = capsys.readouterr().out
     assert re.search(r"claim 3, final accuracy higher, channel - plain, iid: about \d+ seeds", out)
     plan = Path("logs/grid/report/grid_decide.yaml")
-    assert f"to decide them: fedlit study --config {plan}" in out
+    assert f"to decide them, run: fedlit study --config {plan}" in out
     tree = yaml.safe_load(plan.read_text())
     assert tree["seeds"] == {"first": 3, "at_least": 5, "at_most": 200, "until": "decided"}
     assert {axis: list(values) for axis, values in tree["axes"].items()} == {
@@ -248,7 +248,7 @@ def test_a_plan_without_claims_is_refused(capsys: pytest.CaptureFixture[str]) ->
     facts = json.loads(record.read_text())
     record.write_text(json.dumps({**facts, "claims": None}))
     assert main(["report", "logs/grid", "--plan"]) == 2
-    assert "--plan is for claims, and there are none" in capsys.readouterr().err
+    assert "--plan needs claims, but there are none" in capsys.readouterr().err
     record.write_text(json.dumps({key: value for key, value in facts.items() if key != "file"}))
     assert main(["report", "logs/grid", "--plan"]) == 2
-    assert "does not say what its study file held" in capsys.readouterr().err
+    assert "does not have its study file" in capsys.readouterr().err

@@ -534,7 +534,7 @@ CASES = [
         for name, record in {"null": "null", "command": '{"command": 1}', "nested": NESTED, "a FIFO": fifo}.items()
     ),
     *(
-        report(f"study {name}", ROW, "study.json is not a study's record", record)
+        report(f"study {name}", ROW, "study.json is not the record of a study", record)
         for name, record in {"nested": NESTED, "a list": "[1]", "null": "null", "bytes": b"\xff", "FIFO": fifo}.items()
     ),
     report("a FIFO for a table", fifo, "no NAME/seed_K"),

@@ -1,1 +1,1 @@
-"""What a report says, a module for each section or for sections of a kind: from an analysis to elements."""
+"""The sections of a report: functions from an analysis to elements."""

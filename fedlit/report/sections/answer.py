@@ -1,4 +1,4 @@
-"""The answer: one sentence, and the final accuracy of every variant at every partition."""
+"""The answer of a report: one sentence, and the final accuracy of every variant at every partition."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fedlit.report.outlook import seeds_to_show
 from fedlit.report.sections.results import cells_of, reading
 from fedlit.report.statistics import Comparison
 
-#: What the answer is about.
+#: The metric of the answer.
 ACCURACY = BY_KEY["accuracy"]
 
 
 def answer(found: Analysis) -> Iterable[Element]:
-    """The sentence and the table; for a study that chooses a setting the table alone."""
+    """The sentence and the table; only the table for a study that chooses a setting."""
     study = found.study
     if found.measured.empty:
         return
@@ -41,7 +41,7 @@ def answer(found: Analysis) -> Iterable[Element]:
 
 
 def said(found: Analysis) -> str:
-    """What the runs say of final accuracy, in a sentence."""
+    """A sentence about the differences in final accuracy."""
     compared = [c for c in found.comparisons if c.metric is ACCURACY]
     tested = [c for c in compared if c.difference.n >= LEAST_SEEDS]
     if not tested:
@@ -53,12 +53,12 @@ def said(found: Analysis) -> str:
         return _undecided(found, tested, seeds)
     parts = [_told(decided, better, baseline) for better in (True, False) if any(c.better is better for c in decided)]
     rest = len(tested) - len(decided)
-    rest_of = f"; the other {rest} of {count(len(tested), 'difference')} may be chance" if rest else ""
-    return f"In final {study.held_out} accuracy, over {seeds} and beyond chance, {'; '.join(parts)}{rest_of}."
+    rest_of = f"; the other {rest} of {count(len(tested), 'difference')} may be due to chance" if rest else ""
+    return f"In final {study.held_out} accuracy over {seeds}, beyond chance: {'; '.join(parts)}{rest_of}."
 
 
 def _told(decided: Sequence[Comparison], better: bool, baseline: str) -> str:
-    """Which variants are better, or worse, than the baseline, where, and by how much."""
+    """The variants that are better (or worse) than the baseline, with partitions and differences."""
     by_variant: dict[str, list[str]] = {}
     for c in decided:
         if c.better is better:
@@ -68,14 +68,14 @@ def _told(decided: Sequence[Comparison], better: bool, baseline: str) -> str:
 
 
 def _undecided(found: Analysis, tested: Sequence[Comparison], seeds: str) -> str:
-    """That nothing is beyond chance, the largest difference, and how many seeds it would take."""
+    """A sentence for no significant difference, with the largest one and the seeds that would show it."""
     largest = max(tested, key=lambda c: abs(c.difference.mean))
     mean, interval = effect_in_words(ACCURACY, largest.difference.interval)
     enough = seeds_to_show(abs(largest.difference.mean), largest.difference.spread, len(tested)) or 0
-    shown = f"; about {enough} seeds would show one of that size" if enough > largest.difference.n else ""
+    shown = f"; about {enough} seeds would show a difference of this size" if enough > largest.difference.n else ""
     return (
         f"**No variant differs from {found.baseline} beyond chance** in final {found.study.held_out} accuracy, over "
-        f"{seeds}. The largest difference is that of {largest.variant} at {largest.partition}: {mean}, interval "
+        f"{seeds}. The largest difference is {largest.variant} at {largest.partition}: {mean}, interval "
         f"{interval}{shown}."
     )
 
@@ -91,7 +91,7 @@ def _highest(found: Analysis, compared: bool) -> str:
     if rows["variant"].nunique() == 1:
         return f"{what[0].upper()}{what[1:]}: {told}."
     seeds = int(found.measured.groupby(["variant", "partition"]).size().max())
-    chance = f"; with {count(seeds, 'seed')} nothing can be said of chance" if compared else ""
+    chance = f"; {count(seeds, 'seed')} cannot show whether this is chance" if compared else ""
     return f"Highest {what}: {told}{chance}."
 
 

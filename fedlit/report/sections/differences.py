@@ -1,4 +1,4 @@
-"""Variants against the baseline, in every tested metric."""
+"""The section on differences between variants and the baseline, in every tested metric."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fedlit.report.statistics import Comparison
 
 
 def differences(found: Analysis) -> Iterable[Element]:
-    """The chart, what so many pairs can show, and a table for each metric."""
+    """The chart, a paragraph about the power of the tests, and a table for each metric."""
     if not found.comparisons:
         return
     if not any(c.difference.n > 1 for c in found.comparisons):
-        yield Text("No variant has two seeds in common with the baseline: differences have no measure of chance.")
+        yield Text("No variant has two seeds in common with the baseline, so differences cannot be tested.")
         return
     yield from (chart for chart in found.charts if chart.name == "differences")
     pairs = [c for c in found.comparisons if c.difference.n >= LEAST_SEEDS]
     if not pairs:
-        yield Text(f"Below {LEAST_SEEDS} seeds in common there are no intervals and no tests.")
+        yield Text(f"With fewer than {LEAST_SEEDS} common seeds there are no intervals and no tests.")
         return
     yield Text(_power(pairs))
     by_metric: dict[str, list[Comparison]] = {}
@@ -35,8 +35,8 @@ def _table(within: str, chosen: Sequence[Comparison]) -> Table:
     """All differences in a metric."""
     metric = chosen[0].metric
     notes = {
-        "p": "paired t-test, two-sided, corrected by Holm within the metric; bold where at most 0.05",
-        "detectable": "the true difference that these seeds would find 4 times in 5 without a correction",
+        "p": "paired t-test, two-sided, corrected by Holm within the metric; bold if at most 0.05",
+        "detectable": "the true difference that a test with these seeds would find 4 times in 5, without correction",
         "n": "seeds in common",
     }
     rows = [
@@ -57,22 +57,23 @@ def _table(within: str, chosen: Sequence[Comparison]) -> Table:
 
 
 def _power(pairs: Sequence[Comparison]) -> str:
-    """Which effects so few seeds can show, in plain words."""
+    """A paragraph about the effects that this number of seeds can show."""
     n = max(c.difference.n for c in pairs)
     family = max(sum(c.metric.key == key for c in pairs) for key in {c.metric.key for c in pairs})
     floor = smallest_p(n)
     text = (
-        f"A pair is two runs of one seed: same data, initial weights and cohorts. With {n} pairs a test that assumes "
-        f"nothing of their distribution cannot give less than p = {floor:.3g}"
+        f"A pair is two runs of one seed, with the same data, initial weights and cohorts. With {n} pairs, "
+        "a test without "
+        f"assumptions about their distribution cannot give less than p = {floor:.3g}"
     )
     if floor > 1 - LEVEL:
-        text += ", however large the difference: it could confirm nothing here"
+        text += ", however large the difference, so it could not confirm anything here"
     elif floor * family > 1 - LEVEL:
         corrected = min(1.0, floor * family)
-        text += f", or {corrected:.3g} when corrected for {family} comparisons, so it could confirm nothing here"
+        text += f", or {corrected:.3g} when corrected for {family} comparisons, so it could not confirm anything here"
     return (
-        f"{text}. The t-test, of which the p values are, can go lower, but takes the differences for "
-        f"normal, which {n} of them cannot show. "
-        f"p values are corrected by Holm for the {family} comparisons of each metric, not across metrics, which are "
-        "related. A large p is no proof of no difference: see what was detectable."
+        f"{text}. The p values here are those of the t-test, which can be lower, but assumes normal differences, which "
+        f"{n} of them cannot confirm. They are corrected by Holm for the {family} comparisons of each "
+        "metric, not across "
+        "metrics, which are related. A large p does not prove that there is no difference: see the column detectable."
     )

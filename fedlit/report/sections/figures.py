@@ -1,4 +1,4 @@
-"""Sections that are charts and pictures."""
+"""Sections of charts and pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clients(found: Analysis) -> Iterable[Element]:
 
 
 def classes(found: Analysis) -> Iterable[Element]:
-    """Accuracy by class, and what is taken for what where clients differ most."""
+    """Accuracy by class, and confusion matrices at the most heterogeneous partition."""
     charts = list(_named(found, "classes"))
     yield from charts
     study = found.study
@@ -43,13 +43,15 @@ def classes(found: Analysis) -> Iterable[Element]:
         if (run.folder / "confusion.png").is_file()
     )
     if files:
-        remedy = "" if charts else " For accuracy by class run `fedlit test` on the runs."
-        yield Text(f"Confusion at {heterogeneity_of(study, partition)} in the best round of the first seed.{remedy}")
+        remedy = "" if charts else " For accuracy by class, run `fedlit test` on the runs."
+        yield Text(
+            f"Confusion matrices at {heterogeneity_of(study, partition)}, in the best round of the first seed.{remedy}"
+        )
         yield PictureRow(files)
 
 
 def partitions(study: Study) -> Iterable[Element]:
-    """Who holds what."""
+    """Pictures of the partitions."""
     files: list[tuple[str, Path]] = []
     for partition in study.partitions:
         there = [run for run in study.runs if run.partition == partition]
@@ -57,7 +59,7 @@ def partitions(study: Study) -> Iterable[Element]:
         pictures = [run.folder / "partition.png" for run in runs if (run.folder / "partition.png").is_file()]
         files += [(heterogeneity_of(study, partition), picture) for picture in pictures[:1]]
     if files:
-        yield Text("Who holds what, at the first seed.")
+        yield Text("The data of each client, at the first seed.")
         yield PictureRow(tuple(files))
 
 

@@ -1,4 +1,4 @@
-"""Who is left behind, and how attention changes over the rounds."""
+"""Sections on clients with skewed labels, and on attention over the rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHARTS = ("skewed_clients", "skewed_over_rounds")
 
 
 def left_behind(found: Analysis) -> Iterable[Element]:
-    """Accuracy against the skew of clients' labels: each client, and the ends by variant and partition."""
+    """Accuracy against the skew of clients' labels: charts, and a table of the most and least skewed clients."""
     charts = [chart for chart in found.charts if chart.name in CHARTS]
     yield from charts
     if charts:
@@ -26,7 +26,7 @@ def left_behind(found: Analysis) -> Iterable[Element]:
 
 
 def attention(study: Study) -> Iterable[Element]:
-    """Films of gates, of the most heterogeneous partition that has any and its first seed."""
+    """Films of gates, at the most heterogeneous partition that has any, at its first seed."""
     for partition in study.partitions:
         runs = sorted((run for run in study.runs if run.partition == partition), key=lambda run: run.seed)
         first = {variant: run for variant in study.variants for run in reversed(runs) if run.variant == variant}
@@ -34,9 +34,9 @@ def attention(study: Study) -> Iterable[Element]:
         there: list[tuple[str, Path]] = [(variant, path) for variant, path in files if path.is_file()]
         if there:
             yield Text(
-                f"Gates over the rounds at {heterogeneity_of(study, partition)}, on the same test inputs: the global "
-                "model's, and those of one skewed client after a fit of its own that begins with that model. All "
-                "colours go from 0 to 1."
+                f"Gates over the rounds at {heterogeneity_of(study, partition)}, on the same test inputs: the "
+                "gates of the global model, and of one skewed client after local training from that model. All colours "
+                "go from 0 to 1."
             )
             yield PictureRow(tuple(there))
             return
@@ -57,8 +57,8 @@ def _ends(study: Study) -> Table:
         groups,
         title="Accuracy on the clients' own training data, by the skew of their labels",
         notes={
-            "least skewed": f"mean over the {SHARE:.0%} of the clients whose labels are the least skewed",
-            "most skewed": f"mean over the {SHARE:.0%} of the clients whose labels are the most skewed",
-            "n": "seeds that the mean is over",
+            "least skewed": f"mean over the {SHARE:.0%} of the clients with the least skewed labels",
+            "most skewed": f"mean over the {SHARE:.0%} of the clients with the most skewed labels",
+            "n": "number of seeds",
         },
     )

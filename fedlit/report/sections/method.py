@@ -1,4 +1,4 @@
-"""How the numbers of a report were computed."""
+"""The section on how the numbers of a report were computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedlit.report.numbers import count
 
 
 def method(found: Analysis) -> Iterable[Element]:
-    """The rules of verdicts, intervals, metrics, targets, and whether runs shared what was drawn."""
+    """The rules of verdicts, intervals, metrics and targets, and whether runs shared their random draws."""
     for paragraph in ("**Claims.**", *rules()) if found.claims else ():
         if paragraph.startswith("- "):
             yield Bullets(tuple(" ".join(item.split()) for item in paragraph.removeprefix("- ").split("\n- ")))
@@ -24,17 +24,18 @@ def method(found: Analysis) -> Iterable[Element]:
             yield Text(" ".join(paragraph.split()))
     yield from _seeds_needed(found)
     yield Text(
-        f"**Intervals** of a metric over seeds hold its mean at {LEVEL:.0%} and stay where the metric can be: in 0 to "
-        "1 for a share, from 0 up for others. They are score intervals, as Wilson's for a share, with the scatter "
-        "between seeds in place of the binomial one and at Student's t: the means whose distance to the measured one "
-        "is within t standard errors, where the error shrinks towards a bound as that of a share does. Far from a "
-        "bound they are Student's. Paired differences have Student's. "
-        f"Below {LEAST_SEEDS} seeds there is none: with two it would be 12.7 standard errors to each side. Times "
-        "depend on what else the machine did and are never marked as the best."
+        f"**Intervals** of a metric are {LEVEL:.0%} intervals for its mean over seeds, within the range of "
+        "the metric: 0 to 1 "
+        "for a share, >= 0 for others. They are score intervals like Wilson's for a share, with Student's t and the "
+        "variance between seeds instead of the binomial one: all means within t standard errors of the measured mean, "
+        "where the error shrinks towards a bound like that of a share. Far from a bound they agree with Student's "
+        "interval. Paired differences have Student's interval. "
+        f"With fewer than {LEAST_SEEDS} seeds there is none: with two it would be 12.7 standard errors to each side. "
+        "Times depend on the load of the machine and are never marked as the best."
     )
     yield Text(
-        f"**Metrics**, of each run up to round {found.study.horizon}; “last {LAST_ROUNDS} rounds” are fewer in a "
-        "shorter run."
+        f"**Metrics** of each run up to round {found.study.horizon}; in a shorter run, “last {LAST_ROUNDS} rounds” are "
+        "fewer."
     )
     yield Bullets(tuple(f"**{m.title}**: {m.meaning}." for m in METRICS if m.key in found.measured))
     reach = "; ".join(f"{p}: {t:.4f}" for p, t in found.targets.items() if not math.isnan(t))
@@ -45,10 +46,11 @@ def method(found: Analysis) -> Iterable[Element]:
 def _seeds_needed(found: Analysis) -> Iterable[Element]:
     if found.claims:
         yield Text(
-            "**Seeds that would settle a claim** are estimates from the mean and the scatter of its differences so "
-            "far, both of which are known to chance only. Two are given: the seeds of the look that would settle it if "
-            "both stayed as they are, in a study that stops when it is decided; and those at which an effect of the "
-            f"margin would be found 4 times in 5 by one test at {1 - LEVEL:.0%}."
+            "**Seeds that would decide a claim** are rough estimates from the mean and spread of its "
+            "differences so far. Two "
+            "are given: the seeds of the look that would decide it if both stayed as they are, in a study that stops "
+            "when it is decided; and the seeds at which one test at "
+            f"{1 - LEVEL:.0%} would find an effect of the margin 4 times in 5."
         )
 
 
@@ -59,8 +61,9 @@ def _like_draws(study: Study) -> Iterable[Element]:
 def _told(draws: Draws) -> str:
     if not draws.groups:
         return (
-            "not shown. Runs that end from now on leave hashes of partition, participation (cohorts and stragglers) "
-            "and batch order in `draws.json`; no two variants here have them at one seed and partition."
+            "unknown. No two variants have `draws.json`, with hashes of partition, participation (cohorts "
+            "and stragglers) "
+            "and batch order, at one seed and partition; runs write it at their end."
         )
     of = f"{draws.agreeing} of {draws.groups} combinations of seed and partition"
     unknown = f" {count(draws.unknown, 'run')} without `draws.json` could not be checked." if draws.unknown else ""

@@ -1,4 +1,4 @@
-"""What a report goes without, and what makes its comparisons less than they seem."""
+"""The section on missing runs and on limits of the comparisons."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.numbers import count
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
-#: Gaps that are listed one by one.
+#: At most this many missing runs are listed.
 MOST_GAPS = 40
 
 
 def missing(found: Analysis) -> Iterable[Element]:
-    """Runs, seeds and tables that are not there."""
+    """Missing runs, seeds and tables."""
     study = found.study
     if found.baseline not in set(found.measured["variant"]) and not study.searches(found.baseline):
         yield Text(
-            f"**No finished run of `{found.baseline}`**: differences to it need one; "
-            "name another variant with `--baseline`."
+            f"**No finished run of `{found.baseline}`**, so there are no differences to it; "
+            "give another variant with `--baseline`."
         )
     yield from _seeds(study)
     yield from _lengths(study)
@@ -34,11 +34,10 @@ def missing(found: Analysis) -> Iterable[Element]:
 
 def _seeds(study: Study) -> Iterable[Element]:
     if len(study.seeds) == 1:
-        yield Text("**One seed**: nothing is known of chance, so there are no intervals, no tests and no verdicts.")
+        yield Text("**One seed**: chance cannot be measured, so there are no intervals, no tests and no verdicts.")
     elif len(study.seeds) < LEAST_SEEDS:
         yield Text(
-            "**Two seeds** say too little of chance for an interval, so values are shown one by one and nothing "
-            "is marked as the best."
+            "**Two seeds** are too few for an interval, so both values are shown and nothing is marked as the best."
         )
 
 
@@ -47,8 +46,8 @@ def _lengths(study: Study) -> Iterable[Element]:
     if len(lengths) > 1:
         told = ", ".join(f"{count(n, 'run')} of {rounds}" for rounds, n in sorted(lengths.items()))
         yield Text(
-            f"**Runs of unlike lengths**: {told} rounds. All are compared at round {study.horizon}; longer runs are "
-            "looked at up to there, and `--rounds` names another round."
+            f"**Runs of different lengths**: {told} rounds. All are compared at round {study.horizon}; `--rounds` sets "
+            "another round."
         )
 
 
@@ -58,8 +57,8 @@ def _gaps(study: Study) -> Iterable[Element]:
     begun = sum(gap.done > 0 for gap in study.gaps)
     total = len(study.finished) + len(study.gaps)
     yield Text(
-        f"{len(study.gaps)} of {total} runs have not come to round {study.horizon}: {begun} begun, "
-        f"{len(study.gaps) - begun} not. Tables and tests go without them; curves show an unfinished run where its "
+        f"{len(study.gaps)} of {total} runs have not reached round {study.horizon}: {begun} started, "
+        f"{len(study.gaps) - begun} did not. Tables and tests leave them out; curves show an unfinished run if its "
         "variant has no finished one."
     )
     rows = [(g.variant, g.partition, str(g.seed), str(g.done)) for g in study.gaps]
@@ -73,13 +72,14 @@ def _gaps(study: Study) -> Iterable[Element]:
 
 
 def _outcomes(study: Study) -> Iterable[Element]:
-    """Which of the compared runs lack their final model's accuracy by client or by class."""
+    """How many compared runs lack the final accuracy by client or by class."""
     total = len(study.finished)
     for name, what in ((CLIENTS_CSV, "client"), (CLASSES_CSV, "class")):
         known = sum(run.outcome(name, study.horizon) is not None for run in study.finished)
         if total and known < total:
             yield Text(
-                f"**Accuracy by {what}** is known of {known} of {total} runs compared: the others have no `{name}` of "
+                f"**Accuracy by {what}** is known for {known} of {total} compared runs: the others have no "
+                f"`{name}` for "
                 f"round {study.horizon}, which `fedlit fit` writes after its last round."
             )
 
@@ -88,7 +88,7 @@ def _unlike_draws(study: Study) -> Iterable[Element]:
     draws = compare_draws(study)
     if draws.differing:
         yield Text(
-            "**Not all pairs are pairs**: at one seed and partition the variants differ in what was drawn for them, so "
-            "that differences between them are not of the variant alone."
+            "**Not all runs are paired**: at one seed and partition the variants have different random draws, so their "
+            "differences are not due to the variant alone."
         )
         yield Bullets(tuple(draws.differing))

@@ -1,4 +1,4 @@
-"""All metrics of all variants, at every partition."""
+"""The section with all metrics of all variants at every partition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedlit.report.numbers import DASH, number
 
 
 def results(found: Analysis) -> Iterable[Element]:
-    """A table for each topic, its rows grouped by partition."""
+    """A table for each topic, with rows grouped by partition."""
     if found.measured.empty:
         return
     yield Text(reading(found))
@@ -26,17 +26,17 @@ def results(found: Analysis) -> Iterable[Element]:
 
 
 def reading(found: Analysis) -> str:
-    """How a cell is to be read."""
+    """An explanation of the cells."""
     counts = found.measured.groupby(["variant", "partition"]).size()
     low, high = int(counts.min()), int(counts.max())
     each = str(low) if low == high else f"{low} to {high}"
     if high == 1:
-        return "One seed each, so no intervals."
+        return "One seed each, so there are no intervals."
     if high < LEAST_SEEDS:
         return "Mean over two seeds and, in brackets, both values."
     best = f"better than every other variant at the same {found.study.within} beyond chance"
     return (
-        f"Mean over seeds ({each} each) and, in brackets, its {LEVEL:.0%} interval; of two seeds, both values. "
+        f"Mean over seeds ({each} each) and, in brackets, its {LEVEL:.0%} interval; for two seeds, both values. "
         f"**Bold**: {best} (paired t-tests, Holm, p ≤ {1 - LEVEL:.2g})."
     )
 
@@ -59,7 +59,7 @@ def _table(found: Analysis, topic: str) -> Table:
 
 
 def cells_of(found: Analysis, metrics: Sequence[Metric], variant: str, partition: str) -> tuple[str, ...]:
-    """The metrics of a variant at a partition; empty where it has no run there."""
+    """The metrics of a variant at a partition; empty if it has no run there."""
     there = found.measured[(found.measured["variant"] == variant) & (found.measured["partition"] == partition)]
     if there.empty:
         return ()
@@ -69,9 +69,9 @@ def cells_of(found: Analysis, metrics: Sequence[Metric], variant: str, partition
 
 
 def _cell(metric: Metric, row: Any, values: pd.Series[float]) -> str:
-    """A mean with its interval, or the values of two seeds, how many it is of where not of all, and whether it is best.
+    """A mean with its interval or the values of two seeds, the number of values if some are missing, bold if best.
 
-    Values that are not finite are left out, as a target that was not reached.
+    Values that are not finite, such as a target that was not reached, are left out.
     """
     n, of = int(row["n"]), int(row["of"])
     if n == 0:

@@ -1,4 +1,4 @@
-"""What was run: data, federation, network and machine in one table, and what each axis of a study changes."""
+"""The section with data, federation, network and machine, and with the changes of each axis of the study."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fedlit.runs.setting import origins
 from fedlit.runs.words import lookup
 
 UNKNOWN = "not recorded"
-#: Arguments of classes that say nothing of the result.
+#: Arguments of classes that do not affect the result.
 UNSAID = ("root", "download", "foreach", "fused", "differentiable", "maximize")
-#: Different values that are listed; of more, how many there are.
+#: At most this many different values are listed; else only their number.
 MOST_VALUES = 6
 
 
 def setting(found: Analysis) -> Iterable[Element]:
-    """The table, of runs that have a config."""
+    """The table, for runs that have a config."""
     study = found.study
     places = {(v, p): i for i, (v, p) in enumerate(product(study.variants, study.partitions))}
     runs = sorted((run for run in study.runs if run.config), key=lambda run: places[run.variant, run.partition])
@@ -36,7 +36,7 @@ def setting(found: Analysis) -> Iterable[Element]:
 
 
 def told(runs: Iterable[Run], of: Callable[[Run], str]) -> str:
-    """What all runs have, or which has what: by variant or by partition where one of them tells."""
+    """The common value of all runs, else the values by variant or by partition if one of these determines them."""
     owners: dict[str, list[Run]] = {}
     for run in runs:
         owners.setdefault(of(run), []).append(run)
@@ -48,12 +48,12 @@ def told(runs: Iterable[Run], of: Callable[[Run], str]) -> str:
             pairs = zip(owners, named, strict=True)
             return "; ".join(f"{value or 'none'} ({', '.join(each)})" for value, each in pairs)
     if len(owners) > MOST_VALUES:
-        return f"{len(owners)} different ones"
+        return f"{len(owners)} different values"
     return " or ".join(value or "none" for value in owners)
 
 
 def in_short(tree: Any) -> str:
-    """A part of a config in short: a class with those of its arguments that are set, as ``SGD(lr=0.1)``."""
+    """A part of a config in short form: a class with the arguments that are set, such as ``SGD(lr=0.1)``."""
     if isinstance(tree, Mapping) and "class_path" in tree:
         name = str(tree["class_path"]).rsplit(".", 1)[-1]
         arguments = tree.get("init_args") or {}
@@ -84,7 +84,7 @@ def _clients(run: Run) -> str:
 
 
 def _origin(said: Callable[[Mapping[str, str]], str]) -> Callable[[Run], str]:
-    """What a run was made with, in the order in which it was gone on with."""
+    """A fact about a run's versions or machine, with later values if the run was resumed with others."""
 
     def of(run: Run) -> str:
         return ", then ".join(dict.fromkeys(filter(None, map(said, origins(run.folder))))) or UNKNOWN
@@ -104,7 +104,7 @@ def _machine(made_with: Mapping[str, str]) -> str:
 
 
 def _at(*keys: str) -> Callable[[Run], str]:
-    """A value of the config; empty where it is not set."""
+    """A value of the config; empty if it is not set."""
 
     def of(run: Run) -> str:
         value = lookup(run.config, *keys)
@@ -113,7 +113,7 @@ def _at(*keys: str) -> Callable[[Run], str]:
     return of
 
 
-#: What the table says of every run.
+#: Rows of the table from the runs' configs.
 FACTS: dict[str, Callable[[Run], str]] = {
     "data": _data,
     "partition": _at("data", "init_args", "partition"),
@@ -129,7 +129,7 @@ FACTS: dict[str, Callable[[Run], str]] = {
     "batch size": _at("data", "init_args", "batch_size"),
     "rounds": lambda run: str(run.asked or UNKNOWN),
 }
-#: And of what it was made with.
+#: Rows of the table about versions and machine.
 MADE_WITH: dict[str, Callable[[Run], str]] = {
     "versions": _origin(_versions),
     "commit": _origin(lambda made_with: made_with.get("commit", "")),
@@ -138,7 +138,7 @@ MADE_WITH: dict[str, Callable[[Run], str]] = {
 
 
 def _network(runs: Sequence[Run]) -> str:
-    """The classes, with those arguments that all runs of one share."""
+    """The networks' classes, with the arguments that all runs of a class share."""
     nets: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         net = lookup(run.config, "model", "net")
@@ -172,7 +172,7 @@ def _sizes(found: Analysis) -> str:
 
 
 def _axes(study: Study) -> Iterable[tuple[str, str]]:
-    """What each value of each axis of the study changes in its base config."""
+    """The changes of each value of each axis to the base config."""
     axes = lookup(study.record, "file", "axes")
     for axis, values in axes.items() if isinstance(axes, Mapping) else ():
         if isinstance(values, Mapping):

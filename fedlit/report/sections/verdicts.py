@@ -1,4 +1,4 @@
-"""Claims with their verdicts, and what would decide those that are open."""
+"""The section of claims with their verdicts, and what would decide open ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlit.report.outlook import MOST_SEEDS, Open, fresh_looks, open_parts, see
 
 
 def verdicts(found: Analysis) -> Iterable[Element]:
-    """Every claim of the file that applies; nothing where none does."""
+    """Every claim with its verdict; nothing without claims."""
     if not found.claims:
         return
     yield Text(f"{found.claims.about} The verdicts follow from the numbers by the rules under “How this was computed”.")
@@ -31,11 +31,11 @@ def verdicts(found: Analysis) -> Iterable[Element]:
 
 
 def would_decide(still: Open, most: int) -> str:
-    """Where an open part stands, and how many seeds are likely to settle it: of those allowed, or more."""
+    """The present result of an open part, and how many seeds are likely to decide it."""
     part = still.part
     mean, interval = effect_in_words(part.metric, part.difference.interval)
     text = f"{part.metric.title} {part.kind}, {minus_signs(part.text)}: {mean}"
-    settled = f"about {still.seeds} seeds would settle it" if still.seeds else f"more than {most} seeds would settle it"
+    settled = f"about {still.seeds} seeds would decide it" if still.seeds else f"more than {most} seeds would decide it"
     shown = seeds_to_show(part.margin, part.difference.spread)
     more = shown is not None and shown > part.difference.n
     at_margin = f", about {shown} would show {number(part.metric, part.margin)}" if more else ""
@@ -45,9 +45,9 @@ def would_decide(still: Open, most: int) -> str:
 def _parts(claim: Judgement) -> Table:
     columns = ("paired difference", "claimed", "finding", "mean", "interval", "margin", "n", "p")
     notes = {
-        "interval": f"{LEVEL:.0%}; where seeds are added until claims are decided, of repeated looks, which is wider",
+        "interval": f"{LEVEL:.0%}; if seeds are added until claims are decided, that of repeated looks, which is wider",
         "p": "paired t-test, two-sided, corrected by Holm for the parts of the claim",
-        "margin": "a smaller effect is taken for none",
+        "margin": "a smaller effect counts as no effect",
         "n": "seeds in common",
     }
     return Table(columns, {"": [_row(part) for part in claim.parts]}, words=3, notes=notes)
@@ -77,4 +77,6 @@ def _details(details: Sequence[Detail]) -> Table:
         for d in details
     ]
     columns = ("paired difference", "of", "mean", f"{LEVEL:.0%} interval", "p, uncorrected")
-    return Table(columns, {"": rows}, words=2, folded=f"{len(rows)} numbers by partition; they decide nothing")
+    return Table(
+        columns, {"": rows}, words=2, folded=f"{len(rows)} numbers by partition, which do not affect the verdict"
+    )
