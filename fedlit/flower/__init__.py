@@ -1,8 +1,7 @@
-"""Real sites: the same federation over Flower (https://flower.ai), the extra ``fedlit[flower]``.
+"""Real sites: the same federation over Flower (https://flower.ai), with the extra ``fedlit[flower]``.
 
-``Sites`` and ``FlowerEngine`` are what a config names; ``fedlit sites new DIR`` writes a project with both, which
-``flwr run`` takes as it is. Nothing outside of this package knows of Flower, and nothing here imports it before it is
-needed.
+A config names ``Sites`` and ``FlowerEngine``; ``fedlit sites new DIR`` writes a project with both that ``flwr run`` can
+run. Nothing outside of this package depends on Flower, and Flower is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["FlowerEngine", "Sites"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name on first use: a site's process that passes messages on loads no torch."""
+    """Load a name on first use, so that a site's relay process does not import torch."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""The two ends of a Flower app, as the modules of a project name them."""
+"""The ServerApp and ClientApp of a project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedlit.flower.relay import path_in, relay
 
 
 def words_of(project: Path, context: Context) -> list[str]:
-    """The words of ``fedlit fit`` in a run's config: the file ``config`` of the project, and ``args``."""
+    """The arguments of ``fedlit fit`` from a run's config: the project's file ``config``, and ``args``."""
     return ["--config", str(project / str(context.run_config["config"])), *shlex.split(str(context.run_config["args"]))]
 
 
@@ -32,17 +32,17 @@ def server_app(project: Path) -> ServerApp:
         with connected(grid):
             status = fedlit(["fit", *words_of(project, context)])
         if status:
-            raise RuntimeError(f"fedlit fit has ended with status {status}; its last line says why")
+            raise RuntimeError(f"fedlit fit ended with status {status}; its last line says why")
 
     app.main()(main)
     return app
 
 
 def client_app(project: Path) -> ClientApp:
-    """A site: it answers what it is, and fits the models that it is sent.
+    """A site: it describes itself, and trains the models that it is sent.
 
     Args:
-        project: Its folder, as the site has it.
+        project: The project's folder at the site.
     """
     app = ClientApp()
 

@@ -1,4 +1,4 @@
-"""A site's data and local problem, built from its own file and the config of the federation."""
+"""Builds a site's data and local problem from its own file and the config of the federation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fedlit.flower.site_data import Described
 from fedlit.flower.trainer_of_site import SiteTrainer
 from fedlit.flower.wire import Terms
 
-#: What a site does without, of the config of the server.
+#: Options that turn off parts of the server's config that a site does not need.
 WITHOUT = ("--trainer.callbacks", "null", "--trainer.logger", "false")
 
 
@@ -36,15 +36,15 @@ class Problem(FederationArguments):
         return None  # type: ignore[return-value]
 
     def run(self, command: str) -> None:
-        """Nothing: a site trains when it is asked to."""
+        """Do nothing: a site trains when the server asks."""
 
 
 def built(place: Place, words: Sequence[str]) -> SiteTrainer:
-    """What trains at a site.
+    """The trainer of a site.
 
     Args:
         place: The site's own file.
-        words: Those of ``fedlit fit`` that the federation is run by: ``--config`` with its file, and changes to it.
+        words: The arguments of ``fedlit fit`` at the server: ``--config`` with its file, and changes to it.
     """
     torch.set_num_threads(place.threads)
     return SiteTrainer(place, partial(own_data, place), partial(client_of, words))
@@ -54,7 +54,7 @@ def own_data(place: Place) -> FederatedData:
     """The site's data, as its file names them.
 
     Raises:
-        InputError: When they cannot be made.
+        InputError: If they cannot be made.
     """
     load(NAMED_SHORTLY)
     parser = Parser()
@@ -67,7 +67,7 @@ def own_data(place: Place) -> FederatedData:
 
 
 def client_of(words: Sequence[str], terms: Terms) -> ClientModule:
-    """The local problem of a config, as ``FederatedModule.make_client`` makes it at the server."""
+    """The local problem of a config, made as by ``FederatedModule.make_client`` at the server."""
     described = ["--data", "fedlit.flower.site_data.Described", "--data.classes", str(len(terms.classes))]
     made = Problem(["fit", *words, *described, "--data.channels", str(terms.channels), *WITHOUT])
     module, loop = made.model, made.loop

@@ -1,4 +1,4 @@
-"""``fedlit sites new DIR``: write a project that ``flwr run`` takes as it is, for a federation of real sites."""
+"""``fedlit sites new DIR``: write a project for a federation of real sites, which ``flwr run`` can run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write
 from fedlit.core.terminal import Terminal
 
-#: Files of a project, as they lie in ``fedlit.flower.project``.
+#: Files of a project, copied from ``fedlit.flower.project``.
 FILES = (
     "README.md",
     "pyproject.toml",
@@ -29,10 +29,10 @@ FILES = (
 
 
 def parser() -> Parser:
-    """Of the command's words."""
+    """The parser of the command."""
     options = Parser(prog="fedlit sites", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    options.add_argument("action", choices=["new"], help="What to do: new writes a project.")
-    options.add_argument("folder", type=str, help="The project's folder, which must not exist or be empty.")
+    options.add_argument("action", choices=["new"], help="new writes a project.")
+    options.add_argument("folder", type=str, help="The project's folder, which must not exist, or must be empty.")
     return options
 
 
@@ -43,14 +43,14 @@ def main(words: Sequence[str]) -> int:
         0.
 
     Raises:
-        InputError: When Flower is not installed, or the folder is not empty.
+        InputError: If Flower is not installed, or the folder is not empty.
     """
     given = parser().parse_args(list(words))
     if find_spec("flwr") is None:
         raise InputError("Flower is not installed; install it by pip install 'fedlit[flower]'")
     folder = Path(given.folder)
     write_project(folder)
-    Terminal().print(f"{folder}: what to do next is in {folder / 'README.md'}")
+    Terminal().print(f"project written to {folder}; next steps: {folder / 'README.md'}")
     return 0
 
 
@@ -58,10 +58,10 @@ def write_project(folder: Path) -> None:
     """Write the files of a project.
 
     Raises:
-        InputError: When there is something in the folder, or it is a file.
+        InputError: If the folder is not empty, or is a file.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there and not empty; give another folder")
+        raise InputError(f"{folder} exists and is not empty; give another folder")
     source = files("fedlit.flower") / "project"
     for name in FILES:
         path = folder / name

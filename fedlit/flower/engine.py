@@ -21,18 +21,18 @@ from fedlit.flower.sites import ELSEWHERE, Sites
 from fedlit.flower.vectors import NAME_OF
 from fedlit.flower.wire import METRICS, Receipt, task_frame, update_in
 
-#: The longest that nodes which have come since the last round are waited for, where a site is missing.
+#: If a site is missing, wait at most this long for nodes that have connected since the last round.
 GREETING_SECONDS = 60.0
 
 
 class FlowerEngine(Engine):
-    """Asks the sites of ``fedlit.flower.Sites`` for their fits, over Flower, and yields the answers as they come.
+    """Asks the sites of ``fedlit.flower.Sites`` over Flower to train, and yields the answers as they arrive.
 
-    A site that is not connected, is late, answers with an error or with anything that cannot be the answer to its task
-    is a ``ClientFailure`` with the reason: it is left out of the round, see ``federation.max_rejected``.
+    A site that is not connected, is late, or sends an error or an invalid answer becomes a ``ClientFailure`` with the
+    reason, and is left out of the round, see ``federation.max_rejected``.
 
     Args:
-        timeout_s: How many seconds sites have for a round, at least 1. What comes later is discarded.
+        timeout_s: Seconds that sites have for a round, at least 1. Later answers are discarded.
     """
 
     def __init__(self, timeout_s: float = 3600.0) -> None:
@@ -43,13 +43,13 @@ class FlowerEngine(Engine):
     def check(self, client: ClientModule, site: Site) -> None:
         data = _sites(site)
         if is_distributed():
-            raise InputError("FlowerEngine works in one process; set trainer.devices and trainer.num_nodes to 1")
-        LoopEngine().check(client, site)  # what trains at the sites
+            raise InputError("FlowerEngine runs in one process only; set trainer.devices and trainer.num_nodes to 1")
+        LoopEngine().check(client, site)  # the engine at the sites
         loop = _loop(data)
         if loop.diagnostics is not None and loop.diagnostics.dissimilarity:
             raise InputError(
-                "federation.diagnostics.dissimilarity needs the gradients of all clients at one model, and sites are "
-                "asked for fits alone; set it to false: gamma and drift by block are measured"
+                "federation.diagnostics.dissimilarity needs the gradients of all clients at one model, but sites only "
+                "train; set it to false, gamma and drift by block are still measured"
             )
         data.refuse_others(identity(client))
 
@@ -81,7 +81,7 @@ class FlowerEngine(Engine):
 def _read(
     read: Callable[[str, Frame], ClientAnswer], name: str, answer: Frame | NoAnswerError, task: ClientTask
 ) -> ClientAnswer:
-    """A site's answer; what it says is its own, so a failure names it."""
+    """A site's answer as an update, or as a failure that names the site."""
     try:
         if isinstance(answer, NoAnswerError):
             raise answer
@@ -100,7 +100,7 @@ def _longest(client: ClientModule) -> int:
 def _sites(site: Site) -> Sites:
     if not isinstance(site.data, Sites):
         raise InputError(
-            f"FlowerEngine trains at real sites, and the data are {type(site.data).__name__}; use fedlit.flower.Sites"
+            f"FlowerEngine trains at real sites, but the data are {type(site.data).__name__}; use fedlit.flower.Sites"
         )
     return site.data
 

@@ -1,9 +1,10 @@
-"""What server and sites send each other: one string of bytes whose every length is known before it is used.
+"""The binary format of messages between server and sites, in which every length is checked before it is used.
 
-A frame is a mark, the length of a header, the header and the blobs it lists, without gaps. The header is JSON: what
-kind of frame it is, its values, and of each blob the name, the type of its numbers and how many there are. Numbers are
-little-endian. Nothing in a frame is ever executed, unpickled or loaded by NumPy, and a frame is taken only if it has
-exactly the values and the blobs of its kind. Standard library alone: a process that passes frames on loads no torch.
+A frame consists of a mark, the length of a header, the header, and the blobs that it lists, without gaps. The header is
+JSON with the kind of the frame, its values, and the name, number type and length of each blob. Numbers are
+little-endian. Nothing in a frame is executed, unpickled or loaded by NumPy, and a frame is accepted only if it has
+exactly the values and blobs of its kind. This module uses the standard library only, so that a relay process does not
+import torch.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 
 MARK = b"fedlit\0\1"
 LENGTH = struct.Struct("<I")
-#: The longest header, in bytes: a network's layout is not in it, so that it does not grow with the network.
+#: The longest header in bytes. It does not contain the network's layout, so it does not grow with the network.
 MOST_HEADER = 1 << 16
-#: Bytes of a number of each type.
+#: Bytes of one number, by type.
 SIZE_OF = {"<f4": 4, "<f8": 8, "<i8": 8, "|b1": 1}
 
 
 class WireError(ValueError):
-    """A frame is not what it should be; the message is one line that says what is wrong with it."""
+    """A frame is not valid; the message is one line with the reason."""
 
 
 class Blob(NamedTuple):
@@ -40,17 +41,17 @@ class Blob(NamedTuple):
     data: Bytes
 
     def __len__(self) -> int:
-        """How many numbers."""
+        """The number of numbers."""
         return len(self.data) // SIZE_OF[self.dtype]
 
 
 class Kind(NamedTuple):
-    """What a frame of one kind holds, all of it and nothing else.
+    """The exact content of frames of one kind.
 
     Attributes:
-        name: Of the kind.
-        values: From names to types.
-        blobs: From names to the types that their numbers may have.
+        name: The kind's name.
+        values: The types of its values, by name.
+        blobs: The number types that each blob may have, by name.
     """
 
     name: str
@@ -63,8 +64,8 @@ class Frame(NamedTuple):
 
     Attributes:
         kind: Its kind's name.
-        values: Texts, numbers and switches.
-        blobs: Vectors.
+        values: Texts, numbers and booleans, by name.
+        blobs: Vectors, by name.
     """
 
     kind: str
@@ -82,25 +83,25 @@ def pack(frame: Frame) -> bytes:
 
 
 def unpack(data: Bytes, *kinds: Kind, most: int | None = None) -> Frame:
-    """The content of a frame of one of some kinds; blobs are views of ``data``, not copies.
+    """The content of a frame of one of the given kinds; blobs are views of ``data``, not copies.
 
     Args:
-        data: What came.
-        kinds: Those that are expected.
-        most: The longest frame in bytes; None is no limit.
+        data: The received bytes.
+        kinds: The expected kinds.
+        most: The largest length in bytes; None is no limit.
 
     Raises:
-        WireError: When it is anything else, naming the first thing that is wrong.
+        WireError: If the bytes are no such frame; it names the first fault.
     """
     if most is not None and len(data) > most:
-        raise WireError(f"{len(data):,} bytes came where {most:,} are the most")
+        raise WireError(f"it has {len(data):,} bytes, but at most {most:,} are allowed")
     view = memoryview(data)
     start = len(MARK) + LENGTH.size
     if len(view) < start or view[: len(MARK)] != MARK:
-        raise WireError("it is no frame of this version of fedlit")
+        raise WireError("it is not a frame of this version of fedlit")
     (length,) = LENGTH.unpack(view[len(MARK) : start])
     if length > MOST_HEADER or len(view) < start + length:
-        raise WireError(f"its header is {length:,} bytes long, and there are {len(view) - start:,}")
+        raise WireError(f"its header should have {length:,} bytes, but {len(view) - start:,} follow")
     header = _header(bytes(view[start : start + length]))
     kind = next((each for each in kinds if each.name == header["kind"]), None)
     if kind is None:
@@ -114,9 +115,9 @@ def _header(content: bytes) -> dict[str, Any]:
     try:
         header = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise WireError("its header is no JSON") from error
+        raise WireError("its header is not JSON") from error
     if not isinstance(header, dict) or header.keys() != {"kind", "values", "blobs"}:
-        raise WireError("its header has other parts than kind, values and blobs")
+        raise WireError("its header does not have exactly kind, values and blobs")
     return header
 
 
@@ -128,14 +129,14 @@ def _check_values(values: Any, kind: Kind) -> None:
         value = values[name]
         of_texts = wanted is list and isinstance(value, list) and all(isinstance(each, str) for each in value)
         if type(value) is not wanted or (wanted is list and not of_texts):
-            raise WireError(f"{name} is {_shown(value)}, which is no {wanted.__name__}")
+            raise WireError(f"{name} is {_shown(value)}, which is not of type {wanted.__name__}")
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise WireError(f"{name} is {_shown(value)}, which is beyond 64 bits")
 
 
 def _blobs(rest: memoryview, listed: Any, kind: Kind) -> dict[str, Blob]:
     if not isinstance(listed, list) or not all(isinstance(each, list) and len(each) == 3 for each in listed):
-        raise WireError("its list of blobs is none")
+        raise WireError("its list of blobs is not valid")
     if [name for name, _, _ in listed] != [*kind.blobs]:
         raise WireError(f"its blobs are {_shown([name for name, _, _ in listed])}, not {_shown([*kind.blobs])}")
     found, start = {}, 0
@@ -148,7 +149,7 @@ def _blobs(rest: memoryview, listed: Any, kind: Kind) -> dict[str, Blob]:
         found[name] = Blob(dtype, rest[start:stop])
         start = stop
     if start != len(rest):
-        raise WireError(f"its blobs are {start:,} bytes long by its header, and {len(rest):,} came")
+        raise WireError(f"its blobs should have {start:,} bytes, but {len(rest):,} were received")
     return found
 
 

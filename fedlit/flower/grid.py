@@ -1,4 +1,4 @@
-"""Flower's messages: the only place where frames become messages, and messages frames."""
+"""Converts frames to Flower's messages and back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
     from flwr.serverapp import Grid
 
-#: Types of messages.
+#: Flower's types of the two messages.
 GREET, FIT = "query.greet", "train.fit"
-#: Under which a message holds its frame, and how the frame is said to be serialised: nothing but fedlit reads it.
+#: Names under which a message holds its frame, and of its serialisation, which only fedlit reads.
 RECORD, ARRAY, SERIALISED = "fedlit", "frame", "fedlit.frame"
 
 _grid: ContextVar[Grid | None] = ContextVar("grid", default=None)
@@ -24,7 +24,7 @@ _grid: ContextVar[Grid | None] = ContextVar("grid", default=None)
 
 @contextmanager
 def connected(grid: Grid) -> Iterator[None]:
-    """Inside, ``connection`` gives this grid."""
+    """Within this context, ``connection`` returns this grid."""
     token = _grid.set(grid)
     try:
         yield
@@ -36,12 +36,12 @@ def connection() -> Grid:
     """The grid of the ServerApp that this process runs.
 
     Raises:
-        InputError: When it runs none.
+        InputError: If this process runs no ServerApp.
     """
     if (grid := _grid.get()) is None:
         raise InputError(
-            "data of real sites are reached through Flower alone: start the run by flwr run, in a project that fedlit "
-            "sites new has made"
+            "real sites can only be reached through Flower: start the run by flwr run, in a project that fedlit sites "
+            "new has written"
         )
     return grid
 
@@ -55,7 +55,7 @@ def content(frame: Bytes) -> RecordDict:
 
 
 def message(frame: Bytes, node: int, kind: str, round: int, seconds: float) -> Message:
-    """A question to a node, which is void after so many seconds."""
+    """A question to a node, which expires after ``seconds``."""
     from flwr.app import Message
 
     return Message(content(frame), node, kind, ttl=seconds, group_id=str(round))
@@ -65,7 +65,7 @@ def frame_of(message: Any) -> Bytes:
     """The frame in a message.
 
     Raises:
-        WireError: When there is none: an error in its place, or other records.
+        WireError: If it has an error or other records instead.
     """
     from flwr.app import Array, ArrayRecord
 
@@ -81,6 +81,6 @@ def frame_of(message: Any) -> Bytes:
         )
     array = record[ARRAY]
     if not isinstance(array, Array) or (array.dtype, array.stype) != ("uint8", SERIALISED):
-        raise WireError(f"its array is {ascii(array.dtype)[:40]} of {ascii(array.stype)[:40]}, and no frame")
+        raise WireError(f"its array is {ascii(array.dtype)[:40]} of {ascii(array.stype)[:40]}, not a frame")
     data: Bytes = array.data
     return data

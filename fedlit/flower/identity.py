@@ -1,4 +1,4 @@
-"""What a site is, in words that can be compared: versions, network, loss, optimizer, algorithm and data."""
+"""Describes a site by texts that can be compared: versions, network, loss, optimizer, algorithm and data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from fedlit.federated.resume import settings_of
 from fedlit.flower.frame import Value
 from fedlit.flower.site_data import OwnData
 
-#: What must be the same at the server and at a site, and what to do where it is not.
+#: What must be the same at the server and at a site, and the remedy if it differs.
 SAME = {
-    "fedlit": "install the server's version there",
-    "torch": "install the server's version there",
-    "layout": "the site's network is built of other code: install the server's there",
-    "client": "the site's client is of other code: install the server's there",
-    "loss": "install the server's code there",
-    "optimizer": "install the server's code there",
-    "algorithm": "install the server's code there",
-    "inputs": "give the site inputs of that shape and type",
+    "fedlit": "install the server's version at the site",
+    "torch": "install the server's version at the site",
+    "layout": "the site's network comes from other code; install the server's code at the site",
+    "client": "the site's client comes from other code; install the server's code at the site",
+    "loss": "install the server's code at the site",
+    "optimizer": "install the server's code at the site",
+    "algorithm": "install the server's code at the site",
+    "inputs": "give the site inputs of the server's shape and type",
 }
 
 
 def identity(client: ClientModule) -> dict[str, str]:
-    """What a local problem is: versions, and the network's layout, the loss, the optimizer and the algorithm."""
+    """A description of the local problem: versions, network layout, loss, optimizer and algorithm."""
     state, algorithm = client.net.state_dict(), client.algorithm
     shapes = [(name, str(tensor.dtype), [*tensor.shape]) for name, tensor in state.items()]
     kept = {"kept_size": algorithm.kept_size, "local": sorted(algorithm.local)}
@@ -50,13 +50,13 @@ def identity(client: ClientModule) -> dict[str, str]:
 
 
 def inputs_of(examples: Examples) -> str:
-    """Shape and type of a data set's inputs."""
+    """Shape and type of the inputs."""
     kind = "int64 tokens" if examples.inputs.dtype == torch.int64 else kind_of(examples.inputs)
     return f"{'x'.join(map(str, examples.inputs.shape[1:]))} {kind}"
 
 
 def introduction(name: str, client: ClientModule, data: OwnData) -> dict[str, Value]:
-    """A site's answer to a greeting; the hash of its data is of no use to compare sites with each other."""
+    """A site's answer to a greeting. The hash of its data is keyed, so hashes of different sites cannot be compared."""
     return {
         **identity(client),
         "name": name,
@@ -68,7 +68,7 @@ def introduction(name: str, client: ClientModule, data: OwnData) -> dict[str, Va
 
 
 def fingerprint(name: str, examples: Examples) -> str:
-    """16 hex digits that differ where the examples, their order or the site's name differ."""
+    """16 hex digits that change if the examples, their order or the site's name change."""
     digest = hashlib.blake2b(digest_size=8, key=name.encode()[:64])
     for part in (examples.inputs, examples.targets):
         digest.update(np.ascontiguousarray(part.cpu().numpy()).tobytes())
@@ -76,25 +76,25 @@ def fingerprint(name: str, examples: Examples) -> str:
 
 
 def differences(site: Mapping[str, Value], server: Mapping[str, Value], classes: list[str]) -> Iterator[str]:
-    """Why a site cannot take part, a line each.
+    """The reasons why a site cannot take part, a line each.
 
     Args:
         site: Its introduction.
-        server: What ``SAME`` names, here.
+        server: The server's values for the keys of ``SAME``.
         classes: Names of the federation's classes, (C,).
     """
     for name, remedy in SAME.items():
         if name in server and site[name] != server[name]:
-            yield f"{name} is {site[name]} there and {server[name]} here; {remedy}"
+            yield f"{name} is {site[name]} at the site and {server[name]} at the server; {remedy}"
     theirs = [*site["classes"]]  # type: ignore[misc]
-    numbered = theirs == [str(number) for number in range(len(theirs))]  # no names were given there
+    numbered = theirs == [str(number) for number in range(len(theirs))]  # the site gave no names
     if theirs != classes and not (numbered and len(theirs) <= len(classes)):
         yield (
-            f"its classes are {', '.join(theirs)[:100]} and the federation's {', '.join(classes)[:100]}; name them "
-            "there as here, in the same order"
+            f"its classes are {', '.join(theirs)[:100]}, but the federation's are {', '.join(classes)[:100]}; use the "
+            "server's names at the site, in the same order"
         )
     if int(site["examples"]) < 1:  # type: ignore[arg-type]
-        yield "it has no training examples; give it some, or take it off data.sites"
+        yield "it has no training examples; give it some, or remove it from data.sites"
 
 
 def _loss(loss: object) -> str:

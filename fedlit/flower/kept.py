@@ -1,4 +1,4 @@
-"""What a client keeps from round to round, at its site: the server says which of the versions it is to begin with."""
+"""Stores what a client keeps from round to round at its site; the server says which version to start from."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from fedlit.flower.wire import Receipt
 
 
 class Versions:
-    """A file for each round that left something, ``FOLDER/FEDERATION/ROUND.pack``, each with checksums.
+    """A file with checksums for each round that kept something, ``FOLDER/FEDERATION/ROUND.pack``.
 
-    An answer may come too late or be left out, so that the last version is not always the one that counts: the server
-    keeps a receipt of that, and sends it with the next task. A run that is resumed, from whichever of its checkpoints,
-    finds what the client had then.
+    An answer may arrive too late or be left out, so the last version is not always the valid one. The server therefore
+    stores a receipt of the valid version, and sends it with the next task. A run that is resumed from any of its
+    checkpoints finds what the client had then.
 
     Args:
-        folder: The site's.
-        federation: What the server calls the federation.
+        folder: The site's folder.
+        federation: The server's name for the federation.
 
     Raises:
-        WireError: When that could not be a folder's name.
+        WireError: If this name is not valid as a folder name.
     """
 
     def __init__(self, folder: Path, federation: str) -> None:
         if not (federation.isascii() and federation.isalnum() and len(federation) <= 64):
-            raise WireError(f"the federation is called {federation[:64]!r}, which is no name")
+            raise WireError(f"the federation's name {federation[:64]!r} is not valid")
         self._folder = folder / federation
 
     def find(self, receipt: Receipt) -> Row | None:
-        """Where the version of a receipt lies; None for none.
+        """The stored version of a receipt; None if there is none.
 
         Raises:
-            WireError: When it is not there, or is another.
+            WireError: If the file is missing, or has another content.
         """
         if receipt.round < 0:
             return None
@@ -47,18 +47,18 @@ class Versions:
             raise WireError(f"{missing}; put the folder back, or start a new run")
         row = read_pack(path).row(0)
         if row.crc != receipt.crc:
-            raise WireError(f"{missing}, but something else; put the folder back, or start a new run")
+            raise WireError(f"{missing}, as the file there has other content; put the folder back, or start a new run")
         return row
 
     def keep(self, client: int, round: int, kept: Tensor) -> Receipt:
-        """Write what a round left; there as a whole, or not at all."""
+        """Write what the client keeps after a round, atomically."""
         with writing_pack(self._path(round)) as pack:
             pack.add(client, round, kept)
         content = kept.detach().cpu().numpy().astype("<f4", copy=False).tobytes()
         return Receipt(round, zlib.crc32(content))
 
     def prune(self, round: int, needed: Container[int]) -> None:
-        """Drop the versions of rounds before this one that are not needed."""
+        """Remove the versions of earlier rounds that are not needed."""
         for path in self._folder.glob("*.pack"):
             if (version := int(path.stem)) < round and version not in needed:
                 path.unlink(missing_ok=True)

@@ -1,11 +1,11 @@
-"""The frames that server and sites exchange: what is asked, and what is answered."""
+"""The kinds of frames that server and sites exchange."""
 
 from __future__ import annotations
 
 from fedlit.flower.frame import Kind
 
-#: What every question of the server's says of the federation, beside the means and deviations of the data's channels.
-#: ``single`` names those of them that are one number for all channels.
+#: The values about the federation in every question of the server, in addition to mean and standard deviation of the
+#: channels. ``single`` names those of the two that are one number for all channels.
 TERMS = {
     "batch_size": int,
     "client_holdout": float,
@@ -16,12 +16,13 @@ TERMS = {
     "single": list,
 }
 STATISTICS = {"mean": ("<f8",), "std": ("<f8",)}
-#: A network's state, see ``fedlit.core.records.Weights``.
+#: The state of a network, see ``fedlit.core.records.Weights``.
 STATE = {"floats": ("<f4", "<f8"), "counts": ("<i8",), "flags": ("|b1",)}
 
-#: To a site: what are you?
+#: To a site: a request to introduce itself.
 GREETING = Kind("greeting", TERMS, STATISTICS)
-#: From a site: this. ``name`` is its own word; ``examples`` is n_k; ``data`` a hash of its examples, with its name.
+#: From a site: its introduction. ``name`` is its own statement; ``examples`` is n_k; ``data`` is a keyed hash of its
+#: examples.
 INTRODUCTION = Kind(
     "introduction",
     {
@@ -30,8 +31,8 @@ INTRODUCTION = Kind(
     },
     {},
 )
-#: To a site: fit this model. ``kept`` is the round that left what the client is to begin with, ``crc`` its checksum;
-#: -1 is nothing. ``needed`` are the rounds whose versions a checkpoint needs: all others before this round can go.
+#: To a site: train this model. ``kept`` is the round whose kept vector the client starts from, and ``crc`` its
+#: checksum; -1 is none. ``needed`` are the rounds whose versions a checkpoint needs; other earlier ones can be removed.
 TASK = Kind(
     "task",
     {
@@ -41,11 +42,11 @@ TASK = Kind(
     },
     {**STATISTICS, **STATE, "message": ("<f4", "<f8"), "mu": ("<f8",), "needed": ("<i8",)},
 )
-#: From a site: the fitted model. ``crc`` is of what the client keeps; -1 is nothing.
+#: From a site: the trained model. ``crc`` is the checksum of what the client keeps; -1 is none.
 UPDATE = Kind(
     "update",
     {"federation": str, "client": int, "round": int, "data": str, "crc": int, "measured": list},
     {**STATE, "squares": ("<f8",), "metrics": ("<f8",)},
 )
-#: From a site: why there is no answer.
+#: From a site: the reason why it has not trained.
 FAILURE = Kind("failure", {"reason": str}, {})

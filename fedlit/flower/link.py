@@ -1,4 +1,4 @@
-"""Who the sites are, and questions to them."""
+"""The server's connection to the sites: introductions, questions and answers."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from fedlit.flower.kinds import FAILURE, INTRODUCTION, UPDATE
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
-#: Seconds between two looks for answers: at first, and at most; in between a tenth of the time that was waited.
+#: Seconds between two checks for answers: at first, and at most; in between a tenth of the waiting time.
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
 #: The longest answer to a greeting, in bytes.
 MOST_WORDS = 1 << 17
 
 
-#: What a message that is no message may raise where Flower reads it; not errors of the connection.
+#: Exceptions that Flower may raise on a malformed message; connection errors are not among them.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError, AssertionError)
 
 
 class NoAnswerError(Exception):
-    """Why a site has not answered as it should: one line."""
+    """The reason why there is no valid answer of a site, in one line."""
 
 
 class Link:
-    """The server's end: it knows the sites by their names, wherever they are.
+    """The server's end of the connection, which knows the sites by name, at whatever node they are.
 
-    A site's name is the one that its key was registered by (``flwr supernode register KEY --name NAME``), which the
-    site must say as well; where that is not asked for, a site's own word counts.
+    A site's name is the one under which its key was registered (``flwr supernode register KEY --name NAME``); the site
+    must state the same name. If registration is not required, the site's own statement counts.
 
     Args:
-        grid: Flower's.
-        names: Of the sites; the position is the client's number.
-        registered: Whether names must have been registered.
-        greeting: The frame of the question what a site is.
+        grid: Flower's grid.
+        names: The names of the sites; the position is the client's number.
+        registered: Whether names must be registered.
+        greeting: The frame that asks a site to introduce itself.
     """
 
     def __init__(self, grid: Grid, names: Sequence[str], registered: bool, greeting: bytes) -> None:
         self._grid, self.names, self._registered, self._greeting = grid, names, registered, greeting
-        self._said: dict[int, str] = {}  # names of the nodes that were greeted; empty of one that cannot take part
+        self._said: dict[int, str] = {}  # names of the greeted nodes; empty for a node that cannot take part
         self._nodes: dict[str, int] = {}
-        #: By name, what each site said of itself when it was first met.
+        #: The first introduction of each site, by name.
         self.introductions: dict[str, Mapping[str, Value]] = {}
 
     def meet(self, seconds: float) -> None:
         """Greet nodes until all sites are known.
 
         Raises:
-            InputError: When there are two of a name, a site refuses, or some are missing after so many seconds.
+            InputError: If two sites have the same name, a site refuses, or some are missing after ``seconds``.
         """
         deadline = time.monotonic() + seconds
         wait = FIRST_LOOK
@@ -61,8 +61,9 @@ class Link:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise InputError(
-                    f"no answer of {', '.join(missing)} within {seconds:g} s; start the SuperNodes of these sites, or "
-                    "take them off data.sites"
+                    f"no answer from {', '.join(missing)} within {seconds:g} s; start the SuperNodes of "
+                    "these sites, or "
+                    "remove them from data.sites"
                 )
             problems = self._greet_new(left)
             if problems:
@@ -71,7 +72,7 @@ class Link:
             wait = min(LAST_LOOK, wait * 1.5)
 
     def look_again(self, seconds: float) -> None:
-        """Greet nodes that came since, where a site is not at the node that it was at; what is wrong is said."""
+        """Greet new nodes if a site is no longer at its node; problems are reported as warnings."""
         online = {node.node_id for node in self._grid.get_nodes()}
         self._nodes = {name: node for name, node in self._nodes.items() if node in online}
         if len(self._nodes) < len(self.names):
@@ -79,16 +80,16 @@ class Link:
                 warn(problem)
 
     def ask(self, questions: Iterable[tuple[str, Bytes]], round: int, seconds: float, most: int) -> Iterator[Any]:
-        """Put a question to each of some sites, and yield names with answers as these come.
+        """Send a question to each of some sites, and yield names with answers as they arrive.
 
         Args:
-            questions: Names of sites and frames; each is made when it is sent, so that one is in memory at a time.
+            questions: Names of sites and frames. Each is made when it is sent, so that only one is in memory at a time.
             round: The round, from 0.
             seconds: How long to wait for answers.
-            most: The longest answer in bytes. Flower does not tell the length of an answer before it has come.
+            most: The largest answer in bytes. Flower does not tell the length of an answer before it has arrived.
 
         Yields:
-            The name of a site with its answer, a frame of kind ``UPDATE``; or with a ``NoAnswerError`` in its place.
+            The name of a site with its answer, a frame of kind ``UPDATE``, or with a ``NoAnswerError``.
         """
         pending: dict[str, str] = {}
         for name, frame in questions:
@@ -113,7 +114,7 @@ class Link:
         return str(message_id)
 
     def _answers(self, ids: Iterable[str], seconds: float) -> Iterator[tuple[str, Any]]:
-        """Messages as they come, one at a time in memory, each with the identifier of its question."""
+        """Messages as they arrive, one at a time in memory, each with the identifier of its question."""
         left, deadline, began = set(ids), time.monotonic() + seconds, time.monotonic()
         while left and time.monotonic() < deadline:
             for message_id in sorted(left):
@@ -125,14 +126,14 @@ class Link:
                 time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
 
     def _pulled(self, message_id: str) -> list[Any]:
-        """The answer to a question, if it is there; an error in its place where Flower cannot make a message of it."""
+        """The answer to a question, if it has arrived; an error instead if Flower cannot read it."""
         try:
             return [*self._grid.pull_messages([message_id])]
         except UNREADABLE as error:
             return [error]
 
     def _greet_new(self, seconds: float) -> list[str]:
-        """Greet the nodes that are not known to take part; what is wrong with any of them, a line each."""
+        """Greet the nodes that do not take part yet; returns a line for each problem."""
         nodes = {node.node_id: node for node in self._grid.get_nodes()}
         new = [number for number in nodes if not self._said.get(number)]
         asked = {self._send(self._greeting, number, GREET, 0, seconds): number for number in new}
@@ -146,7 +147,7 @@ class Link:
                 problems.append(f"node {number}: {one_line(str(error), 300)}")
         for number, name in self._said.items():
             if name and number in nodes and self._nodes.setdefault(name, number) != number and number in new:
-                problems.append(f"two sites say that they are {name}; stop one of them")
+                problems.append(f"two sites state the name {name}; stop one of them")
         return problems
 
     def _introduced(self, node: Any, reply: Any) -> str:
@@ -157,24 +158,28 @@ class Link:
         said = frame.values
         name = name_of(getattr(node, "name", ""), str(said["name"]), self._registered)
         if name not in self.names:
-            raise WireError(f"it is {name}, which is not among data.sites: {', '.join(self.names)}")
+            raise WireError(f"its name {name} is not in data.sites: {', '.join(self.names)}")
         before = self.introductions.setdefault(name, said)
         if changed := [key for key, value in said.items() if before[key] != value]:
-            raise WireError(f"{name} has come back with another {', '.join(changed)}, and is left out")
+            raise WireError(f"{name} has reconnected with another {', '.join(changed)}, and is left out")
         return name
 
 
 def name_of(registered_as: str, said: str, must_be_registered: bool) -> str:
-    """The name of a site, which is never a matter of its own word alone where its key was registered by a name.
+    """The name of a site. If its key was registered under a name, the site must state the same name.
 
     Raises:
-        WireError: When it says another, or its key has none and must.
+        WireError: If the site states another name, or its key must be registered and is not.
     """
     if registered_as and said != registered_as:
-        raise WireError(f"its key is registered as {registered_as} and it says that it is {said}; mend its name there")
+        raise WireError(
+            f"its key is registered as {registered_as}, but it states the name {said}; correct the name in the "
+            "site's file"
+        )
     if not registered_as and must_be_registered:
         raise WireError(
-            f"it says that it is {said}, and its key is registered by no name; register it by flwr supernode register "
-            "KEY --name NAME, or set data.registered to false where all sites are trusted"
+            f"it states the name {said}, but its key is not registered under a name; register it by flwr "
+            "supernode register "
+            "KEY --name NAME, or set data.registered to false if all sites are trusted"
         )
     return said

@@ -1,4 +1,4 @@
-"""What a site's owner decides: its name, its data, and what it is ready to do."""
+"""Reads a site's own file: its name, its data, and its limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 
-#: The sections of a site's file, and their types; those without a default must be there.
+#: The keys of a site's file, and their types; ``name`` and ``data`` are required.
 SECTIONS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "data": dict,
@@ -26,14 +26,14 @@ class Place(NamedTuple):
     """A site's own file.
 
     Attributes:
-        path: Where it lies; what is relative in it is so from its folder.
-        name: Of the site.
+        path: Its path; relative paths in it are relative to its folder.
+        name: The site's name.
         data: Class and arguments of the data, as in a config of ``fedlit fit``.
-        state: Folder of what the client keeps from round to round.
-        max_epochs: The most passes over its data that the site makes in a round.
-        threads: Threads of a fit. One gives the bits of the simulation.
-        accelerator: ``cpu``, or ``auto`` for a GPU where there is one.
-        keep_alive_s: How many seconds the process that trains waits for another task; with 0 each task starts its own.
+        state: Folder for what the client keeps from round to round.
+        max_epochs: The largest number of passes over its data in a round.
+        threads: Threads of the training. One gives the bits of the simulation.
+        accelerator: ``cpu``, or ``auto`` for a GPU if there is one.
+        keep_alive_s: Seconds that the training process waits for another task; with 0 each task starts its own.
     """
 
     path: Path
@@ -50,7 +50,7 @@ def read_place(path: Path) -> Place:
     """Read a site's file.
 
     Raises:
-        InputError: Naming what is wrong in it.
+        InputError: Naming the mistake.
     """
     try:
         found = read_yaml(path)
@@ -58,19 +58,19 @@ def read_place(path: Path) -> Place:
         raise InputError(f"{path}: {error}") from error
     if not isinstance(found, dict) or not {"name", "data"} <= found.keys() <= SECTIONS.keys():
         raise InputError(
-            f"{path} must have name and data, and may have {', '.join(list(SECTIONS)[2:])}; it has "
-            f"{', '.join(map(str, found)) if isinstance(found, dict) else 'no keys'}"
+            f"{path} must have name and data, and may have {', '.join(list(SECTIONS)[2:])}, but has "
+            f"{', '.join(map(str, found)) if isinstance(found, dict) else 'no keys'}; see the example site.yaml"
         )
     for key, value in found.items():
         if not isinstance(value, SECTIONS[key]) or isinstance(value, bool):
-            raise InputError(f"{path}: {key} is {value!r}, and cannot be of that type; see the example that came along")
+            raise InputError(f"{path}: {key} has a value of a wrong type, {value!r}; see the example site.yaml")
     state = path.parent / found.pop("state", f"{path.stem}_state")
     place = Place(path.absolute(), found.pop("name"), found.pop("data"), state.absolute(), **found)
     for key, least in (("max_epochs", 0), ("threads", 1), ("keep_alive_s", 0)):
         if not least <= getattr(place, key) < 1e9:
-            raise InputError(f"{path}: {key} is {getattr(place, key)}, and must be at least {least}")
+            raise InputError(f"{path}: {key} must be at least {least}, got {getattr(place, key)}")
     if place.accelerator not in ("auto", "cpu"):
-        raise InputError(f"{path}: accelerator is {place.accelerator!r}; it is auto or cpu")
+        raise InputError(f"{path}: accelerator must be auto or cpu, got {place.accelerator!r}")
     if place.threads > (cores := os.cpu_count() or 1):
-        raise InputError(f"{path}: threads is {place.threads}, and there are {cores} cores")
+        raise InputError(f"{path}: threads must be at most the number of cores, {cores}, got {place.threads}")
     return place

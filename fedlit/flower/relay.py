@@ -1,4 +1,5 @@
-"""From the process that Flower starts for a message to the one that trains, which is started where there is none."""
+"""Passes frames from the process that Flower starts for a message to the training process, and starts that if
+needed."""
 
 from __future__ import annotations
 
@@ -19,33 +20,33 @@ from fedlit.core.errors import InputError
 
 #: The key of a SuperNode's ``--node-config`` that gives the path of the site's file.
 KEY = "site"
-#: What the process that trains says to whoever asks, before it listens.
+#: Sent by the training process to a relay process before it reads the question.
 READY = b"ready"
-#: How many seconds the process that trains may take until it can be asked: it loads PyTorch and Lightning.
+#: Seconds that the training process may take to start; it imports PyTorch and Lightning.
 START_SECONDS = 300.0
 
 
 def relay(frame: bytes, site: Path, project: Path, words: Sequence[str], run: int) -> bytes:
-    """The answer to a frame, of the process that trains at this site for a run.
+    """The answer to a frame from the training process of this site and run.
 
     Args:
         frame: The server's question.
         site: The site's file.
         project: Folder of the project, which may have classes of its own.
-        words: Those of ``fedlit fit`` that the federation is run by.
+        words: The arguments of ``fedlit fit`` at the server.
         run: Flower's number of the run.
 
     Raises:
-        RuntimeError: When that process cannot be started, or dies.
+        RuntimeError: If the training process cannot be started, or dies.
     """
     folder = _private_folder()
     name = hashlib.blake2b(str(site).encode(), digest_size=8).hexdigest()
     socket, log = folder / f"{name}-{run}.sock", folder / f"{name}.log"
     with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two tasks at once start one process
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two tasks at the same time start only one process
         if (pipe := _connected(socket)) is None:
             for other in folder.glob(f"{name}-*.sock"):
-                other.unlink()  # a process whose socket is gone ends: of an earlier run, or one that died
+                other.unlink()  # a process without its socket ends: one of an earlier run, or one that died
             pipe = _started(socket, log, site, project, words)
     with pipe:
         try:
@@ -53,15 +54,15 @@ def relay(frame: bytes, site: Path, project: Path, words: Sequence[str], run: in
             return pipe.recv_bytes()
         except (EOFError, OSError) as error:
             socket.unlink(missing_ok=True)
-            raise RuntimeError(f"the process that trains died; is there memory enough? {_last_line(log)}") from error
+            raise RuntimeError(f"the training process died, perhaps for lack of memory: {_last_line(log)}") from error
 
 
 def _connected(socket: Path) -> Connection | None:
     try:
-        with contextlib.chdir(socket.parent):  # the address of a socket may have a hundred characters, and no more
+        with contextlib.chdir(socket.parent):  # a socket's path is limited to about a hundred characters
             pipe = Client(socket.name, "AF_UNIX")
         return pipe if pipe.recv_bytes() == READY else None
-    except (EOFError, OSError):  # there is none, or it was about to end
+    except (EOFError, OSError):  # there is no process, or it is about to end
         return None
 
 
@@ -81,20 +82,20 @@ def _started(socket: Path, log: Path, site: Path, project: Path, words: Sequence
         if pipe := _connected(socket):
             return pipe
         time.sleep(0.05)
-    raise RuntimeError(f"the process that trains did not start: {_last_line(log)}")
+    raise RuntimeError(f"the training process did not start: {_last_line(log)}")
 
 
 def _private_folder() -> Path:
-    """A folder that nobody else can enter.
+    """A folder that only this user can access.
 
     Raises:
-        InputError: When somebody else has made it.
+        InputError: If another user owns it or can access it.
     """
     folder = Path(tempfile.gettempdir()) / f"fedlit-site-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
-        raise InputError(f"{folder} is not this user's alone; remove it, or set TMPDIR to a folder of your own")
+        raise InputError(f"{folder} can be accessed by other users; remove it, or set TMPDIR to your own folder")
     return folder
 
 
@@ -104,15 +105,15 @@ def _last_line(log: Path) -> str:
 
 
 def path_in(node_config: Mapping[str, Any]) -> Path:
-    """The path of the site's file in what its SuperNode was started with.
+    """The path of the site's file, from the configuration of its SuperNode.
 
     Raises:
-        InputError: When there is none.
+        InputError: If there is no such file.
     """
     given = node_config.get(KEY)
     if not isinstance(given, str) or not Path(given).expanduser().is_file():
         raise InputError(
-            f"this SuperNode was started with {KEY}={given!r}, which is no file; start it with --node-config "
+            f"this SuperNode was started with {KEY}={given!r}, which is not a file; start it with --node-config "
             f"'{KEY}=\"/path/of/the/site.yaml\"'"
         )
     return Path(given).expanduser().absolute()

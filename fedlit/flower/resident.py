@@ -1,8 +1,8 @@
-"""The process that trains at a site: it stays from task to task, so that PyTorch is loaded once and not at every task.
+"""The training process of a site. It lives from task to task, so that PyTorch is imported only once.
 
-Flower starts a process for each message. That process loads nothing but Flower: it passes the frame on to this one,
-over a socket in a folder that only the same user can enter, and brings the answer back. This process ends when the
-SuperNode does, or when no task has come for as long as the site's file says.
+Flower starts a relay process for each message, which imports nothing but Flower. It passes the frame to this process
+over a socket in a folder that only the same user can access, and returns the answer. This process ends when the
+SuperNode ends, or when no task has arrived for ``keep_alive_s`` seconds.
 
     python -m fedlit.flower.resident SITE.YAML PROJECT SOCKET PARENT WORDS...
 """
@@ -23,16 +23,17 @@ from fedlit.flower.built import built
 from fedlit.flower.place import Place, read_place
 from fedlit.flower.relay import READY
 
-#: Seconds between two looks whether the SuperNode is still there.
+#: Seconds between two checks that the SuperNode still runs.
 LOOK = 2.0
-#: Seconds that the first question may take to come.
+#: Seconds to wait for the first question.
 FIRST = 60.0
 
 
 def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
-    """Answer questions until the parent process or the socket is gone, or none has come for ``place.keep_alive_s``."""
+    """Answer questions until the parent process or the socket is gone, or none has arrived for
+    ``place.keep_alive_s``."""
     trainer = built(place, words)
-    with contextlib.chdir(Path(socket).parent):  # the address of a socket may have a hundred characters, and no more
+    with contextlib.chdir(Path(socket).parent):  # a socket's path is limited to about a hundred characters
         listener = Listener(Path(socket).name, "AF_UNIX")
     with listener:
         ends_at, lock = [time.monotonic() + FIRST], threading.Lock()
@@ -49,22 +50,23 @@ def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
 
         threading.Thread(target=watch, name="end", daemon=True).start()
         while True:
-            with listener.accept() as pipe, contextlib.suppress(EOFError, OSError):  # of one who asked and has gone
+            # from a relay process that has ended
+            with listener.accept() as pipe, contextlib.suppress(EOFError, OSError):
                 with lock:
                     ends_at[0] = math.inf
-                pipe.send_bytes(READY)  # one who does not hear it asks another process
+                pipe.send_bytes(READY)  # a relay process that does not receive it starts another process
                 pipe.send_bytes(trainer.answer(pipe.recv_bytes()))
             ends_at[0] = time.monotonic() + place.keep_alive_s
 
 
 def _is_there(process: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has asked for, as in a container, does not."""
+    """Whether a process runs; a zombie, as in containers, does not."""
     try:
         os.kill(process, 0)
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except ProcessLookupError:
         return False
-    except OSError:  # another user's, or a system without /proc
+    except OSError:  # another user's process, or a system without /proc
         return True
 
 
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run as a process."""
     path, project, socket, parent, *words = arguments
     sys.path.append(project)  # classes of the project's own
-    del sys.argv[1:]  # which LightningCLI would warn of
+    del sys.argv[1:]  # LightningCLI would warn about them
     serve(read_place(Path(path)), words, socket, int(parent))
 
 

@@ -1,4 +1,4 @@
-"""A site's own examples, as the data of one client of a federation whose other clients are elsewhere."""
+"""The data of one site: its own examples as those of one client, while all other clients are empty."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlit.flower.wire import Terms
 
 
 class Described(FederatedData):
-    """Data of which only the number of classes and of channels is known: enough to build a network for it.
+    """Data of which only the numbers of classes and channels are known, which is enough to build a network.
 
     Args:
         classes: Number of classes.
@@ -26,7 +26,7 @@ class Described(FederatedData):
         self._classes, self._channels, self.num_clients = classes, channels, clients
 
     def load(self) -> tuple[Examples, Examples]:
-        raise InputError("these data are elsewhere; train where they are")
+        raise InputError("these examples are at the sites; train there")
 
     @property
     def class_names(self) -> list[str]:
@@ -38,22 +38,22 @@ class Described(FederatedData):
 
 
 class OwnData(FederatedData):
-    """The examples of one client, on the terms of the server: batch size, normalisation, what is held out.
+    """The examples of one client with the server's settings: batch size, normalisation, held-out fraction.
 
-    All other clients are empty, so that whatever is addressed by a client's number is as in a process that has the data
-    of all of them.
+    All other clients are empty, so that everything that is seeded by a client's number is the same as in a process with
+    the data of all clients.
 
     Args:
-        own: The site's data; its training examples count. Where an ``.npz`` file says of no rows that they are for
-            testing, all of them are for training.
-        terms: The server's.
+        own: The site's data, of which the training examples are used. If an ``.npz`` file marks no rows for testing,
+            all rows are for training.
+        terms: The server's terms.
         client: This client's number, from 0.
 
     Attributes:
-        own_names: What the site's data call the classes; numbers where they have no names.
+        own_names: The class names of the site's data; numbers if it has none.
 
     Raises:
-        InputError: When a label has no name there.
+        InputError: If a label has no name.
     """
 
     def __init__(self, own: FederatedData, terms: Terms, client: int = 0) -> None:
@@ -81,7 +81,7 @@ class OwnData(FederatedData):
 
 
 def training_examples(data: FederatedData) -> Examples:
-    """What a site trains on."""
+    """The examples on which a site trains."""
     if isinstance(data, InMemory) and data.test_fraction is None:
         return data.read().train
     data.setup("fit")

@@ -1,4 +1,4 @@
-"""The data of a federation of real sites, as the server knows them: how many examples each has, and no example."""
+"""The data of a federation of real sites at the server, which knows how many examples each site has, but no example."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ ELSEWHERE = "the examples of the clients are at the sites; use federation.engine
 class Sites(FederatedData):
     """Real sites, each of which holds the data of one client; the server holds a test set.
 
-    Client k is the site whose name stands at position k of ``sites``. When a fit begins all of them are asked what they
-    are; one that does not match is refused by name. Their examples stay where they are: the server learns how many each
-    has, and normalises as it says, not as they measure.
+    Client k is the site whose name is at position k of ``sites``. When a fit begins, all sites introduce themselves;
+    one that does not match is refused by name. Their examples stay at the sites: the server learns only their number.
+    Inputs are normalised with the server's mean and standard deviation.
 
     Args:
-        sites: Names of the sites, each as its key was registered: ``flwr supernode register KEY --name NAME``.
-        held_out: The server's own data. Its test set is what the global model is tested on; of an ``.npz`` file that
-            does not say which rows are for testing, all are.
-        mean: Mean of uint8 inputs in units of [0, 1], one number or one a channel; None measures the training examples
-            of ``held_out``, if it has any.
-        std: Standard deviation, as ``mean``.
-        registered: Whether a site's name must be the one that its key is registered by. False takes a site's own word:
-            only where all who can reach the server are trusted.
-        wait_s: How many seconds to wait for the sites when a fit begins.
+        sites: Names of the sites, under which their keys are registered: ``flwr supernode register KEY --name NAME``.
+        held_out: The server's own data, whose test set evaluates the global model. If an ``.npz`` file does not mark
+            rows for testing, all rows are used.
+        mean: Mean of uint8 inputs in units of [0, 1], one number or one for each channel; None measures it on the
+            training examples of ``held_out``, if it has any.
+        std: Standard deviation, like ``mean``.
+        registered: Whether a site's key must be registered under its name. False accepts the name that a site states;
+            use it only if everyone who can reach the server is trusted.
+        wait_s: Seconds to wait for the sites when a fit begins.
         batch_size: Examples in a site's training batch.
         eval_batch_size: See ``fedlit.data.FederatedData``.
         seed: Seed of the draw of ``client_holdout``; None takes that of ``seed_everything``.
-        client_holdout: See ``fedlit.data.FederatedData``; each site draws its own.
+        client_holdout: See ``fedlit.data.FederatedData``; each site draws its own examples.
     """
 
     has_examples = False
@@ -72,12 +72,13 @@ class Sites(FederatedData):
         for name in sites:
             if not name.isprintable() or not 0 < len(name) <= MOST_NAME or sites.count(name) > 1:
                 raise InputError(
-                    f"data.sites has {name[:MOST_NAME]!r}, but a name is there once and has 1 to {MOST_NAME} characters"
+                    f"data.sites has {name[:MOST_NAME]!r}; every name must be there once and have 1 to "
+                    f"{MOST_NAME} characters"
                 )
         if not sites:
             raise InputError("data.sites is empty; give it the names of the sites")
         if not 0 < wait_s < 1e9:
-            raise InputError(f"data.wait_s must be more than 0, got {wait_s}; 600 is the default")
+            raise InputError(f"data.wait_s must be > 0, got {wait_s}; 600 is the default")
         self.sites, self.held_out, self.registered, self.wait_s = sites, held_out, registered, wait_s
         self._given_mean, self._given_std = mean, std
         self._link: Link | None = None
@@ -93,10 +94,10 @@ class Sites(FederatedData):
 
     @property
     def link(self) -> Link:
-        """The connection to the sites, from a fit's setup on.
+        """The connection to the sites, after the setup for a fit.
 
         Raises:
-            InputError: Before.
+            InputError: Before that.
         """
         if self._link is None:
             raise InputError(ELSEWHERE)
@@ -104,7 +105,7 @@ class Sites(FederatedData):
 
     @property
     def terms(self) -> Terms:
-        """What the sites are told; known after ``setup``."""
+        """The settings that the sites are sent; known after ``setup``."""
         return Terms(
             self.batch_size,
             float(self.client_holdout),
@@ -117,16 +118,16 @@ class Sites(FederatedData):
         )
 
     def load(self) -> tuple[Examples, Examples]:
-        """The server's examples: a few of those that it holds out, in place of training examples, and all of them."""
+        """The server's examples: a few test examples as a stand-in for training examples, and the test set."""
         train, test = self._held_out()
         if test.inputs.dtype.is_floating_point or test.inputs.element_size() > 1:
-            self.mean, self.std = 0.0, 1.0  # tokens and numbers stay as they are
+            self.mean, self.std = 0.0, 1.0  # tokens and numbers are not normalised
         else:
             self.mean, self.std = self._statistics(train)
         return test.take(np.arange(min(2, len(test)))), test
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the test set; for a fit, ask the sites what they are."""
+        """Read the test set; for a fit, ask the sites to introduce themselves."""
         seed = resolve_seed(self._requested_seed)
         if self.is_set_up and stage != "fit":
             return
@@ -155,20 +156,20 @@ class Sites(FederatedData):
         return np.array(sizes)
 
     def refuse_others(self, here: Mapping[str, Value]) -> None:
-        """Refuse sites that are not what they should be.
+        """Refuse sites that do not match the server.
 
         Args:
-            here: Of what ``fedlit.flower.identity.SAME`` names that which is known here.
+            here: The server's values for some keys of ``fedlit.flower.identity.SAME``.
 
         Raises:
-            InputError: Naming the sites, and what differs.
+            InputError: Naming the sites and the differences.
         """
         found, classes = self.link.introductions, [*self.class_names]
         if wrong := [f"site {name}: {line}" for name in self.sites for line in differences(found[name], here, classes)]:
             raise InputError("; ".join(wrong))
 
     def _held_out(self) -> tuple[Examples | None, Examples]:
-        """The server's training examples, if it has any, and those that it holds out."""
+        """The server's training examples, if it has any, and its test set."""
         own = self.held_out
         if isinstance(own, InMemory) and own.test_fraction is None:
             source = own.read()
@@ -181,22 +182,23 @@ class Sites(FederatedData):
             return self._given_mean, self._given_std
         if train is None:
             raise InputError(
-                "data.mean and data.std are not given, and the server has no training examples to measure them on; "
-                "give both, in units of [0, 1]"
+                "data.mean and data.std are not given, and the server has no training examples to measure "
+                "them; give both, "
+                "in units of [0, 1]"
             )
         measured = channel_stats(train.inputs)
         given = (self._given_mean, self._given_std)
         return tuple(own if own is not None else found for own, found in zip(given, measured, strict=True))  # type: ignore[return-value]
 
     def identity(self) -> dict[str, Any]:
-        """The sites, how many examples each has, and which."""
+        """The sites, the number of their examples, and hashes of these."""
         found = {name: self.link.introductions[name] for name in self.sites}
         sizes = {f"number of training examples of site {name}": said["examples"] for name, said in found.items()}
         hashes = {f"hash of the data of site {name}": said["data"] for name, said in found.items()}
         return {"list of sites": ", ".join(self.sites), **sizes, **hashes}
 
     def state_dict(self) -> dict[str, Any]:
-        """What the sites call the run by."""
+        """The name by which the sites know the run."""
         return {"federation": self.federation}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

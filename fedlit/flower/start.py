@@ -1,9 +1,10 @@
-"""What ``server.sh`` and ``site.sh`` of a project do: look at what can be known, and start Flower's own program.
+"""Runs behind ``server.sh`` and ``site.sh`` of a project: check the options, and start Flower's own program.
 
     python -m fedlit.flower.start server OPTIONS OF flower-superlink
     python -m fedlit.flower.start site FILE.yaml OPTIONS OF flower-supernode
 
-What Flower tells in many lines is told in one, with the remedy. Standard library alone, so that it takes no time.
+Mistakes that Flower reports in many lines are reported in one, with the remedy. This module uses the standard library
+only, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from typing import NoReturn
 from fedlit.core.errors import InputError
 from fedlit.flower.relay import KEY
 
-#: Flower reports nothing to anybody, and looks for no newer version.
+#: Turns off Flower's telemetry and its check for newer versions.
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-#: The ports that Flower's programs listen at where they are given none.
+#: Default ports of Flower's programs.
 PORTS = {"flower-superlink": 8000, "flower-supernode": 9094}
 
 
 def server(words: Sequence[str]) -> NoReturn:
-    """Become ``flower-superlink``."""
+    """Replace this process by ``flower-superlink``."""
     program = _found("flower-superlink", words)
     os.execve(program, [program, "--disable-runtime-dependency-installation", *words], {**os.environ, **QUIET})
 
@@ -38,11 +39,11 @@ def site(words: Sequence[str]) -> int:
     """Run ``flower-supernode`` with a site's file until it ends.
 
     Raises:
-        InputError: When there is no such file, or the server's certificate is not of the CA that was given.
+        InputError: If there is no such file, or the given CA did not sign the server's certificate.
     """
     if not words or not Path(words[0]).is_file():
         given = words[0] if words else "nothing"
-        raise InputError(f"{given} is no file; give ./site.sh the site's own file")
+        raise InputError(f"{given} is not a file; give ./site.sh the site's own file")
     file, *options = words
     authority, address = option(options, "--root-certificates"), option(options, "--superlink") or "127.0.0.1:8000"
     if authority:
@@ -51,8 +52,9 @@ def site(words: Sequence[str]) -> int:
     status = _status([program, "--node-config", f'{KEY}="{Path(file).resolve()}"', *options])
     if status > 0 and (key := option(options, "--auth-supernode-private-key")):
         raise InputError(
-            f"the SuperNode has ended with status {status}; where it says that it failed to activate, the server does "
-            f"not know its key: register it there by flwr supernode register {Path(key).name}.pub --name NAME"
+            f"the SuperNode ended with status {status}; if it says that it failed to activate, the server "
+            "does not know its "
+            f"key: register it at the server by flwr supernode register {Path(key).name}.pub --name NAME"
         )
     return status
 
@@ -68,14 +70,14 @@ def option(words: Sequence[str], name: str) -> str | None:
 
 
 def check_port(host: str, port: int) -> None:
-    """Refuse a port that another program listens at.
+    """Refuse a port that another program uses.
 
     Raises:
         InputError: Naming it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers have it
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
         try:
             probe.bind((host, port))
         except OSError as error:
@@ -83,7 +85,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_certificate(address: str, authority: str) -> None:
-    """Refuse a server whose certificate is not of an authority; one that cannot be reached is for Flower to wait for.
+    """Refuse a server whose certificate an authority did not sign. If the server cannot be reached, Flower will wait.
 
     Args:
         address: HOST:PORT.
@@ -96,51 +98,53 @@ def check_certificate(address: str, authority: str) -> None:
     try:
         context = ssl.create_default_context(cafile=authority)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"--root-certificates {authority} is no certificate; give the server's ca.crt") from error
+        raise InputError(f"--root-certificates {authority} is not a certificate; give the server's ca.crt") from error
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as plain:
             context.wrap_socket(plain, server_hostname=host.strip("[]")).close()
     except ssl.SSLCertVerificationError as error:
         raise InputError(
-            f"the certificate of {address} does not fit {authority} ({error.verify_message}); give the ca.crt that "
-            "signed it, and the name that it is for"
+            f"the certificate of {address} does not match {authority} ({error.verify_message}); give the ca.crt that "
+            "signed it, and a host name that is in it"
         ) from error
     except ssl.SSLError as error:
-        raise InputError(f"{address} does not speak TLS ({error.reason}); is its server started --insecure?") from error
+        raise InputError(
+            f"{address} does not use TLS ({error.reason}); was its server started with --insecure?"
+        ) from error
     except ValueError as error:
-        raise InputError(f"--superlink is {address}; give HOST:PORT") from error
+        raise InputError(f"--superlink must be HOST:PORT, got {address}") from error
     except OSError:
         pass
 
 
 def _found(program: str, words: Sequence[str]) -> str:
-    """The path of one of Flower's programs, whose port is free."""
+    """The path of one of Flower's programs, after checking that its port is free."""
     path = shutil.which(program)
     if path is None:
         raise InputError(f"{program} is not found; install it by pip install 'fedlit[flower]'")
     host, port = option(words, "--host") or "127.0.0.1", option(words, "--port") or str(PORTS[program])
     if not port.isdecimal():
-        raise InputError(f"--port is {port}; give a number")
+        raise InputError(f"--port must be a number, got {port}")
     check_port(host, int(port))
     return path
 
 
 def _status(command: Sequence[str]) -> int:
-    """Run a program until it ends, and pass on what it is told to stop by."""
+    """Run a program until it ends, and pass on SIGTERM."""
     process = subprocess.Popen(command, env={**os.environ, **QUIET})
     signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     while True:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # which the program has received as well
+        except KeyboardInterrupt:  # the program has received it too
             continue
 
 
 def main(words: Sequence[str]) -> int:
-    """Start what the first word says.
+    """Start the server or a site, as the first argument says.
 
     Returns:
-        The program's status; 2 for a mistake in the words.
+        The program's status; 2 for a mistake in the arguments.
     """
     try:
         return {"server": server, "site": site}[words[0]](words[1:])

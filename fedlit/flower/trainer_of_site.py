@@ -1,4 +1,4 @@
-"""What trains at a site: frames of questions go in, frames of answers come out."""
+"""Trains at a site: takes the server's questions as frames, and returns answers as frames."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SiteTrainer:
     Args:
         place: The site's own file.
         own: Makes the site's data; called once.
-        client: Makes the local problem, its algorithm prepared for a federation of these terms; called once.
+        client: Makes the local problem with its algorithm, for a federation with these terms; called once.
     """
 
     def __init__(self, place: Place, own: Callable[[], FederatedData], client: Callable[[Terms], ClientModule]) -> None:
@@ -44,12 +44,12 @@ class SiteTrainer:
         self._datas: dict[str, OwnData] = {}
 
     def answer(self, question: Bytes) -> bytes:
-        """The answer to a question; where anything goes wrong it is a frame of kind ``FAILURE`` with the reason."""
+        """The answer to a question; after any error it is a frame of kind ``FAILURE`` with the reason."""
         try:
             frame = unpack(question, GREETING, TASK)
             with contextlib.chdir(self._place.path.parent):
                 found = self._introduce(frame) if frame.kind == GREETING.name else self._fit(frame)
-        except Exception as error:  # of whatever kind: the server is to know why there is no answer
+        except Exception as error:  # of any kind, so that the server learns the reason
             said = find_input_error(error) or error
             reason = str(said) if isinstance(said, InputError | WireError) else f"{type(said).__name__}: {said}"
             found = Frame(FAILURE.name, {"reason": one_line(f"{self._place.name}: {reason}", 300)}, {})
@@ -65,11 +65,11 @@ class SiteTrainer:
         terms, asked = terms_in(frame), frame.values
         number = int(asked["client"])  # type: ignore[arg-type]
         if not 0 <= number < terms.clients:
-            raise WireError(f"this site is client {number} of {terms.clients}")
+            raise WireError(f"the client number {number} is not between 0 and {terms.clients - 1}")
         client, data = self._made(terms), self._data(terms, number)
         examples = int(data.partition.sizes[number])
         if asked["examples"] != examples:
-            raise WireError(f"this site has {examples:,} training examples, and was asked for {asked['examples']:,}")
+            raise WireError(f"this site has {examples:,} training examples, but the task is for {asked['examples']:,}")
         like = read_state(client.net, client.layout)
         most = steps_for(examples, terms.batch_size, self._place.max_epochs)
         message = client.algorithm.message({}, like)
@@ -108,7 +108,7 @@ class SiteTrainer:
         if key not in self._datas:
             data = OwnData(self._own, terms, client)
             data.to(self._device)
-            self._datas = {key: data}  # of the greeting's there is no need any more
+            self._datas = {key: data}  # replaces the data of the greeting
         return self._datas[key]
 
     def _made(self, terms: Terms) -> ClientModule:
@@ -118,13 +118,13 @@ class SiteTrainer:
 
 
 def _precision(name: str, device: torch.device) -> Precision:
-    """What a fit runs in.
+    """Lightning's precision plugin for a name.
 
     Raises:
-        WireError: When it is none that clients are trained in.
+        WireError: If clients cannot be trained in this precision.
     """
     if name == "32-true":
         return Precision()
     if name in ("16-mixed", "bf16-mixed"):
         return MixedPrecision(name, device.type)  # type: ignore[arg-type]
-    raise WireError(f"the precision is {name[:40]!r}, which clients are not trained in")
+    raise WireError(f"clients cannot be trained in the precision {name[:40]!r}")

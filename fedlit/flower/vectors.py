@@ -1,4 +1,4 @@
-"""Tensors as the blobs of a frame: little-endian numbers, to the bit."""
+"""Converts tensors to blobs of a frame and back, without changing a bit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedlit.flower.frame import SIZE_OF, Blob, WireError
 
-#: From the types of tensors to those of blobs. No other type occurs in a network's flat state.
+#: Blob types by tensor type. No other types occur in a network's flat state.
 NAME_OF = {torch.float32: "<f4", torch.float64: "<f8", torch.int64: "<i8", torch.bool: "|b1"}
 
 
@@ -31,11 +31,10 @@ def counts(values: Iterable[int]) -> Blob:
 
 
 def tensor_of(name: str, blob: Blob, like: Tensor) -> Tensor:
-    """A vector of the type, length and device of another.
+    """The vector in a blob, with the type, length and device of ``like``.
 
     Raises:
-        WireError: When the blob, called ``name`` there, is of another type or length, or of numbers that it cannot
-            hold.
+        WireError: If the blob, which messages call ``name``, has another type or length, or invalid numbers.
     """
     if blob.dtype != NAME_OF[like.dtype]:
         raise WireError(f"{name} is of type {blob.dtype}, not {NAME_OF[like.dtype]}")
@@ -43,7 +42,7 @@ def tensor_of(name: str, blob: Blob, like: Tensor) -> Tensor:
         raise WireError(f"{name} has {len(blob):,} numbers, not {len(like):,}")
     if blob.dtype == "|b1" and any(byte > 1 for byte in bytes(blob.data)):
         raise WireError(f"{name} has bytes that are neither true nor false")
-    array = np.frombuffer(blob.data, blob.dtype).astype(blob.dtype.replace("<", "="))  # a copy, which may be written to
+    array = np.frombuffer(blob.data, blob.dtype).astype(blob.dtype.replace("<", "="))  # a writable copy
     return torch.from_numpy(array).to(like.device)
 
 

@@ -1,4 +1,4 @@
-"""A round's records as frames, and back; what comes from the other side is checked before it is used."""
+"""Converts the records of a round to frames and back; received values are checked before they are used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedlit.flower.frame import Blob, Frame, Value, WireError
 from fedlit.flower.kinds import STATE, STATISTICS, TASK, TERMS, UPDATE
 from fedlit.flower.vectors import blob_of, counts, list_of, numbers, tensor_of
 
-#: What may be measured of a fit, and the greatest value it may have; nothing may be below 0.
+#: Metrics of a fit and their largest allowed values; except for the loss, none may be below 0.
 METRICS = {
     "loss": math.inf,
     "accuracy": 1.0,
@@ -25,24 +25,24 @@ METRICS = {
     "own_accuracy": 1.0,
     "gamma": math.inf,
 }
-#: Those that every fit has.
+#: Metrics that every fit has.
 ALWAYS = ("loss", "accuracy", "proximal", "samples")
-#: Rounds of a receipt are whole numbers in float32.
+#: A receipt stores the round in float32, which is exact below this number.
 MOST_ROUNDS = 1 << 24
 
 
 class Terms(NamedTuple):
-    """What the server says of the federation, the same to all sites.
+    """The server's settings of the federation, the same for all sites.
 
     Attributes:
         batch_size: Examples in a training batch.
-        client_holdout: Fraction of each site's examples that it does not train on.
-        data_seed: Seed of the draw of those.
+        client_holdout: Fraction of each site's examples that are held out.
+        data_seed: Seed of the draw of held-out examples.
         classes: Names of the classes, (C,).
         channels: Channels of the inputs.
-        clients: How many sites there are.
-        mean: That pixels are normalised by, one number or one a channel, in units of [0, 1].
-        std: As ``mean``.
+        clients: Number of sites.
+        mean: Mean for the normalisation of pixels, one number or one for each channel, in units of [0, 1].
+        std: Standard deviation, like ``mean``.
     """
 
     batch_size: int
@@ -55,17 +55,17 @@ class Terms(NamedTuple):
     std: float | Sequence[float]
 
     def parts(self) -> tuple[dict[str, Value], dict[str, Blob]]:
-        """As values and blobs of a frame."""
+        """The terms as values and blobs of a frame."""
         values = {name: value for name, value in self._asdict().items() if name in TERMS}
         values["single"] = [name for name in STATISTICS if isinstance(getattr(self, name), float)]
         return values, {name: numbers(np.atleast_1d(getattr(self, name))) for name in STATISTICS}
 
 
 class Receipt(NamedTuple):
-    """Which of a client's vectors the server counts as its last; the vector itself stays at the site.
+    """The server's record of the valid version of what a client keeps; the vector itself stays at the site.
 
     Attributes:
-        round: The round, from 0, whose fit left it; -1 is none.
+        round: The round, from 0, in which it was kept; -1 is none.
         crc: The CRC-32 of its bytes; -1 is none.
     """
 
@@ -73,12 +73,12 @@ class Receipt(NamedTuple):
     crc: int = -1
 
     def vector(self) -> Tensor:
-        """In the form in which what clients keep is stored, (3,): each number is exact in float32."""
+        """The receipt as a vector (3,) that the server's client store can hold; each number is exact in float32."""
         return torch.tensor([self.round, self.crc >> 16, self.crc & 0xFFFF], dtype=torch.float32)
 
     @classmethod
     def read(cls, vector: Tensor) -> Receipt:
-        """From that form."""
+        """The receipt in a vector."""
         round, high, low = (int(number) for number in vector.tolist())
         return cls(round, high << 16 | low)
 
@@ -92,16 +92,16 @@ def task_frame(
     kept: Receipt,
     needed: Iterable[int],
 ) -> Frame:
-    """What a site is asked in a round.
+    """The question to a site in a round.
 
     Args:
-        task: What the server asks of the client.
-        sent: What it sends to all of them.
-        terms: Of the federation.
-        federation: What the federation is called.
-        precision: What fits run in.
-        kept: What the client is to begin with.
-        needed: Rounds whose versions of what the client keeps must stay.
+        task: The client's task.
+        sent: The broadcast to all clients.
+        terms: The terms of the federation.
+        federation: The name of the federation.
+        precision: The precision of the training.
+        kept: The version of what the client keeps from which it starts.
+        needed: Rounds whose versions of what the client keeps are still needed.
     """
     asked = {name: getattr(task, name) for name in ("client", "round", "seed", "steps", "diagnose")}
     more: dict[str, Value] = {"examples": task.num_examples, "kept": kept.round, "crc": kept.crc}
@@ -116,10 +116,10 @@ def task_frame(
 
 
 def terms_in(frame: Frame) -> Terms:
-    """The terms in a question of the server's.
+    """The terms in a question of the server.
 
     Raises:
-        WireError: When one of them is out of range.
+        WireError: If one of them is out of range.
     """
     values = frame.values
     known: dict[str, Any] = {name: values[name] for name in TERMS if name != "single"}
@@ -139,41 +139,41 @@ def terms_in(frame: Frame) -> Terms:
 def task_in(
     frame: Frame, like: Weights, message: Tensor, trainable: int, most_steps: int
 ) -> tuple[ClientTask, Broadcast]:
-    """What a site is asked.
+    """The task and broadcast in a frame.
 
     Args:
-        frame: Of kind ``TASK``.
+        frame: A frame of kind ``TASK``.
         like: A state of the site's own network, for types, lengths and device.
-        message: What its algorithm sends along before the first round, for the same.
-        trainable: Number of its trainable tensors.
-        most_steps: The most that the site does in a round.
+        message: The algorithm's message before the first round, for its type, length and device.
+        trainable: Number of the network's trainable tensors.
+        most_steps: The largest number of steps that the site does in a round.
 
     Raises:
-        WireError: When something does not fit the site's network, or asks for more work than the site does.
+        WireError: If something does not fit the site's network, or the task is larger than the site allows.
     """
     values, blobs = frame.values, frame.blobs
     asked = {name: values[name] for name in ("client", "round", "seed", "steps", "diagnose")}
     task = ClientTask(**asked, epochs=0.0, num_examples=int(values["examples"]), weight=0.0)  # type: ignore[arg-type]
     _require(0 <= task.round < MOST_ROUNDS, "round", task.round)
     if not 1 <= task.steps <= most_steps:
-        raise WireError(f"the server asks for {task.steps:,} steps, and this site does {most_steps:,} at most")
+        raise WireError(f"the server asks for {task.steps:,} steps, but this site does at most {most_steps:,}")
     weights = Weights(*(tensor_of(name, blobs[name], getattr(like, name)) for name in STATE))
     mu = tuple(list_of(blobs["mu"]))
     if len(mu) != trainable or not all(0 <= each < math.inf for each in mu):
-        raise WireError(f"mu has {len(mu)} numbers >= 0, and the network {trainable} trainable tensors")
+        raise WireError(f"mu must have {trainable} numbers >= 0, one for each trainable tensor, got {len(mu)} numbers")
     rate = float(values["rate"])  # type: ignore[arg-type]
     _require(0 < rate < math.inf, "rate", rate)
     return task, Broadcast(weights, mu, tensor_of("message", blobs["message"], message), task.round, rate)
 
 
 def update_frame(update: ClientUpdate, federation: str, data: str, crc: int) -> Frame:
-    """What a site answers.
+    """The answer of a site.
 
     Args:
-        update: Of its fit.
-        federation: As asked.
+        update: The result of its training.
+        federation: The name of the federation in the task.
         data: The hash of its examples.
-        crc: The checksum of what the client keeps; -1 is nothing.
+        crc: The checksum of what the client keeps; -1 is none.
     """
     measured = [name for name in METRICS if name in update.metrics]
     values: dict[str, Value] = {"federation": federation, "client": update.task.client, "round": update.task.round}
@@ -186,26 +186,26 @@ def update_frame(update: ClientUpdate, federation: str, data: str, crc: int) -> 
 def update_in(
     frame: Frame, task: ClientTask, sent: Broadcast, echo: Mapping[str, str], batch_size: int
 ) -> ClientUpdate:
-    """A site's answer as the update of the task that it was asked.
+    """A site's answer as the update for its task.
 
     Args:
-        frame: Of kind ``UPDATE``.
-        task: What was asked.
-        sent: What was sent with it.
+        frame: A frame of kind ``UPDATE``.
+        task: The client's task.
+        sent: The broadcast that was sent.
         echo: The federation's name and the hash of the site's examples, which the answer must repeat.
         batch_size: Examples in a training batch.
 
     Returns:
-        The update; it need not be finite, see ``fedlit.core.records.is_finite``. Where the client keeps anything
-        ``kept`` is the receipt for it.
+        The update, which need not be finite, see ``fedlit.core.records.is_finite``. If the client keeps a vector,
+        ``kept`` is its receipt.
 
     Raises:
-        WireError: When the answer is not one to this task, or cannot be true.
+        WireError: If the answer does not belong to this task, or is impossible.
     """
     values = frame.values
     for name, asked in {**echo, "client": task.client, "round": task.round}.items():
         if values[name] != asked:
-            raise WireError(f"it is an answer of {name} {values[name]!r}, and {asked!r} was asked")
+            raise WireError(f"its {name} is {values[name]!r}, but the task has {asked!r}")
     weights = Weights(*(tensor_of(name, frame.blobs[name], getattr(sent.weights, name)) for name in STATE))
     squares, found = list_of(frame.blobs["squares"]), list_of(frame.blobs["metrics"])
     metrics = _metrics(values["measured"], found)  # type: ignore[arg-type]
@@ -221,14 +221,14 @@ def update_in(
 
 
 def samples_of(task: ClientTask, batch_size: int) -> int:
-    """How many examples the steps of a task meet."""
+    """The number of examples in the steps of a task."""
     passes, rest = divmod(task.steps, -(-task.num_examples // batch_size))
     return passes * task.num_examples + min(rest * batch_size, task.num_examples)
 
 
 def _metrics(names: Sequence[str], found: Sequence[float]) -> dict[str, float]:
     if len(names) != len(found) or len({*names}) < len(names) or not {*ALWAYS} <= {*names} <= METRICS.keys():
-        raise WireError(f"its metrics are {', '.join(names)[:100] or 'none'}; there must be {', '.join(ALWAYS)}")
+        raise WireError(f"its metrics are {', '.join(names)[:100] or 'none'}; required are {', '.join(ALWAYS)}")
     return dict(zip(names, found, strict=True))
 
 
@@ -236,12 +236,12 @@ def _check_measurements(update: ClientUpdate, batch_size: int) -> None:
     if not all(0 <= square < math.inf for square in update.squares):
         raise WireError("its squares are not all finite numbers >= 0")
     for name, value in update.metrics.items():
-        unknown = name == "gamma" and math.isnan(value)  # of a client whose gradient was zero
-        least = -math.inf if name == "loss" else 0  # a loss of the user's may be negative
+        unknown = name == "gamma" and math.isnan(value)  # for a client whose gradient was zero
+        least = -math.inf if name == "loss" else 0  # a custom loss may be negative
         if not unknown and not (least <= value <= METRICS[name] and math.isfinite(value)):
-            raise WireError(f"its {name} is {value}")
+            raise WireError(f"its {name} is {value}, which is out of range")
     if update.metrics["samples"] != (samples := samples_of(update.task, batch_size)):
-        raise WireError(f"it trained on {update.metrics['samples']:g} samples, and {samples} were asked")
+        raise WireError(f"it trained on {update.metrics['samples']:g} samples, but the task has {samples}")
 
 
 def _require(holds: bool, name: str, value: object) -> None:

@@ -111,7 +111,7 @@ def test_a_project_is_not_written_over_something(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine").touch()
     for folder in (tmp_path / "a", tmp_path / "a" / "mine"):
-        with pytest.raises(InputError, match="is there and not empty; give another folder"):
+        with pytest.raises(InputError, match="exists and is not empty; give another folder"):
             write_project(folder)
 
 
@@ -125,12 +125,21 @@ BAD_FILES = {
     "no mapping": ("[1]", "must have name and data"),
     "no data": ("name: a", "must have name and data"),
     "another key": ("{name: a, data: {class_path: x}, port: 1}", "must have name and data, and may have state"),
-    "a number for a name": ("{name: 1, data: {class_path: x}}", "name is 1"),
-    "a truth for a number": ("{name: a, data: {class_path: x}, threads: true}", "threads is True"),
-    "no threads": ("{name: a, data: {class_path: x}, threads: 0}", "threads is 0, and must be at least 1"),
-    "too many threads": ("{name: a, data: {class_path: x}, threads: 100000}", "threads is 100000, and there are"),
-    "epochs that are not a number": ("{name: a, data: {class_path: x}, max_epochs: .nan}", "max_epochs is nan"),
-    "another accelerator": ("{name: a, data: {class_path: x}, accelerator: abacus}", "it is auto or cpu"),
+    "a number for a name": ("{name: 1, data: {class_path: x}}", "name has a value of a wrong type, 1"),
+    "a truth for a number": (
+        "{name: a, data: {class_path: x}, threads: true}",
+        "threads has a value of a wrong type, True",
+    ),
+    "no threads": ("{name: a, data: {class_path: x}, threads: 0}", "threads must be at least 1, got 0"),
+    "too many threads": (
+        "{name: a, data: {class_path: x}, threads: 100000}",
+        "threads must be at most the number of cores",
+    ),
+    "epochs that are not a number": (
+        "{name: a, data: {class_path: x}, max_epochs: .nan}",
+        "max_epochs must be at least 0, got nan",
+    ),
+    "another accelerator": ("{name: a, data: {class_path: x}, accelerator: abacus}", "must be auto or cpu"),
     "not YAML": ("name: [", "not valid YAML"),
 }
 

@@ -69,19 +69,19 @@ HOSTILE: dict[str, tuple[Callable[[bytes], Bytes | str | None], str]] = {
     "NaN": (lambda a: floats(update_of(a), np.full(length(update_of(a)), np.nan)), "updates .* are not finite"),
     "infinity": (lambda a: floats(update_of(a), np.full(length(update_of(a)), np.inf)), "updates .* are not finite"),
     "short": (lambda a: floats(update_of(a), np.zeros(3)), "site site2: floats has 3 numbers, not"),
-    "cut off": (lambda a: a[: len(a) // 2], "site site2: .* bytes long by its header"),
+    "cut off": (lambda a: a[: len(a) // 2], "site site2: .* bytes, but .* were received"),
     "a false length": (
         lambda a: a.replace(b'"floats", "<f4", ', b'"floats", "<f4", 9', 1),
-        "site site2: .*(header|bytes long)",
+        "site site2: .*(header|were received)",
     ),
-    "a pickle": (lambda a: pickle.dumps({"weights": [1.0]}), "site site2: it is no frame"),
+    "a pickle": (lambda a: pickle.dumps({"weights": [1.0]}), "site site2: it is not a frame"),
     "another client's number": (
         lambda a: with_value(update_of(a), "client", 0),
-        "site site2: it is an answer of client 0, and 2 was asked",
+        "site site2: its client is 0, but the task has 2",
     ),
     "an earlier round": (
         lambda a: with_value(update_of(a), "round", 7),
-        "site site2: it is an answer of round 7, and 0 was asked",
+        "site site2: its round is 7, but the task has 0",
     ),
     "no metrics": (
         lambda a: pack(
@@ -96,7 +96,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes], Bytes | str | None], str]] = {
         lambda a: with_value(update_of(a), "measured", ["__class__", "accuracy", "proximal", "samples"]),
         "site site2: its metrics are __class__",
     ),
-    "huge": (lambda a: a + b"\0" * (1 << 20), "site site2: .* bytes came where .* are the most"),
+    "huge": (lambda a: a + b"\0" * (1 << 20), "site site2: .* bytes, but at most .* are allowed"),
     "squares below zero": (
         lambda a: with_blob(update_of(a), "squares", numbers([-1.0] * len(update_of(a).blobs["squares"]))),
         "site site2: its squares are not all finite",
@@ -222,7 +222,7 @@ def test_a_failure_in_a_sites_fit_is_told_with_its_reason(tmp_path: Path):
 def test_a_site_that_asks_for_less_work_is_heard(tmp_path: Path):
     nodes = nodes_of(everybody, tmp_path)
     nodes[898] = Node(trainer_of(everybody, 2, tmp_path, max_epochs=1).answer)  # the loop asks for two
-    with pytest.warns(UserWarning, match=r"the server asks for 10 steps, and this site does 5 at most"):
+    with pytest.warns(UserWarning, match=r"the server asks for 10 steps, but this site does at most 5"):
         train(everybody, OfficeGrid(nodes), rounds=1)
 
 
@@ -268,12 +268,12 @@ def test_a_site_that_comes_back_with_other_data_is_left_out(tmp_path: Path, capf
     moves = Moves(grid, {1: moved})
     with pytest.warns(UserWarning, match="client 2: site site2: it is not connected"):
         train(everybody, grid, rounds=2, callbacks=[moves])
-    assert "site2 has come back with another examples, data, and is left out" in capfd.readouterr().err
+    assert "site2 has reconnected with another examples, data, and is left out" in capfd.readouterr().err
 
 
 def test_a_site_whose_data_change_while_it_is_connected_is_left_out(tmp_path: Path):
     grid = hostile(tmp_path, lambda a: with_value(update_of(a), "data", "0" * 16))
-    with pytest.warns(UserWarning, match="site site2: it is an answer of data '0000000000000000'"):
+    with pytest.warns(UserWarning, match="site site2: its data is '0000000000000000'"):
         train(everybody, grid, rounds=1)
 
 

@@ -59,17 +59,17 @@ def changed(**parts: object) -> bytes:
 
 
 HOSTILE = {
-    "nothing": (b"", "no frame"),
-    "a pickle": (pickle.dumps({"n": 1}), "no frame"),
-    "another version": (b"fedlit\0\2" + pack(GOOD)[8:], "no frame"),
+    "nothing": (b"", "not a frame"),
+    "a pickle": (pickle.dumps({"n": 1}), "not a frame"),
+    "another version": (b"fedlit\0\2" + pack(GOOD)[8:], "not a frame"),
     "cut off in the header": (pack(GOOD)[:30], "header"),
-    "cut off in a blob": (pack(GOOD)[:-1], "8 bytes long by its header, and 7 came"),
-    "too long": (pack(GOOD) + b"\0", "8 bytes long by its header, and 9 came"),
-    "a header of 4 GB": (MARK + b"\xff\xff\xff\xff" + b"{}", "header is 4,294,967,295"),
-    "a header that is no JSON": (raw(b"\xff\xfe"), "no JSON"),
-    "a header of a million brackets": (raw(b"[" * (MOST_HEADER - 1)), "no JSON"),
-    "a header that is a list": (raw([]), "other parts"),
-    "another part": (raw({"kind": "k", "values": {}, "blobs": [], "code": "x"}), "other parts"),
+    "cut off in a blob": (pack(GOOD)[:-1], "should have 8 bytes, but 7 were received"),
+    "too long": (pack(GOOD) + b"\0", "should have 8 bytes, but 9 were received"),
+    "a header of 4 GB": (MARK + b"\xff\xff\xff\xff" + b"{}", "header should have 4,294,967,295"),
+    "a header that is no JSON": (raw(b"\xff\xfe"), "not JSON"),
+    "a header of a million brackets": (raw(b"[" * (MOST_HEADER - 1)), "not JSON"),
+    "a header that is a list": (raw([]), "exactly kind, values and blobs"),
+    "another part": (raw({"kind": "k", "values": {}, "blobs": [], "code": "x"}), "exactly kind, values and blobs"),
     "another kind": (changed(kind="z"), "kind 'z'"),
     "a kind that is a list": (changed(kind=["k"]), "kind"),
     "a value more": (changed(values={**GOOD.values, "z": 1}), "its values are"),
@@ -85,8 +85,8 @@ HOSTILE = {
     "a blob of objects": (changed(blobs=[["v", "|O", 2], ["w", "<i8", 0]]), "type '|O'"),
     "a blob of an unhashable type": (changed(blobs=[["v", [], 2], ["w", "<i8", 0]]), "type"),
     "a negative length": (changed(blobs=[["v", "<f4", -2], ["w", "<i8", 0]]), "-2 numbers"),
-    "a false length": (changed(blobs=[["v", "<f4", 3], ["w", "<i8", 0]]), "12 bytes long"),
-    "a length beyond memory": (changed(blobs=[["v", "<f4", 2**62], ["w", "<i8", 0]]), "bytes long"),
+    "a false length": (changed(blobs=[["v", "<f4", 3], ["w", "<i8", 0]]), "should have 12 bytes"),
+    "a length beyond memory": (changed(blobs=[["v", "<f4", 2**62], ["w", "<i8", 0]]), "bytes, but"),
     "a length that is no number": (changed(blobs=[["v", "<f4", 2.0], ["w", "<i8", 0]]), "2.0 numbers"),
     "blobs that are no list": (changed(blobs={"v": 1}), "list of blobs"),
 }
@@ -107,7 +107,7 @@ def test_the_frame_that_the_hostile_ones_differ_from_is_taken():
 
 
 def test_a_frame_that_is_longer_than_it_may_be_is_not_looked_at():
-    with pytest.raises(WireError, match="bytes came where 10 are the most"):
+    with pytest.raises(WireError, match="at most 10 are allowed"):
         unpack(pack(GOOD), KIND, most=10)
 
 

@@ -36,21 +36,23 @@ def test_where_no_name_must_be_registered_a_sites_word_counts():
 
 @pytest.mark.parametrize("must", [True, False])
 def test_a_site_cannot_say_another_name_than_its_key_is_registered_by(must: bool):
-    with pytest.raises(WireError, match="registered as north and it says that it is south"):
+    with pytest.raises(WireError, match="registered as north, but it states the name south"):
         name_of("north", "south", must)
 
 
 def test_a_site_whose_key_has_no_name_is_refused_where_it_must():
-    with pytest.raises(WireError, match="its key is registered by no name; register it by flwr supernode register"):
+    with pytest.raises(
+        WireError, match="its key is not registered under a name; register it by flwr supernode register"
+    ):
         name_of("", "north", True)
 
 
 BAD_SITES: dict[str, tuple[dict[str, Any], str]] = {
     "no sites": ({"names": []}, r"data\.sites is empty"),
-    "a name twice": ({"names": ["a", "b", "a"]}, r"data\.sites has 'a', but a name is there once"),
+    "a name twice": ({"names": ["a", "b", "a"]}, r"data\.sites has 'a', every name must be there once"),
     "an empty name": ({"names": [""]}, r"data\.sites has ''"),
     "a name that steers a terminal": ({"names": ["a\x1b[31m"]}, r"data\.sites has"),
-    "no time": ({"wait_s": 0.0}, r"data\.wait_s must be more than 0"),
+    "no time": ({"wait_s": 0.0}, r"data\.wait_s must be > 0"),
     "a batch of none": ({"batch_size": 0}, "batch_size must be at least 1"),
 }
 
@@ -140,7 +142,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     ),
     "another network": (
         lambda folder: Node(trainer_of(built_otherwise(net=nn.Linear(5, 3)), 2, folder).answer),
-        r"site site2: layout is .* there and .* here",
+        r"site site2: layout is .* at the site and .* at the server",
     ),
     "another loss": (
         lambda folder: Node(
@@ -166,7 +168,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     ),
     "a name that another has": (
         lambda folder: Node(trainer_of(usual, 2, folder, name="site1").answer),
-        r"node 898: site1 has come back with another examples, data",
+        r"node 898: site1 has reconnected with another examples, data",
     ),
     "another key's name": (
         lambda folder: Node(trainer_of(usual, 2, folder).answer, name="site4"),
@@ -197,7 +199,8 @@ def test_another_version_there_is_refused(tmp_path: Path):
         return pack(found._replace(values={**found.values, "fedlit": "0.0.1"}))
 
     with pytest.raises(
-        InputError, match=r"site site2: fedlit is 0\.0\.1 there and .* here; install the server's version"
+        InputError,
+        match=r"site site2: fedlit is 0\.0\.1 at the site and .* at the server; install the server's version",
     ):
         train(usual, replaced(nodes_of(usual, tmp_path), 2, Node(older)))
 
@@ -211,7 +214,7 @@ def test_a_site_without_names_for_its_classes_and_without_the_last_class_takes_p
 @pytest.mark.flower
 def test_names_must_be_registered_unless_that_is_left_off(tmp_path: Path):
     nodes = nodes_of(usual, tmp_path)
-    with pytest.raises(InputError, match="its key is registered by no name"):
+    with pytest.raises(InputError, match="its key is not registered under a name"):
         train(usual, OfficeGrid(nodes), sites(registered=True))
     for number, node in nodes.items():
         node.name = NAMES[900 - number]

@@ -89,8 +89,8 @@ def test_over_tls_with_keys_the_sites_give_the_bits_of_one_process(
     # And those that must not take part are told why in one line.
     key = ["--auth-supernode-private-key"]
     strangers = {
-        "unknown_key": (["--root-certificates", "ca.crt", *key, "stranger.key"], "register it there"),
-        "other_ca": (["--root-certificates", "other.crt", *key, "north.key"], "does not fit other.crt"),
+        "unknown_key": (["--root-certificates", "ca.crt", *key, "stranger.key"], "register it at the server"),
+        "other_ca": (["--root-certificates", "other.crt", *key, "north.key"], "does not match other.crt"),
     }
     for case, (words, said) in strangers.items():
         shutil.copytree(tmp_path / "north", tmp_path / case)
@@ -118,7 +118,7 @@ def test_a_site_and_a_server_that_are_killed_in_a_fit_change_nothing_for_the_oth
     os.kill(loop.trainer("south"), signal.SIGKILL)  # in the fit of round 1
     (south / "hang").unlink()
     loop.wait("client 1: site south: ")
-    assert "the process that trains died" in loop.log("run")
+    assert "the training process died" in loop.log("run")
     (north / "hang").touch()
     wait_for((north / "hanging").exists, "fit at north")  # of round 2 or 3
     loop.kill("server")

@@ -40,7 +40,7 @@ def test_a_task_starts_the_process_that_trains_and_one_that_has_ended_is_started
 @pytest.mark.slow
 def test_a_process_that_does_not_start_is_told_of_with_its_last_line(alone: Path):
     (alone / "site.yaml").write_text("name: [")
-    with pytest.raises(RuntimeError, match=r"the process that trains did not start: .*not valid YAML"):
+    with pytest.raises(RuntimeError, match=r"the training process did not start: .*not valid YAML"):
         relay(GREETED, alone / "site.yaml", alone, [], 1)
 
 
@@ -48,5 +48,5 @@ def test_a_folder_that_others_can_enter_is_refused(alone: Path):
     folder = alone / f"fedlit-site-{os.getuid()}"
     folder.mkdir()
     folder.chmod(0o755)
-    with pytest.raises(InputError, match="is not this user's alone; remove it, or set TMPDIR"):
+    with pytest.raises(InputError, match="can be accessed by other users; remove it, or set TMPDIR"):
         relay(b"", alone / "site.yaml", alone, [], 1)

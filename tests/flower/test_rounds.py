@@ -205,7 +205,7 @@ def test_the_engine_is_refused_outside_of_a_server_app():
     from fedlit.flower import FlowerEngine
 
     module, arguments = usual()
-    with pytest.raises(InputError, match="reached through Flower alone: start the run by flwr run"):
+    with pytest.raises(InputError, match="only be reached through Flower: start the run by flwr run"):
         fit(module, FederatedLoop(**arguments, engine=FlowerEngine()), sites())
 
 

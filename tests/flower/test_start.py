@@ -37,7 +37,7 @@ def test_a_port_in_use_is_refused_and_a_free_one_is_not():
 def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path):
     (tmp_path / "ca.crt").write_text("no certificate")
     for path in (tmp_path / "ca.crt", tmp_path / "none.crt"):
-        with pytest.raises(InputError, match="is no certificate; give the server's"):
+        with pytest.raises(InputError, match="is not a certificate; give the server's"):
             check_certificate("127.0.0.1:1", str(path))
 
 
@@ -48,7 +48,7 @@ def test_a_server_that_cannot_be_reached_is_for_flower_to_wait_for_and_one_witho
     )
     subprocess.run(words.split(), cwd=tmp_path, check=True, capture_output=True)
     authority = str(tmp_path / "ca.crt")
-    with pytest.raises(InputError, match=r"--superlink is localhost:x; give HOST:PORT"):
+    with pytest.raises(InputError, match=r"--superlink must be HOST:PORT, got localhost:x"):
         check_certificate("localhost:x", authority)
     plain = (
         "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); "
@@ -57,7 +57,7 @@ def test_a_server_that_cannot_be_reached_is_for_flower_to_wait_for_and_one_witho
     with subprocess.Popen([sys.executable, "-c", plain], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline())
-        with pytest.raises(InputError, match=r"does not speak TLS .*is its server started --insecure"):
+        with pytest.raises(InputError, match=r"does not use TLS .*was its server started with --insecure"):
             check_certificate(f"127.0.0.1:{port}", authority)
     check_certificate(f"127.0.0.1:{port}", authority)  # nobody listens there any more
 
