@@ -327,7 +327,7 @@ def resumed(tmp_path: Path, nodes: dict[int, Node], data: Any = None) -> Federat
 def test_a_run_does_not_go_on_where_a_site_has_more_examples(tmp_path: Path):
     nodes = nodes_of(scaffold, tmp_path)
     nodes[898] = Node(trainer_of(scaffold, 0, tmp_path, name="site2").answer)
-    with pytest.raises(InputError, match="number of training examples of site site2 is 17 there and 9 here"):
+    with pytest.raises(InputError, match="number of training examples of site site2 is 17 there, but 9 here"):
         resumed(tmp_path, nodes)
 
 
@@ -335,7 +335,7 @@ def test_a_run_does_not_go_on_where_two_sites_have_swapped_their_names(tmp_path:
     nodes = nodes_of(scaffold, tmp_path)
     nodes[900] = Node(trainer_of(scaffold, 1, tmp_path, name="site0").answer)
     nodes[899] = Node(trainer_of(scaffold, 0, tmp_path, name="site1").answer)
-    with pytest.raises(InputError, match="number of training examples of site site0 is 9 there and 4 here"):
+    with pytest.raises(InputError, match="number of training examples of site site0 is 9 there, but 4 here"):
         resumed(tmp_path, nodes)
 
 
@@ -353,13 +353,13 @@ def test_of_two_sites_of_one_size_that_have_swapped_their_names_the_data_tell(tm
     root = tmp_path / "run"
     train(usual, OfficeGrid(same_size(usual, False)), rounds=1, root=root, callbacks=[saved(root)])
     path, grid = checkpoint(root), OfficeGrid(same_size(usual, True))
-    with pytest.raises(InputError, match=r"hash of the data of site site0 is .* there and .* here"):
+    with pytest.raises(InputError, match=r"hash of the data of site site0 is .* there, but .* here"):
         train(usual, grid, rounds=2, root=root, ckpt_path=path, callbacks=[saved(root)])
 
 
 def test_a_run_does_not_go_on_with_another_list_of_sites(tmp_path: Path):
     swapped = [NAMES[1], NAMES[0], *NAMES[2:]]
-    with pytest.raises(InputError, match=r"list of sites is site0, site1, .* there and site1, site0"):
+    with pytest.raises(InputError, match=r"list of sites is site0, site1, .* there, but site1, site0"):
         resumed(tmp_path, nodes_of(scaffold, tmp_path), sites(swapped))
 
 
