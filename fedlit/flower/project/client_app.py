@@ -1,4 +1,4 @@
-"""A site's end."""
+"""The ClientApp of this project."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Starts the server. Options of flower-superlink can be given, such as --insecure, --port 9000 or --database FILE.
-# Telemetry and the look for newer versions are off, and nothing is installed for a run.
+# Starts the server. Arguments are options of flower-superlink, such as --insecure, --port 9000 or --database FILE.
+# Telemetry and the check for newer versions are off, and nothing is installed for a run.
 exec python3 -m fedlit.flower.start server "$@"

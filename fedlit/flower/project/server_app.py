@@ -1,4 +1,4 @@
-"""The server's end."""
+"""The ServerApp of this project."""
 
 from pathlib import Path
 
