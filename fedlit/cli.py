@@ -32,7 +32,7 @@ OURS = {
 
 EXAMPLES = """\
   fedlit fit --config configs/quickstart.yaml    train on bundled digits, 35 s
-  tensorboard --logdir logs                      look at it
+  tensorboard --logdir logs                      view the curves
   fedlit fit --help                              all settings"""
 
 

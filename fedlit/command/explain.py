@@ -81,7 +81,7 @@ RULES = (
     ),
     Rule(
         r"module '([\w.]+)' has no attribute '(\w+)'",
-        "{key}: module {1} has no {2}",
+        "{key}: {1} has no {2}, got {1}.{2}",
         _module,
         word="{2}",
         prefix="{1}.",

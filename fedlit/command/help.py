@@ -89,7 +89,7 @@ def _page(parser: Parser, command: str) -> Iterator[str]:
                 yield from entry(each)
                 yield from class_lines({name: made for name, made in known if of_ours(made) and made not in seen})
                 seen.update(made for _, made in known)
-    yield from ("", "Lightning's Trainer, whose epochs are rounds; --help_all shows its other options:")
+    yield from ("", "Lightning's Trainer, whose epochs are rounds (--help_all lists all options):")
     for name, (value, does) in TRAINER.items():
         yield from entry(options[f"trainer.{name}"], does, value)
 

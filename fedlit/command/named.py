@@ -42,8 +42,8 @@ def check_functions(key: str, value: Any, wanted: Any) -> None:
         return
     kind = " or ".join(dict.fromkeys(each.__name__ for each in types)) or "anything"
     raise KeyedError(
-        f"{key}: {named} is neither a class nor a function annotated to return {kind}, so it is not "
-        "called; give one that is"
+        f"{key}: {named} is not called, as it is neither a class nor a function annotated to return {kind}; give one "
+        "that is"
     )
 
 

@@ -135,9 +135,9 @@ def test_what_fails_in_clients_fits_is_shown_with_the_traceback_from_there(capsy
         ),
         ("--trainer.callbacks=EarlyStopping", "trainer.callbacks.monitor must be given"),
         ("--trainer.strategy=fast", "trainer: You selected an invalid strategy name: `strategy='fast'`"),
-        ("--model.mu=mine.Unfinished", "model.mu: mine.Unfinished is abstract; give a class that has all"),
+        ("--model.mu=mine.Unfinished", "model.mu: mine.Unfinished is abstract; give a class that defines all"),
         ("--model.net=mine.Careful", "width must be even, got 3; use 4"),
-        ("--model.net=mine.Nothing", "model.net: no Nothing in mine"),
+        ("--model.net=mine.Nothing", "model.net: mine has no Nothing"),
     ],
 )
 def test_what_a_library_or_a_class_refuses_is_one_line(
@@ -166,7 +166,7 @@ def test_an_error_of_fedlits_own_is_internal_and_no_mistake_of_the_user(
     assert "\x1b" not in err  # what steers a terminal is shown, not obeyed
     last = err.splitlines()[-1]
     assert last.startswith(f"fedlit: internal error in {ours('loop.py')}, line 2: ZeroDivisionError: in\\x1b[2J vain;")
-    assert "report it" in last
+    assert "please report this" in last
 
 
 def test_an_error_in_a_library_that_fedlit_called_is_internal(
@@ -178,7 +178,7 @@ def test_an_error_in_a_library_that_fedlit_called_is_internal(
     assert last.startswith("fedlit: internal error in ")
     assert torch.__file__.removesuffix("__init__.py") in last
     assert "Error: " in last
-    assert "report it" in last
+    assert "please report this" in last
 
 
 def ours(name: str) -> str:

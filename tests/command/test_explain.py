@@ -59,9 +59,9 @@ def test_of_several_types_the_one_that_tells_more_is_heard() -> None:
 
 def test_a_class_that_lacks_methods_is_called_abstract() -> None:
     said = str(explain(of_two_types("Expected an instantiatable class, but is abstract", "my.Rule")))
-    assert said == "model.mu: my.Rule is abstract; give a class that has all of the methods"
+    assert said == "model.mu: my.Rule is abstract; give a class that defines all abstract methods"
 
 
 def test_an_argument_that_is_missing_is_named_without_its_command() -> None:
     said = str(explain("the following arguments are required: fit.model.net"))
-    assert said == "model.net must be given, and not null; --help explains it"
+    assert said == "model.net must be given and must not be null; --help explains it"
