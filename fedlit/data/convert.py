@@ -1,4 +1,4 @@
-"""From arrays as users have them to tensors as fedlit keeps them."""
+"""Converts users' arrays into tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.data.examples import Examples
 
-#: Class numbers above are identifiers, not classes: a network has an output for each.
+#: Larger labels are taken for identifiers, not classes, as a network has one output for each class.
 MAX_CLASSES = 1_000_000
 
 
@@ -34,38 +34,39 @@ def as_examples(inputs: Any, targets: Any, groups: Any = None, *, images: bool |
 
 
 def as_array(name: str, values: Any) -> NDArray[Any]:
-    """An array of what is one, or a tensor (on any device, with a gradient or without), an image, or lists.
+    """Convert an array, a tensor (on any device, with or without gradient), an image, or lists to an array.
 
     Raises:
-        InputError: If it is none, as of lists that differ in length, or some of it is masked.
+        InputError: If that is impossible, for example for lists of different lengths, or if values are masked.
     """
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values  # which NumPy lacks
     if np.ma.is_masked(values):
-        raise InputError(f"{name} must not have masked values, which would be used as if they were not; fill them in")
+        raise InputError(f"{name} must not have masked values, as the mask would be ignored; fill them in")
     try:
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{name} cannot be made an array ({one_line(str(error), 200)}); give numbers in one shape, none left out"
+            f"{name} cannot be converted to an array ({one_line(str(error), 200)}); give numbers of one shape, without "
+            "gaps"
         ) from error
 
 
 def as_inputs(inputs: Any, images: bool | None = None) -> Tensor:
     """Inputs as a tensor (N, ...) of uint8 pixels, of int64 tokens or of float32 numbers.
 
-    - uint8 is pixels, and the only type that is ever normalised; other integers are tokens and become int64; bool and
-      floats become float32. Values stay what they are.
-    - Of images, (N, H, W) becomes (N, 1, H, W), and (N, H, W, C) with C of 1 or 3 becomes (N, C, H, W), unless the
-      second dimension is 1 or 3 as well. Whatever is no image keeps its shape.
+    - uint8 means pixels, the only type that is ever normalised; other integers are tokens and become int64; bool and
+      floats become float32. Values do not change.
+    - Images (N, H, W) become (N, 1, H, W), and (N, H, W, C) with C of 1 or 3 become (N, C, H, W), unless the second
+      dimension is 1 or 3 as well. Other inputs keep their shape.
 
     Args:
         inputs: The array, (N, ...) of at least two dimensions.
-        images: Whether they are images; None takes uint8 for images and nothing else. False makes tokens of uint8.
+        images: Whether inputs are images; None means only if they are uint8. With False, uint8 becomes tokens.
 
     Raises:
-        InputError: If they are no numbers, integers beyond int64, or images of another integer type than uint8.
+        InputError: If they are not numbers, are integers beyond int64, or images of an integer type other than uint8.
     """
     array = as_array("inputs", inputs)
     if array.ndim < 2:
@@ -90,7 +91,7 @@ def _as_tokens(array: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
-    """Images (N, H, W) or (N, H, W, C) as (N, C, H, W); other shapes stay."""
+    """Images (N, H, W) or (N, H, W, C) as (N, C, H, W); other shapes do not change."""
     if array.ndim == 3:
         return array[:, None]
     if array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
@@ -99,7 +100,7 @@ def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def all_finite(examples: Examples) -> Examples:
-    """The same examples, if ``check_finite`` passes their inputs."""
+    """Return the examples if their inputs pass ``check_finite``."""
     check_finite(examples.inputs, "inputs")
     return examples
 
@@ -114,7 +115,7 @@ def check_finite(inputs: Tensor, name: str) -> None:
         row = int(inputs.flatten(1).isfinite().all(1).int().argmin())
         value = float(inputs[row][~inputs[row].isfinite()][0])
         raise InputError(
-            f"{name} must be finite numbers in float32, got {value} in row {row}; mend or leave out the row"
+            f"{name} must be finite numbers in float32, got {value} in row {row}; correct or leave out the row"
         )
 
 
@@ -122,13 +123,13 @@ def _as_targets(targets: Any) -> Tensor:
     array = as_array("labels", targets)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise InputError(
-            f"labels must be integers of shape (N,), got {array.dtype} of shape {array.shape}; of one-hot rows take "
-            "argmax(1), of a column reshape(-1), of other labels numpy.unique(labels, return_inverse=True)[1]"
+            f"labels must be integers of shape (N,), got {array.dtype} of shape {array.shape}; use argmax(1) for "
+            "one-hot rows, reshape(-1) for a column, numpy.unique(labels, return_inverse=True)[1] for other labels"
         )
     if array.size and not 0 <= array.min() <= array.max() < MAX_CLASSES:
         wrong = array.min() if array.min() < 0 else array.max()
         raise InputError(
-            f"labels must be class numbers from 0, got {wrong}; renumber the classes, there can be {MAX_CLASSES:,}"
+            f"labels must be class numbers from 0 to {MAX_CLASSES - 1:,}, got {wrong}; renumber the classes"
         )
     return _tensor(array.astype(np.int64, copy=False))
 
@@ -158,7 +159,7 @@ def channel_stats(inputs: Tensor) -> tuple[list[float], list[float]]:
 
 
 def held_out(strata: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw a test set: the same fraction of every stratum, rounded down, so none is left without training rows.
+    """Draw a test set: the same fraction of every stratum, rounded down, so that each keeps training rows.
 
     Args:
         strata: Stratum of each row (its writer or its class), shape (N,).

@@ -1,4 +1,4 @@
-"""EMNIST, as the official files have it but upright and with labels from 0."""
+"""EMNIST from the official files, with images upright and labels from 0."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ class EMNIST(FederatedData):
     ========  =======  ============  ===========  ======================================
     split     classes  train images  test images
     ========  =======  ============  ===========  ======================================
-    byclass   62       697,932       116,323      0-9, A-Z, a-z, as unbalanced as found
+    byclass   62       697,932       116,323      0-9, A-Z, a-z, unbalanced
     bymerge   47       697,932       116,323      15 lower-case letters merged into upper
-    balanced  47       112,800       18,800       bymerge's classes, as many of each
+    balanced  47       112,800       18,800       classes of bymerge, balanced
     letters   26       124,800       20,800       upper and lower case merged
-    digits    10       240,000       40,000       as many of each
-    mnist     10       60,000        10,000       MNIST's size, made anew
+    digits    10       240,000       40,000       balanced
+    mnist     10       60,000        10,000       new images, sizes of MNIST
     ========  =======  ============  ===========  ======================================
 
     The official images are transposed and ``letters`` counts from 1; here images are upright and labels start at 0.
-    Kept once, as uint8 of shape (N, 1, 28, 28).
+    Memory holds them once, as uint8 of shape (N, 1, 28, 28).
 
     Args:
-        root: Folder that holds ``EMNIST/raw``, torchvision's layout. None is the environment variable ``FEDLIT_DATA``,
-            or without it the per-user cache (``$XDG_CACHE_HOME/fedlit``, ``~/.cache/fedlit``).
+        root: Folder that contains ``EMNIST/raw``, torchvision's layout. None is the environment variable
+            ``FEDLIT_DATA``, or without it the per-user cache (``$XDG_CACHE_HOME/fedlit``, ``~/.cache/fedlit``).
         split: One of byclass, bymerge, balanced, letters, digits, mnist.
-        download: Download the archive (all splits, about 560 MB, MD5 checked) where files of this split are missing.
+        download: Whether to download the archive (all splits, about 560 MB, MD5 checked) if files are missing.
         **kwargs: The arguments of `FederatedData`.
 
     Raises:
         InputError: If the split is unknown, or its files are missing, truncated or corrupt; the message names the file.
     """
 
-    # The figures in wide use for EMNIST's byclass; training images of balanced and letters lie within 0.002 of them.
+    # The usual values for EMNIST's byclass; those of balanced and letters differ by less than 0.002.
     mean, std = 0.1736, 0.3317
 
     def __init__(
@@ -76,7 +76,7 @@ class EMNIST(FederatedData):
 
     @property
     def _first_label(self) -> int:
-        """The official files' number of the first class; torchvision calls the unused 0 of ``letters`` "N/A"."""
+        """Number of the first class in the official files; torchvision names the unused 0 of ``letters`` "N/A"."""
         return 1 if self.split == "letters" else 0
 
     @property
@@ -91,7 +91,7 @@ class EMNIST(FederatedData):
         return [path for part in parts for path in self._files(part) if not path.is_file()]
 
     def prepare_data(self) -> None:
-        """Download what is missing. Lightning calls this in one process a machine, before ``setup`` in any."""
+        """Download missing files. Lightning calls this in one process per machine, before any ``setup``."""
         if not self.download:
             return
         try:
@@ -108,7 +108,7 @@ class EMNIST(FederatedData):
         try:
             return self._read("train"), self._read("test")
         except OSError as error:
-            raise InputError(f"EMNIST cannot be read: {error}; see to it that its files can be read") from error
+            raise InputError(f"EMNIST cannot be read: {error}; make its files readable") from error
 
     def _read(self, part: str) -> Examples:
         image_path, label_path = self._files(part)
@@ -143,7 +143,7 @@ def default_root() -> Path:
 
 
 def _idx_shape(path: Path, num_dims: int) -> list[int]:
-    """Shape promised by the header of an idx file of bytes, checked against the file's length.
+    """Shape in the header of an idx file of bytes, checked against the file's length.
 
     The format (LeCun, "The MNIST database"): the magic number 0x0800 + number of dimensions, then each dimension, all
     big-endian int32, then the bytes.
@@ -152,13 +152,13 @@ def _idx_shape(path: Path, num_dims: int) -> list[int]:
     with require_regular(path).open("rb") as file:
         header = np.frombuffer(file.read(header_bytes), dtype=np.uint8)
     if len(header) < header_bytes:
-        raise _corrupt(path, f"{len(header)} bytes, less than a header")
+        raise _corrupt(path, f"{len(header)} bytes, shorter than a header")
     magic, *shape = (int(number) for number in header.view(">u4"))
     if magic != 0x0800 + num_dims:
         raise _corrupt(path, f"magic number {magic}, not {0x0800 + num_dims}")
     promised, length = header_bytes + int(np.prod(shape, dtype=object)), path.stat().st_size
     if length != promised:
-        raise _corrupt(path, f"{length} bytes where the header promises {promised}")
+        raise _corrupt(path, f"{length} bytes, but the header requires {promised}")
     return shape
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fedlit.core.errors import InputError
 
-#: Inputs that a fingerprint looks at, and how far it moves within them from one to the next, a prime.
-MOST_LOOKED_AT, STRIDE = 32, 7919
+#: The number of inputs in a fingerprint, and the stride of positions within them, a prime.
+FINGERPRINT_INPUTS, STRIDE = 32, 7919
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Examples:
     Args:
         inputs: uint8 (pixels), int64 (tokens) or float32, shape (N, ...); images are (N, C, H, W).
         targets: Class of each input, int64, shape (N,).
-        groups: Natural owner of each input (its writer), shape (N,), kept on the host as int64: integers as they are,
-            anything else (names) numbered in sorted order; None where unknown.
+        groups: Natural owner of each input (its writer), shape (N,), stored on the CPU as int64: integers as they are,
+            anything else (names) numbered in sorted order; None if unknown.
 
     Raises:
         InputError: If the lengths differ or a type is not one of these.
@@ -50,9 +50,9 @@ class Examples:
                 f"{tuple(self.targets.shape)}; convert them first"
             )
         if len(self.inputs) != len(self.targets):
-            raise InputError(f"{len(self.inputs)} inputs but {len(self.targets)} targets; give one target an input")
+            raise InputError(f"{len(self.inputs)} inputs but {len(self.targets)} targets; give one target per input")
         if self.groups is not None and len(self.groups) != len(self.targets):
-            raise InputError(f"{len(self.targets)} targets but {len(self.groups)} groups; give one group an input")
+            raise InputError(f"{len(self.targets)} targets but {len(self.groups)} groups; give one group per input")
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -64,22 +64,22 @@ class Examples:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of all labels and of a number of some inputs, to a hundredth: those of other examples differ.
+        """16 hex digits from all labels and from one value of each of a few inputs, which identify the examples.
 
-        No closer, as the last digits of inputs that are computed differ from machine to machine.
+        Values are rounded to a hundredth, as the last digits of computed inputs differ from machine to machine.
         """
-        rows = np.linspace(0, len(self) - 1, MOST_LOOKED_AT).astype(np.int64)
+        rows = np.linspace(0, len(self) - 1, FINGERPRINT_INPUTS).astype(np.int64)
         inputs = self.inputs[torch.from_numpy(rows).to(self.inputs.device)].double().cpu().numpy()
         numbers = inputs.reshape(len(rows), -1)  # (R, F)
-        looked_at = numbers[np.arange(len(rows)), np.arange(len(rows)) * STRIDE % numbers.shape[1]]  # (R,)
-        looked_at[~np.isfinite(looked_at)] = 0
-        scale = abs(looked_at).max() or 1.0
+        chosen = numbers[np.arange(len(rows)), np.arange(len(rows)) * STRIDE % numbers.shape[1]]  # (R,)
+        chosen[~np.isfinite(chosen)] = 0
+        scale = abs(chosen).max() or 1.0
         digest = hashlib.blake2b(self.targets.cpu().numpy().astype("<i8").tobytes(), digest_size=8)
-        digest.update(np.rint(looked_at / scale * 100).astype("<i8").tobytes())
+        digest.update(np.rint(chosen / scale * 100).astype("<i8").tobytes())
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> Examples:
-        """The same examples with ``inputs`` and ``targets`` on ``device``; no copy where they are there already."""
+        """The same examples with ``inputs`` and ``targets`` on ``device``; not copied if they are there already."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
 
@@ -87,11 +87,11 @@ def _as_groups(groups: Any) -> NDArray[np.int64]:
     """Integers are kept, anything else (names) is numbered in sorted order, (N,)."""
     array = np.asarray(groups)
     if array.ndim != 1:
-        raise InputError(f"groups must have shape (N,), one group an input, got {array.shape}; reshape them")
+        raise InputError(f"groups must have shape (N,), one group per input, got {array.shape}; reshape them")
     if array.dtype.kind not in "iubUS":
         for row in (i for i, name in enumerate(array) if name is None or name != name):  # NaN is not itself
             raise InputError(
-                f"groups must name an owner of every input, got {array[row]} in row {row}; mend or leave out the row"
+                f"groups must name an owner of every input, got {array[row]} in row {row}; correct or leave out the row"
             )
     try:
         numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
@@ -100,7 +100,7 @@ def _as_groups(groups: Any) -> NDArray[np.int64]:
     return numbers.astype(np.int64, copy=False)
 
 
-#: Examples fetched and transformed at a time, in whole batches: a few large steps instead of many small ones.
+#: Number of examples that are fetched and transformed at a time, in whole batches, which is faster.
 FETCH = 512
 
 
@@ -110,21 +110,20 @@ def identity(x: Tensor) -> Tensor:
 
 
 class Batches:
-    """Re-iterable ``(x, y)`` mini-batches, sliced from `Examples` with one indexing for several and no collation.
+    """Re-iterable ``(x, y)`` mini-batches, sliced from `Examples` several at a time and without collation.
 
-    A stand-in for a ``DataLoader`` where the data is in memory: no workers, no Python per sample, and the batches are
-    on the device of the examples. Each iteration is the next pass, counted from 0 when its first batch is asked for,
-    so an object's passes are the local epochs of whoever holds it.
+    It takes the place of a ``DataLoader`` for data in memory: no workers, no Python per sample, and batches are on the
+    device of the examples. Each iteration is a new pass; passes count from 0 and correspond to local epochs.
 
     Args:
-        examples: Where the batches come from.
+        examples: The data set.
         batch_size: Examples in a batch, >= 1; the last batch of a pass may be short.
         indices: Rows of ``examples`` to use, int64, shape (n,); None for all.
         order: Maps the number of the pass to a permutation of 0..n-1 (int64, on the CPU); None keeps the order.
-        transform: Applied to the inputs of a few batches at a time, on their device, so sample by sample: what it does
-            to one must not depend on the others. uint8 stays uint8 up to here.
-        augment: Applied before it to the inputs of one batch at a time, with the numbers of the pass and of the batch
-            in it, from 0; None changes nothing.
+        transform: Applied to the inputs of a few batches at a time, on their device; its result for an example must not
+            depend on the others. Its inputs are still uint8 if the examples are.
+        augment: Applied before ``transform`` to the inputs of one batch at a time, with the numbers of the pass and of
+            the batch in it, both from 0; None changes nothing.
 
     Raises:
         InputError: If ``batch_size`` is below 1.
@@ -167,14 +166,14 @@ class Batches:
             stop = start + span
             if rows is None:
                 x, y = inputs[start:stop], targets[start:stop]
-            else:  # rows are copied whole, which by inputs[rows] they are not
+            else:  # index_select copies whole rows, which is faster than indexing
                 x, y = inputs.index_select(0, rows[start:stop]), targets.index_select(0, rows[start:stop])
             if augment is not None:
                 x = augment(x.clone(), number, start // self.batch_size)
             yield from zip(self.transform(x).split(self.batch_size), y.split(self.batch_size), strict=True)
 
     def rows(self, number: int) -> Tensor | None:
-        """Rows of a pass in its order, on the examples' device, (n,); None is all of them as they stand."""
+        """Rows of a pass in its order, on the examples' device, (n,); None for all rows in their order."""
         rows = self.indices
         if self.order is not None:
             permutation = self.order(number)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from fedlit.core.errors import InputError
 from fedlit.data.partition import Partition, Partitioner
 
-#: The column of a partitioner's data set that says which row is which.
+#: The column with the row numbers in a partitioner's data set.
 ROW = "fedlit_row"
 
 
 class RowPartitioner(Protocol):
-    """A partitioner of ``flwr_datasets.partitioner``; it takes the data set to divide as its attribute ``dataset``."""
+    """A partitioner of ``flwr_datasets.partitioner``; its attribute ``dataset`` is the data set to divide."""
 
     def load_partition(self, partition_id: int) -> Any:
         """The rows of a partition."""
@@ -27,23 +27,26 @@ class RowPartitioner(Protocol):
 
 
 class FlowerPartitioner(Partitioner):
-    """A partitioner of ``flwr_datasets.partitioner``, by its own rule and its own seed.
+    """Splits the data by a partitioner of ``flwr_datasets.partitioner``.
 
-    It divides a data set of the labels and the groups under the names that its ``partition_by`` knows. What it draws
-    depends on its own ``seed`` and not on ``data.seed``. The number of clients is that of its partitions.
+    It divides a data set with the columns ``label`` and ``group``, to which its ``partition_by`` may refer. Its draws
+    depend on its own ``seed``, not on ``data.seed``. Each of its partitions is a client.
 
     Args:
-        partitioner: One that divides rows, such as ``DirichletPartitioner``, and has no data set yet; in YAML its class
-            path with arguments.
+        partitioner: A partitioner that divides rows, such as ``DirichletPartitioner``, without a data set; in YAML its
+            class path with arguments.
         label: Name of the column of labels.
-        group: Name of the column of groups (writers, users), where the data has them.
+        group: Name of the column of groups (writers, users), if the data has groups.
     """
 
     def __init__(self, partitioner: RowPartitioner, label: str = "label", group: str = "group") -> None:
         if not all(hasattr(partitioner, name) for name in ("load_partition", "is_dataset_assigned")):
-            raise InputError(f"a partitioner of flwr_datasets is needed, got {type(partitioner).__name__}; give one")
+            raise InputError(
+                f"partitioner must be a partitioner of flwr_datasets, got {type(partitioner).__name__}; give one, such "
+                "as DirichletPartitioner"
+            )
         if partitioner.is_dataset_assigned():
-            raise InputError(f"{type(partitioner).__name__} has a data set already; make a new one without")
+            raise InputError(f"{type(partitioner).__name__} has a data set already; make a new one without a data set")
         self.partitioner = partitioner
         self.label, self.group = label, group
 
@@ -68,11 +71,13 @@ class FlowerPartitioner(Partitioner):
         parts = [np.asarray(assigned.load_partition(k)[ROW], dtype=np.int64) for k in range(num_clients)]
         order, offsets = np.concatenate(parts), np.cumsum([0, *map(len, parts)])
         if not np.array_equal(np.sort(order), np.arange(len(labels))):
-            raise InputError(f"{name} does not give every example to exactly one client; use one that divides all rows")
+            raise InputError(
+                f"{name} does not assign every example to exactly one client; use a partitioner that divides all rows"
+            )
         return Partition(order, offsets)
 
     def _assigned(self, labels: NDArray[np.integer], groups: NDArray[np.integer] | None) -> Any:
-        """The partitioner with the data set to divide, which it takes only once: a copy."""
+        """A copy of the partitioner with the data set to divide, which it accepts only once."""
         columns = {self.label: labels, ROW: np.arange(len(labels))}
         if groups is not None:
             columns[self.group] = groups

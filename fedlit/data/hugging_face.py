@@ -14,24 +14,24 @@ from fedlit.data.tensors import InMemory, Source
 
 
 class Table(Protocol):
-    """What fedlit needs of a ``datasets.Dataset``, beside its attributes ``column_names`` and ``features``."""
+    """The methods of ``datasets.Dataset`` that fedlit uses, besides its ``column_names`` and ``features``."""
 
     def __len__(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
 
     def __getitem__(self, key: Any) -> Any:
         """A row by its number."""
 
     def select_columns(self, column_names: Any) -> Any:
-        """The same with some of its columns."""
+        """The data set with only these columns."""
 
 
-#: A data set, its splits by name, or what returns either.
+#: A data set, its splits by name, or a function that returns either.
 Given = Callable[[], Any] | Table | Mapping[str, Table]
 
 
 class HuggingFace(InMemory):
-    """A data set of Hugging Face's ``datasets``, or one that was saved to disk; read once and kept in memory.
+    """A data set of Hugging Face's ``datasets``, given or saved to disk; read once and kept in memory.
 
     In Python ``HuggingFace(dataset)``; in YAML with ``path``, a folder that ``Dataset.save_to_disk`` or
     ``DatasetDict.save_to_disk`` wrote, or with a function of your own that returns one. fedlit itself does not need
@@ -40,11 +40,12 @@ class HuggingFace(InMemory):
     Args:
         train: A ``Dataset``, a ``DatasetDict`` with the split ``train`` and perhaps ``test``, or a function that
             returns one.
-        path: In place of ``train``: the folder of one that was saved to disk.
-        test: The test set, alike; None takes the split ``test`` of a ``DatasetDict``, or holds out ``test_fraction``.
+        path: Instead of ``train``, the folder of a data set that was saved to disk.
+        test: The test set, like ``train``; None takes the split ``test`` of a ``DatasetDict``, or holds out
+            ``test_fraction``.
         inputs: The column of the inputs: images, or lists of numbers of one length; None is the only column of images.
-        labels: The column of the labels; None is the only one of the type ``ClassLabel``.
-        groups: The column of the owners (writers, users) of the examples, for ``fedlit.data.ByGroup``; None is none.
+        labels: The column of the labels; None is the only column of type ``ClassLabel``.
+        groups: The column of the owners (writers, users) of the examples, for ``fedlit.data.ByGroup``; None for none.
         **kwargs: The arguments of `InMemory`.
 
     Raises:
@@ -65,7 +66,7 @@ class HuggingFace(InMemory):
         if (train is None) == (path is None):
             raise InputError("HuggingFace needs either train, a data set, or path, the folder of a saved one; give one")
         if test is not None and self.test_fraction is not None:
-            raise InputError("test_fraction draws a test set but test is one; leave one of them out")
+            raise InputError("test_fraction draws a test set, but test gives one; leave one of them out")
         self._train, self._test, self.path = train, test, path
         self._columns = inputs, labels, groups
 
@@ -77,13 +78,15 @@ class HuggingFace(InMemory):
         return Source(materialise(rows, self.images), tested, rows.class_names)
 
     def _splits(self) -> tuple[Any, Any]:
-        """The training and the test set, the latter None where it is to be drawn."""
+        """The training and the test set; the latter is None if it has to be drawn."""
         found = _loaded(self.path) if self.path else _made(self._train)
         test = None if self._test is None else _made(self._test)
         if not isinstance(found, Mapping):
             return found, test
         if "train" not in found:
-            raise InputError(f"the data set has no split train, only {', '.join(found)}; hand over one of them")
+            raise InputError(
+                f"the data set has no split named train, only {', '.join(found)}; give one of these splits itself"
+            )
         return found["train"], found.get("test") if test is None and self.test_fraction is None else test
 
 
@@ -93,8 +96,8 @@ class _Rows(Dataset[Any]):
     def __init__(self, dataset: Any, inputs: str | None, labels: str | None, groups: str | None) -> None:
         if not (hasattr(dataset, "column_names") and hasattr(dataset, "__len__")):
             raise InputError(
-                f"a Dataset of Hugging Face with a length is needed, got {type(dataset).__name__}; of a streamed one "
-                "make a Dataset, for example by Dataset.from_generator"
+                f"the data set must be a Dataset of Hugging Face with a length, got {type(dataset).__name__}; convert "
+                "a streamed one, for example by Dataset.from_generator"
             )
         features = dataset.features
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
@@ -102,7 +105,7 @@ class _Rows(Dataset[Any]):
         label_column = labels or _only(kinds, "ClassLabel", "labels")
         self._columns = [input_column, label_column, *([groups] if groups else [])]
         if missing := [name for name in self._columns if name not in kinds]:
-            raise InputError(f"the data set has no column {missing[0]}, only {', '.join(kinds)}; name one of them")
+            raise InputError(f"the data set has no column {missing[0]}, only {', '.join(kinds)}; give one of them")
         self._dataset = dataset.select_columns(list(dict.fromkeys(self._columns)))
         self.class_names: Sequence[str] | None = getattr(features[label_column], "names", None)
 
@@ -115,15 +118,15 @@ class _Rows(Dataset[Any]):
 
 
 def _only(kinds: Mapping[str, str], kind: str, argument: str) -> str:
-    """The one column of a type.
+    """The only column of a type.
 
     Raises:
-        InputError: When there is not exactly one.
+        InputError: If there is not exactly one.
     """
     found = [name for name, each in kinds.items() if each == kind]
     if len(found) != 1:
         told = ", ".join(f"{name} ({each})" for name, each in kinds.items())
-        raise InputError(f"{len(found)} columns are of the type {kind}, of {told}; name one by data.{argument}")
+        raise InputError(f"{len(found)} columns are of type {kind}, among {told}; give one as data.{argument}")
     return found[0]
 
 
@@ -135,4 +138,4 @@ def _loaded(path: str) -> Any:
     try:
         return import_module("datasets").load_from_disk(path)
     except OSError as error:
-        raise InputError(f"{path} is no data set that was saved to disk: {error}; write it by save_to_disk") from error
+        raise InputError(f"{path} is not a saved data set: {error}; write it with save_to_disk") from error

@@ -1,4 +1,4 @@
-"""Data sets of LEAF, read from its JSON files: every user is a client."""
+"""Data sets of LEAF, read from its JSON files; every user is a client."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from fedlit.data.partitioners import ByGroup
 from fedlit.data.tensors import InMemory, Source
 
 Array = NDArray[Any]
-#: Bytes that Python takes for a byte of JSON while a file is read: a number such as ``0.5, `` takes 32.
+#: Bytes of memory per byte of JSON while a file is read: a number such as ``0.5, `` takes 32.
 JSON_GROWTH = 8
 
 
 class Leaf(InMemory):
     """A data set of LEAF (Caldas et al. 2018, arXiv:1812.01097), whose users are the clients.
 
-    Read are the JSON files that its ``preprocess.sh`` writes, each an object of ``users``, ``num_samples`` and
-    ``user_data``, which has lists ``x`` and ``y`` for each user. Labels are class numbers, or texts, of which each is
-    a class. Clients are the users in the order of their names.
+    It reads the JSON files that LEAF's ``preprocess.sh`` writes, each an object of ``users``, ``num_samples`` and
+    ``user_data``, which has lists ``x`` and ``y`` for each user. Labels are class numbers, or texts that each name a
+    class. Clients are the users in the order of their names.
 
     Args:
-        path: A folder with the folders ``train`` and ``test`` of such files, or with the files themselves; of these
-            ``test_fraction`` of each user's examples are held out.
-        shape: Shape of an example, where the files have it flat: [1, 28, 28] for FEMNIST's images. None is as it is.
+        path: A folder with the folders ``train`` and ``test`` of such files, or with the files themselves; in the
+            latter case ``test_fraction`` of each user's examples are held out.
+        shape: Shape of an example if the files store it flat: [1, 28, 28] for FEMNIST's images. None keeps the shape.
         text: Whether ``x`` are texts of equal length, as in Shakespeare: every character is a token, numbered in the
-            order of all that occur. Texts are refused otherwise, for they may be names of files.
-        partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, a client each user.
-        **kwargs: The arguments of `InMemory`; with ``test_fraction`` LEAF's own split is not kept.
+            order of the characters that occur. Otherwise texts are refused, as they may be names of files.
+        partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, one client for each user.
+        **kwargs: The arguments of `InMemory`; with ``test_fraction``, LEAF's own split is not kept.
 
     Raises:
         InputError: If the files are not LEAF's, or need more memory than there is.
@@ -76,13 +76,13 @@ class Leaf(InMemory):
         return Source(examples[0], examples[1] if len(examples) == 2 else None, names)
 
     def _vocabulary(self, parts: Sequence[_Part]) -> Array | None:
-        """The characters that occur in texts, in order, (V,); None where inputs are numbers."""
+        """The characters that occur in texts, in order, (V,); None if inputs are numbers."""
         if all(part.x.dtype.kind != "U" for part in parts):
             return None
         if not self.text:
             raise InputError(
-                f"{self.path}: x is text, such as {str(parts[0].x.flat[0])[:40]!r}; text=true reads each character as "
-                "a token; images have to be put into an .npz or a dataset of torchvision's kind"
+                f"{self.path}: x is text, such as {str(parts[0].x.flat[0])[:40]!r}; set data.text to true to read each "
+                "character as a token, or, if these are names of image files, use an .npz or a torchvision dataset"
             )
         return np.unique(np.concatenate([np.unique(_characters(part.x)) for part in parts]))
 
@@ -111,7 +111,7 @@ def _files(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not found:
         raise InputError(
-            f"no .json files in {folder}; give the folder that LEAF's preprocess.sh wrote train and test in"
+            f"there are no .json files in {folder}; give the folder in which LEAF's preprocess.sh wrote train and test"
         )
     return found
 
@@ -120,7 +120,7 @@ def _read_files(files: Sequence[Path]) -> _Part:
     sizes = [path.stat().st_size for path in files]
     check_fits_memory(
         f"the JSON of {files[0].parent}", sum(sizes) + JSON_GROWTH * max(sizes),
-        "take fewer users, or have LEAF write smaller files",
+        "use fewer users, or let LEAF write smaller files",
     )  # fmt: skip
     return _joined([part for path in files for part in _users_of(path)])
 
@@ -136,7 +136,7 @@ def _users_of(path: Path) -> Iterator[_Part]:
     """The examples of each user in a file.
 
     Raises:
-        InputError: When the file is not LEAF's.
+        InputError: If it is not a file of LEAF.
     """
     try:
         content = json.loads(require_regular(path).read_text(encoding="utf-8"))
@@ -149,12 +149,12 @@ def _users_of(path: Path) -> Iterator[_Part]:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         said = one_line(f"{type(error).__name__}: {error}", 200)
         raise InputError(
-            f"{path} is not of LEAF's form ({said}); it is an object of users, num_samples and user_data"
+            f"{path} is not a file of LEAF ({said}); give files with an object of users, num_samples and user_data"
         ) from error
 
 
 def _array(values: Sequence[Any]) -> Array:
-    """Numbers, floats in 32 bits, or texts."""
+    """Convert a list to an array of integers, of float32, or of texts."""
     array = np.asarray(values)
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
@@ -163,8 +163,10 @@ def _characters(texts: Array) -> Array:
     """Texts (N,) of one length T as characters (N, T).
 
     Raises:
-        InputError: When they are not.
+        InputError: If they have different lengths or are not texts.
     """
     if texts.ndim != 1 or texts.dtype.kind != "U" or len(set(map(len, texts.tolist()))) != 1:
-        raise InputError("x must be numbers, or texts of one length, such as LEAF's Shakespeare has; cut or fill them")
+        raise InputError(
+            "x must be numbers, or texts of one length, as in LEAF's Shakespeare; cut or pad texts to one length"
+        )
     return texts.view("U1").reshape(len(texts), -1)

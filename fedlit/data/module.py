@@ -29,12 +29,12 @@ from fedlit.data.share import Share
 from fedlit.data.splitting import clients_by, split_by
 
 DEFAULT_NUM_CLIENTS = 100
-#: Held-out examples in a batch, where no other size is asked for: each batch costs the Trainer and the metrics a while.
+#: Default number of held-out examples in a batch; it is large, as the Trainer and the metrics take time for each batch.
 HELD_OUT_BATCH = 1024
 
 
 class RoundSource(ABC):
-    """A callback that knows which rounds there are to train."""
+    """A callback that provides the rounds to train."""
 
     @abstractmethod
     def rounds(self, trainer: Trainer) -> Iterable[Cohort]:
@@ -44,40 +44,41 @@ class RoundSource(ABC):
 class FederatedData(LightningDataModule, ABC):
     """A training set split over clients, and a held-out test set that no client sees.
 
-    A data set of your own is a subclass that defines `load`, `class_names` and, unless it is 1, `in_channels`. Inputs
-    stay as they were loaded (uint8 for images) and are normalised a batch at a time.
+    For your own data set, write a subclass that defines `load`, `class_names` and, unless it is 1, `in_channels`.
+    Inputs stay as they were loaded (uint8 for images) and are normalised batch by batch.
 
-    ``setup`` gives ``train`` and ``test`` (`Examples`), ``partition`` (`Partition`), ``num_clients`` and ``seed``.
+    ``setup`` sets ``train`` and ``test`` (`Examples`), ``partition`` (`Partition`), ``num_clients`` and ``seed``.
 
     Args:
         partition: How the training set is split over clients; None is ``fedlit.data.Uniform``, an even IID split.
-        num_clients: Number of clients; None is what the partitioner makes of the data (``fedlit.data.ByGroup``
-            one a group), else 100.
+        num_clients: Number of clients; None is the number that the partitioner finds in the data
+            (``fedlit.data.ByGroup``: one per group), else 100.
         batch_size: Examples in a client's training batch.
-        eval_batch_size: Examples that the network meets at once in evaluation; None is 64 on a CPU, whose caches hold
-            no more, and 1024 on an accelerator. It changes speed and memory, not results.
+        eval_batch_size: Examples that the network evaluates at once; None is 64 on a CPU, because of its caches, and
+            1024 on an accelerator. It changes speed and memory, not results.
         seed: Seed of the partition and of any split drawn at random; None takes that of ``seed_everything``.
-        client_holdout: Fraction of each client's examples, in [0, 1), rounded down, that it does not train on: its own
-            accuracy is measured there after each of its fits, ``clients/own_accuracy_mean`` and so on. What is
-            personal in a model shows there and not on the test set. Drawn with ``seed``.
-        validation_clients: Number of clients, drawn with ``seed``, that never train. The metrics ``global/*`` of each
-            round, and with them the best checkpoint, are then on their examples, and the test set stays unseen until
-            ``fedlit test``: choose learning rates and mu like this. 0 validates on the test set.
-        augment: Random changes of the batches that clients train on, such as ``torchvision.transforms.v2.RandomCrop``:
-            a module, or several in turn, from inputs (B, ...) as they were loaded (images are uint8) to inputs of the
-            same shape and type. torchvision's draw once a batch, within ``fedlit.data.PerExample`` once an example.
-            What they draw from the global generators of PyTorch, NumPy or Python depends on (seed, round, client,
-            epoch, batch) and on nothing else. Evaluation is not augmented. None changes nothing.
+        client_holdout: Fraction of each client's examples, in [0, 1), rounded down, on which it does not train. After
+            each of its fits the client's accuracy is measured on them, as ``clients/own_accuracy_mean`` and so on; it
+            shows the effect of personal parameters, unlike the test set. Drawn with ``seed``.
+        validation_clients: Number of clients, drawn with ``seed``, that never train. Then the metrics ``global/*`` of
+            each round, and the best checkpoint, are based on their examples, and the test set stays unseen until
+            ``fedlit test``; use it to choose learning rates and mu. 0 validates on the test set.
+        augment: Random augmentation of the batches that clients train on, such as
+            ``torchvision.transforms.v2.RandomCrop``: a module, or several in turn, from inputs (B, ...) as they were
+            loaded (images are uint8) to inputs of the same shape and type. torchvision's transforms draw once per
+            batch, or once per example within ``fedlit.data.PerExample``. Draws from the global generators of PyTorch,
+            NumPy or Python depend only on (seed, round, client, epoch, batch). Evaluation is not augmented. None
+            changes nothing.
 
     Raises:
         InputError: If a number is below 1, or ``client_holdout`` is out of range.
     """
 
-    #: Mean and standard deviation of the training inputs, one number or one a channel, in units of [0, 1].
+    #: Mean and standard deviation of the training inputs, one number or one per channel, in units of [0, 1].
     mean: float | Sequence[float] = 0.0
     std: float | Sequence[float] = 1.0
 
-    #: Whether the clients' examples are in this process; where they are not, ``train`` is a few examples of their kind.
+    #: Whether the clients' examples are in this process; if not, ``train`` is a few examples of the same shape.
     has_examples: bool = True
 
     train: Examples
@@ -85,7 +86,7 @@ class FederatedData(LightningDataModule, ABC):
     partition: Partition
     num_clients: int
     seed: int
-    #: Of the whole training set: see ``Examples.fingerprint``.
+    #: ``Examples.fingerprint`` of the whole training set.
     fingerprint: str
 
     def __init__(
@@ -107,7 +108,9 @@ class FederatedData(LightningDataModule, ABC):
             raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
         self.validation_clients = as_int("validation_clients", validation_clients)
         if validation_clients < 0:
-            raise InputError(f"validation_clients must be at least 0, got {validation_clients}; 0 sets none apart")
+            raise InputError(
+                f"validation_clients must be at least 0, got {validation_clients}; 0 validates on the test set"
+            )
         self.client_holdout = client_holdout
         self.validation: Examples | None = None
         modules = [augment] if isinstance(augment, nn.Module) else augment
@@ -121,22 +124,22 @@ class FederatedData(LightningDataModule, ABC):
         self.is_set_up = False
         self._split_by = self.partitioner
         self._own: tuple[Examples, Partition] | None = None
-        #: How the data were read, a sentence each; ``fedlit fit`` shows them before the first round.
+        #: Sentences on how the data were read; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
 
     def tell(self, note: str) -> None:
-        """Keep a sentence for the user about how the data were read, and log it on the first rank."""
+        """Add a sentence for the user on how the data were read, and log it on the first rank."""
         self.notes.append(note)
         rank_zero_info(note)
 
     @abstractmethod
     def load(self) -> tuple[Examples, Examples]:
-        """Read the training and the test set: called by ``setup``, on each rank, when ``seed`` is set."""
+        """Read the training and the test set; ``setup`` calls it on each rank, after setting ``seed``."""
 
     @property
     @abstractmethod
     def class_names(self) -> list[str]:
-        """What each class number stands for, shape (C,); known before ``setup``."""
+        """Names of the classes in the order of their numbers, (C,); known before ``setup``."""
 
     @property
     def num_classes(self) -> int:
@@ -149,7 +152,7 @@ class FederatedData(LightningDataModule, ABC):
         return 1
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split the data, once; a later call does nothing, but for a fit with another seed or partitioner."""
+        """Load and split the data, once; a later call only acts for a fit with another seed or partitioner."""
         seed = resolve_seed(self._requested_seed)
         if self.is_set_up and (stage != "fit" or (seed, self.partitioner) == (self.seed, self._split_by)):
             return
@@ -174,7 +177,7 @@ class FederatedData(LightningDataModule, ABC):
         self.is_set_up = True
 
     def _loaded(self) -> tuple[Examples, Examples]:
-        """What ``load`` returns, where that can be used; what it draws from global generators depends on the seed."""
+        """The checked result of ``load``; its draws from global generators depend on the seed."""
         name = type(self).__name__
         check_hooks(type(self), FederatedData)
         with isolated_rng(address(self.seed, "data"), torch.device("cpu")):
@@ -186,7 +189,7 @@ class FederatedData(LightningDataModule, ABC):
         return train, test
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run on these data to be resumed, by what it is called in messages."""
+        """Facts that must be the same in a resumed run, by their names in messages."""
         return {
             "number of clients": self.num_clients,
             "number of training samples": len(self.train),
@@ -195,7 +198,7 @@ class FederatedData(LightningDataModule, ABC):
         }
 
     def _set_clients_apart(self) -> None:
-        """Take the validation clients out of the federation; those that are left are numbered anew."""
+        """Remove the validation clients from the federation; the remaining ones are renumbered."""
         partition, examples = self.partition, self.train
         if self.validation_clients >= partition.num_clients:
             raise InputError(
@@ -211,7 +214,7 @@ class FederatedData(LightningDataModule, ABC):
         self.num_clients = self.partition.num_clients
 
     def _hold_out_own(self) -> None:
-        """Take a part of each client's examples out of the training set."""
+        """Remove the held-out part of each client's examples from the training set."""
         partition, examples = self.partition, self.train
         chosen = held_out(partition.owners, self.client_holdout, rng(self.seed, "client holdout"))
         self._own = examples.take(np.flatnonzero(chosen)), partition.restricted(chosen)
@@ -219,18 +222,18 @@ class FederatedData(LightningDataModule, ABC):
 
     @property
     def eval_batch_size(self) -> int:
-        """Examples that the network meets at once in evaluation."""
+        """Number of examples that the network evaluates at once."""
         return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
 
     def transform(self, x: Tensor) -> Tensor:
-        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; others pass through.
+        """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; other types are unchanged.
 
-        One of your own returns for each example what depends on it alone, in a new tensor.
+        An override has to return a new tensor, in which the result for an example depends on that example alone.
         """
         return normalise(x, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> None:
-        """Move both sets to ``device``, where batches are then cut and normalised."""
+        """Move all examples to ``device``, where batches are then made and normalised."""
         self.train, self.test = self.train.to(device), self.test.to(device)
         if self._own is not None:
             self._own = self._own[0].to(device), self._own[1]
@@ -243,7 +246,7 @@ class FederatedData(LightningDataModule, ABC):
         Args:
             client: Number of the client, in 0..num_clients-1.
             round: Number of the round, from 0.
-            seed: The run's seed. The order depends on (seed, round, client, epoch) and on nothing else.
+            seed: The run's seed. The order depends only on (seed, round, client, epoch).
         """
         indices = self.partition.client(client)  # (n_k,)
 
@@ -254,7 +257,7 @@ class FederatedData(LightningDataModule, ABC):
         return Batches(self.train, self.batch_size, indices, order, self.transform, augment)
 
     def client_holdout_batches(self, client: int) -> Batches | None:
-        """A client's own examples that it does not train on; None where it has none."""
+        """A client's own held-out examples; None if it has none."""
         if self._own is None:
             return None
         examples, partition = self._own
@@ -266,10 +269,10 @@ class FederatedData(LightningDataModule, ABC):
         return Batches(self.train, self.eval_batch_size, self.partition.client(client), transform=self.transform)
 
     def train_dataloader(self) -> Iterable[Any]:
-        """The rounds that the Trainer's callback has: a federation trains on cohorts, not on batches of examples.
+        """The rounds of the Trainer's ``FederatedLoop``: a federation trains on cohorts, not on batches of examples.
 
         Raises:
-            InputError: When the Trainer has no such callback.
+            InputError: If the Trainer has no such callback.
         """
         for callback in getattr(self.trainer, "callbacks", ()):
             if isinstance(callback, RoundSource):
@@ -277,11 +280,11 @@ class FederatedData(LightningDataModule, ABC):
         raise InputError("FederatedData needs the FederatedLoop callback: Trainer(callbacks=[FederatedLoop(...)])")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch of examples; a cohort has nothing to move, and to look at each of its tasks costs time."""
+        """Move a batch of examples; a cohort has no tensors, and searching its tasks for some would take time."""
         return batch if isinstance(batch, Cohort) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def val_dataloader(self) -> Batches:
-        """What each round is validated on, this rank's share: the validation clients, else the test set."""
+        """This rank's share of the examples for validation: those of the validation clients, else the test set."""
         return self._held_out_batches(self.test if self.validation is None else self.validation)
 
     def test_dataloader(self) -> Batches:
@@ -299,7 +302,7 @@ class FederatedData(LightningDataModule, ABC):
 
 
 def _size(name: str, value: int) -> int:
-    """A count from 1 up."""
+    """Check a number that must be at least 1."""
     if not 1 <= (count := as_int(name, value)) <= COUNT_MAX:
         limit = "at least 1" if count < 1 else f"at most {COUNT_MAX:,}"
         raise InputError(f"{name} must be {limit}, got {count}; leave it out for the default")
@@ -307,17 +310,17 @@ def _size(name: str, value: int) -> int:
 
 
 def data_of(trainer: Trainer) -> FederatedData:
-    """The federation's data, which the Trainer was given.
+    """The datamodule of a Trainer.
 
     Raises:
-        InputError: When its datamodule is another kind, missing, or not set up.
+        InputError: If it is missing, is not a ``FederatedData``, or is not set up.
     """
     data = getattr(trainer, "datamodule", None)
     name = type(data).__name__
     if not isinstance(data, FederatedData):
         raise InputError(
-            f"a federation needs a datamodule that is a fedlit.data.FederatedData, got {name}; "
-            "wrap arrays in fedlit.data.Tensors, a dataset in fedlit.data.TorchDataset"
+            f"the datamodule of a federation must be a fedlit.data.FederatedData, got {name}; wrap arrays in "
+            "fedlit.data.Tensors, or a dataset in fedlit.data.TorchDataset"
         )
     if not data.is_set_up:
         raise InputError(f"{name}.setup has not split the data; let it call super().setup(stage), which calls load")
@@ -325,11 +328,11 @@ def data_of(trainer: Trainer) -> FederatedData:
 
 
 def normalise(x: Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> Tensor:
-    """``(x / 255 - mean) / std`` in float32 for uint8 ``x`` of shape (B, C, ...); any other type passes through.
+    """``(x / 255 - mean) / std`` in float32 for uint8 ``x`` of shape (B, C, ...); any other type is unchanged.
 
     Args:
         x: A batch.
-        mean: One number or one a channel, in units of [0, 1].
+        mean: One number or one per channel, in units of [0, 1].
         std: As ``mean``; > 0.
     """
     if x.dtype != torch.uint8:

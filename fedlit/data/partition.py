@@ -1,4 +1,4 @@
-"""Which client holds which training sample: the record of a split, and what a way of splitting is."""
+"""Which client holds which training sample: the result of a split, and the interface of partitioners."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Partition:
     Args:
         order: Permutation of 0..N-1, shape (N,): the samples of client 0, then those of client 1, and so on.
         offsets: Where each client's piece starts, and N at the end, shape (K+1,).
-        note: What was repaired, in words and with its size; empty when nothing was.
+        note: A sentence on what was repaired and how much; empty if nothing was.
 
     Raises:
-        InputError: If a sample is missing or used twice, the offsets do not cut ``order`` into pieces, or either is no
-            list of whole numbers.
+        InputError: If a sample is missing or used twice, the offsets do not cut ``order`` into pieces, or either is not
+            a list of whole numbers.
     """
 
     order: IntArray
@@ -53,10 +53,10 @@ class Partition:
         Args:
             assignment: Client of each sample in 0..num_clients-1, shape (N,). A client may be left empty.
             num_clients: Number of clients, K.
-            note: Kept as it is.
+            note: See the class.
 
         Raises:
-            InputError: If a client is no whole number in that range.
+            InputError: If a client is not a whole number in that range.
         """
         assignment, num_clients = whole_numbers("assignment", assignment), as_int("num_clients", num_clients)
         if len(assignment) and not 0 <= assignment.min() <= assignment.max() < num_clients:
@@ -91,7 +91,7 @@ class Partition:
         return self.order[self.offsets[k] : self.offsets[k + 1]]
 
     def restricted(self, chosen: NDArray[np.bool_]) -> Partition:
-        """The same clients with only the chosen samples (a mask, (N,)), numbered anew in their old order."""
+        """The same clients with only the chosen samples (a mask, (N,)), which are renumbered in their old order."""
         new_index = np.cumsum(chosen) - 1  # (N,)
         in_order = chosen[self.order]  # (N,)
         kept_before = np.concatenate(([0], np.cumsum(in_order)))  # (N+1,)
@@ -103,7 +103,7 @@ class Partition:
 
     @cached_property
     def hash(self) -> str:
-        """16 hex digits that two partitions share when they give every client the same samples in the same order."""
+        """16 hex digits that are equal if two partitions give every client the same samples in the same order."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(self.offsets.astype("<i8").tobytes())
         digest.update(self.order.astype("<i8").tobytes())
@@ -121,7 +121,7 @@ class Partitioner(ABC):
         rng: np.random.Generator,
         groups: NDArray[np.integer] | None = None,
     ) -> Partition:
-        """Split the samples over ``num_clients`` clients, each sample to exactly one: a partition of just these.
+        """Split all samples over exactly ``num_clients`` clients, each sample to one client.
 
         Args:
             labels: Class of each sample, shape (N,).
@@ -134,7 +134,7 @@ class Partitioner(ABC):
         """
 
     def clients_of(self, labels: NDArray[np.integer], groups: NDArray[np.integer] | None) -> int | None:
-        """How many clients the data make of themselves, where no number is asked for; None leaves it to the default.
+        """The natural number of clients of the data, used if no number is given; None for the default.
 
         Args:
             labels: As for ``split``.
@@ -144,10 +144,10 @@ class Partitioner(ABC):
 
 
 def whole_numbers(name: str, values: Any) -> IntArray:
-    """An array, a tensor or a list of whole numbers, shape (N,), as int64.
+    """Convert an array, a tensor or a list of whole numbers, shape (N,), to int64.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it has another type or shape.
     """
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "biu":

@@ -1,4 +1,4 @@
-"""Five ways of splitting a data set over clients."""
+"""Five partitioners, which split a data set over clients."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from fedlit.core.errors import InputError
 from fedlit.data.partition import IntArray, Partition, Partitioner, offsets_of
 
-#: Draws that `Dirichlet` makes before it repairs one.
+#: Number of draws that `Dirichlet` makes before it repairs the last one.
 MAX_DRAWS = 10
 
 
 class Uniform(Partitioner):
-    """IID: the samples are shuffled and dealt out evenly, so client sizes differ by at most one.
+    """IID: the samples are shuffled and distributed evenly, so client sizes differ by at most one.
 
     Source: McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data"
     (arXiv:1602.05629), section 3, the IID partition.
@@ -34,22 +34,22 @@ class Uniform(Partitioner):
 class Dirichlet(Partitioner):
     """Label skew: each class is divided over the clients in proportions drawn from Dir(alpha, ..., alpha).
 
-    Two schemes go by this name. This is that of Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of
-    Neural Networks" (arXiv:1905.12022), section 4: one draw *per class* over the K clients, so sizes vary from client
-    to client too. Hsu et al. 2019, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
+    Two schemes have this name. This one is that of Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning
+    of Neural Networks" (arXiv:1905.12022), section 4: one draw *per class* over the K clients, so that clients' sizes
+    vary too. Hsu et al. 2019, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
     Classification" (arXiv:1909.06335), made Dirichlet skew popular with one draw *per client* over the classes and
-    equal sizes; figures of the two are not comparable at the same alpha.
+    equal sizes; results of the two are not comparable at the same alpha.
 
-    A share becomes a count by systematic sampling, so a class smaller than the federation reaches a random part of it.
-    A draw that leaves at most 10 clients short of ``min_samples`` is redrawn, up to 10 draws in all. After that (or at
-    once where more are short, when a redraw has next to no chance) the smallest possible number of samples moves from
-    clients that can spare them, at random, and ``Partition.note`` tells how many. Time is O(N log N + K C) for each
-    draw, memory O(N + K).
+    A share becomes a count by systematic sampling, so a class with fewer samples than clients reaches a random subset
+    of them. If at most 10 clients have fewer than ``min_samples``, the partition is drawn again, up to 10 times in all.
+    After that (or at once if more clients are short, as another draw would hardly help) the smallest possible number of
+    samples is moved, at random, from clients that can spare them, and ``Partition.note`` tells how many. Time is
+    O(N log N + K C) for each draw, memory O(N + K).
 
     Args:
-        alpha: Concentration, > 0. Small is skewed (0.1: most of a class sits with few clients); large tends to an even
-            split of each class. Values outside of [1e-12, 1e12] are drawn as the nearer bound.
-        min_samples: Samples that every client has at least, >= 1.
+        alpha: Concentration, > 0. A small alpha is skewed (0.1: few clients have most of a class); a large alpha tends
+            to an even split of each class. Values outside of [1e-12, 1e12] are replaced by the nearer bound.
+        min_samples: Minimum number of samples of every client, >= 1.
 
     Raises:
         InputError: If ``alpha`` or ``min_samples`` is out of range, or there are fewer than K * min_samples samples.
@@ -92,15 +92,15 @@ class Dirichlet(Partitioner):
 class Shards(Partitioner):
     """Pathological label skew: samples sorted by label, cut into equal shards, a few random shards for each client.
 
-    Source: McMahan et al. 2017 (arXiv:1602.05629), section 3, the non-IID partition of MNIST (200 shards of 300, two a
-    client), used again in Li et al. 2020, "Federated Optimization in Heterogeneous Networks" (arXiv:1812.06127).
+    Source: McMahan et al. 2017 (arXiv:1602.05629), section 3, the non-IID partition of MNIST (200 shards of 300, two
+    per client), also used in Li et al. 2020, "Federated Optimization in Heterogeneous Networks" (arXiv:1812.06127).
 
-    As there, shards have equal size (within one sample), so a shard that straddles two labels brings its client a
-    further class, and two shards of one label bring it one class fewer. Where the samples do not suffice for one in
-    every shard, each client gets fewer shards, and ``Partition.note`` says so.
+    As in the paper, shards have equal sizes (within one sample). A shard with two labels gives its client one more
+    class, and two shards of the same label one class fewer. If there are too few samples for one in every shard, each
+    client gets fewer shards, and ``Partition.note`` tells so.
 
     Args:
-        classes_per_client: Shards a client gets, >= 1: about the number of classes that it sees.
+        classes_per_client: Number of shards of a client, >= 1: about the number of its classes.
 
     Raises:
         InputError: If ``classes_per_client`` is below 1, or there are more clients than samples.
@@ -126,7 +126,7 @@ class Shards(Partitioner):
         note = (
             ""
             if per_client == self.classes_per_client
-            else f"{per_client} shards a client, not {self.classes_per_client}: there are only {len(labels)} samples"
+            else f"{per_client} shards per client, not {self.classes_per_client}: there are only {len(labels)} samples"
         )
         return Partition.from_assignment(assignment, num_clients, note)
 
@@ -138,13 +138,13 @@ class QuantitySkew(Partitioner):
     the skew and draws sizes from a Dirichlet distribution; lognormal sizes are those of the synthetic federations of
     Li et al. 2020, "Federated Optimization in Heterogeneous Networks" (arXiv:1812.06127).
 
-    Clients left short of ``min_samples`` are filled up with the smallest possible number of samples from clients that
-    can spare them, at random, and ``Partition.note`` tells how many.
+    Clients with fewer than ``min_samples`` get the smallest possible number of samples from clients that can spare
+    them, at random, and ``Partition.note`` tells how many.
 
     Args:
-        sigma: Standard deviation of the logarithm of the sizes, >= 0. 0 is an even split; at 1 the largest of 100
-            clients is typically some 150 times the smallest.
-        min_samples: Samples that every client has at least, >= 1.
+        sigma: Standard deviation of the logarithm of the sizes, >= 0. 0 is an even split; with 1 the largest of 100
+            clients is typically about 150 times as large as the smallest.
+        min_samples: Minimum number of samples of every client, >= 1.
 
     Raises:
         InputError: If ``sigma`` or ``min_samples`` is out of range, or there are fewer than K * min_samples samples.
@@ -171,7 +171,7 @@ class QuantitySkew(Partitioner):
 
 
 class ByGroup(Partitioner):
-    """The natural partition: one client for each distinct group (the writer of a digit, say), in the groups' order.
+    """The natural partition: one client for each group, such as the writer of a digit, in the order of the groups.
 
     Source: the writers of LEAF's FEMNIST, Caldas et al. 2018, "LEAF: A Benchmark for Federated Settings"
     (arXiv:1812.01097).
@@ -181,7 +181,7 @@ class ByGroup(Partitioner):
     """
 
     def clients_of(self, labels: NDArray[np.integer], groups: NDArray[np.integer] | None) -> int | None:
-        """As many as there are groups."""
+        """The number of groups."""
         return None if groups is None else len(np.unique(groups))
 
     def split(
@@ -197,7 +197,7 @@ class ByGroup(Partitioner):
         values, assignment = np.unique(groups, return_inverse=True)
         if len(values) != num_clients:
             raise InputError(
-                f"num_clients is {num_clients} but the {len(values)} groups make as many clients; leave num_clients out"
+                f"num_clients is {num_clients} but there are {len(values)} groups, one client each; leave it out"
             )
         return Partition.from_assignment(assignment.astype(np.int64), num_clients)
 
@@ -205,8 +205,8 @@ class ByGroup(Partitioner):
 def dirichlet_shares(alpha: float, num_clients: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw from the symmetric Dirichlet distribution, for any positive alpha.
 
-    Normalised gamma variates, kept as logarithms: below alpha = 0.01 most gamma variates underflow to 0, and where all
-    of them do, ``Generator.dirichlet`` divides 0 by 0. Gamma(a) is Gamma(a + 1) * U**(1/a) (Marsaglia and Tsang 2000,
+    It normalises gamma variates in logarithms: below alpha = 0.01 most gamma variates underflow to 0, and if all of
+    them do, ``Generator.dirichlet`` divides 0 by 0. Gamma(a) is Gamma(a + 1) * U**(1/a) (Marsaglia and Tsang 2000,
     "A Simple Method for Generating Gamma Variables"), and -log U is exponential.
 
     Returns:
@@ -218,14 +218,14 @@ def dirichlet_shares(alpha: float, num_clients: int, rng: np.random.Generator) -
 
 
 def apportion(shares: NDArray[np.float64], total: int, rng: np.random.Generator) -> IntArray:
-    """Turn shares into counts that sum to ``total``, each its exact value rounded down or up, right on average.
+    """Turn shares into counts that sum to ``total``, each rounded down or up, exact on average.
 
     Systematic sampling (Madow 1949, "On the Theory of Systematic Sampling, II"): one random offset for all bounds.
     Rounding at a fixed offset would favour the same clients in each class.
 
     Args:
         shares: Shares >= 0 that sum to 1, shape (K,).
-        total: What to hand out, >= 0.
+        total: Number to distribute, >= 0.
         rng: Source of the offset.
 
     Returns:
@@ -237,14 +237,14 @@ def apportion(shares: NDArray[np.float64], total: int, rng: np.random.Generator)
 
 
 def _with_minimum(assignment: IntArray, num_clients: int, min_samples: int, rng: np.random.Generator) -> Partition:
-    """Partition in which every client has ``min_samples``, moving as few samples as that takes."""
+    """A partition in which every client has ``min_samples``, made by moving as few samples as possible."""
     sizes = np.bincount(assignment, minlength=num_clients)  # (K,)
     deficits = np.maximum(min_samples - sizes, 0)  # (K,)
     num_moved = int(deficits.sum())
     if num_moved == 0:
         return Partition.from_assignment(assignment, num_clients)
     by_client = _shuffled_by(assignment, rng)  # (N,)
-    rank = np.arange(len(assignment)) - np.repeat(offsets_of(sizes)[:-1], sizes)  # (N,) place of a sample at its client
+    rank = np.arange(len(assignment)) - np.repeat(offsets_of(sizes)[:-1], sizes)  # (N,), index at its client
     moved = rng.choice(by_client[rank >= min_samples], num_moved, replace=False)
     repaired = assignment.copy()
     repaired[moved] = np.repeat(np.arange(num_clients), deficits)
@@ -256,7 +256,7 @@ def _with_minimum(assignment: IntArray, num_clients: int, min_samples: int, rng:
 
 
 def _shuffled_by(keys: NDArray[np.integer], rng: np.random.Generator) -> IntArray:
-    """Indices that sort ``keys``, in random order among equal keys."""
+    """Indices that sort ``keys``; equal keys are in random order."""
     shuffled = rng.permutation(len(keys))
     return shuffled[np.argsort(keys[shuffled], kind="stable")]
 

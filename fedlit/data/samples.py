@@ -1,4 +1,4 @@
-"""The samples of a dataset, read once and put into arrays."""
+"""Reads the samples of a dataset once, into arrays."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from fedlit.core.messages import one_line
 from fedlit.data.convert import all_finite, as_array, as_examples
 from fedlit.data.examples import Examples
 
-#: Of what is read there are two copies while training and test set are taken from it.
+#: Copies of the data in memory while the training and the test set are taken from it.
 COPIES = 2
-#: What else can be done about data that are too large.
+#: The remedy for data that are too large.
 FEWER = "give fewer examples or smaller ones, keep images as uint8"
 
 
 def made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
-    """The dataset itself, or what a class or a function makes when it is called.
+    """The dataset itself, or the result of calling a class or function that makes one.
 
     Raises:
-        InputError: If that has no samples by number.
+        InputError: If the dataset has no length or no indexing.
     """
-    is_one = hasattr(type(dataset), "__getitem__")
-    found: Any = dataset() if callable(dataset) and not is_one else dataset
+    is_dataset = hasattr(type(dataset), "__getitem__")
+    found: Any = dataset() if callable(dataset) and not is_dataset else dataset
     kind = type(found)
     if isinstance(found, IterableDataset) or not (hasattr(kind, "__getitem__") and hasattr(kind, "__len__")):
         raise InputError(
-            f"a dataset that has a length and samples by number is needed, got {kind.__name__}; of one that is only "
-            "iterated over give list(dataset), of a DataLoader its dataset"
+            f"the dataset must have a length and indexing, got {kind.__name__}; give list(dataset) for an iterable "
+            "dataset, and the dataset of a DataLoader"
         )
     return found  # type: ignore[no-any-return]
 
 
 def classes_of(dataset: Dataset[Any]) -> Any:
-    """The names of the classes where a dataset of torchvision's kind, or one that it is a `Subset` of, has them."""
+    """The attribute ``classes`` of a torchvision dataset, or of the dataset of a `Subset`; None if it has none."""
     while type(dataset) is Subset:
         dataset = dataset.dataset
     return getattr(dataset, "classes", None)
@@ -50,20 +50,22 @@ def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
     """Every sample of a map-style dataset, in order.
 
     Raises:
-        InputError: When the samples cannot be used, or take more memory than is free.
+        InputError: If the samples cannot be used, or need more memory than is free.
     """
     name = type(dataset).__name__
     try:
         number = len(dataset)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise InputError(f"the length of {name} cannot be used ({error}); give the number of its samples") from error
+        raise InputError(
+            f"the length of {name} cannot be used ({error}); let __len__ return the number of samples"
+        ) from error
     if not number:
         raise InputError(f"{name} is empty; give it samples")
     first = _sample(dataset, 0, images)
     check_fits_memory(f"{name} of {number:,} samples", COPIES * number * first[0].nbytes, FEWER)
     samples = [first, *(_sample(dataset, i, images) for i in range(1, number))]
     if len({len(sample) for sample in samples}) > 1:
-        raise InputError(f"some samples of {name} have a group and others have none; give all of them one, or none")
+        raise InputError(f"some samples of {name} have a group and others have none; give a group to all, or to none")
     inputs, *rest = zip(*samples, strict=True)
     if len(shapes := {x.shape for x in inputs}) > 1:
         told = " and ".join(map(str, sorted(shapes)[:2]))
@@ -76,27 +78,27 @@ def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:
 
 
 def _sample(dataset: Dataset[Any], i: int, images: bool | None) -> tuple[Any, ...]:
-    """A sample, its input as an array: of an image (H, W) or (C, H, W)."""
+    """A sample with its input as an array; an image has the shape (H, W) or (C, H, W)."""
     name = type(dataset).__name__
     try:
         sample = dataset[i]
     except Exception as error:
         said = one_line(f"{type(error).__name__}: {error}", 200)
         raise InputError(
-            f"sample {i} of {name} cannot be read ({said}); mend it, or leave it out by torch.utils.data.Subset"
+            f"sample {i} of {name} cannot be read ({said}); correct it, or leave it out by torch.utils.data.Subset"
         ) from error
     if not (isinstance(sample, tuple | list) and len(sample) in (2, 3)):
         got = f"{len(sample)} parts" if isinstance(sample, tuple | list) else type(sample).__name__
         raise InputError(
-            f"samples of {name} must be (input, label) or (input, label, group), got {got} at {i}; arrays can be given "
-            "to fedlit.data.Tensors"
+            f"samples of {name} must be (input, label) or (input, label, group), got {got} at {i}; for arrays use "
+            "fedlit.data.Tensors"
         )
     given, *rest = sample
     array = as_array(f"the input of sample {i} of {name}", given)
     if array.dtype.kind not in "biuf":
         raise InputError(
             f"the input of sample {i} of {name} must be an image, an array or numbers, got {type(given).__name__}; "
-            "pick or convert it in a transform"
+            "select or convert it in a transform"
         )
     return (_pixels(given, array, i, name) if isinstance(given, Image.Image) and images is not False else array, *rest)
 
@@ -105,7 +107,7 @@ def _pixels(image: Image.Image, array: NDArray[Any], i: int, name: str) -> NDArr
     """Pixels (H, W) or (H, W, C) as (H, W) or (C, H, W)."""
     if image.mode.startswith("P"):
         raise InputError(
-            f"sample {i} of {name} is an image of mode {image.mode}, whose numbers stand for colours of a palette; add "
-            "the transform convert('RGB')"
+            f"sample {i} of {name} is an image of mode {image.mode}, whose numbers are indices into a palette; add the "
+            "transform convert('RGB')"
         )
     return array if array.ndim == 2 else np.moveaxis(array, 2, 0)

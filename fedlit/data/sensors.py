@@ -1,4 +1,4 @@
-"""Simulated recordings of sensors at many sites: sequences (T, S) with a client for each site."""
+"""Simulated recordings of sensors at many sites: sequences (T, S), one client for each site."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fedlit.data.partitioners import ByGroup
 
 FloatArray = NDArray[np.float64]
 
-#: Places over which an event's strength falls to 1/e.
+#: Distance, in sensors, over which an event's strength falls to 1/e.
 REACH = 1.5
-#: Length of an event, as the standard deviation of its envelope: this share of the recording.
+#: Length of an event: the standard deviation of its envelope as a share of the recording.
 DURATION = 1 / 16
-#: Noise of a faulty sensor in units of that of a working one.
+#: Noise of a faulty sensor, in units of a working sensor's.
 FAULTY_NOISE = 3.0
-#: Beyond, exp(spread * e) is no number in float32.
+#: With a greater spread, exp(spread * e) may overflow float32.
 MAX_SPREAD = 10.0
-#: All recordings are in memory: this many float32 numbers take 4 GB.
+#: The most numbers in memory; in float32 they take 4 GB.
 MAX_NUMBERS = 1_000_000_000
 
 
@@ -46,25 +46,25 @@ class SimulatedSensors(FederatedData):
         x = o_s + g_s * event + noise * N(0, 1)                 of a working sensor
         x = o_s + 3 * noise * N(0, 1)                           of a faulty one
 
-    A recording has an event for a part of its time and near a part of its sensors. All sites have the same classes,
-    drawn alike; they differ in their sensors, and with ``spread`` and ``faulty`` of 0 not at all. ``Dirichlet`` and
-    other partitions by class split the recordings of all sites anew.
+    A recording shows its event only for a part of the time and at nearby sensors. All sites have the same distribution
+    of classes; they differ in their sensors, unless ``spread`` and ``faulty`` are 0. ``Dirichlet`` and other partitions
+    by class mix the recordings of all sites.
 
-    Draws are addressed by (seed, site): a site has the same recordings however many others there are, and at one seed
-    all of ``noise``, ``spread`` and ``faulty`` share the variates underneath. Inputs are float32, (N, T, S), for
+    Draws are addressed by (seed, site): a site's recordings do not depend on the number of sites, and at one seed all
+    values of ``noise``, ``spread`` and ``faulty`` use the same random variates. Inputs are float32, (N, T, S), for
     ``fedlit.models.SequenceCNN``.
 
     Args:
-        sensors: S, sensors of a site.
-        steps: T, length of a recording.
-        classes: C, frequencies to tell apart.
-        recordings: Recordings of each site, for training and testing together.
-        noise: Standard deviation of the noise, >= 0, where the strongest event has the amplitude 1.
-        spread: How much gains (their logarithm) and offsets differ, as a standard deviation, in [0, 10].
+        sensors: Number S of sensors of a site.
+        steps: Length T of a recording.
+        classes: Number C of frequencies, one for each class.
+        recordings: Number of recordings of each site, for training and testing together.
+        noise: Standard deviation of the noise, >= 0; the strongest event has the amplitude 1.
+        spread: Standard deviation of the gains (their logarithm) and of the offsets, in [0, 10].
         faulty: Probability in [0, 1] that a sensor is faulty.
         test_fraction: Fraction of every site's recordings held out for testing, in (0, 1), rounded down.
-        partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, every client a site.
-        num_clients: Sites to make.
+        partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, one client for each site.
+        num_clients: Number of sites.
         **kwargs: The other arguments of `FederatedData`.
 
     Raises:
@@ -94,7 +94,7 @@ class SimulatedSensors(FederatedData):
             raise InputError(f"classes must be at most {MAX_CLASSES:,}, got {classes}; 5 is the default")
         if (numbers := num_clients * recordings * steps * sensors) > MAX_NUMBERS:
             raise InputError(
-                f"the recordings have {numbers:,} numbers, {MAX_NUMBERS:,} is the most; make fewer of them"
+                f"the recordings have {numbers:,} numbers, but at most {MAX_NUMBERS:,} are supported; make fewer"
             )
         for name, (value, most) in {
             "noise": (noise, 1e6),
@@ -112,7 +112,7 @@ class SimulatedSensors(FederatedData):
 
     @property
     def class_names(self) -> list[str]:
-        """The frequencies in cycles a step."""
+        """The frequencies in cycles per step."""
         return [f"{number}/{2 * self.classes + 2}" for number in range(1, self.classes + 1)]
 
     def load(self) -> tuple[Examples, Examples]:
@@ -120,7 +120,7 @@ class SimulatedSensors(FederatedData):
         inputs, targets = map(np.concatenate, zip(*map(self.site, range(self._num_sites)), strict=True))
         groups = np.repeat(np.arange(self._num_sites), self.recordings)
         examples = Examples(torch.from_numpy(inputs), torch.from_numpy(targets), groups)
-        # A site's recordings come in no order, so that its last ones are as good a test set as any.
+        # A site's recordings are in random order, so the last ones are a random test set.
         num_train = self.recordings - int(self.test_fraction * self.recordings)
         is_test = np.arange(len(groups)) % self.recordings >= num_train
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
@@ -135,9 +135,9 @@ class SimulatedSensors(FederatedData):
         events = event(
             frequency, when * self.steps, where * (self.sensors - 1), 2 * np.pi * phase, self.steps, self.sensors
         )
-        hiss = self.noise * draw.standard_normal(events.shape)
-        heard = np.where(is_faulty, FAULTY_NOISE * hiss, gains * events + hiss)  # (n, T, S)
-        return (offsets + heard).astype(np.float32), labels
+        noise = self.noise * draw.standard_normal(events.shape)
+        signal = np.where(is_faulty, FAULTY_NOISE * noise, gains * events + noise)  # (n, T, S)
+        return (offsets + signal).astype(np.float32), labels
 
     def site_sensors(self, site: int) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
         """Gain and offset of a site's sensors, and whether each is faulty, (S,) each."""
@@ -149,12 +149,12 @@ class SimulatedSensors(FederatedData):
 def event(
     frequency: FloatArray, when: FloatArray, where: FloatArray, phase: FloatArray, steps: int, sensors: int
 ) -> FloatArray:
-    """What a sensor of gain 1 hears of events, without noise: (n, steps, sensors).
+    """The signal of events at sensors with gain 1 and without noise: (n, steps, sensors).
 
     Args:
-        frequency: Cycles a step, (n,).
-        when: Step of an event's middle, (n,).
-        where: Its place in the row of sensors, (n,).
+        frequency: In cycles per step, (n,).
+        when: Step of the middle of each event, (n,).
+        where: Position of each event in the row of sensors, (n,).
         phase: In radians, (n,).
         steps: T.
         sensors: S.

@@ -11,18 +11,18 @@ from fedlit.data.examples import Batches, Examples, identity
 
 
 class Share(Batches):
-    """The pieces of a data set that fall to one of several ranks, in turn; no example falls to two.
+    """One rank's share of a data set: pieces are assigned to ranks in turn, and each example to exactly one rank.
 
-    A piece is what a network evaluates at once. It is the same for every number of ranks, and so are the bits of its
-    logits, which in general depend on how many examples are met together. All ranks have the same number of batches,
-    as a network wrapped for several ranks may synchronise in each: where a share has fewer, the last ones are empty.
+    A piece is evaluated at once. Pieces are the same for any number of ranks, and so are the bits of their logits,
+    which in general depend on the number of examples that are evaluated together. All ranks have the same number of
+    batches, as a network wrapped for several ranks may synchronise in each; a smaller share ends with empty batches.
 
     Args:
-        examples: All of them.
-        batch_size: Examples in a batch, a multiple of ``piece`` or fewer than all of a share.
-        piece: Examples in a piece, at least 1; the last one may be short.
+        examples: The whole data set.
+        batch_size: Examples in a batch, a multiple of ``piece`` unless one batch holds the whole share.
+        piece: Examples in a piece, at least 1; the last piece may be short.
         rank: Number of this rank, from 0.
-        ranks: How many there are; one has all.
+        ranks: Number of ranks; a single rank has all examples.
         transform: As for ``Batches``.
     """
 
@@ -37,7 +37,7 @@ class Share(Batches):
     ) -> None:
         owners = np.arange(len(examples)) // piece % ranks
         super().__init__(examples, batch_size, np.flatnonzero(owners == rank) if ranks > 1 else None, None, transform)
-        largest = int((owners == 0).sum())  # the first rank's share: none has more
+        largest = int((owners == 0).sum())  # the share of rank 0 is the largest
         self._num_batches = -(-largest // batch_size)
 
     def __len__(self) -> int:

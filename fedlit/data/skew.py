@@ -1,4 +1,4 @@
-"""The labels of each client, and how far they are from those of all clients together."""
+"""The distribution of labels at each client, and its distance from that of all clients together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def skew_of_clients(data: FederatedData) -> NDArray[np.float64]:
 
 
 def label_skew(labels: NDArray[np.integer], partition: Partition) -> NDArray[np.float64]:
-    """Total variation distance of each client's label mix from the population's, (K,), in [0, 1).
+    """Total variation distance of each client's label distribution from that of all data, (K,), in [0, 1).
 
-    It is 1/2 sum_c |p_k(c) - p(c)|, the share of the client's examples that would need another label for its mix to
-    be that of the whole training set: 0 is the same mix, and a client of a single class c is at 1 - p(c). NaN for a
+    It is 1/2 sum_c |p_k(c) - p(c)|, the share of the client's examples that would need another label to match the
+    whole training set: 0 for equal distributions, and 1 - p(c) for a client with a single class c. It is NaN for a
     client without examples. Memory and time grow with the number of examples, not with clients times classes.
 
     Args:
@@ -28,7 +28,7 @@ def label_skew(labels: NDArray[np.integer], partition: Partition) -> NDArray[np.
     """
     classes = int(labels.max()) + 1
     population = np.bincount(labels, minlength=classes) / len(labels)  # (C,)
-    pairs, counts = np.unique(partition.owners * classes + labels, return_counts=True)  # those that occur
+    pairs, counts = np.unique(partition.owners * classes + labels, return_counts=True)  # the pairs that occur
     client, label = np.divmod(pairs, classes)
     # 1/2 sum |p - q| = 1 - sum min(p, q), to which only classes that the client has contribute.
     shared = np.minimum(counts / partition.sizes[client], population[label])
@@ -37,7 +37,7 @@ def label_skew(labels: NDArray[np.integer], partition: Partition) -> NDArray[np.
 
 
 def label_counts(data: FederatedData, most: int) -> NDArray[np.int64]:
-    """How many training examples of each class, or bin of classes, the first clients have: (min(K, most), bins)."""
+    """Number of training examples of each class, or bin of classes, at the first clients: (min(K, most), bins)."""
     bins = data.train.targets.cpu().numpy() // bin_width(data.num_classes)
     shown = range(min(data.num_clients, most))
     return np.stack([np.bincount(bins[data.partition.client(k)], minlength=num_bins(data.num_classes)) for k in shown])

@@ -1,4 +1,4 @@
-"""What a partitioner is asked for, and what its answer must be."""
+"""Calls a partitioner and checks its result, as it may be a user's own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fedlit.data.partition import Partition, Partitioner
 def clients_by(
     partitioner: Partitioner, labels: NDArray[np.integer], groups: NDArray[np.integer] | None = None
 ) -> int | None:
-    """How many clients the data make of themselves by a partitioner's rule; None where that is not its to say.
+    """The natural number of clients of the data by a partitioner; None if it has none.
 
     Raises:
-        InputError: If it says no whole number from 1 up.
+        InputError: If it is not a whole number from 1 up.
     """
     name, said = f"{type(partitioner).__name__}.clients_of", partitioner.clients_of(labels.copy(), _copied(groups))
     if said is None:
@@ -38,14 +38,13 @@ def split_by(
     seed: int,
     groups: NDArray[np.integer] | None = None,
 ) -> Partition:
-    """The partition of these data over that many clients at a seed, the same in every process.
+    """Partition the data over ``num_clients`` clients, with the same result in every process.
 
-    What is drawn from the global generators of PyTorch, NumPy or Python depends on the seed as well. A rule that is
-    not of ``fedlit.data.partitioners``, which draw from nothing else, is asked twice, as it may have a generator of
-    its own.
+    Draws from the global generators of PyTorch, NumPy or Python depend on the seed as well. A partitioner that is not
+    of ``fedlit.data.partitioners`` is called twice, as it may draw from a generator of its own.
 
     Raises:
-        InputError: If the answer is no such partition, or another one each time.
+        InputError: If the result is not such a partition, or differs in the second call.
     """
     first = _split(partitioner, labels, num_clients, seed, groups)
     if type(partitioner).__module__ == partitioners.__name__:
@@ -53,7 +52,7 @@ def split_by(
     if _split(partitioner, labels, num_clients, seed, groups).hash != first.hash:
         raise InputError(
             f"{type(partitioner).__name__}.split makes another partition each time it is called with the same data and "
-            "seed, so that no run could be resumed; draw from the rng that it is given, and keep nothing between calls"
+            "seed, so no run could be resumed; draw only from its argument rng, and keep no state between calls"
         )
     return first
 
@@ -70,23 +69,25 @@ def _split(
     try:
         signature.bind(*given)
     except TypeError as error:
-        raise InputError(f"{name}.split{signature} must take (labels, num_clients, rng, groups=None)") from error
+        raise InputError(
+            f"{name}.split{signature} must take (labels, num_clients, rng, groups=None); change its arguments"
+        ) from error
     with isolated_rng(address(seed, "partition"), torch.device("cpu")):
         made = partitioner.split(*given)
     if not isinstance(made, Partition):
         raise InputError(
-            f"{name}.split must return a fedlit.data.Partition, got {type(made).__name__}; make one of the client of "
+            f"{name}.split must return a fedlit.data.Partition, got {type(made).__name__}; make one from the client of "
             "each example: Partition.from_assignment(clients, num_clients)"
         )
     if len(made.order) != len(labels):
         raise InputError(
-            f"{name}.split gives {len(made.order)} examples to clients, but the data has {len(labels)}; give each to "
-            "one client, and leave those that none shall hold out of the data"
+            f"{name}.split assigns {len(made.order)} examples to clients, but the data has {len(labels)}; assign each "
+            "example to one client, and remove unwanted examples from the data"
         )
     if made.num_clients != num_clients:
         raise InputError(
             f"{name}.split makes {made.num_clients} clients, but num_clients is {num_clients}; set it to "
-            f"{made.num_clients}, or have clients_of in {name} say how many there are"
+            f"{made.num_clients}, or let {name}.clients_of return that number"
         )
     return made
 

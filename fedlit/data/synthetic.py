@@ -1,4 +1,4 @@
-"""Synthetic(alpha, beta): federations of any size whose heterogeneity is set by two numbers."""
+"""Synthetic(alpha, beta): federations of any size, with two parameters for their heterogeneity."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FloatArray = NDArray[np.floating[Any]]
 NUM_FEATURES = 60
 NUM_CLASSES = 10
 MIN_SIZE = 50
-#: Beyond, float32 has no digits left for what clients have in common.
+#: With a greater spread, float32 cannot represent what clients have in common.
 MAX_SPREAD = 1e6
-#: All clients' examples are in memory: this many take some 10 GB.
+#: The most clients; the examples of all of them take about 10 GB of memory.
 MAX_CLIENTS = 100_000
 
 #: Standard deviation of each feature around its client's mean, (60,): Sigma is diagonal with Sigma_jj = j^-1.2.
@@ -41,27 +41,27 @@ class Synthetic(FederatedData):
         W_k (60, 10) and b_k (10,) ~ N(u_k, 1), v_k (60,) ~ N(B_k, 1)
         x ~ N(v_k, diag(j^-1.2)), y = argmax(x W_k + b_k)
 
-    beta sets how far apart the clients' inputs lie. alpha is meant for their models, but u_k moves all logits of an
-    input alike: at one seed the data are the same whatever alpha is. Clients disagree at alpha = beta = 0 too, where
-    W_k and v_k still differ; only ``iid`` makes them agree.
+    beta sets how much the clients' inputs differ. alpha should do so for their models, but u_k shifts all logits of an
+    input by the same amount: at one seed the data are the same for every alpha. Clients also differ at
+    alpha = beta = 0, in W_k and v_k; only with ``iid`` they are alike.
 
-    Draws are addressed by (seed, client): a client has the same examples however many others there are, and at one
-    seed all settings share client sizes and the normal variates underneath. Inputs are float32, (N, 60), and no image:
-    ``fedlit.models.SoftmaxRegression`` with ``image_size: 1`` is the paper's model of them.
+    Draws are addressed by (seed, client): a client's examples do not depend on the number of clients, and at one seed
+    all settings have the same client sizes and use the same normal variates. Inputs are float32, (N, 60), not images:
+    the paper's model for them is ``fedlit.models.SoftmaxRegression`` with ``image_size: 1``.
 
     Args:
         alpha: Spread of the models' means u_k, >= 0.
         beta: Spread of the inputs' means B_k, >= 0.
-        iid: One W, b ~ N(0, 1) for all clients, and v = 0. It is for ``alpha`` and ``beta`` of 0.
-        reading: What ``alpha`` and ``beta`` are: ``std``, standard deviations, as the authors' published code has
-            them, or ``variance``, as their text says. No difference at 0 and 1.
+        iid: Whether all clients have one W, b ~ N(0, 1), and v = 0; it requires ``alpha`` and ``beta`` of 0.
+        reading: Whether ``alpha`` and ``beta`` are standard deviations (``std``), as in the authors' published code, or
+            variances (``variance``), as in their text. There is no difference at 0 and 1.
         test_fraction: Fraction of every client's examples held out for testing, in (0, 1), rounded down.
-        partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, every client its own examples.
-        num_clients: Clients to make.
+        partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, which keeps the clients as they are.
+        num_clients: Number of clients.
         **kwargs: The other arguments of `FederatedData`.
 
     Raises:
-        InputError: If an argument is out of range, or ``iid`` meets an ``alpha`` or ``beta`` other than 0.
+        InputError: If an argument is out of range, or ``iid`` is combined with an ``alpha`` or ``beta`` other than 0.
     """
 
     def __init__(
@@ -78,16 +78,13 @@ class Synthetic(FederatedData):
         super().__init__(partition=partition or ByGroup(), num_clients=num_clients, **kwargs)
         for name, value in {"alpha": alpha, "beta": beta}.items():
             if not 0 <= value <= MAX_SPREAD:
-                raise InputError(
-                    f"{name} must be a finite number >= 0, got {value}; the paper has 0, 0.5 and 1, "
-                    f"{MAX_SPREAD:g} is the most"
-                )
+                raise InputError(f"{name} must be from 0 to {MAX_SPREAD:g}, got {value}; the paper has 0, 0.5 and 1")
         if num_clients > MAX_CLIENTS:
             raise InputError(f"num_clients must be at most {MAX_CLIENTS:,} here, got {num_clients}; the paper has 30")
         if iid and (alpha or beta):
-            raise InputError(f"iid is for alpha = beta = 0, got {alpha} and {beta}; set both to 0 or leave iid out")
+            raise InputError(f"iid requires alpha = beta = 0, got {alpha} and {beta}; set both to 0 or leave iid out")
         if reading not in get_args(Reading):
-            raise InputError(f"reading must be one of {', '.join(get_args(Reading))}, got {reading}")
+            raise InputError(f"reading must be {' or '.join(get_args(Reading))}, got {reading}; std is the default")
         if not 0 < test_fraction < 1:
             raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; the paper holds out 0.1")
         self.alpha = alpha
@@ -113,17 +110,17 @@ class Synthetic(FederatedData):
         sizes = np.array([self.client_size(k) for k in clients])  # (K,)
         inputs, targets = map(np.concatenate, zip(*map(self.client_examples, clients), strict=True))
         examples = Examples(torch.from_numpy(inputs), torch.from_numpy(targets), np.repeat(clients, sizes))
-        # A client's examples come in no order, so that its last ones are as good a test set as any.
+        # A client's examples are in random order, so the last ones are a random test set.
         left = np.concatenate([np.arange(n, 0, -1) for n in sizes])  # (N,), 1 at a client's last
         is_test = left <= np.repeat(np.floor(self.test_fraction * sizes), sizes)
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
 
     def client_size(self, client: int) -> int:
-        """Examples that a client has, for training and testing together."""
+        """Number of a client's examples, for training and testing together."""
         return int(rng(self.seed, "synthetic size", client).lognormal(4, 2)) + MIN_SIZE
 
     def client_model(self, client: int) -> tuple[FloatArray, FloatArray]:
-        """W_k, (60, 10), and b_k, (10,): what labels a client's inputs."""
+        """W_k, (60, 10), and b_k, (10,), which label a client's inputs."""
         draw = rng(self.seed, "synthetic model") if self.iid else rng(self.seed, "synthetic model", client)
         mean = self._std(self.alpha) * draw.standard_normal()
         return mean + draw.standard_normal((NUM_FEATURES, NUM_CLASSES)), mean + draw.standard_normal(NUM_CLASSES)

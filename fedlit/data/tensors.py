@@ -36,7 +36,7 @@ INPUTS, LABELS, GROUPS = ("images", "inputs"), ("labels", "targets"), ("writers"
 ALONE = ("n_train", "class_names")
 KNOWN = (*INPUTS, *LABELS, *GROUPS, *ALONE)
 
-#: What NumPy and zipfile say of a file that is broken, or promises more than there is memory.
+#: Errors of NumPy and zipfile for a file that is broken, or needs more memory than there is.
 NPZ_ERRORS = (
     OSError,
     ValueError,
@@ -46,9 +46,9 @@ NPZ_ERRORS = (
     EOFError,
     KeyError,
     MemoryError,
-    RuntimeError,  # an encrypted or unknown member: NotImplementedError
-    SyntaxError,  # of the header, which is a Python literal
-    TokenError,  # of the same
+    RuntimeError,  # an encrypted member, or an unknown one (NotImplementedError)
+    SyntaxError,  # in the header, which is a Python literal
+    TokenError,  # the same
     struct.error,
     zlib.error,
 )
@@ -56,7 +56,7 @@ NPZ_ERRORS = (
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What was read: a training set, a test set unless one is yet to be drawn, and the classes' names if they have."""
+    """Data that was read: a training set, a test set (None if it has to be drawn), and class names if there are any."""
 
     train: Examples
     test: Examples | None = None
@@ -64,18 +64,19 @@ class Source:
 
 
 class InMemory(FederatedData):
-    """The part that `Tensors` and `TorchDataset` share: draw a test set if need be, name classes, measure mean and std.
+    """Common base of data sets in memory: draws a test set if necessary, names classes, measures mean and std.
 
     Args:
-        class_names: What each class number stands for; None takes the data's own names, else the numbers.
-        mean: Mean of uint8 inputs in units of [0, 1], one number or one a channel; None measures the training set.
-        std: Standard deviation, as ``mean``. Inputs of other types are never normalised, and take neither.
-        test_fraction: Fraction to hold out for testing, in (0, 1), of every group where there are groups, else of
-            every class, rounded down, drawn with ``seed``. None keeps the data's own split, or holds out 0.2 where
-            it has none.
-        images: Whether the inputs are images, of which (N, H, W) becomes (N, 1, H, W) and (N, H, W, C) with C of 1 or
-            3 becomes (N, C, H, W). None takes uint8 for images, and floats that an ``.npz`` file calls ``images``;
-            whatever is no image keeps its shape. False makes tokens (int64) of uint8.
+        class_names: Names of the classes in the order of their numbers; None takes the data's own names, else the
+            numbers.
+        mean: Mean of uint8 inputs in units of [0, 1], one number or one per channel; None measures the training set.
+        std: Standard deviation, as ``mean``. Other types of inputs are never normalised, and do not accept these two.
+        test_fraction: Fraction to hold out for testing, in (0, 1), drawn with ``seed`` from every group if there are
+            groups, else from every class, rounded down. None keeps the data's own split, or holds out 0.2 if it has
+            none.
+        images: Whether the inputs are images; images (N, H, W) become (N, 1, H, W), and (N, H, W, C) with C of 1 or 3
+            become (N, C, H, W), other inputs keep their shape. None means that uint8 inputs are images, and floats if
+            an ``.npz`` file names them ``images``. With False, uint8 becomes tokens (int64).
         **kwargs: The arguments of `FederatedData`.
     """
 
@@ -92,9 +93,9 @@ class InMemory(FederatedData):
         if test_fraction is not None and not 0 < test_fraction < 1:
             raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
         if std is not None and not (np.abs(np.log10(np.maximum(std, 1e-9))) <= 6).all():
-            raise InputError(f"std must be > 0, got {std}; leave it out to have it measured")
+            raise InputError(f"std must be > 0, got {std}; leave it out to measure it")
         if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
-            raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to have it measured")
+            raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to measure it")
         self.test_fraction = test_fraction
         self.images = images
         self._given_names = class_names
@@ -111,7 +112,7 @@ class InMemory(FederatedData):
 
     @cached_property
     def class_names(self) -> list[str]:
-        """What each class number stands for; reads the data unless names were given."""
+        """Names of the classes; reads the data unless names were given."""
         names = self._source.class_names if self._given_names is None else self._given_names
         return [str(label) for label in range(_num_labels(self._source))] if names is None else _texts(names)
 
@@ -135,17 +136,17 @@ class InMemory(FederatedData):
         else:
             self.mean = 0.0 if self._given_mean is None else self._given_mean
             self.std = 1.0 if self._given_std is None else self._given_std
-        del self._source  # names and channels are known by now; the tensors need not stay twice
+        del self._source  # names and channels are known, and the tensors need not be in memory twice
         return train, test
 
     def tell_of_untrained_groups(self, train: Examples, test: Examples) -> None:
-        """Say how many groups are in the test set alone, if any."""
+        """Tell how many groups are only in the test set, if any."""
         if train.groups is None or test.groups is None:
             return
         untrained = np.setdiff1d(test.groups, train.groups)
         if len(untrained):
             self.tell(
-                f"{len(untrained)} groups are in the test rows alone and cannot be clients; "
+                f"{len(untrained)} groups are only in the test rows and cannot be clients; "
                 f"test_fraction={DEFAULT_TEST_FRACTION} holds out rows of every group instead"
             )
 
@@ -160,27 +161,27 @@ class InMemory(FederatedData):
         for name, given in (("mean", self._given_mean), ("std", self._given_std)):
             if isinstance(given, list) and len(given) != len(mean):
                 raise InputError(
-                    f"{name} has {len(given)} numbers for {len(mean)} channels; give one, or one a channel"
+                    f"{name} has {len(given)} numbers for {len(mean)} channels; give one, or one per channel"
                 )
         self.mean = mean if self._given_mean is None else self._given_mean
         self.std = std if self._given_std is None else self._given_std
 
 
 class Tensors(InMemory):
-    """Arrays of your own, from an ``.npz`` file or handed over in Python.
+    """Your own arrays, from an ``.npz`` file or given in Python.
 
-    The file's arrays: ``images`` (or ``inputs``), ``labels`` (or ``targets``), and optionally ``writers`` (or
-    ``groups``), ``n_train`` (that many first rows are for training, the rest for testing) and ``class_names``. Inputs
-    are uint8 pixels, (N, H, W), (N, C, H, W) or (N, H, W, 3), other integers as tokens (N, ...), or floats (N, ...);
-    labels count from 0.
+    The file's arrays are ``images`` (or ``inputs``), ``labels`` (or ``targets``), and optionally ``writers`` (or
+    ``groups``), ``n_train`` (the number of first rows that are for training; the rest is for testing) and
+    ``class_names``. Inputs are uint8 pixels, (N, H, W), (N, C, H, W) or (N, H, W, 3), other integers as tokens
+    (N, ...), or floats (N, ...); labels count from 0.
 
-    With groups and ``fedlit.data.ByGroup`` every writer is a client. Where ``n_train`` puts some writers in the test
-    rows alone, only the others are clients; give ``test_fraction`` to hold out rows of every writer instead.
+    With groups and ``fedlit.data.ByGroup`` every writer is a client. Writers that ``n_train`` puts only into the test
+    rows are not clients; give ``test_fraction`` to hold out rows of every writer instead.
 
     Args:
         path: The ``.npz`` file.
-        train: In place of ``path``: (inputs, labels) or (inputs, labels, groups), arrays or tensors.
-        test: (inputs, labels), alike.
+        train: Instead of ``path``: (inputs, labels) or (inputs, labels, groups), arrays or tensors.
+        test: The test set, like ``train``.
         **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, images, and those of
             `FederatedData`.
 
@@ -199,7 +200,7 @@ class Tensors(InMemory):
         if (path is None) == (train is None):
             raise InputError("Tensors needs either path, an .npz file, or train, a tuple (inputs, labels); give one")
         if test is not None and (train is None or self.test_fraction is not None):
-            raise InputError("test goes with train alone; leave out test, or path and test_fraction")
+            raise InputError("test can only be given with train, without test_fraction; leave one of them out")
         self.path = path
         self._arrays = train, test
 
@@ -214,7 +215,7 @@ class Tensors(InMemory):
         if not isinstance(parts, tuple | list) or len(parts) not in (2, 3):
             got = f"{len(parts)} parts" if isinstance(parts, tuple | list) else type(parts).__name__
             raise InputError(
-                f"{name} must be (inputs, labels) or (inputs, labels, groups), got {got}; a dataset can be given to "
+                f"{name} must be (inputs, labels) or (inputs, labels, groups), got {got}; for a dataset use "
                 "fedlit.data.TorchDataset"
             )
         return as_examples(*parts, images=self.images)
@@ -226,7 +227,7 @@ class Tensors(InMemory):
             if by_name[names] is None:
                 raise InputError(f"{path} has no array {' or '.join(names)}, only {', '.join(arrays)}; rename one")
         if unused := sorted(set(arrays).difference(*by_name, ALONE)):
-            self.tell(f"{path}: {', '.join(unused)} not used; what is used is called {', '.join(KNOWN)}")
+            self.tell(f"{path}: {', '.join(unused)} not used; the names of arrays that are used are {', '.join(KNOWN)}")
         inputs = by_name[INPUTS]
         images = self.images
         if images is None and "images" in arrays and arrays["images"].dtype.kind == "f":
@@ -239,7 +240,9 @@ class Tensors(InMemory):
             raise InputError(f"{path}: n_train must be one whole number, got {_short(arrays['n_train'])}")
         num_train = int(arrays["n_train"].item())
         if not 0 < num_train < len(examples):
-            raise InputError(f"{path}: n_train is {num_train} of {len(examples)} rows; leave some on either side")
+            raise InputError(
+                f"{path}: n_train is {num_train} of {len(examples)} rows; leave rows for training and for testing"
+            )
         rows = np.arange(len(examples))
         train, test = examples.take(rows[:num_train]), examples.take(rows[num_train:])
         self.tell_of_untrained_groups(train, test)
@@ -250,8 +253,8 @@ class TorchDataset(InMemory):
     """Any torchvision-style dataset, by class path: samples (input, label) or (input, label, group), read once.
 
     Inputs may be PIL images, arrays or tensors, of one shape; uint8 stays uint8. The samples are read one by one
-    through the dataset's own transforms and then kept in memory; what those draw from a global generator depends on
-    ``seed``. Random augmentation belongs to ``augment``, which draws for each batch anew. In YAML::
+    through the dataset's own transforms and then kept in memory; draws of these transforms from a global generator
+    depend on ``seed``. For random augmentation use ``augment``, which draws anew for each batch. In YAML::
 
         class_path: fedlit.data.TorchDataset
         init_args:
@@ -263,14 +266,14 @@ class TorchDataset(InMemory):
             init_args: {root: data, train: false}
 
     Args:
-        train: The training set: a dataset, a list of samples, or what makes either when called (in YAML: its class
-            path). Names of classes are those of its attribute ``classes``.
-        test: The test set, alike; None holds out ``test_fraction`` of ``train``.
+        train: The training set: a dataset, a list of samples, or a callable that returns either (in YAML a class path).
+            Its attribute ``classes``, if any, has the names of the classes.
+        test: The test set, like ``train``; None holds out ``test_fraction`` of ``train``.
         **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, images, and those of
             `FederatedData`.
 
     Raises:
-        InputError: If the samples cannot be used, or take more memory than is free.
+        InputError: If the samples cannot be used, or need more memory than is free.
     """
 
     def __init__(
@@ -281,11 +284,11 @@ class TorchDataset(InMemory):
     ) -> None:
         super().__init__(**kwargs)
         if test is not None and self.test_fraction is not None:
-            raise InputError("test_fraction draws a test set but test is one; leave one of them out")
+            raise InputError("test_fraction draws a test set, but test gives one; leave one of them out")
         self._train, self._test = train, test
 
     def prepare_data(self) -> None:
-        """Make each dataset once, so that those that download do so in one process a machine."""
+        """Make each dataset once, so that downloads happen in one process per machine."""
         for dataset in (self._train, self._test):
             if dataset is not None:
                 made(dataset)
@@ -305,18 +308,19 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = dict(file)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise InputError(f"{path}: {name} is no array; write the file with numpy.savez_compressed")
+            raise InputError(f"{path}: {name} is not an array; write the file with numpy.savez_compressed")
     return arrays
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Name the file, in place of whatever NumPy and zipfile say of it."""
+    """Turn the errors of NumPy and zipfile into one that names the file."""
     try:
         yield
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} cannot be read: there is no {path.absolute()}; give data.path whole, or from the current folder"
+            f"{path} cannot be read: there is no {path.absolute()}; give data.path as an absolute path, or relative to "
+            "the current folder"
         ) from error
     except NPZ_ERRORS as error:
         raise InputError(
@@ -325,23 +329,23 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], path: Path, *names: str) -> NDArray[Any] | None:
-    """The one array that has one of the names; None where there is none.
+    """The array that has one of these names; None if there is none.
 
     Raises:
-        InputError: When several have.
+        InputError: If there are several.
     """
     found = [name for name in names if name in arrays]
     if len(found) > 1:
-        raise InputError(f"{path} has both {' and '.join(found)}, which mean the same; leave one of them out")
+        raise InputError(f"{path} has both {' and '.join(found)}, which have the same meaning; leave one of them out")
     return arrays[found[0]] if found else None
 
 
 def _texts(names: Any) -> list[str]:
-    """Names that were given in a list, a tuple or an array, numbers among them, as text."""
+    """Names or numbers in a list, a tuple or an array, as strings."""
     if not isinstance(names, list | tuple | np.ndarray) or not len(names):
         got = one_line(f"{names!r} of type {type(names).__name__}", 100)
         raise InputError(
-            f"names of classes must be a list, one name a class in their order, got {got}; give class_names"
+            f"names of classes must be a list with one name per class, in their order, got {got}; give class_names"
         )
     return [str(name) for name in names]
 
@@ -355,5 +359,5 @@ def _num_labels(source: Source) -> int:
     sets = (source.train, source.test)
     labels = [int(examples.targets.max()) + 1 for examples in sets if examples is not None and len(examples)]
     if not labels:
-        raise InputError("there are no examples; give the data some")
+        raise InputError("there are no examples; add some to the data")
     return max(labels)

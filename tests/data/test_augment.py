@@ -147,7 +147,7 @@ class Brighter(nn.Module):
 
 @pytest.mark.parametrize("transform", [Shaken(), Brighter()], ids=lambda transform: type(transform).__name__)
 def test_what_goes_on_from_batch_to_batch_is_refused(transform: nn.Module) -> None:
-    with pytest.raises(InputError, match=r"data.augment makes something else of a batch each time: \w+ draws"):
+    with pytest.raises(InputError, match=r"data.augment gives another result for the same batch and seed: \w+ draws"):
         shifted(transform).setup()
 
 

@@ -59,7 +59,7 @@ def with_row(row: int, value: float) -> Tensor:
 @pytest.mark.parametrize(
     ("loaded", "message"),
     [
-        (lambda: None, "Mine.load must return a training and a test set, .* got NoneType; make them of tensors"),
+        (lambda: None, "Mine.load must return a training and a test set, .* got NoneType; make them from tensors"),
         (lambda: TRAIN, "got Examples; make"),
         (lambda: (TRAIN, None), "got Examples, NoneType"),
         (lambda: (TRAIN, TEST, TEST), "got Examples, Examples, Examples"),
@@ -76,7 +76,7 @@ def with_row(row: int, value: float) -> Tensor:
         (lambda: (TRAIN, Examples(with_row(1, np.inf)[:6], LABELS[:6])), "test inputs .* got inf in row 1"),
         (lambda: (TRAIN, Examples(INPUTS[:6, :4], LABELS[:6])), r"shape \(6, 4\), training .* make them alike"),
         (lambda: (TRAIN, Examples(PIXELS[:6, 0], LABELS[:6])), "torch.uint8 .* training inputs torch.float32"),
-        (lambda: (Examples(INPUTS[:, :0], LABELS), TEST), r"inputs hold no numbers, their shape is \(24, 0\)"),
+        (lambda: (Examples(INPUTS[:, :0], LABELS), TEST), r"inputs hold no numbers, as their shape is \(24, 0\)"),
         (lambda: (Examples(INPUTS.clone().requires_grad_(), LABELS), TEST), r"a gradient; give inputs.detach\(\)"),
         (
             lambda: (Examples(INPUTS.numpy(), LABELS), TEST),
@@ -93,24 +93,24 @@ def test_what_load_returns_is_looked_at(loaded: Callable[[], Any], message: str)
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (of(names="abc"), "Mine.class_names must be a list of text, one name a class, got 'abc'"),
-        (of(names=[0, 1, 2]), r"got \[0, 1, 2\]; str makes text of numbers"),
+        (of(names="abc"), "Mine.class_names must be a list of strings, one name per class, got 'abc'"),
+        (of(names=[0, 1, 2]), r"got \[0, 1, 2\]; convert numbers with str"),
         (of(names=None), "got None"),
-        (of(names=["a"]), "the data has one class, a, and so nothing to tell apart; give it two"),
+        (of(names=["a"]), "the data has one class, a, but classification needs at least two"),
         (of(names=[]), "the data has no class"),
-        (of(mean=0.5), "mean is 0.5 but inputs are float32 numbers, which stay as they are; leave it out"),
+        (of(mean=0.5), "mean is 0.5 but inputs are float32 numbers, which are not normalised; leave it out"),
         (of(std=[2.0]), r"std is \[2.0\] but inputs are float32 numbers"),
-        (of(transform=lambda self, x: x + torch.rand_like(x)), "Mine.transform makes something else .* data.augment"),
-        (of(transform=lambda self, x: x + np.random.rand()), "something else of an example the next time"),  # noqa: NPY002
-        (of(transform=lambda self, x: x - x.mean(0)), "or beside other examples"),
-        (of(transform=lambda self, x: x.mul_(2)), "changes its input in place, which is the data set; let it return"),
+        (of(transform=lambda self, x: x + torch.rand_like(x)), "Mine.transform gives another result .* data.augment"),
+        (of(transform=lambda self, x: x + np.random.rand()), "another result for the same example in a second call"),  # noqa: NPY002
+        (of(transform=lambda self, x: x - x.mean(0)), "or in another batch"),
+        (of(transform=lambda self, x: x.mul_(2)), "changes its input, the data set, in place; let it return"),
         (
             of(transform=lambda self, x: x @ x),
             r"transform fails on a batch of torch.float32 of shape \(8, 5\) \(Runtime",
         ),
         (
             of(train_dataloader=lambda self: []),
-            "Mine.train_dataloader would not be called .*; change inputs in transform",
+            "Mine.train_dataloader would not be called .*; convert inputs in transform",
         ),
         (of(on_after_batch_transfer=lambda self, batch, i: batch), "Mine.on_after_batch_transfer would not be called"),
     ],
@@ -126,7 +126,7 @@ def test_what_is_overridden_is_looked_at(kind: type[Mine], message: str) -> None
     [
         (0.5, 0.0, "std must be finite, and > 0, got 0.0"),
         (float("nan"), 1.0, "mean must be finite, got nan"),
-        ([0.5, 0.4], 1.0, "mean has 2 numbers for 1 channels; give one, or one a channel"),
+        ([0.5, 0.4], 1.0, "mean has 2 numbers for 1 channels; give one, or one per channel"),
     ],
 )
 def test_pixels_are_normalised_by_numbers_that_fit(mean: Any, std: Any, message: str) -> None:

@@ -115,7 +115,7 @@ def test_arrays_that_cannot_be_used_are_refused(inputs, targets, message: str) -
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (np.zeros((2, 1), int), r"groups must have shape \(N,\), one group an input, got \(2, 1\)"),
+        (np.zeros((2, 1), int), r"groups must have shape \(N,\), one group per input, got \(2, 1\)"),
         (np.array(3), r"groups must have shape \(N,\).*got \(\)"),
         (np.array([1.0, np.nan]), "an owner of every input, got nan in row 1"),
         (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "got NaT in row 1"),

@@ -32,7 +32,7 @@ def test_labels_that_start_at_1_are_told() -> None:
     _, line = told(torch.zeros(3, 2), [1, 2, 3], ["0", "1", "2", "3"])
     assert line == (
         "data: 1 of 4 classes have no training example (0); "
-        "labels start at 1: if that is not meant, renumber them from 0"
+        "labels start at 1: if that is a mistake, renumber them from 0"
     )
 
 
@@ -40,7 +40,7 @@ def test_empty_classes_are_told_by_name_and_many_are_counted() -> None:
     _, line = told(torch.zeros(2, 2), [0, 3], list("abcd"))
     assert line == "data: 2 of 4 classes have no training example (b, c)"
     _, bins, line = told(torch.zeros(2, 2), [0, 999], [str(i) for i in range(1000)])
-    assert bins == "data: pictures show the 1,000 classes in bins of 10 that follow each other"
+    assert bins == "data: pictures show the 1,000 classes in bins of 10 consecutive classes"
     assert line == "data: 998 of 1,000 classes have no training example (1, 2, 3, 4, 5, 6, 7, 8 and 990 more)"
 
 

@@ -193,7 +193,7 @@ def test_a_file_with_bytes_to_spare_is_named(tmp_path: Path) -> None:
     write_split(tmp_path, "mnist")
     path = image_file(tmp_path, "mnist", "train")
     path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(InputError, match=f"{path.name}.*9425 bytes where the header promises 9424"):  # 16 + 12 * 784
+    with pytest.raises(InputError, match=f"{path.name}.*9425 bytes, but the header requires 9424"):  # 16 + 12 * 784
         loaded(tmp_path, "mnist")
 
 

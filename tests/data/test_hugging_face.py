@@ -78,16 +78,16 @@ def test_columns_of_numbers_are_named() -> None:
 @pytest.mark.parametrize(
     ("made", "options", "said"),
     [
-        (numbers, {}, r"0 columns are of the type Image, of x \(List\), y \(Value\); name one by data\.inputs"),
-        (numbers, {"inputs": "x"}, r"0 columns are of the type ClassLabel, .* name one by data\.labels"),
+        (numbers, {}, r"0 columns are of type Image, among x \(List\), y \(Value\); give one as data\.inputs"),
+        (numbers, {"inputs": "x"}, r"0 columns are of type ClassLabel, .* give one as data\.labels"),
         (numbers, {"inputs": "x", "labels": "z"}, "the data set has no column z, only x, y"),
         (lambda: numbers(y=["a", "b"] * 3), {"inputs": "x", "labels": "y"}, "labels must be integers"),
-        (lambda: numbers().to_iterable_dataset(), {"inputs": "x", "labels": "y"}, "of a streamed one make a Dataset"),
-        (lambda: hf.DatasetDict({"all": numbers()}), {}, "no split train, only all"),
-        (lambda: [1, 2], {}, "a Dataset of Hugging Face with a length is needed, got list"),
+        (lambda: numbers().to_iterable_dataset(), {"inputs": "x", "labels": "y"}, "convert a streamed one"),
+        (lambda: hf.DatasetDict({"all": numbers()}), {}, "no split named train, only all"),
+        (lambda: [1, 2], {}, "a Dataset of Hugging Face with a length, got list"),
         (lambda: None, {}, "needs either train, a data set, or path"),
-        (pictures, {"test": pictures, "test_fraction": 0.5}, "test_fraction draws a test set but test is one"),
-        (lambda: None, {"path": "nowhere"}, "nowhere is no data set that was saved to disk"),
+        (pictures, {"test": pictures, "test_fraction": 0.5}, "test_fraction draws a test set, but test gives one"),
+        (lambda: None, {"path": "nowhere"}, "nowhere is not a saved data set"),
     ],
 )
 def test_what_cannot_be_used_is_refused(made: Callable[[], Any], options: dict[str, Any], said: str) -> None:
@@ -141,10 +141,10 @@ def test_natural_ids_are_the_groups() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Dirichlet(), "a partitioner of flwr_datasets is needed, got Dirichlet"),
+        (lambda: Dirichlet(), "must be a partitioner of flwr_datasets, got Dirichlet"),
         (
             lambda: flower().ShardPartitioner(4, "label", num_shards_per_partition=1, shard_size=2),
-            "does not give every",
+            "does not assign every",
         ),
     ],
 )

@@ -46,7 +46,7 @@ def test_every_user_is_a_client_in_the_order_of_names(folder: Path) -> None:
         inputs = data.train.inputs[data.partition.client(client)][:, 0, 0, 0]
         np.testing.assert_allclose(inputs, client + np.arange(len(inputs)) / 10, rtol=1e-6)
     np.testing.assert_allclose(data.test.inputs[:, 0, 0, 0], [1, 3, 3.1], rtol=1e-6)
-    assert any("1 groups are in the test rows alone" in note for note in data.notes)
+    assert any("1 groups are only in the test rows" in note for note in data.notes)
 
 
 def test_a_test_fraction_divides_all_examples_of_each_user_anew(folder: Path) -> None:
@@ -77,13 +77,18 @@ def test_texts_are_tokens_and_their_labels_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("users", "changed", "options", "said"),
     [
-        ({"a": {"x": ["0001.jpg"], "y": [1]}}, {}, {}, "x is text, such as '0001.jpg'; text=true reads each character"),
+        (
+            {"a": {"x": ["0001.jpg"], "y": [1]}},
+            {},
+            {},
+            "x is text, such as '0001.jpg'; set data.text to true to read each character",
+        ),
         ({"a": {"x": ["ab", "abc"], "y": [1, 0]}}, {}, {"text": True}, "texts of one length"),
         ({"a": {"x": [[1.0, 2.0]], "y": [1]}}, {}, {"shape": [3]}, r"of shape \(2,\) cannot have the shape \[3\]"),
-        ({"a": {"x": [[1.0], [1.0, 2.0]], "y": [1, 0]}}, {}, {}, "is not of LEAF's form"),
+        ({"a": {"x": [[1.0], [1.0, 2.0]], "y": [1, 0]}}, {}, {}, "is not a file of LEAF"),
         ({"a": {"x": [[1.0]], "y": [1]}}, {"num_samples": [2]}, {}, "user a has 1 x, 1 y and num_samples 2"),
-        ({"a": {"x": [[1.0]], "y": [1]}}, {"users": ["a", "b"]}, {}, "is not of LEAF's form"),
-        ({"a": {"x": [[1.0]], "y": [1]}}, {"user_data": []}, {}, "is not of LEAF's form"),
+        ({"a": {"x": [[1.0]], "y": [1]}}, {"users": ["a", "b"]}, {}, "is not a file of LEAF"),
+        ({"a": {"x": [[1.0]], "y": [1]}}, {"user_data": []}, {}, "is not a file of LEAF"),
         (
             {"a": {"x": [[1.0]], "y": [1]}, "b": {"x": [[1.0, 2.0]], "y": [0]}},
             {},
@@ -105,7 +110,7 @@ def test_a_folder_without_files_and_a_broken_file_are_named(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"no \.json files in"):
         Leaf(str(tmp_path)).setup()
     (tmp_path / "half.json").write_text('{"users": ["a"')
-    with pytest.raises(InputError, match=r"half\.json is not of LEAF's form"):
+    with pytest.raises(InputError, match=r"half\.json is not a file of LEAF"):
         Leaf(str(tmp_path)).setup()
 
 

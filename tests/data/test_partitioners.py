@@ -186,7 +186,7 @@ def test_shards_that_divide_evenly_are_pure_as_in_mcmahan() -> None:
 def test_shards_say_when_samples_do_not_suffice() -> None:
     partition = Shards(4).split(np.arange(10), 5, rng(0, "partition"))
     assert_array_equal(partition.sizes, 2)
-    assert partition.note == "2 shards a client, not 4: there are only 10 samples"
+    assert partition.note == "2 shards per client, not 4: there are only 10 samples"
 
 
 def test_quantity_skew_sizes_are_lognormal_and_labels_iid() -> None:

@@ -74,21 +74,21 @@ class Endless(Dataset[Any]):
         (lambda: of_input(lambda i: INPUTS[i] if i != 7 else None), "the input of sample 7 of Own .* got NoneType"),
         (lambda: of_input(lambda i: "text"), "got str"),
         (lambda: of_input(lambda i: [1e300] * 5), "inputs must be finite numbers in float32, got inf in row 0"),
-        (lambda: of_input(lambda i: [[1.0], [1.0, 2.0]]), "the input of sample 0 of Own cannot be made an array"),
+        (lambda: of_input(lambda i: [[1.0], [1.0, 2.0]]), "input of sample 0 of Own cannot be converted to an array"),
         (lambda: of_input(lambda i: image(i, "L" if i else "RGB")), r"differ in shape, \(3, 4, 6\) and \(4, 6\)"),
         (lambda: of_input(lambda i: image(i, "P")), r"sample 0 of Own is an image of mode P, .*convert\('RGB'\)"),
         (lambda: of_input(lambda i: PIXELS[i] if i else PIXELS[i] / 255), "some inputs of Own are uint8 pixels"),
         (lambda: Own(lambda i: (INPUTS[i], LABELS[i] / 2)), "labels must be integers .* float64"),
         (lambda: Own(lambda i: (INPUTS[i], "abc"[LABELS[i]])), "labels must be integers .* numpy.unique"),
-        (lambda: Own(lambda i: (INPUTS[i], np.eye(3)[LABELS[i]])), r"shape \(24, 3\); of one-hot rows take argmax"),
+        (lambda: Own(lambda i: (INPUTS[i], np.eye(3)[LABELS[i]])), r"shape \(24, 3\); use argmax"),
         (lambda: Own(PAIRS.__getitem__, 30), "sample 24 of Own cannot be read"),
         (lambda: Own(PAIRS.__getitem__, None), "the length of Own cannot be used"),
         (lambda: Own(PAIRS.__getitem__, 0), "Own is empty; give it samples"),
-        (lambda: Streamed(), r"a length and samples by number is needed, got Streamed; .* give list\(dataset\)"),
+        (lambda: Streamed(), r"must have a length and indexing, got Streamed; .* give list\(dataset\)"),
         (lambda: Endless(), "got Endless"),
-        (lambda: DataLoader(PAIRS), "got DataLoader; .* of a DataLoader its dataset"),
+        (lambda: DataLoader(PAIRS), "got DataLoader; .* the dataset of a DataLoader"),
         (lambda: lambda: None, "got NoneType"),
-        (lambda: (INPUTS, LABELS), r"got ndarray at 0; arrays can be given to fedlit.data.Tensors"),
+        (lambda: (INPUTS, LABELS), r"got ndarray at 0; for arrays use fedlit.data.Tensors"),
     ],
 )  # fmt: skip
 def test_samples_that_cannot_be_used_are_named(make: Callable[[], Any], message: str) -> None:
@@ -137,7 +137,9 @@ def test_a_dataset_names_its_classes_and_so_does_a_subset_of_it(names: Any) -> N
 
 @pytest.mark.parametrize("names", ["xyz", {"x": 1, "y": 0, "z": 2}, {"x", "y", "z"}, 3, []])
 def test_what_has_no_order_or_is_no_list_names_no_classes(names: Any) -> None:
-    with pytest.raises(InputError, match=r"names of classes must be a list, .* give class_names"):
+    with pytest.raises(
+        InputError, match=r"names of classes must be a list with one name per class, .* give class_names"
+    ):
         ready(named(names), PAIRS)
     with pytest.raises(InputError, match="names of classes must be a list"):
         ready(PAIRS, PAIRS, class_names=names)
@@ -148,20 +150,20 @@ def test_what_has_no_order_or_is_no_list_names_no_classes(names: Any) -> None:
     [
         (
             INPUTS,
-            r"train must be \(inputs, labels\) .* got ndarray; a dataset can be given to fedlit.data.TorchDataset",
+            r"train must be \(inputs, labels\) .* got ndarray; for a dataset use fedlit.data.TorchDataset",
         ),
         (PAIRS, "got TensorDataset"),
         ({"inputs": INPUTS, "labels": LABELS}, "got dict"),
         ((np.ma.masked_less(INPUTS, 0), LABELS), "inputs must not have masked values"),
         ((INPUTS, np.ma.masked_equal(LABELS, 0)), "labels must not have masked values"),
-        (([[1.0], [1.0, 2.0]], [0, 1]), "inputs cannot be made an array"),
-        ((torch.eye(24).to_sparse(), LABELS), "inputs cannot be made an array"),
+        (([[1.0], [1.0, 2.0]], [0, 1]), "inputs cannot be converted to an array"),
+        ((torch.eye(24).to_sparse(), LABELS), "inputs cannot be converted to an array"),
         ((np.where(INPUTS > 1, np.nan, INPUTS), LABELS), "inputs must be finite numbers in float32, got nan"),
         (
             (np.where(INPUTS > 1, 1e300, INPUTS.astype(float)), LABELS),
             "inputs must be finite numbers in float32, got inf",
         ),
-        ((PIXELS[:, :, :0], LABELS), r"training inputs hold no numbers, their shape is \(.*, 1, 4, 0\)"),
+        ((PIXELS[:, :, :0], LABELS), r"training inputs hold no numbers, as their shape is \(.*, 1, 4, 0\)"),
     ],
 )
 def test_arrays_that_are_not_what_they_seem_are_refused(arrays: Any, message: str) -> None:
@@ -172,7 +174,7 @@ def test_arrays_that_are_not_what_they_seem_are_refused(arrays: Any, message: st
 
 def test_a_mean_for_inputs_that_are_not_normalised_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"mean is 0.5 but inputs are float32 numbers, which stay as they are; leave it"
+        InputError, match=r"mean is 0.5 but inputs are float32 numbers, which are not normalised; leave it"
     ):
         Tensors(train=(INPUTS, LABELS), mean=0.5, num_clients=4).setup()
 

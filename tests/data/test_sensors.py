@@ -104,7 +104,7 @@ def test_another_partition_splits_the_recordings_of_all_sites() -> None:
         ({"classes": 10**9}, "classes must be at most 1,000,000, got 1000000000"),
         ({"steps": -1}, "steps must be at least 1, got -1"),
         ({"recordings": 1}, "recordings must be at least 2, got 1"),
-        ({"recordings": 10**7}, "have 20,480,000,000 numbers, 1,000,000,000 is the most; make fewer"),
+        ({"recordings": 10**7}, "have 20,480,000,000 numbers, but at most 1,000,000,000 are supported; make fewer"),
         ({"noise": -1.0}, "noise must be from 0 to 1e\\+06, got -1.0"),
         ({"spread": float("inf")}, "spread must be from 0 to 10, got inf"),
         ({"faulty": float("nan")}, "faulty must be from 0 to 1, got nan"),

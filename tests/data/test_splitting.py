@@ -74,7 +74,7 @@ def test_what_a_rule_draws_depends_on_the_seed_alone_and_leaves_global_generator
 def test_a_rule_with_a_generator_of_its_own_is_refused() -> None:
     own = np.random.default_rng(0)
     with pytest.raises(
-        InputError, match=r"Mine.split makes another partition each time .*; draw from the rng"
+        InputError, match=r"Mine.split makes another partition each time .*; draw only from its argument rng"
     ) as raised:
         ready(Mine(drawn(lambda size, n, rng: own.integers(0, n, size))))
     assert "\n" not in str(raised.value)

@@ -83,7 +83,7 @@ def test_the_writers_files_own_split_keeps_mnists_test_set(real_data: Path, capl
         data = ready(Tensors(str(real_data / "mnist_writers.npz"), partition=ByGroup()))
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
     assert data.num_clients == len(np.unique(data.train.groups)) == 836 - 297
-    assert "297 groups are in the test rows alone" in caplog.text
+    assert "297 groups are only in the test rows" in caplog.text
     # MNIST's training set: mean 0.1307, standard deviation 0.3081 (the figures in wide use).
     np.testing.assert_allclose([*data.mean, *data.std], [0.1307, 0.3081], atol=5e-5)
 
@@ -186,13 +186,13 @@ def test_an_npz_file_is_named_in_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         (lambda: Tensors(), "either path.*or train"),
         (lambda: Tensors("a.npz", train=(IMAGES, LABELS)), "either path.*or train"),
-        (lambda: Tensors("a.npz", test=(IMAGES, LABELS)), "test goes with train alone"),
+        (lambda: Tensors("a.npz", test=(IMAGES, LABELS)), "test can only be given with train"),
         (lambda: Tensors(train=(IMAGES, LABELS), test_fraction=1.0), "test_fraction must be between 0 and 1, got 1.0"),
         (lambda: Tensors(train=(IMAGES, LABELS), std=0.0), "std must be > 0, got 0.0"),
         (lambda: TorchDataset(PilDigits(), PilDigits(), test_fraction=0.2), "leave one of them out"),
         (
             lambda: ready(Tensors("nowhere.npz")),
-            r"nowhere.npz cannot be read: there is no /.*/nowhere.npz; give data.path whole",
+            r"nowhere.npz cannot be read: there is no /.*/nowhere.npz; give data.path as an absolute path",
         ),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), class_names=["a", "b"])), "label 2 has no name among 2"),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES / 255, LABELS))), "make them alike"),
@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, arrays: dict[str, n
 
 def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
     data = ready(Tensors(npz(tmp_path, images=IMAGES, labels=LABELS, writer=WRITERS), num_clients=5))
-    assert "data.npz: writer not used; what is used is called images, inputs, labels" in data.notes[0]
+    assert "data.npz: writer not used; the names of arrays that are used are images, inputs, labels" in data.notes[0]
 
 
 @pytest.mark.parametrize(
