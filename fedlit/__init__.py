@@ -1,7 +1,7 @@
 """Federated learning as a Lightning training run.
 
-The names that users need, loaded when they are first used: ``fedlit.FederatedModule`` is
-``fedlit.federated.FederatedModule``. More of each kind is in ``fedlit.data``, ``fedlit.models``, ``fedlit.attention``,
+It has the most important public names, which are loaded on first use: ``fedlit.FederatedModule`` is
+``fedlit.federated.FederatedModule``. Others are in ``fedlit.data``, ``fedlit.models``, ``fedlit.attention``,
 ``fedlit.algorithms``, ``fedlit.engines``, ``fedlit.optim`` and ``fedlit.federated``.
 """
 
@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the list of public names: type checkers read it, and so does ``_homes``
+if TYPE_CHECKING:  # the list of public names, read by type checkers and by ``_modules_by_name``
     from fedlit import algorithms as algorithms
     from fedlit import attention as attention
     from fedlit import data as data
@@ -45,25 +45,25 @@ if TYPE_CHECKING:  # the list of public names: type checkers read it, and so doe
 __version__ = "0.1.0"
 
 
-def _homes() -> dict[str, str]:
-    """From each name that is imported for type checkers to the package that it is imported from."""
+def _modules_by_name() -> dict[str, str]:
+    """The module of each public name, from the imports for type checkers."""
     source = ast.parse(pkgutil.get_data(__name__, "__init__.py") or b"")
     imports = [node for node in ast.walk(source) if isinstance(node, ast.ImportFrom)]
     return {name.asname: node.module or "" for node in imports for name in node.names if name.asname}
 
 
-_HOME_OF = _homes()
-__all__ = sorted(_HOME_OF)
+_MODULE_OF = _modules_by_name()
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name on first use: ``import fedlit`` itself loads no torch."""
-    home = _HOME_OF.get(name)
-    if home is None:
+    """Load a public name on first use, so that ``import fedlit`` does not import torch."""
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module 'fedlit' has no attribute {name!r}")
-    if home == __name__:
-        return importlib.import_module(f"{home}.{name}")
-    return getattr(importlib.import_module(home), name)
+    if module == __name__:
+        return importlib.import_module(f"{module}.{name}")
+    return getattr(importlib.import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
-"""``fedlit`` for a parent that holds its standard input open: it ends when the parent does, even by SIGKILL.
+"""``fedlit`` as a child process, which ends when its parent ends, even by SIGKILL.
 
-Otherwise a run whose study was killed would go on and write into the same folder as the one that is started next.
+Otherwise a run whose study was killed would continue and write into the folder of the next run. The parent has to hold
+the child's standard input open.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ STDIN = 0
 
 
 def end_with_parent() -> None:
-    """Kill this process once nobody holds the other end of its standard input."""
+    """Kill this process as soon as its standard input is closed."""
 
     def watch() -> None:
         while os.read(STDIN, 1):

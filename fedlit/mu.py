@@ -1,4 +1,4 @@
-"""The strength of the proximal term: constant, by parameter, or adapted as training goes."""
+"""The strength of the proximal term: constant, by parameter, or adapted during training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from fedlit.core.renewable import Rule
 class Mu(Rule, ABC):
     """The strength mu of mu/2 ||w - w_t||^2, round by round. Subclass it and name the class path in YAML.
 
-    One that changes with the rounds defines ``update``, and puts what it depends on into ``state_dict``. What it
-    changes of itself in a fit is undone before the next fit begins.
+    A rule that changes with the rounds defines ``update``, and returns all of its state from ``state_dict``. Before
+    another fit of the same object begins, its initial state is restored.
     """
 
     @property
@@ -30,10 +30,10 @@ class Mu(Rule, ABC):
         return self.value
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse, before training, what does not fit a network with trainable parameters of these names.
+        """Check, before training, that the rule fits a network with trainable parameters of these names.
 
         Raises:
-            InputError: Naming what does not fit.
+            InputError: Naming the argument that does not fit.
         """
 
 
@@ -53,11 +53,11 @@ class ConstantMu(Mu):
 
 
 class MuByName(Mu):
-    r"""A mu of their own for some parameters, for example a stronger pull on the attention alone.
+    r"""Another mu for some parameters, for example a stronger proximal term for the attention alone.
 
     Args:
-        names: From a regular expression, searched for in a parameter's name, to its mu; the first that matches counts.
-            ``{'\battention\b': 1.0}`` holds the gates near the server's.
+        names: From a regular expression, searched for in a parameter's name, to its mu; the first match counts.
+            ``{'\battention\b': 1.0}`` keeps the clients' gates close to the server's.
         mu: The strength for all other parameters.
     """
 
@@ -68,7 +68,9 @@ class MuByName(Mu):
             try:
                 self._names.append((re.compile(pattern), _strength(f"mu of {pattern!r}", strength)))
             except re.error as error:
-                raise InputError(f"{pattern!r} is no regular expression: {error}; a plain word is one") from error
+                raise InputError(
+                    f"{pattern!r} is not a regular expression: {error}; correct it, or give a plain word"
+                ) from error
 
     @property
     def value(self) -> float:
@@ -82,26 +84,26 @@ class MuByName(Mu):
             if not any(pattern.search(name) for name in names):
                 raise InputError(
                     f"no trainable parameter has {pattern.pattern!r} in its name; their names are "
-                    f"{', '.join(names[:4])}, ...: correct the pattern, or leave it out"
+                    f"{', '.join(names[:4])}, ...; correct the pattern, or leave it out"
                 )
 
 
 class AdaptiveMu(Mu):
-    """The paper's rule: up when the training loss rises, down when it has fallen for a while.
+    """The paper's rule: mu is raised when the training loss rises, and lowered when it has fallen for a while.
 
-    Li et al. 2020, Section 5.3.2 and Appendix C.3.3: mu grows by 0.1 when the loss increases and shrinks by 0.1 when
-    the loss has decreased for 5 rounds in a row. The paper leaves open whether the count starts again after a decrease
-    of mu, and what happens at 0: both are options here.
+    Li et al. 2020, Section 5.3.2 and Appendix C.3.3: mu is raised by 0.1 when the loss increases and lowered by 0.1
+    when the loss has decreased for 5 rounds in a row. The paper does not say whether the count starts again after mu
+    was lowered, nor what happens at 0: both are arguments here.
 
     Args:
-        start: mu of the first round. The paper starts, against what suits the data, from 1 on IID data and 0 otherwise.
-        step: What is added or taken away, more than 0.
-        patience: Rounds in a row that the loss has to fall, at least 1.
+        start: mu of the first round. The paper deliberately starts from the wrong value: 1 on IID data, 0 otherwise.
+        step: Amount by which mu is raised or lowered, more than 0.
+        patience: Number of consecutive rounds with a falling loss before mu is lowered, at least 1.
         restart: Whether the count starts again when mu was lowered; if not, each further falling round lowers it.
-        least: mu never goes below, at least 0.
-        most: mu never goes above.
-        watch: The metric of a round that is the loss: ``clients/train_loss``, that of the cohort's fits, or
-            ``diagnostics/train_loss``, that of the global model on all clients' data, where diagnostics measure it.
+        least: Lower bound of mu, at least 0.
+        most: Upper bound of mu.
+        watch: The metric that is the loss: ``clients/train_loss``, the mean over the cohort's fits, or
+            ``diagnostics/train_loss``, that of the global model on all clients' data, if diagnostics measure it.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class AdaptiveMu(Mu):
         return self._mu
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Compare the round's loss with the one before; a round without it (all dropped, not measured) is passed."""
+        """Compare the round's loss with the previous one; a round without a loss (dropped, not measured) is skipped."""
         if self._watch not in metrics:
             return
         loss, before = metrics[self._watch], self._loss

@@ -1,8 +1,8 @@
 """Server optimizers of federated learning, for ``model.server_optimizer``.
 
-The gradient that they are given is the pseudo-gradient -Delta = w_t - mean_k w_k. FedAvgM (Hsu et al. 2019,
-arXiv:1909.06335) is ``torch.optim.SGD`` with momentum. The adaptive ones differ from PyTorch's namesakes: there is no
-bias correction, and the second moment starts at tau^2 rather than 0.
+Their gradient is the pseudo-gradient -Delta = w_t - mean_k w_k. FedAvgM (Hsu et al. 2019, arXiv:1909.06335) is
+``torch.optim.SGD`` with momentum. The adaptive ones differ from PyTorch's Adam and Adagrad: there is no bias
+correction, and the second moment starts at tau^2 rather than 0.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fedlit.core.limits import FLOAT32_MAX
 class _Adaptive(Optimizer):
     """Algorithm 2 of Reddi et al. 2021, "Adaptive Federated Optimization" (arXiv:2003.00295).
 
-    m <- beta1 m + (1 - beta1) Delta; v as the subclass says; w <- w + lr m / (sqrt(v) + tau).
+    m <- beta1 m + (1 - beta1) Delta; v is updated by the subclass; w <- w + lr m / (sqrt(v) + tau).
 
     Args:
-        params: What to optimize.
+        params: The parameters to optimize.
         lr: The server's learning rate eta, more than 0.
         beta1: Momentum, in [0, 1).
-        beta2: Memory of the second moment, in [0, 1).
-        tau: Degree of adaptivity, more than 0: the smaller, the more each scalar has a rate of its own.
+        beta2: Decay rate of the second moment, in [0, 1).
+        tau: Degree of adaptivity, more than 0: with a smaller tau, the steps of scalars differ more.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class _Adaptive(Optimizer):
         tau: float = 1e-3,
     ) -> None:
         for name, value in (("lr", lr), ("tau", tau)):
-            if not 0 < value <= FLOAT32_MAX**0.5:  # tau^2 is where the second moment starts
+            if not 0 < value <= FLOAT32_MAX**0.5:  # the second moment starts at tau^2
                 raise InputError(f"{name} must be a finite number > 0, got {value}; the paper tunes it by powers of 10")
         for name, value in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= value < 1:
@@ -69,11 +69,11 @@ class _Adaptive(Optimizer):
 
     @abstractmethod
     def growth(self, second_moment: Tensor, square: Tensor, beta2: float) -> Tensor:
-        """What is added to v, given v and Delta^2."""
+        """The increment of v, given v and Delta^2."""
 
 
 class FedAdagrad(_Adaptive):
-    __doc__ = f"""FedAdagrad: v <- v + Delta^2. ``beta1`` is 0 in the paper's.
+    __doc__ = f"""FedAdagrad: v <- v + Delta^2. ``beta1`` is 0 in the paper.
 
     {_Adaptive.__doc__}"""
 

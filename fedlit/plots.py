@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any kind of colour vision.
+# Okabe and Ito's colours, which can be distinguished with any kind of colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 
 
-#: Clients that a picture of a partition shows; of more, the first ones.
+#: The most clients in a picture of a partition; if there are more, the first ones are shown.
 MOST_CLIENTS = 200
-#: Classes that are named along an axis, each of which takes a while to draw, and characters of a name.
+#: The most class names along an axis, as each takes time to draw, and the most characters of a name.
 MOST_NAMES, LONGEST_NAME = 64, 24
 
 
 def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
-    """Clients by classes: how many samples of each class each client holds.
+    """A heatmap of the number of samples of each class at each client.
 
     Args:
-        counts: (clients, classes) samples, at most ``MOST_CLIENTS`` rows are shown.
-        class_names: One name a class.
+        counts: Numbers of samples, (clients, classes); at most ``MOST_CLIENTS`` rows are shown.
+        class_names: One name per class.
         title: A line above the picture.
     """
     shown = counts[:MOST_CLIENTS]
@@ -49,11 +49,11 @@ def partition_heatmap(counts: NDArray[np.int64], class_names: Sequence[str], tit
 
 
 def confusion_heatmap(confusion: NDArray[np.int64], class_names: Sequence[str], title: str = "") -> Figure:
-    """A confusion matrix: each row's share of predictions, rows true and columns predicted.
+    """A confusion matrix with true classes as rows and predicted ones as columns, as shares of each row.
 
     Args:
-        confusion: (classes, classes) counts.
-        class_names: One name a class.
+        confusion: Counts, (classes, classes).
+        class_names: One name per class.
         title: A line above the picture.
     """
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -72,17 +72,17 @@ def confusion_heatmap(confusion: NDArray[np.int64], class_names: Sequence[str], 
 
 
 def attention_maps(images: NDArray[np.float32], maps: Mapping[str, NDArray[np.float32]], title: str = "") -> Figure:
-    """Test images in the first row, and under them where each spatial gate looks.
+    """Test images in the first row, and below them the values of each spatial gate.
 
     Args:
-        images: (B, H, W); of sequences H is time and W the places.
-        maps: By the gate's name, (B, h, w) gate values in [0, 1], drawn as large as the images.
+        images: (B, H, W); for sequences H is time and W the places.
+        maps: Gate values (B, h, w) in [0, 1] by the gate's name, drawn in the size of the images.
         title: A line above the picture.
     """
     figure = blank(1.1 * len(images) + 1, 1.2 * (len(maps) + 1) + 0.3)
     grid = figure.subplots(len(maps) + 1, len(images), squeeze=False)
     height, width = images.shape[1:]
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # as that of an image
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # the same as an image's
     for column, image in enumerate(images):
         grid[0, column].imshow(image, cmap="gray")
     for row, (name, values) in enumerate(maps.items(), start=1):
@@ -99,10 +99,10 @@ def attention_maps(images: NDArray[np.float32], maps: Mapping[str, NDArray[np.fl
 
 
 def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") -> Figure:
-    """One scalar over the rounds, a line a run.
+    """One scalar over the rounds, with one line for each run.
 
     Args:
-        runs: By label, tables with a ``round`` column: what ``fedlit.runs.read_runs`` gives.
+        runs: Tables with a column ``round`` by label, as from ``fedlit.runs.read_runs``.
         metric: The column to draw.
     """
     from matplotlib.ticker import MaxNLocator
@@ -112,19 +112,19 @@ def curves(runs: Mapping[str, pd.DataFrame], metric: str = "global/accuracy") ->
     for i, (label, table) in enumerate(runs.items()):
         measured = table[["round", metric]].dropna()  # not every round is validated
         axes.plot(measured["round"], measured[metric], label=visible(label), color=COLOURS[i % len(COLOURS)])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half round
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # rounds are whole numbers
     axes.set_xlabel("round")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
     for text in axes.legend(fontsize=8).get_texts():
-        text.set_parse_math(False)  # a name between dollars is no formula
+        text.set_parse_math(False)  # a name with dollar signs is not a formula
     return figure
 
 
 def _cells(axes: Axes, values: NDArray[Any], **style: Any) -> QuadMesh:
     """A matrix as coloured cells, the first row on top.
 
-    ``imshow`` draws the same, and takes 60 MB for a figure of 1300 pixels where this takes 13.
+    ``imshow`` draws the same, but needs 60 MB for a figure of 1300 pixels, and this 13 MB.
     """
     rows, columns = values.shape
     cells = axes.pcolormesh(np.arange(columns), np.arange(rows), values, shading="nearest", **style)
@@ -133,7 +133,7 @@ def _cells(axes: Axes, values: NDArray[Any], **style: Any) -> QuadMesh:
 
 
 def name_classes(axis: Axis, class_names: Sequence[str], fontsize: float | None = None) -> None:
-    """A tick for each class, of many for some; a name is upright where it is short, and cut where it is long."""
+    """Label an axis with class names, only some if there are many; short names are upright, long ones are cut."""
     from matplotlib.axis import YAxis
 
     step = -(-len(class_names) // MOST_NAMES)

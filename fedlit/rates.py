@@ -1,4 +1,4 @@
-"""The learning rates of a federation, round by round: an optimizer's own, times the factor of a schedule."""
+"""The learning rates of a federation, round by round: an optimizer's own rate times the factor of a schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rates:
     """The schedules of the clients' and the server's learning rate, by role: ``client``, ``server``.
 
     Args:
-        schedules: None is a constant rate.
+        schedules: A schedule for each role; None for a constant rate.
     """
 
     def __init__(self, **schedules: Schedule | None) -> None:
@@ -26,14 +26,14 @@ class Rates:
         self._own: dict[str, float | None] = {}
 
     def begin(self, optimizers: Mapping[str, Optimizer], rounds: int | None) -> None:
-        """Check the optimizers once before training, and forget those of an earlier fit.
+        """Check the optimizers once before training, and reset the schedules.
 
         Args:
-            optimizers: One of each role.
-            rounds: Those of the run; None or -1 is no end.
+            optimizers: One for each role.
+            rounds: Number of rounds of the run; None or -1 for no limit.
 
         Raises:
-            InputError: When a schedule has no rate to change, or gives no factor for the first round or the last.
+            InputError: If a schedule has no rate to change, or no valid factor for the first or the last round.
         """
         for schedule in self._schedules.values():
             schedule.renew()
@@ -41,29 +41,29 @@ class Rates:
             self._own[role] = rate_of(optimizer)
             if self._given[role] is not None and not all("lr" in group for group in optimizer.param_groups):
                 raise InputError(
-                    f"model.{role}_schedule changes a learning rate, and {type(optimizer).__name__} has none, no lr; "
-                    f"leave the schedule out, or use another model.{role}_optimizer"
+                    f"model.{role}_schedule changes the learning rate lr, which {type(optimizer).__name__} does not "
+                    f"have; leave the schedule out, or use another model.{role}_optimizer"
                 )
             for round in {0, max(0, (rounds or 0) - 1)}:
                 self.factor(role, round)
 
     def factor(self, role: str, round: int) -> float:
-        """What a role's learning rate is multiplied by in a round, from 0.
+        """The factor of a role's learning rate in a round (from 0).
 
         Raises:
-            InputError: When the schedule gives other than a finite number above 0.
+            InputError: If the schedule does not return a finite number > 0.
         """
         schedule = self._schedules[role]
         factor = schedule.factor(round)
         if not 0 < factor <= FLOAT32_MAX:
             raise InputError(
-                f"model.{role}_schedule {type(schedule).__name__} gives {factor} for round {round + 1}, but a learning "
-                "rate is multiplied by a finite number above 0; change its arguments, or trainer.max_epochs"
+                f"model.{role}_schedule {type(schedule).__name__} gives {factor} for round {round + 1}, but the factor "
+                "of a learning rate must be a finite number > 0; change its arguments, or trainer.max_epochs"
             )
         return float(factor)
 
     def metrics(self, round: int) -> dict[str, float]:
-        """The learning rates of a round, from 0; of an optimizer with several, that of its first parameters."""
+        """The learning rates of a round (from 0); for an optimizer with several, that of its first group."""
         return {
             f"federation/{role}_lr": own * self.factor(role, round)
             for role, own in self._own.items()
@@ -71,14 +71,14 @@ class Rates:
         }
 
     def update(self, metrics: Mapping[str, float], following: int | None) -> None:
-        """Give the schedules the metrics of a finished round.
+        """Update the schedules with the metrics of a finished round.
 
         Args:
-            metrics: Of that round.
-            following: The round after it, from 0; None where a run that is resumed at it need not be the same.
+            metrics: The metrics of that round.
+            following: The next round, from 0, if a run resumed there must have the same rates; else None.
 
         Raises:
-            InputError: When it would not.
+            InputError: If a resumed run would have another rate.
         """
         for schedule in self._schedules.values():
             if following is None:
@@ -87,13 +87,13 @@ class Rates:
                 schedule.update_and_check(metrics, lambda each: [each.factor(following)])
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedules' states, by role, with the classes that they are of."""
+        """The schedules' states, by role, with their classes."""
         return {
             role: {"class": type(each).__name__, "state": each.state_dict()} for role, each in self._schedules.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a checkpoint; a schedule that it lacks, or has of another class, starts from its beginning."""
+        """Resume from a checkpoint; a schedule that is new, or of another class than there, starts anew."""
         for role, schedule in self._schedules.items():
             then = state.get(role, {})
             if then.get("class") == type(schedule).__name__:
@@ -101,15 +101,15 @@ class Rates:
 
 
 def scale(optimizer: Optimizer, factor: float) -> None:
-    """Multiply the learning rate of each group of an optimizer's parameters."""
-    if factor != 1:  # without a schedule there may be no rate either
+    """Multiply the learning rate of each of an optimizer's parameter groups."""
+    if factor != 1:  # without a schedule, the optimizer may have no lr
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
 
 
 @contextmanager
 def scaled(optimizer: Optimizer, factor: float) -> Iterator[None]:
-    """``scale`` for the time inside; before and after, and so in a checkpoint, the rates are the optimizer's own."""
+    """``scale`` within the block; outside of it, and so in checkpoints, an optimizer has its own rates."""
     own = [dict(group) for group in optimizer.param_groups]
     scale(optimizer, factor)
     try:
@@ -120,6 +120,6 @@ def scaled(optimizer: Optimizer, factor: float) -> Iterator[None]:
 
 
 def rate_of(optimizer: Optimizer) -> float | None:
-    """The learning rate of an optimizer's first group; None where it has none."""
+    """The learning rate of an optimizer's first parameter group; None if it has none."""
     rate = optimizer.param_groups[0].get("lr")
     return None if rate is None else float(rate)

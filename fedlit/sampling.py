@@ -1,4 +1,4 @@
-"""Who takes part in a round, and how much work each client is asked to do."""
+"""Which clients take part in a round, and how many mini-batches each trains."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Draw(NamedTuple):
     """A cohort.
 
     Attributes:
-        clients: Its clients, each once, in increasing order, (K,).
-        times: How often each was drawn, (K,).
+        clients: The clients, each once, in increasing order, (K,).
+        times: How often each client was drawn, (K,).
     """
 
     clients: NDArray[np.int64]
@@ -29,19 +29,19 @@ class Draw(NamedTuple):
 class Sampling(ABC):
     """Draws the cohort of a round. Subclass it and name the class path in YAML.
 
-    Draws are addressed by (seed, round), so methods compared at one seed meet the same cohorts.
+    Draws are addressed by (seed, round), so methods compared at one seed have the same cohorts.
     """
 
-    #: Whether a client's chance grows with its size, so that an average weighted by size would count size twice.
+    #: Whether a client's probability grows with its size, so that an average weighted by size would count size twice.
     by_size: ClassVar[bool]
 
     @abstractmethod
     def draw(self, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
-        """Draw ``clients_per_round`` clients in round ``round``, counted from 0."""
+        """Draw ``clients_per_round`` clients for a round, counted from 0."""
 
 
 class UniformSampling(Sampling):
-    """Every client has the same chance, without replacement (the experiments of Li et al. 2020, Appendix C.2).
+    """All clients have the same probability, without replacement (the experiments of Li et al. 2020, Appendix C.2).
 
     The average then weights clients by their sizes n_k.
     """
@@ -56,16 +56,16 @@ class UniformSampling(Sampling):
 class SizeSampling(Sampling):
     """Clients are drawn with probability p_k = n_k / n, with replacement (Li et al. 2020, Algorithms 1 and 2).
 
-    The average then weights every draw alike, which makes it unbiased (Li et al. 2020, "On the convergence of FedAvg on
-    non-IID data", Scheme I). A client drawn twice trains once and counts twice, so a cohort may have fewer clients than
-    ``clients_per_round``.
+    The average then weights all draws equally, which makes it unbiased (Li et al. 2020, "On the convergence of FedAvg
+    on non-IID data", Scheme I). A client drawn twice trains once and counts twice, so a cohort may have fewer clients
+    than ``clients_per_round``.
     """
 
     by_size = True
 
     def draw(self, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
         samples = rng(seed, "cohort", round).integers(len(partition.order), size=clients_per_round)
-        owners = np.searchsorted(partition.offsets, samples, side="right") - 1  # a sample drawn is its owner drawn
+        owners = np.searchsorted(partition.offsets, samples, side="right") - 1  # the owners of the drawn samples
         return Draw(*np.unique(owners, return_counts=True))
 
 
@@ -83,16 +83,16 @@ def steps_for(num_examples: int, batch_size: int, epochs: float) -> int:
 
 
 def deal(tasks: list[ClientTask], num_ranks: int, together: int = 1) -> list[list[ClientTask]]:
-    """Deal a cohort to ranks, the largest task first, each to the rank with the least work so far.
+    """Distribute a cohort over ranks: the largest task first, each to the rank with the least work so far.
 
     Graham 1969, "Bounds on multiprocessing timing anomalies": at most 4/3 of the best makespan. Every task goes to
-    exactly one rank; the result is a function of the tasks alone, so all ranks agree without communication.
+    exactly one rank; the result depends on the tasks alone, so all ranks agree without communication.
 
     Args:
-        tasks: Those of the cohort.
+        tasks: The tasks of the cohort.
         num_ranks: Number of ranks.
-        together: Tasks that stay together, the largest ones first, so that clients which are trained as one program
-            are the same ones whatever the number of ranks.
+        together: Number of tasks, in the order of their size, that stay on one rank, so that the clients which are
+            trained as one program do not depend on the number of ranks.
     """
     shares: list[list[ClientTask]] = [[] for _ in range(num_ranks)]
     loads = [0] * num_ranks

@@ -1,7 +1,7 @@
 """Learning rates over rounds, for ``model.client_schedule`` and ``model.server_schedule``.
 
-A schedule says by how much the optimizer's own learning rate is multiplied in a round. Within a round it is constant:
-every step of every client of a round is taken at the same rate, in whatever order they train.
+A schedule gives the factor of the optimizer's own learning rate in each round. Within a round it is constant: all steps
+of all clients of a round have the same learning rate.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from fedlit.core.renewable import Rule
 class Schedule(Rule, ABC):
     """A factor of the learning rate, round by round. Subclass it and name the class path in YAML.
 
-    A schedule that is a function of the round alone defines ``factor`` and nothing else, and is resumed exactly. One
-    that follows the metrics also defines ``update``, and puts what it depends on into ``state_dict``. What it changes
-    of itself in a fit is undone before the next fit begins.
+    A schedule that depends on the round alone defines only ``factor``, and is resumed exactly. A schedule that depends
+    on metrics also defines ``update``, and returns all of its state from ``state_dict``. Before another fit of the same
+    object begins, its initial state is restored.
     """
 
     @abstractmethod
     def factor(self, round: int) -> float:
-        """What the learning rate is multiplied by in a round, a finite number above 0; rounds count from 0.
+        """The factor of the learning rate in a round, a finite number > 0; rounds count from 0.
 
-        Asked for the first round and the last one before training begins, and then for each in turn.
+        It is called for the first and the last round before training begins, and then for each round in turn.
         """
 
 
 class Constant(Schedule):
-    """The optimizer's own rate in every round, as without a schedule."""
+    """The optimizer's own learning rate in every round, as without a schedule."""
 
     def factor(self, round: int) -> float:
         return 1.0
 
 
 class Exponential(Schedule):
-    """gamma^t in round t, from 0: a decay by the same share every round (McMahan et al. 2017 have 0.99 on CIFAR).
+    """gamma^t in round t, from 0: exponential decay (McMahan et al. 2017 use 0.99 on CIFAR).
 
     Args:
-        gamma: Factor from one round to the next, more than 0 and at most 1, which is constant.
+        gamma: Factor from one round to the next, more than 0 and at most 1; 1 is constant.
     """
 
     def __init__(self, gamma: float = 0.99) -> None:
@@ -51,7 +51,7 @@ class Exponential(Schedule):
 
 
 class Step(Schedule):
-    """gamma^floor(t/every) in round t, from 0: the rate drops at once after every so many rounds.
+    """gamma^floor(t/every) in round t, from 0: the rate drops once every ``every`` rounds.
 
     Args:
         every: Rounds between drops, at least 1.
@@ -72,14 +72,16 @@ class Cosine(Schedule):
     least + (1 - least)(1 + cos(pi t/rounds))/2 in round t (Loshchilov and Hutter 2017, arXiv:1608.03983, Equation 5).
 
     Args:
-        rounds: Rounds until it is down, at least 1; as a rule those of the run, ``trainer.max_epochs``.
-        least: The factor at the end, at least 0; with 0, ``rounds`` must not be less than the run's.
+        rounds: Number of rounds until it reaches ``least``, at least 1; usually ``trainer.max_epochs``.
+        least: The factor at the end, from 0 to 1; with 0, ``rounds`` must not be less than the run's rounds.
     """
 
     def __init__(self, rounds: int, least: float = 0.0) -> None:
         self._rounds = _rounds("rounds", rounds)
         if not 0 <= least <= 1:
-            raise InputError(f"least must be from 0 to 1, got {least}; it is the share of the learning rate at the end")
+            raise InputError(
+                f"least must be from 0 to 1, got {least}; it is the factor of the learning rate at the end"
+            )
         self._least = least
 
     def factor(self, round: int) -> float:

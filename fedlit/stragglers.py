@@ -1,4 +1,4 @@
-"""System heterogeneity: clients that do less work than they were asked for, or none."""
+"""System heterogeneity: clients that do only a part of their work, or none of it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from fedlit.core.seeding import address, rng
 
 
 class Stragglers(ABC):
-    """Says how much of its work each client of a cohort does. Subclass it and name the class path in YAML.
+    """How much of its work each client of a cohort does. Subclass it and name the class path in YAML.
 
-    Draws are addressed by (seed, round), so methods compared at one seed meet the same stragglers (Li et al. 2020,
+    Draws are addressed by (seed, round), so methods compared at one seed have the same stragglers (Li et al. 2020,
     Section 5.1). Work is counted in passes over a client's data; a fraction of a pass is a number of mini-batches.
     """
 
     @abstractmethod
     def work(self, clients: NDArray[np.int64], epochs: float, seed: int, round: int) -> NDArray[np.float64]:
-        """Passes that each client makes, (K,): at most ``epochs``, and 0 for a client that is dropped.
+        """Number of passes of each client, (K,): at most ``epochs``, and 0 for a client that is dropped.
 
         Args:
             clients: The cohort, (K,).
-            epochs: Passes E that were asked for, more than 0.
+            epochs: The full work of E passes, more than 0.
             seed: The federation's seed.
             round: The round's number, from 0.
         """
 
     def check(self, num_clients: int) -> None:  # noqa: B027
-        """Refuse, before training, a model that does not fit the federation.
+        """Check, before training, that the model fits the federation.
 
         Raises:
-            InputError: Naming what does not fit.
+            InputError: Naming the value that does not fit.
         """
 
 
@@ -52,12 +52,12 @@ class NoStragglers(Stragglers):
 class PartialWork(Stragglers):
     """A share of each round's cohort does fewer epochs: Li et al. 2020, Section 5.2 and Appendix C.2.
 
-    A straggler makes a number of passes drawn uniformly from 1..E, as the paper says (its published code draws from
-    1..E-1). For E up to 1 that is a fraction of the work drawn uniformly from (0, E]. FedAvg drops stragglers, FedProx
-    aggregates what they did.
+    A straggler makes a number of passes drawn uniformly from 1..E, as in the paper (its published code draws from
+    1..E-1). For E up to 1 it does a fraction of a pass drawn uniformly from (0, E]. FedAvg drops stragglers, FedProx
+    aggregates their partial work.
 
     Args:
-        fraction: Share of the cohort that straggles, in [0, 1], rounded to whole clients; the paper has 0, 0.5, 0.9.
+        fraction: Share of stragglers in a cohort, in [0, 1], rounded to whole clients; the paper has 0, 0.5 and 0.9.
         drop: Whether stragglers are dropped rather than aggregated.
     """
 
@@ -78,11 +78,11 @@ class PartialWork(Stragglers):
 
 
 class FixedSlow(Stragglers):
-    """The same clients are slow in every round, as weak devices are.
+    """The same clients are slow in every round, like weak devices.
 
     Args:
-        fraction: Probability of a client to be slow, in [0, 1].
-        share: What a slow client does of its work, in [0, 1]; 0 drops it.
+        fraction: Probability that a client is slow, in [0, 1].
+        share: Share of its work that a slow client does, in [0, 1]; 0 drops it.
     """
 
     def __init__(self, fraction: float = 0.5, share: float = 0.5) -> None:
@@ -95,15 +95,15 @@ class FixedSlow(Stragglers):
 
 
 class Trace(Stragglers):
-    """Work as recorded in a CSV file: its columns are ``client``, ``round`` (from 1) and ``epochs``.
+    """Work from a CSV file with the columns ``client``, ``round`` (from 1) and ``epochs``.
 
-    Work that the file does not name is done in full; more than was asked for is cut down to it; 0 drops the client.
+    A client that has no line for a round does its full work; larger values are cut to the full work; 0 drops it.
 
     Args:
         path: The file.
 
     Raises:
-        InputError: When it cannot be read, naming the line.
+        InputError: If the file cannot be read, naming the line.
     """
 
     def __init__(self, path: str) -> None:
@@ -135,23 +135,25 @@ def _read_trace(path: Path) -> dict[tuple[int, int], float]:
         ) from error
     if sorted(rows.fieldnames or ()) != ["client", "epochs", "round"]:
         columns = one_line(", ".join(rows.fieldnames or ("none",)), 200)
-        raise InputError(f"{path} has the columns {columns}; a trace has client, round, epochs")
+        raise InputError(f"{path} has the columns {columns}; give it the columns client, round, epochs")
     trace: dict[tuple[int, int], float] = {}
     for line, row in table:
         if None in row or None in row.values():
-            raise InputError(f"{path}, line {line}: not three values; a trace has client, round, epochs")
+            raise InputError(f"{path}, line {line}: not three values; give client, round, epochs")
         try:
             client, number, epochs = int(row["client"]), int(row["round"]), float(row["epochs"])
         except (TypeError, ValueError) as error:
             said = one_line(str(error), 200)
-            raise InputError(f"{path}, line {line}: {said}; client and round are whole numbers") from error
+            raise InputError(f"{path}, line {line}: {said}; give whole numbers for client and round") from error
         if client < 0 or number < 1 or not 0 <= epochs < math.inf:
             raise InputError(
                 f"{path}, line {line}: client {client}, round {number}, epochs {epochs}; "
                 "clients count from 0, rounds from 1, and epochs are 0 or more"
             )
         if (client, number) in trace:
-            raise InputError(f"{path}, line {line}: client {client} has a line for round {number} already; leave one")
+            raise InputError(
+                f"{path}, line {line}: client {client} has a line for round {number} already; keep one of them"
+            )
         trace[client, number] = epochs
     return trace
 

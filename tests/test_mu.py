@@ -147,7 +147,7 @@ def test_the_first_pattern_that_matches_counts():
         (lambda: MuByName({"fc": -2.0}), "mu of 'fc' must be a finite number >= 0, got -2"),
         (lambda: MuByName({"fc": NAN}), "mu of 'fc' must be a finite number >= 0, got nan"),
         (lambda: MuByName({"fc": INF}), "mu of 'fc' must be a finite number >= 0, got inf"),
-        (lambda: MuByName({"(fc": 1.0}), r"'\(fc' is no regular expression: .*; a plain word is one"),
+        (lambda: MuByName({"(fc": 1.0}), r"'\(fc' is not a regular expression: .*; correct it, or give a plain word"),
         (lambda: AdaptiveMu(start=-0.1), "start must be a finite number >= 0, got -0.1"),
         (lambda: AdaptiveMu(start=NAN), "start must be a finite number >= 0, got nan"),
         (lambda: AdaptiveMu(start=INF), "start must be a finite number >= 0, got inf"),

@@ -13,7 +13,7 @@ import fedlit
 
 def test_every_public_name_is_that_of_its_home():
     assert {"FederatedModule", "Dirichlet", "chain", "attention"} <= set(fedlit.__all__) <= set(dir(fedlit))
-    for name, home in fedlit._HOME_OF.items():
+    for name, home in fedlit._MODULE_OF.items():
         if home != "fedlit":
             assert getattr(fedlit, name) is getattr(importlib.import_module(home), name)
 

@@ -263,7 +263,7 @@ def test_a_schedule_without_a_rate_to_change_is_refused(role: str):
     rateless = {f"{role}_optimizer": NoRate}
     seen = fit(FederatedModule(net(), **rateless), rounds=1).round_metrics  # type: ignore[arg-type]
     assert f"federation/{role}_lr" not in seen
-    with pytest.raises(InputError, match=rf"model.{role}_schedule .* NoRate has none, no lr; leave"):
+    with pytest.raises(InputError, match=rf"model.{role}_schedule .*, which NoRate does not have; leave"):
         fit(FederatedModule(net(), **rateless, **{f"{role}_schedule": Exponential()}))  # type: ignore[arg-type]
 
 

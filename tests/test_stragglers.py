@@ -82,7 +82,7 @@ def test_a_trace_is_followed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("client,epochs\n1,2\n", "a trace has client, round, epochs"),
+        ("client,epochs\n1,2\n", "client, round, epochs"),
         ("client,round,epochs\n1,1,2\nx,1,2\n", "line 3: invalid literal"),
         ("client,round,epochs\n1,1,nan\n", "line 2: client 1, round 1, epochs nan"),
         ("client,round,epochs\n1,0,2\n", "rounds from 1"),

@@ -1,7 +1,7 @@
-"""Attention for feature maps: every module is ``Module(channels, **options)`` and keeps (B, C, H, W).
+"""Attention for feature maps: every module is made by ``Module(channels, **options)`` and keeps (B, C, H, W).
 
-``module.gate(x)`` is what the feature map is multiplied by: (B, C, 1, 1) for a channel gate, (B, 1, H, W) for a
-spatial one; on feature maps (B, C, T, S) of sequences (B, 1, T, 1) for a gate over time, (B, 1, 1, S) over space.
+``module.gate(x)`` is the factor of the feature map: (B, C, 1, 1) for a channel gate, (B, 1, H, W) for a spatial one; on
+feature maps (B, C, T, S) of sequences, (B, 1, T, 1) for a gate over time and (B, 1, 1, S) for one over space.
 """
 
 from fedlit.attention.cbam import CBAM, ChannelMLP, Spatial

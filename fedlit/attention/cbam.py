@@ -19,19 +19,20 @@ def channel_statistics(x: Tensor) -> Tensor:
 
 
 class ChannelMLP(Gated):
-    r"""Scale each channel by one perceptron of all channels' means and of all channels' maxima.
+    r"""Scale each channel by a gate from a perceptron that is applied to all channels' means and to their maxima.
 
     .. math:: y = x \cdot \sigma(f(\bar{x}) + f(\hat{x})), \qquad f(z) = W_1\, \mathrm{relu}(W_0 z), \qquad
               \hat{x}_c = \max_{hw} x_{chw}
 
-    Source: Woo et al. 2018, arXiv 1807.06521, section 3.1, equation 2, without offsets as written there. Where we
-    differ: the bottleneck has ``max(channels // reduction, min_hidden)`` units, as in
-    :class:`~fedlit.attention.SqueezeExcite`. PyTorch's default initialisation: the gate starts near 0.5, not near 1.
+    Source: Woo et al. 2018, arXiv 1807.06521, section 3.1, equation 2, without biases as in the equation. One
+    difference: the bottleneck has ``max(channels // reduction, min_hidden)`` units, as in
+    :class:`~fedlit.attention.SqueezeExcite`. With PyTorch's default initialisation the gate starts near 0.5, not
+    near 1.
 
     Args:
         channels: C, the channels of the feature map.
         reduction: C divided by the width of the bottleneck, the paper's r.
-        min_hidden: least width of the bottleneck.
+        min_hidden: minimum width of the bottleneck.
     """
 
     def __init__(self, channels: int, reduction: int = 16, min_hidden: int = 8) -> None:
@@ -45,24 +46,24 @@ class ChannelMLP(Gated):
 
 
 class Spatial(Gated):
-    r"""Scale each place by a convolution of the channels' mean and maximum around it.
+    r"""Scale each place by a gate from a convolution of the channels' mean and maximum.
 
     .. math:: y = x \cdot \sigma(\mathrm{norm}(\mathrm{conv}_{k \times k}([\bar{x}; \hat{x}]))), \qquad
               \bar{x}_{hw} = \tfrac{1}{C} \sum_c x_{chw},\ \hat{x}_{hw} = \max_c x_{chw}
 
     Source: Woo et al. 2018, arXiv 1807.06521, section 3.2, equation 3. The equation has no normalisation; the authors'
-    code has a BatchNorm between convolution and sigmoid. Both are here: ``norm: none`` is the equation (with an offset
-    in the convolution), ``norm: batch`` the code. In a federation the BatchNorm is the first suspect when this gate is
-    unstable: each client normalises with its own statistics while it trains, and the server judges the average model
-    with averaged ones. ``norm: group`` keeps the scale fixed without statistics shared between images: each image's
-    map is normalised by its own mean and variance.
+    code has a BatchNorm between convolution and sigmoid. Both are available: ``norm: none`` is the equation (with a
+    bias in the convolution), ``norm: batch`` the code. In a federation the BatchNorm is a likely cause if this gate is
+    unstable: each client trains with its own statistics, but the server evaluates the average model with averaged ones.
+    ``norm: group`` normalises each image's map by its own mean and variance, so no statistics are shared between
+    images.
 
-    PyTorch's default initialisation: the gate starts near 0.5 without a norm, and spread around 0.5 with one.
+    With PyTorch's default initialisation the gate starts near 0.5 without a norm, and spread around 0.5 with one.
 
     Args:
-        channels: accepted so that every attention is built alike; unused, as the gate sees two statistics of them.
-        kernel_size: k, odd. The map keeps its size through zero padding.
-        norm: what stands between convolution and sigmoid.
+        channels: unused, as the gate only needs two statistics of the channels; every attention has this argument.
+        kernel_size: k, odd. Zero padding keeps the size of the map.
+        norm: normalisation between convolution and sigmoid.
     """
 
     def __init__(self, channels: int, kernel_size: int = 7, norm: GateNorm = "none") -> None:
@@ -79,16 +80,16 @@ class Spatial(Gated):
 
 
 class CBAM(nn.Module):
-    """First :class:`ChannelMLP`, then :class:`Spatial` on what it leaves.
+    """First :class:`ChannelMLP`, then :class:`Spatial` on its output.
 
-    Source: Woo et al. 2018, arXiv 1807.06521, equation 1. The options are those of the two halves.
+    Source: Woo et al. 2018, arXiv 1807.06521, equation 1. The options are those of the two modules.
 
     Args:
         channels: C, the channels of the feature map.
         reduction: C divided by the width of the channel gate's bottleneck, the paper's r.
-        min_hidden: least width of that bottleneck.
+        min_hidden: minimum width of that bottleneck.
         kernel_size: k of the spatial gate, odd.
-        norm: what stands between convolution and sigmoid in the spatial gate.
+        norm: normalisation between convolution and sigmoid in the spatial gate.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class CBAM(nn.Module):
         self.spatial = Spatial(channels, kernel_size, norm)
 
     def gate(self, x: Tensor) -> Tensor:
-        """The spatial half's gate, for a picture of it: (B, C, H, W) -> (B, 1, H, W)."""
+        """The spatial gate, for pictures: (B, C, H, W) -> (B, 1, H, W)."""
         return self.spatial.gate(self.channel(x))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,16 +9,16 @@ from fedlit.attention.gating import OPEN, Gated, at_least
 
 
 class Channel(Gated):
-    r"""Scale each channel by a gate that sees that channel's mean and nothing else.
+    r"""Scale each channel by a gate that depends only on that channel's mean.
 
     .. math:: y = x \cdot \sigma(w \odot \bar{x} + b), \qquad \bar{x}_c = \tfrac{1}{HW} \sum_{hw} x_{chw}
 
-    It is the least of the channel gates, 2C parameters, and the baseline for :class:`~fedlit.attention.ChannelMLP`:
-    the difference between the two is the perceptron, which lets channels see each other.
+    It is the smallest channel gate, with 2C parameters, and the baseline for :class:`~fedlit.attention.ChannelMLP`,
+    which differs by the perceptron, in which channels interact.
 
     Source: the ablation of Wang et al. 2020, arXiv 1910.03151, section 3.2.1, "SE-Var2" (a diagonal matrix on the
-    average pool). We add the offset ``b``, so that the gate can start open: at initialisation ``w = 0, b = 2`` and the
-    module multiplies by sigmoid(2) = 0.88 whatever the input.
+    average pool). The bias ``b`` is added here, so that the gate can start open: at initialisation ``w = 0, b = 2`` and
+    the module multiplies every input by sigmoid(2) = 0.88.
 
     Args:
         channels: C, the channels of the feature map.

@@ -13,27 +13,27 @@ from fedlit.attention.gating import Gated, at_least, odd
 def adaptive_kernel_size(channels: int) -> int:
     """The odd number nearest to (log2(C) + 1) / 2, the larger of two, and at least 3.
 
-    Source: Wang et al. 2020, section 3.2.3, with its gamma = 2 and b = 1. The bound of 3 is ours (and timm's): for
-    fewer than 8 channels the formula gives 1, which is no interaction between channels.
+    Source: Wang et al. 2020, section 3.2.3, with its gamma = 2 and b = 1. The bound of 3 is added here, as in timm: for
+    fewer than 8 channels the formula gives 1, without any interaction between channels.
     """
     size = (math.log2(channels) + 1) / 2
     return max(3, 2 * math.floor(size / 2) + 1)
 
 
 class ECA(Gated):
-    r"""Scale each channel by a convolution over its neighbours' means, k parameters in all.
+    r"""Scale each channel by a gate from a convolution over the means of neighbouring channels; k parameters in all.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv1d}_k(\bar{x}))
 
-    Channels have no order of their own: the network learns one in which neighbours are worth reading together. Zeros
-    are padded at both ends.
+    Channels have no natural order: the network learns one in which neighbours are useful for each other. Zeros are
+    padded at both ends.
 
-    Source: Wang et al. 2020, arXiv 1910.03151, sections 3.2.2 (gate) and 3.2.3 (kernel size). The convolution starts
-    with PyTorch's default and has no offset: the gate starts near 0.5, not near 1.
+    Source: Wang et al. 2020, arXiv 1910.03151, sections 3.2.2 (gate) and 3.2.3 (kernel size). The convolution has
+    PyTorch's default initialisation and no bias: the gate starts near 0.5, not near 1.
 
     Args:
         channels: C, the channels of the feature map.
-        kernel_size: k, odd; ``null`` takes it from the number of channels: 3 for 32 and 64, 5 for 128 to 1,024.
+        kernel_size: k, odd; ``null`` derives it from the number of channels: 3 for 32 and 64, 5 for 128 to 1,024.
     """
 
     def __init__(self, channels: int, kernel_size: int | None = None) -> None:

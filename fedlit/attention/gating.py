@@ -1,4 +1,4 @@
-"""What the gates share: the shell ``x * gate(x)``, the bottleneck, and the checks of their options."""
+"""Common parts of the gates: the module ``x * gate(x)``, the bottleneck, and checks of options."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from fedlit.core.errors import InputError
 
 OPEN = 2.0
-"""Logit of a gate that starts open: sigmoid(2) = 0.88. Higher is nearer to the identity, but a saturated sigmoid learns
-slowly: its slope is 0.25 at logit 0, 0.105 at 2 and 0.018 at 4."""
+"""Logit of a gate that starts open: sigmoid(2) = 0.88. A higher value would be closer to the identity, but a saturated
+sigmoid learns slowly: its slope is 0.25 at logit 0, 0.105 at 2 and 0.018 at 4."""
 
 
 class Gated(nn.Module):
-    """A feature map scaled by a gate that is read from it: ``x * gate(x)``, (B, C, H, W) -> (B, C, H, W).
+    """Scales a feature map by a gate that is computed from it: ``x * gate(x)``, (B, C, H, W) -> (B, C, H, W).
 
-    The output keeps the dtype of ``x``, also under autocast, where the gate may be computed in another one.
+    The output has the dtype of ``x``, also under autocast, where the gate may have another one.
     """
 
     def gate(self, x: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Gated(nn.Module):
 
 
 def bottleneck(channels: int, reduction: int, min_hidden: int, bias: bool) -> nn.Sequential:
-    """Linear -> ReLU -> Linear on descriptors, (B, C) -> (B, C), with max(C // reduction, min_hidden) hidden units."""
+    """Linear -> ReLU -> Linear, (B, C) -> (B, C), with max(C // reduction, min_hidden) hidden units."""
     at_least("channels", channels, 1)
     at_least("reduction", reduction, 1)
     at_least("min_hidden", min_hidden, 1)
@@ -36,12 +36,12 @@ def bottleneck(channels: int, reduction: int, min_hidden: int, bias: bool) -> nn
 
 
 def at_least(name: str, value: int, minimum: int) -> None:
-    """Raise InputError where ``value`` is below ``minimum``."""
+    """Raise InputError if ``value`` is below ``minimum``."""
     if value < minimum:
         raise InputError(f"{name} must be at least {minimum}, got {value}; use a whole number from {minimum} up")
 
 
 def odd(name: str, value: int) -> None:
-    """Raise InputError where ``value`` is no odd number from 1 up: only an odd kernel has a centre."""
+    """Raise InputError if ``value`` is not an odd number from 1 up: only an odd kernel has a centre."""
     if value < 1 or value % 2 == 0:
         raise InputError(f"{name} must be odd and positive, got {value}; use {max(value, 0) // 2 * 2 + 1}")

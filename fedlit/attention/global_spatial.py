@@ -10,10 +10,10 @@ from fedlit.attention.gating import OPEN, Gated, at_least
 
 
 def resize(grid: Tensor, height: int, width: int) -> Tensor:
-    """Resize a map so that every cell of it counts: (1, 1, S, S) -> (1, 1, H, W).
+    """Resize a map so that every cell has an influence: (1, 1, S, S) -> (1, 1, H, W).
 
-    Bilinear towards more cells, the mean of the cells covered towards fewer: a bilinear reading of a finer map would
-    skip cells, which then would never learn.
+    It interpolates bilinearly to a larger size, and averages the covered cells for a smaller size, as bilinear
+    interpolation would skip cells, which then would never learn.
     """
     rows, columns = grid.shape[-2:]
     grid = F.adaptive_avg_pool2d(grid, (min(rows, height), min(columns, width)))  # (1, 1, <=H, <=W)
@@ -21,20 +21,20 @@ def resize(grid: Tensor, height: int, width: int) -> Tensor:
 
 
 class GlobalSpatial(Gated):
-    r"""Scale each place by a learned map that is the same for every image.
+    r"""Scale each place by a learned gate that is the same for every image.
 
     .. math:: y = x \cdot \sigma(\mathrm{resize}_{H \times W}(M)), \qquad M \in \mathbb{R}^{S \times S}
 
-    Inspired by Xu et al. 2020, arXiv 2007.15897, and not a reimplementation: the idea taken is that images with a
-    common layout share one map. There a binary classifier makes the map, whose features at a pixel are the intensities
-    of all images there; here its logits are learned directly. That needs no images at the server, and S * S numbers do
-    not depend on the data's size. The grid has a fixed resolution, so one module fits every size of feature map.
+    Inspired by Xu et al. 2020, arXiv 2007.15897, but not a reimplementation: it adopts the idea that images with a
+    common layout share one map. In the paper a binary classifier computes the map from the intensities of all images at
+    a pixel; here the logits are learned directly, so the server needs no images, and the number of parameters, S * S,
+    does not depend on the data. The map has a fixed resolution, so one module fits feature maps of any size.
 
-    At initialisation ``M = 2`` everywhere and the module multiplies by sigmoid(2) = 0.88 whatever the input.
+    At initialisation ``M = 2`` everywhere and the module multiplies every input by sigmoid(2) = 0.88.
 
     Args:
-        channels: accepted so that every attention is built alike; unused, as one map serves all of them.
-        size: S, cells of the map a side. 7 suits digits of 28 pixels after two poolings, one cell a place.
+        channels: unused, as all channels share one map; every attention has this argument.
+        size: S, side length of the map in cells. 7 suits digits of 28 pixels after two poolings, one cell per place.
     """
 
     def __init__(self, channels: int, size: int = 7) -> None:

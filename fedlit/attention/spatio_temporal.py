@@ -1,9 +1,9 @@
 """A gate over time, a gate over space, and one after the other, for feature maps (B, C, T, S) of sequences.
 
-T is time in steps and S is space: the places at which something is measured, such as the sensors of a site. FLAMe
-(Chen et al.: federated learning with attention over spatio-temporal features) is what this follows in one point: that
-attention over space and attention over time are joined. Its text was not at hand, so the gates are our own reading, in
-the manner of CBAM (Woo et al. 2018, arXiv 1807.06521), and no reimplementation.
+T is time in steps and S is space: the places of measurement, such as the sensors of a site. As in FLAMe (Chen et al.:
+federated learning with attention over spatio-temporal features), attention over space and attention over time are
+combined. FLAMe's text was not available, so this is not a reimplementation: the gates are an interpretation of that
+idea, in the style of CBAM (Woo et al. 2018, arXiv 1807.06521).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def profile_over_space(x: Tensor) -> Tensor:
 
 
 class Temporal(Gated):
-    r"""Scale each step of time by a convolution of its mean and maximum, and of those of the steps around it.
+    r"""Scale each step of time by a gate from a convolution over time of the steps' mean and maximum.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv}_k([\bar{x}; \hat{x}]) + b), \qquad
               \bar{x}_t = \tfrac{1}{CS} \sum_{cs} x_{cts},\ \hat{x}_t = \max_{cs} x_{cts}
 
-    Source: our reading of attention over time, see :mod:`fedlit.attention.spatio_temporal`: CBAM's spatial gate, with
-    the place left out. It has 2k + 1 parameters. At initialisation the kernel is zero and ``b = 2``: the module
-    multiplies by sigmoid(2) = 0.88 whatever the input. Zeros are padded at both ends.
+    Source: an interpretation of attention over time, see :mod:`fedlit.attention.spatio_temporal`: CBAM's spatial gate
+    without the dimension of places. It has 2k + 1 parameters. At initialisation the kernel is zero and ``b = 2``: the
+    module multiplies every input by sigmoid(2) = 0.88. Zeros are padded at both ends.
 
     Args:
-        channels: accepted so that every attention is built alike; unused, as the gate sees two statistics of them.
+        channels: unused, as the gate only needs two statistics of the channels; every attention has this argument.
         kernel_size: k, odd, in steps of the feature map.
     """
 
@@ -54,18 +54,18 @@ class Temporal(Gated):
 
 
 class Sensorwise(Gated):
-    r"""Scale each place by its mean and maximum over time.
+    r"""Scale each place by a gate from a convolution over places of their mean and maximum over time.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv}_k([\bar{x}; \hat{x}]) + b), \qquad
               \bar{x}_s = \tfrac{1}{CT} \sum_{ct} x_{cts},\ \hat{x}_s = \max_{ct} x_{cts}
 
-    Source: our reading of attention over space, see :mod:`fedlit.attention.spatio_temporal`. Otherwise than
-    :class:`~fedlit.attention.Spatial`, which on such a feature map gates each pair of step and place, a place has one
-    gate for all of the time. It has 2k + 1 parameters and starts as :class:`Temporal` does.
+    Source: an interpretation of attention over space, see :mod:`fedlit.attention.spatio_temporal`. Unlike
+    :class:`~fedlit.attention.Spatial`, which on such a feature map has a gate for each pair of step and place, it has
+    one gate for each place at all times. It has 2k + 1 parameters and starts like :class:`Temporal`.
 
     Args:
-        channels: accepted so that every attention is built alike; unused, as the gate sees two statistics of them.
-        kernel_size: k, odd. 1 sees a place by itself and needs no order of the places; more sees its neighbours.
+        channels: unused, as the gate only needs two statistics of the channels; every attention has this argument.
+        kernel_size: k, odd. With 1 a gate depends on its own place only, and the order of places does not matter.
     """
 
     def __init__(self, channels: int, kernel_size: int = 1) -> None:
@@ -78,17 +78,17 @@ class Sensorwise(Gated):
 
 
 class SpatioTemporal(nn.Module):
-    r"""First :class:`Temporal`, then :class:`Sensorwise` on what it leaves; or the other way round.
+    r"""First :class:`Temporal`, then :class:`Sensorwise` on its output; or the other way round.
 
     .. math:: y = x \cdot g_1(x) \cdot g_2(x \cdot g_1(x))
 
-    Source: our reading of FLAMe, see :mod:`fedlit.attention.spatio_temporal`. 18 parameters by default.
+    Source: an interpretation of FLAMe, see :mod:`fedlit.attention.spatio_temporal`. 18 parameters by default.
 
     Args:
-        channels: accepted so that every attention is built alike; unused.
+        channels: unused; every attention has this argument.
         time_kernel_size: k of the gate over time, odd.
         space_kernel_size: k of the gate over space, odd.
-        first: which gate sees the feature map as it is, ``time`` or ``space``; the other sees what that one leaves.
+        first: which gate is applied first, ``time`` or ``space``.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class SpatioTemporal(nn.Module):
         self.first = first
 
     def gate(self, x: Tensor) -> Tensor:
-        """The product of both gates, for a picture of it: (B, C, T, S) -> (B, 1, T, S)."""
+        """The product of both gates, for pictures: (B, C, T, S) -> (B, 1, T, S)."""
         first, second = self._in_order()
         return first.gate(x) * second.gate(first(x))
 
@@ -116,7 +116,7 @@ class SpatioTemporal(nn.Module):
 
 
 def _starting_open(channels: int, kernel_size: int) -> nn.Conv1d:
-    """A convolution from the two statistics to logits of a gate, (B, 2, L) -> (B, 1, L), which are OPEN at first."""
+    """A convolution from two statistics to a gate's logits, (B, 2, L) -> (B, 1, L), which are OPEN at first."""
     at_least("channels", channels, 1)
     odd("kernel_size", kernel_size)
     conv = nn.Conv1d(2, 1, kernel_size, padding=kernel_size // 2)

@@ -1,4 +1,4 @@
-"""The networks that are federated."""
+"""Networks for federated training."""
 
 from fedlit.models.emnist_cnn import EmnistCNN
 from fedlit.models.mlp import MLP

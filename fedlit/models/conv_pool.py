@@ -1,4 +1,4 @@
-"""Convolution, ReLU and max pool as one operation, which takes a CPU core three fifths of their time."""
+"""Convolution, ReLU and max pool as one operation, which takes three fifths of their time on a CPU core."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from torch.autograd import Function
 
 from fedlit.models.loops import GROUP, call_loop, channels_last, empty, gradients, may_run
 
-#: Threads up to which grey images train faster here. The loops run on one, PyTorch's kernels on all.
+#: The most threads with which grey images train faster here. The loops use one thread, PyTorch's kernels use all.
 THREADS = 2
 
 
 def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3x3 convolution with padding 1 -> ReLU -> 2x2 max pool: (B, D, H, W) -> (B, C, H // 2, W // 2).
 
-    The same as ``F.max_pool2d(F.conv2d(x, weight, bias, padding=1).relu(), 2)``, to rounding. A max pool hands the
-    gradient of an output on to one of four places, so that three quarters of the products in the gradients of the
-    convolution have a factor of zero. PyTorch, which takes one operation at a time, makes them all; here they are left
-    out: on CPUs, in float32, on processors (``MEASURED`` in ``fedlit/native/versions.py``), at shapes and with as many
-    threads (``is_faster``) as that was measured to be faster with. Everywhere else this is PyTorch's.
+    The same as ``F.max_pool2d(F.conv2d(x, weight, bias, padding=1).relu(), 2)``, to rounding. A max pool passes the
+    gradient of an output to one of four places, so three quarters of the products in the gradients of the convolution
+    are zero. PyTorch, which runs one operation at a time, computes them all; the loops in C leave them out. They run on
+    CPUs, in float32, where they were measured to be faster: on the processors in ``MEASURED`` of
+    ``fedlit/native/versions.py``, for shapes and numbers of threads by ``is_faster``. In all other cases PyTorch's
+    kernels run.
 
     Args:
         x: Inputs.
@@ -35,21 +36,21 @@ def conv_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """What ``conv_pool`` computes, in PyTorch's operations."""
-    # ReLU is monotone, so it commutes with the maximum: pooling first gives the same and leaves it a quarter to do.
+    """``conv_pool`` in PyTorch's operations."""
+    # ReLU is monotone, so it commutes with the maximum: pooling first gives the same with a quarter of the work.
     return F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2).relu()
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
-    """Whether these are of the right shapes."""
+    """Whether the shapes are those of ``conv_pool``."""
     return x.dim() == 4 and bias.dim() == 1 and weight.shape == (len(bias), x.shape[1], 3, 3) and min(x.shape[2:]) > 1
 
 
 def is_faster(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
-    """Whether the loops were measured to be faster here (``python -m tests.benchmarks.native --shapes``).
+    """Whether the loops were measured to be faster for these tensors (``python -m tests.benchmarks.native --shapes``).
 
-    The same in every version, so that results do not depend on which of them a processor takes. With two images or
-    more, and channels of the output that are a multiple of ``GROUP``:
+    The rule is the same for every version of the loops, so that results do not depend on the processor. It requires at
+    least two images, output channels that are a multiple of ``GROUP``, and one of these cases:
 
     ===========================  =========================  =========================
     channels of x                tensors with a gradient    threads
@@ -90,14 +91,14 @@ class _ConvPool(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, where = ctx.saved_tensors
         wanted: tuple[bool, ...] = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # a gradient is to be taken of this gradient
+        if torch.is_grad_enabled():  # for a gradient of this gradient
             return gradients(reference, (x, weight, bias), wanted, grad)
         grad, x = channels_last(grad), channels_last(x)
         return _of_grey(grad, where, x) if x.shape[1] == 1 else _of_many(grad, where, x, weight)
 
 
 def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
-    """For many channels, without the products that are zero."""
+    """The gradients for many input channels, without the products that are zero."""
     images, depth, height, width = x.shape
     channels = len(weight)
     size = images, height, width, channels, depth
@@ -113,7 +114,7 @@ def _of_many(grad: Tensor, where: Tensor, x: Tensor, weight: Tensor) -> tuple[Te
 
 
 def _of_grey(grad: Tensor, where: Tensor, x: Tensor) -> tuple[Tensor | None, ...]:
-    """For images of one channel, whose own gradient is not asked for."""
+    """The gradients for images of one channel; the gradient of the images is not needed."""
     images, _, height, width = x.shape
     channels = grad.shape[1]
     sums = torch.zeros(10, channels)

@@ -1,4 +1,4 @@
-"""A small convolutional network with a place for attention."""
+"""A small convolutional network with optional attention."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ class EmnistCNN(nn.Module):
     """Convolution blocks with attention after each, then one hidden layer: (B, C, S, S) -> (B, num_classes) logits.
 
     A block is 3x3 convolution -> norm -> ReLU -> 2x2 max pool -> attention. The default is the network of 32 and 64
-    channels and 128 hidden units that federated papers use on 28x28 characters: 426,415 parameters, 25 MFLOP a sample
-    for a training step.
+    channels and 128 hidden units that federated papers use on 28x28 characters: 426,415 parameters, 25 MFLOP per sample
+    in a training step.
 
-    The attention comes after the pool, where it gates what the next block reads at a quarter of the cost, and where a
-    k x k gate sees twice as far. Before the pool (``attention_at``) the maximum partly undoes a spatial gate: a place
-    that is turned down loses to its neighbour.
+    The attention comes after the pool, where it costs a quarter as much and where a k x k gate covers twice the
+    distance. Before the pool (``attention_at``) the maximum partly undoes a spatial gate: where the gate is small, a
+    neighbouring place is the maximum.
 
-    Convolutions and linear layers start as :func:`~fedlit.models.init.he_` says; attention keeps its own
+    Convolutions and linear layers are initialised by :func:`~fedlit.models.init.he_`; attention keeps its own
     initialisation and is built last, so that at one seed all variants start from the same weights elsewhere. Parameters
-    of the attention are those with ``.attention.`` in their names.
+    of the attention have ``.attention.`` in their names.
 
     Args:
         attention: from a number of channels to a module that keeps (B, C, H, W), of ``fedlit.attention`` for example;
             in YAML a class path, or ``null`` for none.
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         in_channels: C, 1 for grey images.
-        image_size: S, pixels a side. Each block halves it, rounding down.
+        image_size: S, side length in pixels. Each block halves it, rounding down.
         widths: channels of each block.
         hidden: units of the hidden layer.
-        norm: ``group`` (8 channel groups, or the largest divisor of 8 that divides the width) depends on no other image
-            or client; ``batch`` trains fastest on IID data and is fragile on skewed clients.
+        norm: ``group`` (8 channel groups, or the largest divisor of 8 that divides the width) does not depend on other
+            images or clients; ``batch`` trains fastest on IID data and is fragile on skewed clients.
         dropout: probability in [0, 1) of dropping a hidden unit.
-        attention_at: ``after_pool``, or ``before_pool``: between ReLU and pool, at four times the places.
+        attention_at: ``after_pool``, or ``before_pool``: between ReLU and pool, on four times as many places.
     """
 
     def __init__(
@@ -110,7 +110,11 @@ class ConvBlock(nn.Module):
 
 
 def build_attention(attention: Attention, channels: int) -> nn.Module:
-    """The attention for feature maps of that many channels; InputError where it cannot be built or changes shapes."""
+    """Build and check the attention module for feature maps with this number of channels.
+
+    Raises:
+        InputError: If it cannot be built, or changes the shape of a feature map.
+    """
     name = getattr(attention, "__name__", None) or repr(attention)
     remedy = "use a class or function from a number of channels to a module that keeps (B, C, H, W)"
     try:
@@ -120,12 +124,12 @@ def build_attention(attention: Attention, channels: int) -> nn.Module:
     except Exception as error:
         raise InputError(f"attention {name} failed for {channels} channels ({_line(error)}); {remedy}") from error
     if not isinstance(module, nn.Module):
-        raise InputError(f"attention {name} gave a {type(module).__name__}, not a module; {remedy}")
+        raise InputError(f"attention {name} returned a {type(module).__name__}, not a module; {remedy}")
     probe = torch.zeros(2, channels, 8, 8)
     was_training = module.training
     try:
         with torch.no_grad():
-            shape = tuple(module.eval()(probe).shape)  # eval: statistics and random state stay as they are
+            shape = tuple(module.eval()(probe).shape)  # eval mode keeps statistics and random state
     except Exception as error:
         raise InputError(f"attention {name} failed on {tuple(probe.shape)} ({_line(error)}); {remedy}") from error
     if shape != tuple(probe.shape):
@@ -152,7 +156,7 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
 def _check(
     num_classes: int, in_channels: int, image_size: int, widths: Sequence[int], hidden: int, dropout: float
 ) -> None:
-    """Raise InputError for sizes that make no network."""
+    """Raise InputError for sizes with which the network is impossible."""
     counts = {"num_classes": num_classes, "in_channels": in_channels, "hidden": hidden}
     for name, count in counts.items():
         if not 1 <= count <= MAX_UNITS:
@@ -161,7 +165,7 @@ def _check(
     if not widths or not 1 <= min(widths) <= max(widths) <= MAX_UNITS:
         raise InputError(f"widths must be one or more positive numbers, got {list(widths)}; use for example [32, 64]")
     if image_size > MAX_SIDE:
-        raise InputError(f"image_size must be at most {MAX_SIDE:,}, got {image_size}; it is the pixels of a side")
+        raise InputError(f"image_size must be at most {MAX_SIDE:,}, got {image_size}; it is the side length in pixels")
     if image_size >> len(widths) < 1:
         least = 2 ** len(widths)
         raise InputError(f"image_size {image_size} is too small for {len(widths)} blocks; use {least} or more")

@@ -1,4 +1,4 @@
-"""Layers that end in ReLU and max pool and follow each other in a ``torch.nn.Sequential``, as one operation."""
+"""Runs consecutive layers of a ``torch.nn.Sequential`` that end in ReLU and max pool as one operation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def joined(net: N) -> N:
-    """The network, in which plain ``Sequential``s call ``conv_pool`` or ``norm_pool`` where their layers amount to it.
+    """Change a network in place so that its ``Sequential``s call ``conv_pool`` or ``norm_pool`` for suitable layers.
 
-    These are a ``Conv2d`` with a 3x3 kernel, padding 1 and a bias, or any ``GroupNorm``, then a ``ReLU`` and a
-    ``MaxPool2d(2)``, all other arguments as by default, none of them a subclass or with a hook. What is computed is the
-    same, to rounding (see there); modules, names and parameters stay. Subclasses of ``Sequential`` and layers that a
-    ``forward`` calls by itself are left alone.
+    These are a ``Conv2d`` with a 3x3 kernel, padding 1 and a bias, or any ``GroupNorm``, followed by a ``ReLU`` and a
+    ``MaxPool2d(2)``, with defaults for all other arguments, without hooks, and none of them a subclass. Results are the
+    same, to rounding; modules, names and parameters do not change. Subclasses of ``Sequential``, and layers that a
+    ``forward`` calls itself, are not changed.
     """
     for module in net.modules():
         if type(module) is nn.Sequential:
@@ -28,7 +28,7 @@ def joined(net: N) -> N:
 
 
 class Sequential(nn.Sequential):
-    """A ``Sequential`` that decides at each call which layers to join, as hooks may be added and removed."""
+    """A ``Sequential`` that decides in each call which layers to join, as hooks may be added and removed."""
 
     def forward(self, x: Tensor) -> Tensor:
         layers = list(self)
@@ -40,15 +40,15 @@ class Sequential(nn.Sequential):
 
 
 class _Part(NamedTuple):
-    """A class of layers, and arguments; a number stands for two alike as well."""
+    """A class of layers with arguments; a number also matches a pair of this number."""
 
     kind: type[nn.Module]
     arguments: Mapping[str, int | str] = {}
-    has: tuple[str, ...] = ()  # parameters that may not be None
+    has: tuple[str, ...] = ()  # parameters that must not be None
 
 
 class _Join(NamedTuple):
-    """Layers, and what they are together: a function of the first of them and its input."""
+    """Consecutive layers, and the function that replaces them: from the first layer and its input to the output."""
 
     parts: tuple[_Part, ...]
     call: Callable[[Any, Tensor], Tensor]
@@ -77,7 +77,7 @@ def _fits(layers: list[nn.Module], parts: tuple[_Part, ...]) -> bool:
 
 
 def _is(layer: nn.Module, part: _Part) -> bool:
-    """Whether a call of the layer is this and nothing more."""
+    """Whether a layer matches, and a call of it runs nothing else, such as hooks."""
     return (
         type(layer) is part.kind
         and all(getattr(layer, name) in (value, (value, value)) for name, value in part.arguments.items())

@@ -1,4 +1,4 @@
-"""What operations with loops in C share: when these may run, how they are called, and gradients of gradients."""
+"""Common functions of operations with loops in C: when they may run, how to call them, and second gradients."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fedlit.core.private_torch import is_transformed
 from fedlit.native import call, library
 from fedlit.native.versions import PYTORCH, version
 
-#: Channels come in multiples of this, which all versions of the loops take whole.
+#: Numbers of channels must be multiples of this, as all versions of the loops process so many at once.
 GROUP = 16
 
 
 def may_run(*tensors: Tensor) -> bool:
-    """Whether loops run here and these are float32 on a CPU, none of them empty, and met by no transform or tracer."""
+    """Whether the loops can run: they are compiled, and all tensors are plain float32 on a CPU, without tracers."""
     return (
         version() != PYTORCH
         and all(type(t) in (Tensor, torch.nn.Parameter) and t.numel() for t in tensors)
@@ -29,24 +29,24 @@ def may_run(*tensors: Tensor) -> bool:
 
 
 def call_loop(name: str, *arguments: int | float | Tensor) -> None:
-    """Call a loop of ``native/conv_pool.c`` in the version that runs here."""
+    """Call a loop of ``native/conv_pool.c`` in this process's version."""
     call(getattr(library("conv_pool"), f"{name}_{version()}"), *arguments)
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """An uninitialised (B, C, H, W) with the channels last."""
+    """An uninitialised tensor (B, C, H, W) in channels-last format."""
     return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    """The same (B, C, H, W) with the channels last, and without a gradient."""
+    """The tensor (B, C, H, W) in channels-last format, detached."""
     return tensor.detach().contiguous(memory_format=torch.channels_last)
 
 
 def gradients(
     reference: Callable[..., Tensor], inputs: Sequence[Tensor], wanted: Sequence[bool], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of what ``reference`` computes of inputs, of which a gradient can be taken; None if not wanted."""
+    """The gradients of ``reference``, which are differentiable; None for inputs that are not ``wanted``."""
     of = [tensor for tensor, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(reference(*inputs), of, grad, create_graph=True))
     return tuple(next(found) if is_wanted else None for is_wanted in wanted)

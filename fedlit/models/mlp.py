@@ -12,16 +12,16 @@ from fedlit.models.init import MAX_UNITS, he_
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between: (B, C, S, S) -> (B, num_classes) logits; 784-64-47 by default.
+    """Linear layers with ReLU in between: (B, C, S, S) -> (B, num_classes) logits; 784-64-47 by default.
 
-    Small and without convolutions, so that hundreds of clients train at once in one vectorised program.
+    It is small and without convolutions, so hundreds of clients can train at once in one vectorised program.
     Initialisation: :func:`~fedlit.models.init.he_`.
 
     Args:
         hidden: units of each hidden layer; empty for a linear model.
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         in_channels: C, 1 for grey images.
-        image_size: S, pixels a side.
+        image_size: S, side length in pixels.
     """
 
     def __init__(

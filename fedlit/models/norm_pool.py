@@ -1,4 +1,4 @@
-"""Group norm, ReLU and max pool as one operation, which writes no more than its outputs."""
+"""Group norm, ReLU and max pool as one operation, which writes only the pooled outputs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fedlit.models.loops import GROUP, call_loop, channels_last, empty, gradient
 def norm_pool(x: Tensor, norm: nn.Module) -> Tensor:
     """Norm -> ReLU -> 2x2 max pool: (B, C, H, W) -> (B, C, H // 2, W // 2).
 
-    The same as ``F.max_pool2d(norm(x).relu(), 2)``, to rounding. PyTorch takes one operation at a time and writes what
-    each of them gives. Where ``norm`` is a ``GroupNorm`` without hooks, loops in C read an image while it is in the
-    cache and write the pooled outputs alone: on CPUs, in float32, on one thread, with channels that are a multiple of
-    ``GROUP`` (``python -m tests.benchmarks.native``). Everywhere else this is PyTorch's.
+    The same as ``F.max_pool2d(norm(x).relu(), 2)``, to rounding. PyTorch runs one operation at a time and writes the
+    result of each. If ``norm`` is a ``GroupNorm`` without hooks, loops in C read an image while it is in the cache and
+    write only the pooled outputs: on CPUs, in float32, on one thread, if the channels are a multiple of ``GROUP``
+    (``python -m tests.benchmarks.native``). In all other cases PyTorch's kernels run.
 
     Args:
         x: Inputs.
@@ -31,22 +31,22 @@ def norm_pool(x: Tensor, norm: nn.Module) -> Tensor:
         bias = x.new_zeros(norm.num_channels) if norm.bias is None else norm.bias
         if may_run(x, weight, bias):
             return _NormPool.apply(x, weight, bias, norm.num_groups, norm.eps)  # type: ignore[no-any-return]
-    # ReLU commutes with the maximum, and has a quarter to do after it.
+    # ReLU commutes with the maximum, and takes a quarter of the work after it.
     return F.max_pool2d(norm(x), 2).relu()
 
 
 def is_unchanged(module: nn.Module) -> bool:
-    """Whether a call of the module is its class's ``forward`` and nothing more."""
+    """Whether a call of the module runs the ``forward`` of its class and nothing else."""
     return not has_hooks(module) and not has_global_hooks() and "forward" not in vars(module)
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-    """What the loops compute, in PyTorch's operations."""
+    """The loops' computation in PyTorch's operations."""
     return F.max_pool2d(F.group_norm(x, groups, weight, bias, eps), 2).relu()
 
 
 def _is_faster(x: Tensor, norm: nn.GroupNorm) -> bool:
-    """Whether the loops take these shapes, and PyTorch's kernels have no more threads than the loops."""
+    """Whether the loops support these shapes, and PyTorch uses one thread as they do."""
     return (
         x.dim() == 4
         and x.shape[1] == norm.num_channels
@@ -75,7 +75,7 @@ class _NormPool(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, rstd, where = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a gradient is to be taken of this gradient
+        if torch.is_grad_enabled():  # for a gradient of this gradient
             again = partial(reference, groups=ctx.groups, eps=ctx.eps)
             return *gradients(again, (x, weight, bias), ctx.needs_input_grad[:3], grad), None, None
         images, channels, height, width = x.shape

@@ -1,4 +1,4 @@
-"""A small convolutional network for sequences, with a place for attention over time and space."""
+"""A small convolutional network for sequences, with optional attention over time and space."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from fedlit.models.init import MAX_UNITS, he_
 class SequenceCNN(nn.Module):
     """Convolution blocks over time, attention after each, and a linear head: (B, T, ...) -> (B, num_classes) logits.
 
-    All that an input holds at one step, S numbers in whatever shape, are its places: sensors, or joints and their
-    coordinates. A block is convolution over time -> ReLU -> max pool over 2 steps -> attention, on feature maps
-    (B, C, T, S). The head reads the maximum over time and then the mean over places of each channel. Places share
-    their weights and meet only in the attention and in that mean, so that any T and S will do, and no order of the
-    places is presumed. 2,565 parameters by default.
+    The S numbers of an input at one step, in any shape, are its places: sensors, or joints and their coordinates. A
+    block is convolution over time -> ReLU -> max pool over 2 steps -> attention, on feature maps (B, C, T, S). The
+    head's input is the maximum over time, and then the mean over places, of each channel. Places share their weights
+    and are combined only in the attention and in that mean, so any T and S are possible, and the order of the places
+    does not matter. 2,565 parameters by default.
 
     Initialisation: :func:`~fedlit.models.init.he_`; attention keeps its own and is built last, so that at one seed all
-    variants start from the same weights elsewhere. Its parameters are those with ``.attention.`` in their names.
+    variants start from the same weights elsewhere. Its parameters have ``.attention.`` in their names.
 
     Args:
         attention: from a number of channels to a module that keeps (B, C, T, S), of ``fedlit.attention`` for example;
             in YAML a class path, or ``null`` for none.
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         widths: channels of each block. Each block halves T, rounding up.
-        kernel_size: steps that a convolution sees, odd.
+        kernel_size: width of the convolutions in steps, odd.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Block(nn.Module):
 
 
 def _check(num_classes: int, widths: Sequence[int], kernel_size: int) -> None:
-    """Raise InputError for sizes that make no network."""
+    """Raise InputError for sizes with which the network is impossible."""
     for name, sizes in {"num_classes": [num_classes], "widths": list(widths)}.items():
         if not sizes or not 1 <= min(sizes) <= max(sizes) <= MAX_UNITS:
             raise InputError(f"{name} must be from 1 to {MAX_UNITS:,}, got {sizes}; use for example 32")

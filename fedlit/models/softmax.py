@@ -1,4 +1,4 @@
-"""Multinomial logistic regression: the convex case."""
+"""Multinomial logistic regression, a convex model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fedlit.models.init import MAX_UNITS
 class SoftmaxRegression(nn.Module):
     """One linear layer on the pixels: (B, C, S, S) -> (B, num_classes) logits.
 
-    The convex model of federated theory: clients disagree about one minimum, and nothing else is in the way. Weights
-    and offsets start at zero, so that every seed starts at the loss log(num_classes) and only the data differ.
+    It is convex, as federated theory assumes: the only difficulty is that clients have different minima. Weights and
+    biases start at zero, so every seed starts at the loss log(num_classes) and only the data differ.
 
     Args:
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         in_channels: C, 1 for grey images.
-        image_size: S, pixels a side.
+        image_size: S, side length in pixels.
     """
 
     def __init__(self, num_classes: int = 47, in_channels: int = 1, image_size: int = 28) -> None:

@@ -1,7 +1,7 @@
-"""Loops in C for what PyTorch has no kernels for, compiled when fedlit is installed.
+"""Loops in C for operations without a PyTorch kernel, compiled when fedlit is installed.
 
-Without a C compiler fedlit installs all the same: who calls a function from here has PyTorch's way at hand, which gives
-the same and takes longer. Which version runs, of those for several kinds of processors, ``versions`` says.
+fedlit can be installed without a C compiler: each caller of a function from here can also use PyTorch's operations,
+which give the same result but take longer. ``versions`` chooses between versions for different processors.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
-#: For which instructions each loop is compiled, on processors that may have them.
+#: The instruction sets for which each loop is compiled, on processors that may have them.
 VERSIONS = ("avx512", "avx2", "neon")
-#: The loop that was written first, and the one that was written last: what was compiled in between lacks some.
+#: The loops that were added first and last; a library that was compiled in between lacks some loops.
 OLDEST, NEWEST = "relu_pool", "norm_relu_pool"
 
 
 @cache
 def library(name: str) -> ctypes.CDLL | None:
-    """``NAME.c``, compiled; None where that could not be."""
-    for suffix in reversed(EXTENSION_SUFFIXES):  # one for all Pythons before what was left there of one for this alone
+    """The library compiled from ``NAME.c``; None if it was not compiled."""
+    for suffix in reversed(EXTENSION_SUFFIXES):  # a library for all Pythons before an old one for this Python alone
         path = files(__name__) / f"_{name}{suffix}"
         if path.is_file():
             return ctypes.CDLL(str(path))
@@ -31,17 +31,17 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def shortfall() -> str | None:
-    """Why they do not run on a processor that they could run on, and what to do; None where nothing is missing."""
+    """Why loops that this processor could run are missing, with the remedy; None if nothing is missing."""
     if not all(map(library, ("conv_pool", "exact_sum"))):
         why, remedy = "fedlit was installed without a C compiler", "install one, such as gcc, and install fedlit again"
     elif _has(OLDEST) and not _has(NEWEST):
         why, remedy = (
-            "fedlit's loops in C were compiled for an earlier version of it",
-            "install it again: pip install .",
+            "fedlit's loops in C were compiled for an earlier version of fedlit",
+            "install fedlit again: pip install .",
         )
     else:
         return None
-    return f"{why}, so convolutions with max pools train at two thirds of the speed that they could; {remedy}"
+    return f"{why}, so convolutions with max pools train at two thirds of the possible speed; {remedy}"
 
 
 def _has(loop: str) -> bool:
@@ -51,7 +51,7 @@ def _has(loop: str) -> bool:
 def call(function: Any, *arguments: int | float | Tensor) -> None:
     """Call a function of a library, with ints as long, floats as double, and the data of tensors as pointers.
 
-    Tensors must be on the CPU, and laid out as the function says: nothing is checked.
+    Tensors must be on the CPU, with the memory layout that the function requires; this is not checked.
     """
     function(*map(_as_c, arguments))
 

@@ -1,11 +1,11 @@
-/* The versions of conv_pool.h that this kind of processor may run; native/__init__.py chooses. */
+/* The versions of conv_pool.h that this kind of processor may run; native/versions.py chooses one. */
 
 #include <stdint.h>
 #include <string.h>
 
 #define DEAD 4
-#define GROUP 16 /* of so many floats are the multiples that channels come in */
-#define BLOCK 96 /* floats summed at once: 6 registers of AVX-512, 12 of AVX2, 24 of NEON, each of them most there are */
+#define GROUP 16 /* the number of channels is a multiple of this */
+#define BLOCK 96 /* floats summed at once: 6 registers of AVX-512, 12 of AVX2, 24 of NEON */
 
 #if defined(__x86_64__)
 #include <immintrin.h>

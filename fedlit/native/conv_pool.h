@@ -1,16 +1,16 @@
-/* The loops of conv_pool.py that PyTorch has no kernels for, on one thread: one version of them, included once for each.
+/* The loops of conv_pool.py for which PyTorch has no kernels, on one thread. The file is included once per version.
 
-   Its includer says which: VERSION (the end of the functions' names), LANES (floats of a vector register), FUSED
-   (a * b + c of vectors, rounded once) and TARGET (the instructions that functions may use). A vector holds outputs that
-   do not depend on each other, and each output is the same chain of fused multiply-adds in every version: all give the
-   same bits. The chains are written out, as compilers differ in which sums of products they fuse (GCC 16 leaves one
-   that goes round a loop apart, in one width of vectors).
+   The including file defines VERSION (the suffix of function names), LANES (floats in a vector register), FUSED
+   (a * b + c of vectors, rounded once) and TARGET (the instructions that functions may use). A vector holds independent
+   outputs, and each output is the same chain of fused multiply-adds in every version, so all versions give the same
+   bits. The chains use explicit intrinsics, as compilers differ in which sums of products they fuse (GCC 16 does not
+   fuse a sum across loop iterations for one width of vectors).
 
-   Arrays are float with the channels last: x [B][H][W][D], pooled outputs and their gradients [B][H/2][W/2][C], weights
-   [C][3][3][D]. `where`, of the pooled outputs' shape, says which of its window's four places an output was taken from,
-   in the order of reading, or DEAD: none, as ReLU made it zero. A window's gradient goes to one of four places, and to
-   none where ReLU is off, so that the gradients of a convolution need at most a quarter of the products that the dense
-   ones make. */
+   Arrays are float in channels-last order: x [B][H][W][D], pooled outputs and their gradients [B][H/2][W/2][C], weights
+   [C][3][3][D]. `where`, in the shape of the pooled outputs, is the index (row by row) of the place in its 2x2 window
+   from which an output was taken, or DEAD if ReLU made the output zero. A window's gradient goes to one of four places,
+   or to none if the output is DEAD, so the gradients of the convolution need at most a quarter of the products of dense
+   ones. */
 
 #define JOIN(name, version) name##_##version
 #define OF(name, version) JOIN(name, version)
@@ -42,7 +42,7 @@ INLINE Vector chosen(Integers mask, Vector there, Vector elsewhere) {
     return (Vector)(((Integers)there & mask) | ((Integers)elsewhere & ~mask));
 }
 
-/* The first of the greatest if it is positive, and its place. NaN counts as the greatest, as in PyTorch. */
+/* ReLU of the maximum, and the place of the first maximum. NaN counts as the greatest value, as in PyTorch. */
 INLINE Vector relu_of_greatest(const Vector *values, uint8_t *where) {
     Vector greatest = values[0];
     Integers place = {0};
@@ -56,7 +56,7 @@ INLINE Vector relu_of_greatest(const Vector *values, uint8_t *where) {
     return (Vector)((Integers)greatest & ~dead);
 }
 
-/* 2x2 max pool of the ReLU of x [B][H][W][C], and where each maximum was; C is a multiple of 16. */
+/* 2x2 max pool of the ReLU of x [B][H][W][C], and the place of each maximum; C is a multiple of 16. */
 LOOP(relu_pool)(long images, long height, long width, long channels, const float *restrict x, float *restrict pooled,
                 uint8_t *restrict where) {
     long row = width * channels;
@@ -72,8 +72,8 @@ LOOP(relu_pool)(long images, long height, long width, long channels, const float
             }
 }
 
-/* The same of a 3x3 convolution with padding 1 of grey images x [B][H][W], which is never written to memory.
-   weight [9][C] has the places of the window first; padded [H+2][W+2] is zeros to work in; C is a multiple of 16. */
+/* The same for a 3x3 convolution with padding 1 of grey images x [B][H][W]; the convolution is never written to memory.
+   weight is [9][C]; padded [H+2][W+2] is a buffer of zeros; C is a multiple of 16. */
 LOOP(grey_conv_relu_pool)(long images, long height, long width, long channels, const float *restrict x,
                           const float *restrict weight, const float *restrict bias, float *restrict padded,
                           float *restrict pooled, uint8_t *restrict where) {
@@ -130,7 +130,7 @@ LOOP(grey_grad_of_weight)(long images, long height, long width, long channels, c
     }
 }
 
-/* Add factors[n] times the row at rows + starts[n] to total, for n below count: `floats` of each, held in registers. */
+/* Add factors[n] times the row at rows + starts[n] to total, for n < count; `floats` values, kept in registers. */
 INLINE void add_rows(float *restrict total, const float *restrict rows, const float *factors, const int64_t *starts,
                      long count, const int floats) {
     Vector sum[BLOCK / LANES];
@@ -150,7 +150,8 @@ INLINE void add_long_rows(float *restrict total, const float *restrict rows, con
 }
 
 /* Add to weight_grad [C][3][3][D] and bias_grad [C] the gradients of relu_pool after a 3x3 convolution of x
-   [B][H][W][D]; D is a multiple of 16. padded [H+2][W+2][D] is zeros to work in, factors and starts hold H/2*W/2. */
+   [B][H][W][D]; D is a multiple of 16. padded [H+2][W+2][D] is a buffer of zeros, factors and starts are buffers of
+   H/2*W/2 elements. */
 LOOP(grad_of_weight)(long images, long height, long width, long channels, long depth,
                              const float *restrict grad, const uint8_t *restrict where, const float *restrict x,
                              float *restrict padded, float *restrict factors, int64_t *restrict starts,
@@ -178,7 +179,7 @@ LOOP(grad_of_weight)(long images, long height, long width, long channels, long d
     }
 }
 
-/* The gradient with respect to x of the same, into x_grad [B][H][W][D]; factors and starts hold 5 C. */
+/* The gradient of the same with respect to x, into x_grad [B][H][W][D]; factors and starts are buffers of 5 C. */
 LOOP(grad_of_input)(long images, long height, long width, long channels, long depth,
                             const float *restrict grad, const uint8_t *restrict where, const float *restrict weight,
                             float *restrict padded, float *restrict factors, int64_t *restrict starts,
@@ -188,7 +189,7 @@ LOOP(grad_of_input)(long images, long height, long width, long channels, long de
         memset(padded, 0, 4 * (height + 2) * row);
         for (long i = 0; i < height / 2; i++)
             for (long j = 0; j < width / 2; j++, grad += channels, where += channels) {
-                long counts[DEAD + 1] = {0}; /* a list for each place, and one of the dead */
+                long counts[DEAD + 1] = {0}; /* the lengths of a list for each place, and of one for DEAD */
                 for (long c = 0; c < channels; c++) {
                     long p = where[c], n = p * channels + counts[p]++;
                     factors[n] = grad[c];

@@ -1,13 +1,13 @@
-/* The loops of norm_pool.py, in the words of conv_pool.h, which includes this once for each version.
+/* The loops of norm_pool.py, with the macros of conv_pool.h, which includes this file once per version.
 
    Group norm of y [B][H][W][C] over H, W and the C / groups channels of a group, ReLU and 2x2 max pool. C is a multiple
-   of 16 and of groups; mean and rstd, one over the standard deviation, are [B][groups]. Sums are of rows first, which
-   keeps rounding as small as in PyTorch. */
+   of 16 and of groups; mean and rstd (1 / standard deviation) are [B][groups]. Values are first summed by rows, which
+   keeps rounding errors as small as in PyTorch. */
 
 #define sums_of_rows OF(sums_of_rows, VERSION)
 #define line OF(line, VERSION)
 
-/* Sums over places of x - shift [C], or of its square, by channel: into sums [C]. */
+/* Sums over all places of x - shift [C], or of its square, for each channel, into sums [C]. */
 INLINE void sums_of_rows(long height, long width, long channels, const float *restrict x, const float *restrict shift,
                          const int squared, float *restrict sums) {
     for (long c = 0; c < channels; c += GROUP) {
@@ -26,7 +26,7 @@ INLINE void sums_of_rows(long height, long width, long channels, const float *re
     }
 }
 
-/* work is [4][C]. */
+/* Group norm, ReLU and max pool; work is a buffer [4][C]. */
 LOOP(norm_relu_pool)(long images, long height, long width, long channels, long groups, double eps,
                      const float *restrict y, const float *restrict weight, const float *restrict bias,
                      float *restrict work, float *restrict mean, float *restrict rstd, float *restrict pooled,
@@ -72,7 +72,7 @@ INLINE Vector line(const float *x, const float *middle, const float *slope, cons
     return fused(*(const Vector *)x - *(const Vector *)middle, *(const Vector *)slope, *(const Vector *)offset);
 }
 
-/* Its gradients: into y_grad [B][H][W][C], and added to weight_grad and bias_grad [C]; work is [5][C]. */
+/* The gradients: into y_grad [B][H][W][C], and added to weight_grad and bias_grad [C]; work is a buffer [5][C]. */
 LOOP(grad_of_norm)(long images, long height, long width, long channels, long groups, const float *restrict grad,
                    const uint8_t *restrict where, const float *restrict y, const float *restrict weight,
                    const float *restrict mean, const float *restrict rstd, float *restrict work,
@@ -87,7 +87,7 @@ LOOP(grad_of_norm)(long images, long height, long width, long channels, long gro
             shift[c] = mean[c / many];
             scale[c] = rstd[c / many] * weight[c];
         }
-        for (long c = 0; c < channels; c += LANES) { /* sums of gradients, and of them times y - mean where they go */
+        for (long c = 0; c < channels; c += LANES) { /* sums of gradients, and of them times y - mean */
             Vector sum = {0}, product = {0}, middle = *(const Vector *)(shift + c);
             const float *g = grad + c;
             const uint8_t *w = where + c;

@@ -125,7 +125,7 @@ def test_attention_is_what_stays_by_default():
     [
         (lambda: KeepLocal(), "KeepLocal found nothing to keep in this network, whose tensors are named 0.weight"),
         (lambda: BatchNormPolicy(), "BatchNormPolicy found nothing to keep"),
-        (lambda: KeepLocal(("(",)), "no regular expression"),
+        (lambda: KeepLocal(("(",)), "not a regular expression"),
     ],
 )
 def test_nothing_to_keep_is_refused(algorithm: object, message: str):

@@ -65,6 +65,6 @@ def test_a_run_says_when_they_are_missing_or_old(
     assert (shortfall() is None) is (said is None)
     warnings.simplefilter("always")
     fit(FederatedModule(net()), FederatedLoop(2, 1, seed=0), rounds=1)
-    told = [str(warning.message) for warning in recwarn if "two thirds of the speed" in str(warning.message)]
+    told = [str(warning.message) for warning in recwarn if "two thirds of the possible speed" in str(warning.message)]
     assert len(told) == (said is not None)
     assert all(str(said) in text for text in told)
