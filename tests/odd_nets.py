@@ -123,7 +123,7 @@ REFUSED = [
     Refused(DictOutput, r"returns a dict; let its forward return logits"),
     Refused(Auxiliary, r"returns a tuple in training; let its forward return logits"),
     Refused(Classes, r"into \(\d+,\), but the data has \d+ classes"),
-    Refused(WholeNumbers, r"returns torch.int64; let its forward return logits"),
+    Refused(WholeNumbers, r"returns torch.int64; let its forward return floating-point logits"),
     Refused(Frozen, r"all parameters frozen and so nothing to train"),
     Refused(Empty, r"no parameters and so nothing to train"),
     Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: remove \.double\(\)"),

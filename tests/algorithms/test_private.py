@@ -107,7 +107,7 @@ def test_noise_differs_by_round_and_resumes_to_the_bit_with_its_epsilon(tmp_path
     assert first.round_metrics[name] < resumed.round_metrics[name] == whole.round_metrics[name]
     expected = accountant(1.0, CLIENTS, 4, 1e-5)
     assert [first.round_metrics[name], whole.round_metrics[name]] == [expected(2), expected(3)]
-    with pytest.raises(InputError, match=r"one noise_multiplier, which was 1\.0 and is 2\.0; use the run's config"):
+    with pytest.raises(InputError, match=r"one noise_multiplier, which was 1\.0 and now is 2\.0; use the run's config"):
         run(PrivateMean(0.5, 2.0), rounds=4, root=tmp_path, ckpt=path)
 
 

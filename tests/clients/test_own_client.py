@@ -132,7 +132,7 @@ CASES: list[tuple[type[ClientModule], str | None]] = [
     (Buffered, f"Buffered {MEMORY}"),
     (Headed, "Headed has a parameter head.weight outside of its net, which is neither trained, sent nor averaged"),
     (Taught, None),
-    (WithoutSuper, r"WithoutSuper.training_step notes no batch.*; call super\(\)"),
+    (WithoutSuper, r"WithoutSuper.training_step counts no batch.*; call super\(\)"),
     (Noting, None),
     (OfEpochs, "current_epoch of OfEpochs would depend on the engine.*; use self.broadcast.round"),
     (OfSteps, "global_step of OfSteps would depend on the engine"),
@@ -173,7 +173,9 @@ def test_a_step_without_a_loss_is_refused_where_no_trainer_runs_it(given: bool) 
             loss = super().training_step(batch, batch_idx)
             return {"loss": loss} if given else None
 
-    with pytest.raises(InputError, match=r"Otherwise.training_step gave a (dict|NoneType), not the loss of the batch"):
+    with pytest.raises(
+        InputError, match=r"Otherwise.training_step returned a (dict|NoneType), not the loss of the batch"
+    ):
         run(Otherwise, LoopEngine())
     run(Otherwise, TrainerEngine())
 

@@ -328,7 +328,7 @@ ANOTHER = "gives another value each time it is called, for the same logits, targ
         (Falling, rf"^model.loss Falling {ANOTHER}"),
         (Shaken, rf"^model.loss Shaken {ANOTHER}"),
         (Scaled, r"^model.loss Scaled has a parameter temperature, but clients train the parameters of the net alone"),
-        (Remembering, r"^model.loss Remembering writes its buffer mean as it is called, but clients share one loss"),
+        (Remembering, r"^model.loss Remembering writes its buffer mean when it is called, but clients share one loss"),
     ],
 )
 def test_a_loss_that_learns_or_remembers_is_refused(kind: type[nn.Module], said: str):

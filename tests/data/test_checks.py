@@ -72,7 +72,10 @@ def with_row(row: int, value: float) -> Tensor:
             "training labels must be class numbers from 0, got -1; renumber",
         ),
         (lambda: (TRAIN, Examples(INPUTS[:6], LABELS[:6] - 2)), "test labels .* got -2"),
-        (lambda: (TRAIN, Examples(with_row(3, np.nan)[:6], LABELS[:6])), "test inputs .* finite .* nan in row 3; mend"),
+        (
+            lambda: (TRAIN, Examples(with_row(3, np.nan)[:6], LABELS[:6])),
+            "test inputs .* finite .* nan in row 3; correct",
+        ),
         (lambda: (TRAIN, Examples(with_row(1, np.inf)[:6], LABELS[:6])), "test inputs .* got inf in row 1"),
         (lambda: (TRAIN, Examples(INPUTS[:6, :4], LABELS[:6])), r"shape \(6, 4\), training .* make them alike"),
         (lambda: (TRAIN, Examples(PIXELS[:6, 0], LABELS[:6])), "torch.uint8 .* training inputs torch.float32"),

@@ -103,7 +103,7 @@ def test_the_same_fraction_of_every_stratum_is_held_out_rounded_down(
         (np.array([["a"]]), [0], "inputs must be numbers"),
         (np.zeros((2, 2)), [0.0, 1.0], "labels must be integers"),
         (np.zeros((2, 2)), [[0], [1]], "labels must be integers of shape"),
-        (np.zeros((2, 2)), [-1, 1], "labels must be class numbers from 0, got -1"),
+        (np.zeros((2, 2)), [-1, 1], "labels must be class numbers from 0 to 999,999, got -1"),
         (np.zeros((2, 2)), [0], "2 inputs but 1 targets"),
     ],
 )

@@ -19,8 +19,8 @@ def told(inputs: torch.Tensor, targets: list[int], names: list[str]) -> list[str
     ("inputs", "said"),
     [
         (torch.zeros(3, 1, 4, 5, dtype=torch.uint8), "1x4x5 uint8 pixels, normalised by mean 0.25 and std 0.5"),
-        (torch.tensor([[3, 4], [0, 9], [1, 1]]), "2 int64 tokens from 0 to 9, as they are"),
-        (torch.zeros(3, 7, 3), "7x3 float32 numbers, as they are"),
+        (torch.tensor([[3, 4], [0, 9], [1, 1]]), "2 int64 tokens from 0 to 9, not normalised"),
+        (torch.zeros(3, 7, 3), "7x3 float32 numbers, not normalised"),
     ],
 )
 def test_shape_kind_and_normalisation_are_told_in_one_line(inputs: torch.Tensor, said: str) -> None:
@@ -49,5 +49,5 @@ def test_setup_tells_it_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         data.setup()
         data.setup()
-    assert caplog.text.count("6 int64 tokens from 1 to 1, as they are") == 1
+    assert caplog.text.count("6 int64 tokens from 1 to 1, not normalised") == 1
     assert len(data.notes) == 1

@@ -235,7 +235,7 @@ def test_clients_and_hash_follow_from_the_assignment() -> None:
         (lambda: Uniform().split(np.zeros(5), 0, rng(0, "p")), "num_clients must be at least 1, got 0"),
         (lambda: Dirichlet(min_samples=3).split(np.zeros(8), 3, rng(0, "p")), "use num_clients <= 2"),
         (lambda: ByGroup().split(np.zeros(2), 2, rng(0, "p")), "no groups .* use fedlit.data.Dirichlet"),
-        (lambda: ByGroup().split(np.zeros(2), 1, rng(0, "p"), np.arange(2)), "num_clients is 1 but the 2 groups"),
+        (lambda: ByGroup().split(np.zeros(2), 1, rng(0, "p"), np.arange(2)), "num_clients is 1 but there are 2 groups"),
     ],
 )
 def test_what_cannot_be_split_is_told_in_one_line_with_a_remedy(make, message: str) -> None:

@@ -115,9 +115,9 @@ EVEN = drawn(lambda size, n, rng: np.arange(size) % n)
     ("make", "message"),
     [
         (lambda: Mine(lambda labels, n, _: EVEN(labels, n - 1, None)), "makes 5 clients, .* is 6; set it to 5"),
-        (lambda: Mine(lambda labels, n, _: EVEN(labels, n + 1, None)), "makes 7 clients, .* clients_of in Mine"),
-        (lambda: Mine(lambda labels, n, _: EVEN(labels[:20], n, None)), "gives 20 examples .* has 24; give"),
-        (lambda: Mine(lambda labels, n, _: EVEN([*labels, 0], n, None)), "gives 25 examples .* has 24; give"),
+        (lambda: Mine(lambda labels, n, _: EVEN(labels, n + 1, None)), "makes 7 clients, .* Mine.clients_of"),
+        (lambda: Mine(lambda labels, n, _: EVEN(labels[:20], n, None)), "assigns 20 examples .* has 24; assign"),
+        (lambda: Mine(lambda labels, n, _: EVEN([*labels, 0], n, None)), "assigns 25 examples .* has 24; assign"),
         (lambda: Mine(lambda labels, n, rng: [np.arange(4)] * n), r"return a .*Partition, got list; .*from_assignment"),
         (lambda: Mine(lambda labels, n, rng: None), "return a fedlit.data.Partition, got NoneType"),
         (lambda: Mine(lambda labels, n, rng: labels % n), "return a fedlit.data.Partition, got ndarray"),

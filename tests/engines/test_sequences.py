@@ -62,8 +62,8 @@ def test_traces_of_many_steps_are_right_for_them_too(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("tokens", f"{CLASSES} classes; inputs are 7 int64 tokens from 0 to {VOCABULARY - 1}, as they are"),
-        ("sequences", f"{CLASSES} classes; inputs are 7x3 float32 numbers, as they are"),
+        ("tokens", f"{CLASSES} classes; inputs are 7 int64 tokens from 0 to {VOCABULARY - 1}, not normalised"),
+        ("sequences", f"{CLASSES} classes; inputs are 7x3 float32 numbers, not normalised"),
     ],
 )
 def test_the_command_trains_them_and_says_once_what_it_took_them_for(

@@ -136,7 +136,7 @@ def test_a_client_whose_worker_dies_each_time_is_rejected_by_name():
             self.trains = task.client
 
     message = r"1 of 6 .* round 1 .*: client 2: its worker died twice, with exit status -9; is there memory enough\?$"
-    with pytest.warns(UserWarning, match=message), pytest.warns(UserWarning, match="died with exit status -9; once"):
+    with pytest.warns(UserWarning, match=message), pytest.warns(UserWarning, match="died with exit status -9; fitting"):
         run = fit(module(Greedy), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)), rounds=1)
     assert run.round_metrics["round/rejected"] == 1
     assert run.round_metrics["round/clients"] == 5

@@ -118,7 +118,9 @@ def test_another_alpha_of_feddyn_is_refused(tmp_path: Path) -> None:
 
     feddyn(0.5, 1)
     (path,) = tmp_path.rglob("*.ckpt")
-    with pytest.raises(InputError, match=r"one alpha, model\.mu, which was 0\.5 and is 0\.25; use the run's config"):
+    with pytest.raises(
+        InputError, match=r"one alpha, model\.mu, which was 0\.5 and now is 0\.25; use the run's config"
+    ):
         feddyn(0.25, 2, path)
 
 

@@ -153,7 +153,7 @@ def test_channels_last_gives_the_same_logits() -> None:
         ({"attention_at": "start"}, "attention_at must be after_pool or before_pool, got 'start'; use"),
         ({"norm": "layer"}, "norm must be none, group or batch, got 'layer'; use"),
         ({"attention": nn.Conv2d}, "attention Conv2d failed for 32 channels .*out_channels.*; use a class"),
-        ({"attention": lambda channels: channels}, "gave a int, not a module; use a class"),
+        ({"attention": lambda channels: channels}, "returned a int, not a module; use a class"),
         ({"attention": nn.LayerNorm}, r"attention LayerNorm failed on \(2, 32, 8, 8\) .*; use a class"),
         ({"attention": nn.AdaptiveAvgPool2d}, r"turned \(2, 32, 8, 8\) into \(2, 32, 32, 32\); use a class"),
         ({"attention": lambda channels: Spatial(channels, 4)}, "kernel_size must be odd and positive, got 4; use 5"),
