@@ -177,7 +177,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(capsys: pytest.CaptureFixture
     assert {path: path.stat().st_mtime_ns for path in Path("logs").rglob("*")} == before
 
 
-def test_a_part_of_a_checkpoint_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_checkpoint_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"global_step": 1}, "whole.ckpt")
     Path("part.ckpt").write_bytes(Path("whole.ckpt").read_bytes()[:300])
     assert main(["fit", "--ckpt_path", "part.ckpt"]) == 2
@@ -187,7 +187,7 @@ def test_a_part_of_a_checkpoint_is_refused(capsys: pytest.CaptureFixture[str]) -
 # --- what is given arrives -------------------------------------------------------------------------------------------
 
 
-def test_the_flags_of_the_federation_arrive() -> None:
+def test_the_options_of_the_federation_take_effect() -> None:
     config = parse(
         *"--trainer.max_epochs 7 --model.mu 0.1 --model.net.attention fedlit.attention.Spatial".split(),
         *"--model.client_optimizer.lr 0.03 --federation.clients_per_round 9 --federation.local_epochs 2".split(),
@@ -202,7 +202,7 @@ def test_the_flags_of_the_federation_arrive() -> None:
     assert os.environ["PL_GLOBAL_SEED"] == "5"
 
 
-def test_the_flags_of_the_data_arrive_and_its_classes_reach_the_net() -> None:
+def test_the_options_of_the_data_take_effect_and_its_classes_reach_the_net() -> None:
     flags = "--data fedlit.data.EMNIST --data.root DIR --data.split letters --data.num_clients 12 --data.batch_size 16"
     config = parse(*flags.split(), *ALPHA.split(), "0.5")
     data = config.data
@@ -213,14 +213,14 @@ def test_the_flags_of_the_data_arrive_and_its_classes_reach_the_net() -> None:
     assert config.model.net.head[-1].out_features == 26
 
 
-def test_without_a_config_it_is_the_bundled_default() -> None:
+def test_without_a_config_the_bundled_data_are_used() -> None:
     config = parse()
     assert isinstance(config.data, MNIST5k)
     assert isinstance(config.model.net, EmnistCNN)
 
 
 @pytest.mark.parametrize("words", [[], ["--model.net.attention=fedlit.attention.CBAM", *ALPHA.split(), "0.5"]])
-def test_a_printed_config_runs_as_it_stands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_config_runs_unchanged(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["fit", *TINY, *words, "--print_config"])
     assert stop.value.code == 0
@@ -263,7 +263,7 @@ def test_fit_then_test_then_predict(capsys: pytest.CaptureFixture[str]) -> None:
     assert {path.name for path in run.iterdir()} >= {"test.json", "test_classes.csv", "test_clients.csv"}
 
 
-def test_ctrl_c_while_modules_are_loaded_is_a_stop_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_imports_stops_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def pressed(name: str) -> None:
         raise KeyboardInterrupt
 
@@ -290,7 +290,7 @@ def ours() -> Iterator[type]:
 
 
 @pytest.mark.parametrize("part", list(ours()), ids=lambda part: part.__name__)
-def test_every_argument_of_ours_is_explained(part: type) -> None:
+def test_every_argument_of_fedlit_is_explained(part: type) -> None:
     unexplained = [each.name for each in get_signature_parameters(part, None) if not each.doc]
     assert unexplained == []
 

@@ -88,7 +88,7 @@ def test_the_study_of_gates_over_time_and_space_differs_in_gates_only() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
-def test_the_search_sets_clients_apart_and_varies_learning_rate_and_mu() -> None:
+def test_the_search_holds_out_clients_and_varies_learning_rate_and_mu() -> None:
     plan = read_plan(FOLDER / "study_lr_mu.yaml")
     assert plan.select == "global/accuracy"
     tried = set()
@@ -138,7 +138,7 @@ def test_a_config_runs_for_a_round(config: Path, tmp_path: Path, request: pytest
     assert yaml.safe_load((run / "config.yaml").read_text())["name"] is None
 
 
-def test_smoke_runs_as_it_stands(tmp_path: Path) -> None:
+def test_smoke_runs_unchanged(tmp_path: Path) -> None:
     smoke = next(config for config in CONFIGS if config.stem == "smoke")
     assert main(["fit", "--config", str(smoke), f"--logs_dir={tmp_path}"]) == 0
     assert list(pd.read_csv(tmp_path / "smoke" / "version_0" / "metrics.csv")["round"]) == [1, 2]
@@ -151,7 +151,7 @@ def whole_study() -> Plan:
 
 @pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
 @pytest.mark.parametrize("study", sorted((FOLDER / "choices").glob("*.yaml")), ids=lambda study: study.stem)
-def test_a_choice_is_asked_about_with_the_claims_and_partitions_of_the_study(study: Path) -> None:
+def test_a_study_of_a_choice_has_the_claims_and_partitions_of_the_main_study(study: Path) -> None:
     plan, whole = read_plan(study), whole_study()
     assert plan.claims == whole.claims
     names = [each.name for each in plan.combinations]

@@ -35,7 +35,9 @@ def commands(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", ["model", "data", "partition", "attention", "algorithm", "client", "rules"])
-def test_ones_own_is_run_as_the_page_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_a_page_runs_by_the_command_of_the_page(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (example,) = blocks(f"own/{page}.md", "python")
@@ -51,7 +53,7 @@ def test_ones_own_is_run_as_the_page_says(page: str, tmp_path: Path, monkeypatch
     assert (tmp_path / "logs/default/version_0/metrics.csv").is_file()
 
 
-def test_data_that_people_have_are_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_formats_are_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(blocks("own/formats.md", "python")[0], {})  # LEAF's files
     for place, command in enumerate(commands("own/formats.md")):
@@ -89,7 +91,7 @@ def test_algorithms_of_a_list_are_combined(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["studies.md", "own/attention.md"])
-def test_study_files_are_study_files(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_files_of_the_pages_are_valid(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["fedlit"])
     (study,) = [text for text in blocks(page, "yaml") if "axes" in text]
     (tmp_path / "mypackage.py").write_text(blocks("own/attention.md", "python")[0])
@@ -99,13 +101,13 @@ def test_study_files_are_study_files(page: str, tmp_path: Path, monkeypatch: pyt
     assert read_plan(tmp_path / "study.yaml").combinations
 
 
-def test_claims_are_claims() -> None:
+def test_claims_of_the_pages_are_valid() -> None:
     (block,) = [text for text in blocks("studies.md", "yaml") if "claims" in text]
     assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
     for name in re.findall(r"(?:configs|notebooks|fedlit|tests)/[\w/]+(?:\.\w+)+", page.read_text()):
         assert (ROOT / name).is_file(), name
 

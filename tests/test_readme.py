@@ -35,9 +35,7 @@ def test_the_python_example_takes_fifteen_lines():
     assert len(lines) <= 15
 
 
-def test_an_attention_and_a_partition_of_ones_own_are_found_by_class_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_own_attention_and_partition_are_found_by_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     module = "import torch\nimport fedlit.data\n" + block("class Half(") + block("class OneClassEach")
     (tmp_path / "ones_own.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
@@ -51,7 +49,7 @@ def test_an_attention_and_a_partition_of_ones_own_are_found_by_class_path(
     assert "ones_own" in sys.modules
 
 
-def test_an_algorithm_of_ones_own_is_found_by_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_own_algorithm_is_found_by_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "half_way.py").write_text("import fedlit\n" + block("class HalfWay"))
     monkeypatch.syspath_prepend(tmp_path)
     small = (
@@ -62,17 +60,17 @@ def test_an_algorithm_of_ones_own_is_found_by_class_path(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("of", ["class Half(", "class OneClassEach", "class HalfWay"])
-def test_ones_own_is_ten_lines_or_fewer(of: str):
+def test_own_classes_take_at_most_ten_lines(of: str):
     assert len([line for line in block(of).splitlines() if line.strip()]) <= 10
 
 
-def test_every_config_picture_and_page_that_it_names_is_there():
+def test_every_config_picture_and_page_that_it_names_exists():
     root = Path(__file__).parent.parent
     for name in re.findall(r"configs/[\w/]+\.yaml|notebooks/[\w/]+(?:\.\w+)+|docs/[\w/]+\.md", README):
         if "VARIANT" not in name:
             assert (root / name).is_file(), name
 
 
-def test_the_claims_that_it_shows_are_a_file_of_claims():
+def test_its_example_of_claims_is_valid():
     (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "claims" in text]
     assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]

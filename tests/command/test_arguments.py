@@ -20,7 +20,7 @@ SHORT = {
 }
 
 
-def test_classes_of_ours_are_found_by_their_names_alone_in_a_fresh_process() -> None:
+def test_fedlits_classes_are_found_by_short_name_in_a_fresh_process() -> None:
     words = [f"--{key}={name}" for key, (name, _) in SHORT.items()]
     command = [sys.executable, "-m", "fedlit", "fit", *words, "--print_config"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -31,5 +31,5 @@ def test_classes_of_ours_are_found_by_their_names_alone_in_a_fresh_process() -> 
 
 
 @pytest.mark.parametrize("name", NAMED_SHORTLY)
-def test_each_package_of_the_list_is_there(name: str) -> None:
+def test_each_package_with_short_names_exists(name: str) -> None:
     __import__(name)

@@ -17,14 +17,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_list_has_every_config_by_its_name_and_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_has_the_name_and_purpose_of_every_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["configs"]) == 0
     words = capsys.readouterr().out.split()
     assert set(bundled()) <= set(words)
     assert "bundled digits, 20 skewed clients" in " ".join(words)
 
 
-def test_copies_are_the_same_files_and_replace_none_that_was_changed(
+def test_copies_are_identical_and_do_not_replace_changed_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert FOLDER is not None
@@ -39,7 +39,7 @@ def test_copies_are_the_same_files_and_replace_none_that_was_changed(
     assert not Path("mine/smoke.yaml").exists()
 
 
-def test_a_run_of_a_config_by_its_name_is_that_of_its_file(tmp_path: Path) -> None:
+def test_a_config_given_by_name_runs_like_its_file(tmp_path: Path) -> None:
     small = "--trainer.accelerator=cpu --trainer.max_epochs=1 --federation.clients_per_round=2".split()
     assert main(["fit", "--config", "smoke", *small]) == 0
     config = yaml.safe_load(Path("logs/smoke/version_0/config.yaml").read_text())
@@ -47,11 +47,11 @@ def test_a_run_of_a_config_by_its_name_is_that_of_its_file(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
-def test_a_study_of_ones_own_may_be_based_on_a_config_by_its_name(tmp_path: Path) -> None:
+def test_the_base_of_a_study_may_be_a_bundled_config_by_name(tmp_path: Path) -> None:
     Path("grid.yaml").write_text("base: smoke\naxes: {mu: {none: {model.mu: 0}, much: {model.mu: 1}}}\n")
     assert read_plan(Path("grid.yaml")).base == bundled()["smoke"]
 
 
-def test_a_name_that_is_none_is_told_where_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_answered_with_where_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", "quickstrat"]) == 2
     assert "give the path of a YAML file, or a name that fedlit configs lists" in capsys.readouterr().err

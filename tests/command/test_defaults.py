@@ -181,7 +181,7 @@ def expected(place: Place, cli: FedlitCLI) -> dict[str, Any]:
 
 @each_group
 @pytest.mark.parametrize(("way", "is_given"), WAYS.values(), ids=list(WAYS))
-def test_a_class_has_its_own_defaults_however_it_is_named(
+def test_a_class_has_its_own_defaults_however_it_is_given(
     places: list[Place], first: list[str], way: Callable[..., list[str]], is_given: bool
 ) -> None:
     write_configs(places)
@@ -221,7 +221,7 @@ def test_the_default_classes_keep_the_defaults_that_fedlit_gives_them() -> None:
 # --- a class in place of another -------------------------------------------------------------------------------------
 
 
-def test_what_was_written_for_a_class_stays_where_another_takes_it_and_is_said_where_not(
+def test_arguments_for_a_replaced_class_are_kept_if_the_new_one_takes_them_and_else_warned_about(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("net.yaml").write_text(
@@ -243,7 +243,7 @@ def test_what_was_written_for_a_class_stays_where_another_takes_it_and_is_said_w
     assert "9999" in error
 
 
-def test_words_may_come_in_any_order() -> None:
+def test_options_may_come_in_any_order() -> None:
     found = arguments(Parsed(["fit", "--model.net.hidden=5", NET]), "model.net")
     assert found == {"class_path": "strangers.Net", **own_defaults(strangers.Net), "hidden": 5}
 
@@ -252,7 +252,7 @@ def test_words_may_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("foreign", ["Net", "Needy", "Incurious", "net"])
-def test_a_net_gets_the_datas_classes_where_it_takes_them(foreign: str) -> None:
+def test_a_net_gets_the_datas_number_of_classes_if_it_takes_it(foreign: str) -> None:
     cli = Built(["fit", f"--model.net=strangers.{foreign}"])
     built = cli.model.net.built
     assert built.get("num_classes", 10) == 10
@@ -263,7 +263,7 @@ def test_a_net_gets_the_datas_classes_where_it_takes_them(foreign: str) -> None:
 @pytest.mark.parametrize(
     ("net", "default"), [("fedlit.models.EmnistCNN", 47), ("strangers.Net", 3), ("strangers.net", 3)]
 )
-def test_a_number_of_classes_that_is_given_is_judged_though_it_is_the_nets_default(
+def test_a_given_number_of_classes_is_checked_even_if_it_is_the_nets_default(
     net: str, default: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("given.yaml").write_text(f"model: {{net: {{class_path: {net}, init_args: {{num_classes: {default}}}}}}}")
@@ -285,7 +285,7 @@ def spec(path: str, **given: Any) -> Namespace:
     return Namespace(class_path=path, init_args=Namespace(**given))
 
 
-def test_defaults_lie_beneath_what_was_given_of_the_same_class_at_every_depth() -> None:
+def test_defaults_complete_a_given_class_at_every_depth() -> None:
     default = spec("a.A", x=1, part=spec("b.B", y=2, z=3))
     assert with_defaults(None, default) is None
     assert with_defaults(spec("c.C", x=5), default) == spec("c.C", x=5)
@@ -295,7 +295,7 @@ def test_defaults_lie_beneath_what_was_given_of_the_same_class_at_every_depth() 
     assert with_defaults(Namespace(class_path="a.A"), default) == default
 
 
-def test_a_class_among_the_arguments_left_out_is_said_by_its_path() -> None:
+def test_a_class_among_ignored_arguments_is_named_by_its_path() -> None:
     log = ChangesOfClass()
     log.debug(
         "Due to class_path change from 'a.A' to 'b.B', discarding init_args: "

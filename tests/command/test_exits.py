@@ -113,7 +113,7 @@ def test_an_error_in_the_users_code_is_shown_with_its_traceback_and_place(
     assert "internal" not in last
 
 
-def test_what_fails_in_clients_fits_is_shown_with_the_traceback_from_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_clients_fit_is_shown_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--federation.local_epochs=20", "--model.net=mine.Tired"]) == FAULT
     err = capsys.readouterr().err
     assert "2 of 2 fits of round 1 failed (client " in err
@@ -140,9 +140,7 @@ def test_what_fails_in_clients_fits_is_shown_with_the_traceback_from_there(capsy
         ("--model.net=mine.Nothing", "model.net: mine has no Nothing"),
     ],
 )
-def test_what_a_library_or_a_class_refuses_is_one_line(
-    words: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_of_a_library_or_class_is_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, *words.split()]) == MISTAKE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"fedlit: error: {said}")
@@ -151,7 +149,7 @@ def test_what_a_library_or_a_class_refuses_is_one_line(
 # --- neither the input nor the user's code ---------------------------------------------------------------------------
 
 
-def test_an_error_of_fedlits_own_is_internal_and_no_mistake_of_the_user(
+def test_an_error_in_fedlit_is_reported_as_internal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = compile(
@@ -169,7 +167,7 @@ def test_an_error_of_fedlits_own_is_internal_and_no_mistake_of_the_user(
     assert "please report this" in last
 
 
-def test_an_error_in_a_library_that_fedlit_called_is_internal(
+def test_an_error_in_a_library_called_by_fedlit_is_internal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(FederatedLoop, "setup", torch_fails())
@@ -204,5 +202,5 @@ def torch_fails() -> object:
         ("<string>", "library"),
     ],
 )
-def test_whose_code_it_is_shows_in_the_place_of_its_file(file: str, owner: str) -> None:
+def test_the_owner_of_code_follows_from_its_path(file: str, owner: str) -> None:
     assert owner_of(file) == owner

@@ -14,7 +14,7 @@ def parser(*options: str) -> Parser:
     return made
 
 
-def test_our_own_error_is_taken_as_it_is() -> None:
+def test_an_input_error_is_kept_unchanged() -> None:
     error = TypeError("outer")
     error.__cause__ = InputError("alpha must be > 0, got 0; use 0.5")
     assert str(explain("outer", error)) == "alpha must be > 0, got 0; use 0.5"
@@ -26,7 +26,7 @@ def test_an_outer_parser_puts_its_key_in_front() -> None:
     assert str(explain('Parser key "data.partition":\n  anything', error)).startswith("data.partition.alpha must be")
 
 
-def test_few_options_are_all_named_where_none_is_near() -> None:
+def test_if_no_option_is_close_a_few_options_are_all_listed() -> None:
     said = str(explain("Option 'zzz' is not accepted", None, parser("alpha", "min_samples")))
     assert said == "zzz: no such option; use one of alpha, min_samples"
 
@@ -36,7 +36,7 @@ def test_many_options_are_left_to_help() -> None:
     assert str(explain("Option 'zzz' is not accepted", None, many)) == "zzz: no such option; --help lists them"
 
 
-def test_a_message_that_no_rule_knows_is_said_as_it_is_on_one_line() -> None:
+def test_a_message_without_a_rule_is_kept_on_one_line() -> None:
     assert str(explain('Parser key "model":\n  something new\n  and more')) == "model: something new and more"
     assert str(explain("something new")) == "something new"
 
@@ -50,7 +50,7 @@ def of_two_types(error: str, value: str) -> str:
     )
 
 
-def test_of_several_types_the_one_that_tells_more_is_heard() -> None:
+def test_of_errors_for_several_types_the_most_specific_is_shown() -> None:
     assert str(explain(of_two_types("a cause\n      of two lines", "x"))) == "model.mu: a cause of two lines"
     assert str(explain(of_two_types("start must be >= 0", "x"))) == "model.mu.start must be >= 0"
     said = str(explain(of_two_types("Expected a dot import path string: x", "x")))

@@ -34,7 +34,7 @@ def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("logs/run/version_0")
 
 
-def test_the_file_goes_to_the_runs_folder_and_the_command_says_what_it_takes(
+def test_the_file_is_written_to_the_runs_folder_and_its_inputs_are_printed(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("export --name run --ckpt_path last --to pt2".split()) == 0
@@ -48,7 +48,7 @@ def test_the_file_goes_to_the_runs_folder_and_the_command_says_what_it_takes(
         torch.testing.assert_close(torch.export.load(run / "last.pt2").module()(images), module(images))
 
 
-def test_a_checkpoint_from_elsewhere_needs_its_config_and_goes_to_the_current_folder(
+def test_a_checkpoint_outside_of_a_run_needs_its_config_and_exports_to_the_current_folder(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file in ("config.yaml", "checkpoints/best.ckpt"):
@@ -116,7 +116,7 @@ def test_a_module_is_loaded_with_net_and_arguments_of_its_runs_config(run: Path)
     assert FederatedModule.load_from_checkpoint(checkpoint, mu=0.5).mu.value == 0.5
 
 
-def test_with_a_net_no_config_is_read(run: Path) -> None:
+def test_no_config_is_read_if_a_net_is_given(run: Path) -> None:
     from_config = FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
     (run / "config.yaml").unlink()
     given = FederatedModule.load_from_checkpoint(str(run / "checkpoints" / "best.ckpt"), net=from_config.net)
@@ -125,12 +125,12 @@ def test_with_a_net_no_config_is_read(run: Path) -> None:
         FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
 
 
-def test_another_net_is_refused_by_name(run: Path) -> None:
+def test_a_net_that_does_not_match_is_refused(run: Path) -> None:
     with pytest.raises(InputError, match=r"the checkpoint has another net: .* is .* there and .* here"):
         FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", net=EmnistCNN(num_classes=10))
 
 
-def test_the_data_of_a_config_are_made_and_not_read(run: Path) -> None:
+def test_the_data_of_a_config_are_made_but_not_read(run: Path) -> None:
     _, data = load_arguments(run / "config.yaml", FederatedModule)
     assert isinstance(data, MNIST5k)
     assert not hasattr(data, "train")
@@ -151,7 +151,7 @@ def test_a_net_of_ones_own_without_annotations_is_made(
     assert arguments["net"].weight.shape == (10, 5)
 
 
-def test_a_config_that_is_none_of_a_run_is_named(tmp_path: Path, run: Path) -> None:
+def test_a_config_that_is_not_a_runs_is_named(tmp_path: Path, run: Path) -> None:
     (tmp_path / "short.yaml").write_text("model: {}\n")
     with pytest.raises(InputError, match=r"short.yaml is not the config of a run"):
         FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", hparams_file=tmp_path / "short.yaml")

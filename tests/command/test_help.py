@@ -45,7 +45,7 @@ def test_help_is_a_page_of_less_than_200_lines_of_80_columns(command: str, capsy
     assert RUN[command] in " ".join(lines)
 
 
-def test_ours_come_first_and_the_trainer_last(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fedlits_options_come_first_and_the_trainers_last(capsys: pytest.CaptureFixture[str]) -> None:
     shown = helped("fit --help", capsys)
     options = re.findall(r"^  (?:-c, )?--([a-z]+)", shown, re.MULTILINE)
     assert list(dict.fromkeys(options))[-4:] == ["data", "model", "federation", "trainer"]
@@ -59,7 +59,7 @@ def of(package: object, base: type) -> set[str]:
     return {n for n, each in every.items() if isinstance(each, type) and issubclass(each, base) and each is not base}
 
 
-def test_every_class_of_ours_is_named_in_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_class_of_fedlit_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     shown = helped("fit --help", capsys)  # with their package where another class of that name has been imported
     named = set(re.findall(r"^ {6}(?:fedlit\.\w+\.)?(\w+)(?: +\S|$)", shown, re.MULTILINE))
     assert named >= of(fedlit.algorithms, Algorithm)
@@ -81,7 +81,7 @@ def test_every_class_of_ours_is_named_in_a_line_of_its_own(capsys: pytest.Captur
         ("--trainer.callbacks.help", {"lightning.pytorch.callbacks.EarlyStopping"}),
     ],
 )
-def test_help_of_an_option_lists_what_there_is(words: str, names: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_an_option_lists_its_classes(words: str, names: set[str], capsys: pytest.CaptureFixture[str]) -> None:
     shown = helped(f"fit {words}", capsys)
     assert len(re.findall("^  --", shown, re.MULTILINE)) == 1  # of no other option
     assert not {name for name in names if name not in shown}
@@ -102,7 +102,7 @@ def test_help_of_a_class_explains_its_options(words: str, option: str, capsys: p
     assert option in helped(f"fit {words}", capsys)
 
 
-def test_what_an_attention_is_called_with_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_with_which_an_attention_is_called_are_not_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert "channels" not in re.findall(r"--[\w.]+\.(\w+)", helped("fit --model.net.attention.help Spatial", capsys))
 
 
@@ -115,7 +115,7 @@ def test_what_an_attention_is_called_with_is_no_option(capsys: pytest.CaptureFix
         ("--modl.help", "no such option; did you mean model"),
     ],
 )
-def test_help_of_what_there_is_not_is_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_on_an_unknown_option_is_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *words.split()]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
@@ -134,11 +134,11 @@ def test_help_of_what_there_is_not_is_one_line(words: str, said: str, capsys: py
         (Shards, 30, "Pathological label skew"),
     ],
 )
-def test_a_summary_is_as_many_clauses_as_fit(made: type, width: int, said: str) -> None:
+def test_a_summary_has_as_many_clauses_as_fit(made: type, width: int, said: str) -> None:
     assert summary(made, width) == [said]
 
 
-def test_a_summary_leaves_out_references_and_breaks_what_has_no_clauses() -> None:
+def test_a_summary_has_no_references_and_wraps_text_without_clauses() -> None:
     class Krum:
         """The client that is nearest (Blanchard et al. 2017, Section 4) to its neighbours."""
 
@@ -146,7 +146,7 @@ def test_a_summary_leaves_out_references_and_breaks_what_has_no_clauses() -> Non
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_fedlit_by_itself_shows_its_commands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_fedlit_without_a_command_lists_its_commands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert re.findall(r"^  (\w+)  +[A-Z]", shown, re.MULTILINE) == [*RUN, *OURS]

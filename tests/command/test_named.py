@@ -54,7 +54,7 @@ PLACES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("tree", PLACES.values(), ids=list(PLACES))
-def test_a_function_that_does_not_say_what_it_returns_is_refused_and_not_called(
+def test_a_function_without_return_annotation_is_refused_and_not_called(
     tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def test_a_function_that_does_not_say_what_it_returns_is_refused_and_not_called(
     assert not Path("logs").exists()
 
 
-def test_by_name_alone_it_is_refused_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_given_by_name_only_is_refused_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     for key, kind in (("model.net.attention", "Module"), ("model.client_optimizer", "Optimizer")):
         unannotated = f"{HERE}.unannotated"
         assert main(["fit", f"--{key}={unannotated}"]) == 2
@@ -90,7 +90,7 @@ def test_by_name_alone_it_is_refused_as_well(capsys: pytest.CaptureFixture[str])
         ("gate", Callable),
     ],
 )
-def test_a_function_that_says_that_it_returns_what_is_wanted_is_called(name: str, wanted: Any) -> None:
+def test_a_function_annotated_to_return_the_wanted_type_is_called(name: str, wanted: Any) -> None:
     check_functions("key", {"class_path": f"{HERE}.{name}"}, wanted)
 
 
@@ -104,13 +104,13 @@ def test_a_function_that_says_that_it_returns_what_is_wanted_is_called(name: str
         ("unannotated", Callable),
     ],
 )
-def test_no_other_function_is(name: str, wanted: Any) -> None:
+def test_other_functions_are_not_called(name: str, wanted: Any) -> None:
     for value in ({"class_path": f"{HERE}.{name}"}, [{"class_path": f"{HERE}.{name}"}]):
         with pytest.raises(ValueError, match=rf"^key: {HERE}\.{name} is not called"):
             check_functions("key", value, wanted)
 
 
-def test_the_classes_in_an_annotation_are_those_that_a_value_may_be_of() -> None:
+def test_types_in_lists_the_classes_of_an_annotation() -> None:
     assert types_in(float | Mu | None) == (float, Mu)
     assert types_in(Callable[[], Dataset[Any]] | Dataset[Any]) == (Dataset, Dataset)
     assert types_in(Callable[[int], nn.Module] | None) == (nn.Module,)

@@ -107,7 +107,7 @@ def test_a_project_has_all_its_files_and_their_commands_are_those_of_flower(tmp_
         assert "python3 -m fedlit.flower.start" in (tmp_path / "p" / script).read_text()
 
 
-def test_a_project_is_not_written_over_something(tmp_path: Path):
+def test_a_project_is_not_written_into_a_folder_with_files(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine").touch()
     for folder in (tmp_path / "a", tmp_path / "a" / "mine"):
@@ -154,13 +154,13 @@ def test_a_sites_file_that_cannot_be_used_is_refused_in_one_line(case: str, tmp_
     assert str(path) in str(error.value)
 
 
-def test_a_super_node_that_was_started_without_the_sites_file_says_how(tmp_path: Path):
+def test_a_super_node_started_without_the_sites_file_says_how_to_start_it(tmp_path: Path):
     for given in ({}, {"site": 3}, {"site": str(tmp_path / "none.yaml")}):
         with pytest.raises(InputError, match=r"start it with --node-config 'site="):
             path_in(given)
 
 
-def test_data_that_cannot_be_made_are_the_sites_mistake(tmp_path: Path):
+def test_data_that_cannot_be_made_are_reported_with_the_sites_file(tmp_path: Path):
     from fedlit.flower.built import own_data
 
     path = tmp_path / "site.yaml"

@@ -126,9 +126,7 @@ def hostile(folder: Path, change: Callable[[bytes], Bytes | str | None], make: A
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_site_that_does_not_answer_as_it_should_is_left_out_by_name_and_nobody_else_notices(
-    case: str, tmp_path: Path
-):
+def test_a_site_with_an_invalid_answer_is_left_out_by_name_and_the_others_are_unaffected(case: str, tmp_path: Path):
     change, said = HOSTILE[case]
     with pytest.warns(UserWarning, match=said):
         found = train(everybody, hostile(tmp_path, change), rounds=1, timeout_s=1.0)
@@ -161,7 +159,7 @@ def odd_records() -> dict[str, Callable[[], Any]]:
         "two records",
     ],
 )
-def test_records_that_are_not_fedlits_are_left_out(case: str, tmp_path: Path):
+def test_answers_with_foreign_records_are_left_out(case: str, tmp_path: Path):
     class Odd(OfficeGrid):
         def reply(self, found: Any, message: Any) -> Any:
             from flwr.app import Message
@@ -201,7 +199,7 @@ def test_the_run_stops_where_more_sites_fail_than_max_rejected_allows(tmp_path: 
         train(strict, grid, rounds=1)
 
 
-def test_a_failure_in_a_sites_fit_is_told_with_its_reason(tmp_path: Path):
+def test_a_failure_in_a_sites_fit_is_reported_with_its_reason(tmp_path: Path):
     nodes = nodes_of(everybody, tmp_path)
     trainer = trainer_of(everybody, 2, tmp_path)
     calls: list[int] = []
@@ -219,7 +217,7 @@ def test_a_failure_in_a_sites_fit_is_told_with_its_reason(tmp_path: Path):
         train(everybody, OfficeGrid(nodes), rounds=1)
 
 
-def test_a_site_that_asks_for_less_work_is_heard(tmp_path: Path):
+def test_a_sites_limit_of_work_is_respected(tmp_path: Path):
     nodes = nodes_of(everybody, tmp_path)
     nodes[898] = Node(trainer_of(everybody, 2, tmp_path, max_epochs=1).answer)  # the loop asks for two
     with pytest.warns(UserWarning, match=r"the server asks for 10 steps, but this site does at most 5"):
@@ -237,7 +235,7 @@ class Moves(Callback):
             self.moves[trainer.current_epoch](self.grid.nodes)
 
 
-def test_a_site_that_is_gone_for_a_round_and_comes_back_at_another_node_goes_on(tmp_path: Path):
+def test_a_site_that_reconnects_at_another_node_continues(tmp_path: Path):
     nodes = nodes_of(everybody, tmp_path)
     site = nodes[898]
     grid = OfficeGrid(nodes)
@@ -256,7 +254,7 @@ def test_a_site_that_is_gone_for_a_round_and_comes_back_at_another_node_goes_on(
     assert torch.equal(weights(found), weights(simulate(make, rounds=3)))
 
 
-def test_a_site_that_comes_back_with_other_data_is_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_site_that_reconnects_with_other_data_is_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     nodes = nodes_of(everybody, tmp_path)
     grid = OfficeGrid(nodes)
     other = trainer_of(everybody, 3, tmp_path, name="site2")
@@ -305,7 +303,7 @@ def checkpoint(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [everybody, scaffold])
-def test_a_server_that_is_stopped_and_goes_on_ends_with_the_same_bits(make: Any, tmp_path: Path):
+def test_a_stopped_and_resumed_server_ends_with_the_same_bits(make: Any, tmp_path: Path):
     expected = simulate(make, rounds=4)
     grid = OfficeGrid(nodes_of(make, tmp_path))
     root = tmp_path / "run"
@@ -324,14 +322,14 @@ def resumed(tmp_path: Path, nodes: dict[int, Node], data: Any = None) -> Federat
     return train(scaffold, OfficeGrid(nodes), data, rounds=3, root=root, ckpt_path=path, callbacks=[saved(root)])
 
 
-def test_a_run_does_not_go_on_where_a_site_has_more_examples(tmp_path: Path):
+def test_a_run_does_not_resume_if_a_site_has_more_examples(tmp_path: Path):
     nodes = nodes_of(scaffold, tmp_path)
     nodes[898] = Node(trainer_of(scaffold, 0, tmp_path, name="site2").answer)
     with pytest.raises(InputError, match="number of training examples of site site2 is 17 there, but 9 here"):
         resumed(tmp_path, nodes)
 
 
-def test_a_run_does_not_go_on_where_two_sites_have_swapped_their_names(tmp_path: Path):
+def test_a_run_does_not_resume_if_two_sites_have_swapped_their_names(tmp_path: Path):
     nodes = nodes_of(scaffold, tmp_path)
     nodes[900] = Node(trainer_of(scaffold, 1, tmp_path, name="site0").answer)
     nodes[899] = Node(trainer_of(scaffold, 0, tmp_path, name="site1").answer)
@@ -339,7 +337,7 @@ def test_a_run_does_not_go_on_where_two_sites_have_swapped_their_names(tmp_path:
         resumed(tmp_path, nodes)
 
 
-def test_of_two_sites_of_one_size_that_have_swapped_their_names_the_data_tell(tmp_path: Path):
+def test_swapped_names_of_two_sites_of_equal_size_are_noticed_by_their_data(tmp_path: Path):
     def same_size(make: Any, swap: bool) -> dict[int, Node]:
         nodes = nodes_of(make, tmp_path)
         for client, data in ((0, 1), (1, 0)) if swap else ((0, 0), (1, 1)):
@@ -357,7 +355,7 @@ def test_of_two_sites_of_one_size_that_have_swapped_their_names_the_data_tell(tm
         train(usual, grid, rounds=2, root=root, ckpt_path=path, callbacks=[saved(root)])
 
 
-def test_a_run_does_not_go_on_with_another_list_of_sites(tmp_path: Path):
+def test_a_run_does_not_resume_with_another_list_of_sites(tmp_path: Path):
     swapped = [NAMES[1], NAMES[0], *NAMES[2:]]
     with pytest.raises(InputError, match=r"list of sites is site0, site1, .* there, but site1, site0"):
         resumed(tmp_path, nodes_of(scaffold, tmp_path), sites(swapped))
@@ -384,7 +382,7 @@ def test_a_site_that_has_lost_what_it_kept_is_left_out_and_says_so(tmp_path: Pat
         train(make, OfficeGrid(nodes), rounds=2)
 
 
-def test_an_answer_that_came_too_late_does_not_change_what_the_client_goes_on_from(tmp_path: Path):
+def test_a_late_answer_does_not_change_what_the_client_starts_from(tmp_path: Path):
     """The site kept something that the server has not counted: the next fit goes on from the one before."""
 
     def make() -> tuple[FederatedModule, dict[str, Any]]:

@@ -93,7 +93,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_what_is_no_frame_of_the_kind_is_refused_in_one_line(case: str):
+def test_an_invalid_frame_is_refused_in_one_line(case: str):
     data, said = HOSTILE[case]
     with pytest.raises(WireError) as error:
         unpack(data, KIND)
@@ -102,11 +102,11 @@ def test_what_is_no_frame_of_the_kind_is_refused_in_one_line(case: str):
     assert len(str(error.value)) < 300
 
 
-def test_the_frame_that_the_hostile_ones_differ_from_is_taken():
+def test_the_valid_frame_behind_the_hostile_ones_is_accepted():
     assert unpack(changed(), KIND) == unpack(pack(GOOD), KIND)
 
 
-def test_a_frame_that_is_longer_than_it_may_be_is_not_looked_at():
+def test_a_frame_that_is_too_long_is_not_read():
     with pytest.raises(WireError, match="at most 10 are allowed"):
         unpack(pack(GOOD), KIND, most=10)
 

@@ -26,7 +26,7 @@ def test_the_version_of_a_receipt_is_found_whichever_came_later(tmp_path: Path):
     assert kept.find(Receipt()) is None
 
 
-def test_a_version_that_is_missing_or_another_is_refused(tmp_path: Path):
+def test_a_missing_or_different_version_is_refused(tmp_path: Path):
     kept, receipts = versions(tmp_path)
     with pytest.raises(WireError, match=r"kept in round 10 is not in .*put the folder back, or start a new run"):
         kept.find(Receipt(9, 1))
@@ -34,14 +34,14 @@ def test_a_version_that_is_missing_or_another_is_refused(tmp_path: Path):
         kept.find(Receipt(1, receipts[1].crc ^ 1))
 
 
-def test_versions_that_no_checkpoint_needs_are_dropped_and_later_ones_stay(tmp_path: Path):
+def test_versions_that_no_checkpoint_needs_are_removed_and_later_ones_kept(tmp_path: Path):
     kept, _ = versions(tmp_path, 6)
     kept.prune(4, [1, 3])
     assert sorted(int(path.stem) for path in tmp_path.rglob("*.pack")) == [1, 3, 4, 5]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "é", "x" * 65, "a b"])
-def test_a_federation_whose_name_is_no_folder_is_refused(name: str, tmp_path: Path):
+def test_a_federation_name_that_is_not_valid_as_a_folder_is_refused(name: str, tmp_path: Path):
     with pytest.raises(WireError, match="is not valid"):
         Versions(tmp_path, name)
 

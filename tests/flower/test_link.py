@@ -26,21 +26,21 @@ from fedlit.flower.place import Place
 from fedlit.flower.trainer_of_site import SiteTrainer
 
 
-def test_a_name_that_a_key_is_registered_by_is_the_sites():
+def test_a_sites_name_is_that_of_its_registered_key():
     assert name_of("north", "north", True) == "north"
 
 
-def test_where_no_name_must_be_registered_a_sites_word_counts():
+def test_without_registration_the_stated_name_counts():
     assert name_of("", "north", False) == "north"
 
 
 @pytest.mark.parametrize("must", [True, False])
-def test_a_site_cannot_say_another_name_than_its_key_is_registered_by(must: bool):
+def test_a_site_cannot_state_another_name_than_that_of_its_key(must: bool):
     with pytest.raises(WireError, match="registered as north, but it states the name south"):
         name_of("north", "south", must)
 
 
-def test_a_site_whose_key_has_no_name_is_refused_where_it_must():
+def test_an_unregistered_key_is_refused_if_registration_is_required():
     with pytest.raises(
         WireError, match="its key is not registered under a name; register it by flwr supernode register"
     ):
@@ -58,19 +58,19 @@ BAD_SITES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_SITES)
-def test_settings_of_sites_that_cannot_be_are_refused(case: str):
+def test_invalid_settings_of_sites_are_refused(case: str):
     arguments, said = BAD_SITES[case]
     with pytest.raises(InputError, match=said):
         sites(**arguments)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_time_for_a_round_that_cannot_be_is_refused(seconds: float):
+def test_an_invalid_timeout_is_refused(seconds: float):
     with pytest.raises(InputError, match="timeout_s must be at least 1"):
         FlowerEngine(seconds)
 
 
-def test_pixels_are_normalised_by_the_server_which_must_know_by_what():
+def test_the_servers_mean_and_std_must_be_given_or_measurable():
     images = np.zeros((4, 8, 8), np.uint8)
     data = Sites(["a"], Tensors(train=(images, [0, 1, 2, 0])), registered=False)
     with pytest.raises(InputError, match=r"data\.mean and data\.std are not given"):
@@ -87,7 +87,7 @@ def test_mean_and_std_are_measured_on_the_servers_training_examples_if_it_has_an
 
 
 @pytest.mark.flower
-def test_clients_are_sites_by_their_place_in_the_list_whatever_their_node(tmp_path: Path):
+def test_client_numbers_follow_the_list_of_sites_whatever_their_nodes(tmp_path: Path):
     nodes = nodes_of(usual, tmp_path)
     shuffled = dict(zip(nodes, reversed(nodes.values()), strict=True))
     first = train(usual, OfficeGrid(nodes), rounds=2)
@@ -191,7 +191,7 @@ def test_a_site_that_does_not_match_is_refused_by_name_before_the_first_round(ca
 
 
 @pytest.mark.flower
-def test_another_version_there_is_refused(tmp_path: Path):
+def test_another_version_at_a_site_is_refused(tmp_path: Path):
     honest = trainer_of(usual, 2, tmp_path)
 
     def older(frame: Bytes) -> bytes:
@@ -212,7 +212,7 @@ def test_a_site_without_names_for_its_classes_and_without_the_last_class_takes_p
 
 
 @pytest.mark.flower
-def test_names_must_be_registered_unless_that_is_left_off(tmp_path: Path):
+def test_names_must_be_registered_by_default(tmp_path: Path):
     nodes = nodes_of(usual, tmp_path)
     with pytest.raises(InputError, match="its key is not registered under a name"):
         train(usual, OfficeGrid(nodes), sites(registered=True))

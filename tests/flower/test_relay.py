@@ -27,7 +27,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # it is to outlive who has started it
-def test_a_task_starts_the_process_that_trains_and_one_that_has_ended_is_started_again(alone: Path):
+def test_a_task_starts_the_training_process_and_starts_an_ended_one_again(alone: Path):
     words = ["--config", str(federation(alone))]
     site = alone / "north.yaml"
     site.write_text(yaml.safe_dump({**yaml.safe_load(site.read_text()), "keep_alive_s": 0}))
@@ -38,13 +38,13 @@ def test_a_task_starts_the_process_that_trains_and_one_that_has_ended_is_started
 
 
 @pytest.mark.slow
-def test_a_process_that_does_not_start_is_told_of_with_its_last_line(alone: Path):
+def test_a_process_that_does_not_start_is_reported_with_its_last_line(alone: Path):
     (alone / "site.yaml").write_text("name: [")
     with pytest.raises(RuntimeError, match=r"the training process did not start: .*not valid YAML"):
         relay(GREETED, alone / "site.yaml", alone, [], 1)
 
 
-def test_a_folder_that_others_can_enter_is_refused(alone: Path):
+def test_a_folder_that_others_can_access_is_refused(alone: Path):
     folder = alone / f"fedlit-site-{os.getuid()}"
     folder.mkdir()
     folder.chmod(0o755)

@@ -154,7 +154,7 @@ def test_a_network_with_batch_norm_keeps_its_statistics_on_the_wire(tmp_path: Pa
     assert any(int(buffer) > 0 for name, buffer in buffers.items() if name.endswith("num_batches_tracked"))
 
 
-def test_own_accuracy_is_measured_where_the_examples_are(tmp_path: Path):
+def test_own_accuracy_is_measured_at_the_sites(tmp_path: Path):
     grid = OfficeGrid(nodes_of(usual, tmp_path))
     found = train(usual, grid, sites(client_holdout=0.3), rounds=1)
     # A third of 9, 4, 17, 1, 12 and 6, rounded down, is held out: all but the site of one example measure it.
@@ -162,7 +162,7 @@ def test_own_accuracy_is_measured_where_the_examples_are(tmp_path: Path):
     assert found.round_metrics["round/samples"] == 2 * sum(n - int(0.3 * n) for n in (9, 4, 17, 1, 12, 6))
 
 
-def test_dissimilarity_is_refused_as_it_needs_gradients_of_all(tmp_path: Path):
+def test_dissimilarity_is_refused_as_it_needs_all_gradients(tmp_path: Path):
     def make() -> tuple[FederatedModule, dict[str, Any]]:
         return FederatedModule(net(), client_optimizer=sgd), {"diagnostics": Diagnostics(), "clients_per_round": 2}
 

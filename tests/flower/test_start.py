@@ -34,7 +34,7 @@ def test_a_port_in_use_is_refused_and_a_free_one_is_not():
     check_port("127.0.0.1", port)
 
 
-def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path):
+def test_a_file_that_is_not_a_certificate_is_refused(tmp_path: Path):
     (tmp_path / "ca.crt").write_text("no certificate")
     for path in (tmp_path / "ca.crt", tmp_path / "none.crt"):
         with pytest.raises(InputError, match="is not a certificate; give the server's"):
@@ -42,7 +42,7 @@ def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path):
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
-def test_a_server_that_cannot_be_reached_is_for_flower_to_wait_for_and_one_without_tls_is_not(tmp_path: Path):
+def test_an_unreachable_server_is_left_to_flower_and_one_without_tls_is_refused(tmp_path: Path):
     words = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=ca -keyout k -out ca.crt"
     )
@@ -62,7 +62,7 @@ def test_a_server_that_cannot_be_reached_is_for_flower_to_wait_for_and_one_witho
     check_certificate(f"127.0.0.1:{port}", authority)  # nobody listens there any more
 
 
-def test_a_site_without_its_file_is_told(capsys: pytest.CaptureFixture[str]):
+def test_a_missing_site_file_is_reported(capsys: pytest.CaptureFixture[str]):
     assert main(["site"]) == 2
     assert main(["site", "nowhere.yaml", "--insecure"]) == 2
     said = capsys.readouterr().err.splitlines()
@@ -78,7 +78,7 @@ def test_without_flower_its_programs_are_not_found(monkeypatch: pytest.MonkeyPat
     assert "flower-superlink is not found; install it by pip install 'fedlit[flower]'" in capsys.readouterr().err
 
 
-def test_a_key_that_the_server_does_not_know_is_told_of(
+def test_an_unknown_key_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "a.yaml").touch()
@@ -92,13 +92,13 @@ def test_a_key_that_the_server_does_not_know_is_told_of(
     assert main(["site", str(tmp_path / "a.yaml"), "--insecure", "--port", "0"]) == 1
 
 
-def test_nothing_that_starts_or_passes_on_loads_torch_or_lightning():
+def test_starting_and_relaying_import_neither_torch_nor_lightning():
     """A process is started for each message: what it loads is what a round costs beyond training."""
     code = "import sys, fedlit.flower.start, fedlit.flower.grid, fedlit.flower.relay; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.flower
-def test_the_apps_of_a_project_load_neither():
+def test_the_apps_of_a_project_import_neither():
     code = "import sys, fedlit.flower.apps; print({'torch', 'lightning', 'jsonargparse'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

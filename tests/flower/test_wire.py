@@ -143,7 +143,7 @@ def test_a_receipt_is_exact_in_float32(round, crc):
     assert Receipt.read(Receipt().vector()) == Receipt()
 
 
-def test_what_the_client_keeps_comes_as_a_receipt():
+def test_an_update_has_a_receipt_of_what_the_client_keeps():
     kept = Answer(crc=77).read().kept
     assert kept is not None
     assert Receipt.read(kept) == Receipt(2, 77)
@@ -170,7 +170,7 @@ WRONG_ANSWERS: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_ANSWERS)
-def test_an_answer_that_cannot_be_true_is_refused(case: str):
+def test_an_impossible_answer_is_refused(case: str):
     answer, said = WRONG_ANSWERS[case]
     with pytest.raises(WireError, match=said):
         answer.read()
@@ -203,7 +203,7 @@ def test_gamma_of_a_client_without_a_gradient_is_not_a_number():
 
 
 @pytest.mark.parametrize(("steps", "samples"), [(1, 4), (2, 8), (3, 10), (4, 14), (6, 20), (7, 24)])
-def test_samples_of_so_many_steps(steps: int, samples: int):
+def test_the_number_of_samples_follows_from_the_steps(steps: int, samples: int):
     # 10 examples in batches of 4: a pass is 4 + 4 + 2.
     assert samples_of(ASKED._replace(steps=steps), 4) == samples
 

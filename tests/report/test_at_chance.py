@@ -36,7 +36,7 @@ def ends_at(run: Path, accuracy: float, classes: int = 4) -> None:
         (0.0, 0, True),  # how many classes there are is not known
     ],
 )
-def test_what_is_no_better_than_one_class_has_not_learned(
+def test_a_run_no_better_than_one_class_has_learned_nothing(
     tmp_path: Path, accuracy: float, classes: int, learned: bool
 ) -> None:
     write_study(tmp_path, CELLS, seeds=(0, 1))
@@ -45,7 +45,7 @@ def test_what_is_no_better_than_one_class_has_not_learned(
     assert found == ([] if learned else [("spatial", "dir01", 1)])
 
 
-def test_a_run_is_judged_at_the_round_compared(tmp_path: Path) -> None:
+def test_a_run_is_judged_at_the_compared_round(tmp_path: Path) -> None:
     """Its classes.csv is of the last round, and says no more than how frequent the classes are."""
     write_study(tmp_path, CELLS, seeds=(0,))
     run = tmp_path / "spatial_dir01/seed_0"
@@ -72,14 +72,14 @@ def told(folder: Path) -> str:
     return (folder / "report/report.md").read_text().partition("## In short")[2].partition("\n## ")[0]
 
 
-def test_the_report_names_them_beside_the_answer(tmp_path: Path) -> None:
+def test_the_report_names_runs_that_learned_nothing_beside_the_answer(tmp_path: Path) -> None:
     write_study(tmp_path, CELLS, seeds=(0, 1))
     assert "learned nothing" not in told(tmp_path)
     ends_at(tmp_path / "spatial_dir01/seed_1", 0.25)
     assert "**1 run learned nothing**: spatial at dir01, seed 1 ended no better than" in told(tmp_path)
 
 
-def test_of_many_some_are_named_and_the_others_counted(tmp_path: Path) -> None:
+def test_of_many_such_runs_some_are_named_and_the_others_counted(tmp_path: Path) -> None:
     write_study(tmp_path, CELLS, seeds=(0, 1))
     for run in tmp_path.glob("*/seed_*"):
         ends_at(run, 0.25)

@@ -115,7 +115,7 @@ def test_accuracy_over_clients_is_sorted_and_a_mean_over_seeds(tmp_path: Path) -
     assert to_hex(handles[0].get_color()).upper() == COLOURS[0]
 
 
-def test_accuracy_by_class_of_the_final_model_goes_before_that_of_a_test(tmp_path: Path) -> None:
+def test_accuracy_by_class_of_the_final_model_is_preferred_to_that_of_a_test(tmp_path: Path) -> None:
     write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0, 1))
     for seed, values in enumerate([(0.5, 1.0), (0.7, 0.8)]):
         run = tmp_path / f"plain_iid/seed_{seed}"

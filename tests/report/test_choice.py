@@ -37,7 +37,7 @@ def test_the_score_is_the_mean_of_the_last_five_rounds() -> None:
     assert score([]) != score([])
 
 
-def test_of_a_loss_the_least_is_best() -> None:
+def test_for_a_loss_the_lowest_is_best() -> None:
     assert (order("global/loss"), order("global/accuracy")) == (1, -1)
 
 
@@ -49,7 +49,7 @@ def test_the_best_setting_comes_first(metric: str, tmp_path: Path) -> None:
     assert ranking(study)[0][2] == pytest.approx(mean)
 
 
-def test_it_says_what_was_chosen_and_that_the_test_set_was_not_looked_at(
+def test_it_names_the_chosen_setting_and_says_that_the_test_set_was_not_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = report(search(tmp_path, "global/accuracy", 10))
@@ -60,7 +60,7 @@ def test_it_says_what_was_chosen_and_that_the_test_set_was_not_looked_at(
     assert "claim " not in capsys.readouterr().out
 
 
-def test_a_choice_on_the_test_set_is_called_that(tmp_path: Path) -> None:
+def test_a_choice_on_the_test_set_is_reported_as_biased(tmp_path: Path) -> None:
     assert "is biased upwards" in report(search(tmp_path, "global/accuracy", 0))
 
 

@@ -75,18 +75,18 @@ def test_without_a_measure_of_chance_a_part_is_open() -> None:
     assert finding("not lower", effect(0.5, 0.1), 0.01, math.nan) == "open"
 
 
-def test_a_claim_needs_all_of_its_parts_and_falls_with_any() -> None:
+def test_a_claim_needs_all_parts_and_is_contradicted_by_any() -> None:
     assert verdict(["for", "for"]) == "supported"
     assert verdict(["for", "open"]) == "undecided"
     assert verdict(["for", "open", "against"]) == "contradicted"
     assert verdict([]) == "undecided"
 
 
-def test_runs_that_are_as_the_paper_says_support_all_claims() -> None:
+def test_runs_like_the_papers_support_all_claims() -> None:
     assert [claim.verdict for claim in claims(noise=0.0005, **PAPER)] == ["supported"] * 4
 
 
-def test_runs_that_are_the_other_way_round_contradict_them() -> None:
+def test_opposite_runs_contradict_all_claims() -> None:
     opposite = {
         "channel": {"wobble": 0.003},
         "channel_mlp": SHAKIER,
@@ -106,7 +106,7 @@ def test_a_steadier_model_of_another_accuracy_contradicts_the_first_claim() -> N
     assert first.verdict == "contradicted"
 
 
-def test_variants_that_are_all_alike_contradict_what_is_said_to_differ_and_leave_nothing_to_mend() -> None:
+def test_equal_variants_contradict_claimed_differences_and_leave_no_harm_to_mitigate() -> None:
     alike = claims(noise=0.0001)
     assert [claim.verdict for claim in alike] == ["contradicted", "contradicted", "contradicted", "undecided"]
     assert "no harm under high heterogeneity" in alike[3].reason
@@ -142,7 +142,7 @@ def test_claims_about_variants_that_were_not_run_are_undecided(lacking: str) -> 
     assert all(found[i].verdict == "undecided" and lacking in found[i].reason for i in lost)
 
 
-def test_partitions_of_unknown_or_no_heterogeneity_say_nothing_of_it() -> None:
+def test_partitions_of_unknown_heterogeneity_are_left_out() -> None:
     measured = made_up(0.0005, **PAPER).query("partition == 'iid'")
     assert [claim.parts == () for claim in judge(measured)] == [False, False, True, True]
 
@@ -174,7 +174,7 @@ def test_the_rules_are_those_of_the_docstring() -> None:
     assert all(f"**{kind}**" in text for kind in ("lower", "higher", "unchanged", "not lower", "not higher"))
 
 
-def test_a_spatial_baseline_settles_no_claim() -> None:
+def test_no_claim_is_decided_with_a_spatial_baseline() -> None:
     measured = made_up(**PAPER)
     found = judge(measured, baseline="spatial")
     assert {claim.verdict for claim in found} == {"undecided"}
@@ -231,7 +231,7 @@ def test_a_part_is_a_sum_of_weights_over_variants_and_places(keys: dict[str, Any
         ({"at": {"dir01": 1, "smallest_alpha": -1}}, "it needs runs at two partitions"),
     ],
 )
-def test_a_claim_that_says_nothing_of_the_runs_is_left_out_and_says_why(keys: dict[str, Any], why: str) -> None:
+def test_a_claim_that_does_not_apply_is_left_out_with_the_reason(keys: dict[str, Any], why: str) -> None:
     (claim,) = judge(made_up(), tree=one(**keys))
     assert (claim.verdict, claim.parts) == ("undecided", ())
     assert claim.reason.startswith(f"left out: {why}")

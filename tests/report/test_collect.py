@@ -16,7 +16,7 @@ from fedlit.report.collect import Gap, collect
 TWO = {("plain", "dir01"): (0.8, 0.01), ("channel_mlp", "dir01"): (0.8, 0.01)}
 
 
-def test_a_study_says_what_is_variant_and_partition(tmp_path: Path) -> None:
+def test_a_studys_record_gives_variant_and_partition(tmp_path: Path) -> None:
     study = collect(write_study(tmp_path, shapes(), seeds=(0, 4)))
     assert study.variants == ("plain", "channel", "channel_mlp", "spatial")
     assert study.partitions == ("dir01", "dir05", "iid")
@@ -47,14 +47,14 @@ def test_runs_are_found_in_each_layout(layout: str, tmp_path: Path) -> None:
     assert (study.variants, study.seeds, len(study.finished)) == (("plain", "spatial"), (0, 1), 4)
 
 
-def test_of_two_versions_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
+def test_if_a_seed_has_two_versions_the_newer_one_is_used(tmp_path: Path) -> None:
     for version, final in ((9, 0.5), (10, 0.9)):
         write_run(tmp_path / f"plain_iid/version_{version}", scalars(final, 0), None, seed=3)
     (run,) = collect(tmp_path).runs
     assert (run.seed, run.folder.name) == (3, "version_10")
 
 
-def test_an_axis_of_one_value_is_no_part_of_the_variant_and_others_are(tmp_path: Path) -> None:
+def test_only_axes_with_several_values_are_part_of_the_variant(tmp_path: Path) -> None:
     write_study(tmp_path, TWO, seeds=(0,))
     record = json.loads((tmp_path / "study.json").read_text())
     record["axes"] |= {"mu": [0, 1], "norm": ["group"]}
@@ -64,7 +64,7 @@ def test_an_axis_of_one_value_is_no_part_of_the_variant_and_others_are(tmp_path:
     assert collect(tmp_path).variants == ("plain 0", "channel_mlp 1")
 
 
-def test_runs_that_have_not_come_to_the_end_are_gaps(tmp_path: Path) -> None:
+def test_unfinished_runs_are_gaps(tmp_path: Path) -> None:
     write_study(tmp_path, TWO, seeds=(0, 1))
     (tmp_path / "plain_dir01/seed_1/metrics.csv").unlink()
     scalars(0.8, 0, rounds=7).to_csv(tmp_path / "channel_mlp_dir01/seed_0/metrics.csv", index=False)
@@ -114,7 +114,7 @@ def test_a_partition_of_another_kind_has_no_alpha_and_comes_last(tmp_path: Path)
     assert math.isnan(study.alphas["shards"])
 
 
-def test_a_folder_without_runs_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no NAME/seed_K/metrics.csv under .*; start runs with"):
         collect(tmp_path)
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
@@ -122,7 +122,7 @@ def test_a_folder_without_runs_is_told_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", ["{", "[]", '{"axes": {}, "runs": [{"name": "a"}]}'])
-def test_a_record_that_is_none_is_told(record: str, tmp_path: Path) -> None:
+def test_an_invalid_record_is_reported(record: str, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(record)
     with pytest.raises(InputError, match=r"study.json is not the record of a study"):
         collect(tmp_path)

@@ -95,7 +95,7 @@ def test_two_seeds_are_shown_as_two_values_and_nothing_is_marked(tmp_path: Path)
     assert 'class="bar"' not in (tmp_path / "report/report.html").read_text()
 
 
-def test_runs_of_unlike_lengths_are_compared_at_the_last_round_that_all_have(tmp_path: Path) -> None:
+def test_runs_of_different_lengths_are_compared_at_the_last_common_round(tmp_path: Path) -> None:
     for name, rounds in (("plain", 10), ("other", 20)):
         for seed in (0, 1, 2):
             write_run(tmp_path / name / f"version_{seed}", scalars(0.8, 0, rounds), None, rounds, seed)
@@ -106,7 +106,7 @@ def test_runs_of_unlike_lengths_are_compared_at_the_last_round_that_all_have(tmp
     assert "3 of 6 runs have not come to round 20" in said(tmp_path, "--rounds", "20")
 
 
-def test_what_needs_more_rounds_is_said_to_need_them(tmp_path: Path) -> None:
+def test_metrics_that_need_more_rounds_say_so(tmp_path: Path) -> None:
     text = said(write_study(tmp_path, CELLS, rounds=2), *CLAIMS)
     assert "nan" not in text
     assert "in common" not in text.partition("## How this was computed")[0].replace("seeds in common", "")
@@ -158,7 +158,7 @@ def test_fairness_says_on_which_data(whole: Path) -> None:
     assert "**Fairness**" not in text
 
 
-def test_minus_signs_are_minus_signs(whole: Path) -> None:
+def test_minus_signs_are_real_minus_signs(whole: Path) -> None:
     page = (whole / "report.html").read_text().partition("<script")[0]
     assert "\u22120." in page
     assert not re.findall(r">[^<]*(?<![\w.])-\d", page.partition("</style>")[2])
@@ -191,17 +191,17 @@ def test_the_numbers_are_tables_too(whole: Path) -> None:
     assert (pd.read_csv(whole / "claims.csv").groupby("claim")["verdict"].nunique() == 1).all()
 
 
-def test_with_three_seeds_the_smallest_p_is_told(whole: Path) -> None:
+def test_with_three_seeds_the_smallest_possible_p_is_shown(whole: Path) -> None:
     assert "cannot give less than p = 0.25" in (whole / "report.md").read_text()
 
 
-def test_verdicts_are_told_at_the_end(whole: Path) -> None:
+def test_verdicts_are_printed_at_the_end(whole: Path) -> None:
     told = (whole.parent / "told.txt").read_text()
     assert "claim 3 supported: Spatial attention is unstable" in told
     assert f"report: {whole / 'report.html'}" in told
 
 
-def test_claims_are_those_that_the_study_names_or_that_are_named_and_without_any_there_are_no_verdicts(
+def test_claims_come_from_the_option_or_the_study_and_without_claims_there_are_no_verdicts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_study(tmp_path / "study", CELLS, seeds=(0, 1), rounds=6)
@@ -250,7 +250,7 @@ def test_without_a_plain_model_there_are_results_but_no_differences(tmp_path: Pa
     assert "## Differences to channel" in said(tmp_path, "--baseline", "channel")
 
 
-def test_a_target_that_no_run_comes_to_is_not_reached(tmp_path: Path) -> None:
+def test_a_target_that_no_run_reaches_is_shown_as_not_reached(tmp_path: Path) -> None:
     text = said(write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=6), "--target", "0.99")
     assert "not reached" in text
     assert "target 0.990" in text
@@ -266,7 +266,7 @@ def test_runs_with_nothing_but_accuracy_are_reported(tmp_path: Path) -> None:
     assert "0.100" in text
 
 
-def test_a_report_goes_where_it_is_told(tmp_path: Path) -> None:
+def test_a_report_is_written_to_the_given_folder(tmp_path: Path) -> None:
     write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0)}, rounds=3)
     assert main([str(tmp_path / "s"), "--out", str(tmp_path / "here")]) == 0
     assert (tmp_path / "here/report.html").is_file()
@@ -290,7 +290,7 @@ def test_a_folder_without_runs_is_one_line_of_error(tmp_path: Path, capsys: pyte
         ("", "required: FOLDER"),
     ],
 )
-def test_mistakes_are_told(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(words.split())
     assert stop.value.code == 2
@@ -309,7 +309,7 @@ def test_it_is_a_module_and_explains_itself(
     assert "report.html" in told
 
 
-def test_it_says_which_runs_say_nothing_of_clients_and_classes(tmp_path: Path) -> None:
+def test_runs_without_tables_of_clients_and_classes_are_counted(tmp_path: Path) -> None:
     write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, seeds=(0, 1), rounds=6)
     text = said(tmp_path)
     assert "**Accuracy by client** is known for 0 of 2 compared runs" in text
@@ -324,7 +324,7 @@ def test_it_says_which_runs_say_nothing_of_clients_and_classes(tmp_path: Path) -
     assert "![Accuracy by class](classes.png)" in text
 
 
-def test_all_tables_but_that_of_seconds_are_the_same_bytes_however_long_it_took(tmp_path: Path) -> None:
+def test_all_tables_except_that_of_times_have_the_same_bytes(tmp_path: Path) -> None:
     tables = []
     for slow in (1, 3):
         folder = write_study(tmp_path / str(slow), CELLS, seeds=(0, 1), rounds=6)

@@ -19,7 +19,7 @@ def report(folder: Path, *words: str) -> str:
     return (folder / "report/report.md").read_text()
 
 
-def test_equal_hashes_at_each_seed_and_partition_are_told(tmp_path: Path) -> None:
+def test_equal_hashes_at_each_seed_and_partition_are_reported(tmp_path: Path) -> None:
     write_study(tmp_path, CELLS, seeds=(0, 1))
     for variant, _ in CELLS:
         for seed in (0, 1):

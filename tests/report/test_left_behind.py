@@ -52,7 +52,7 @@ def test_each_client_is_a_point_on_axes_that_variants_share(folder: Path) -> Non
     np.testing.assert_allclose(first.trend, 0.9 - np.array(first.across))  # all points lie on the line
 
 
-def test_clients_of_one_skew_have_a_level_line(folder: Path) -> None:
+def test_clients_with_equal_skew_have_a_level_line(folder: Path) -> None:
     for run in folder.glob("*/seed_*"):
         clients(20).assign(skew=0.25).to_csv(run / "clients.csv", index=False)
     chart = skewed_clients(collect(folder))

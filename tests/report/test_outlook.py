@@ -17,7 +17,7 @@ from fedlit.report.sections.verdicts import would_decide
 
 @pytest.mark.parametrize("tests", [1, 20])
 @pytest.mark.parametrize("effect", [0.5, 0.2])
-def test_so_many_seeds_show_an_effect_four_times_in_five(effect: float, tests: int) -> None:
+def test_the_estimated_seeds_show_an_effect_four_times_in_five(effect: float, tests: int) -> None:
     seeds = seeds_to_show(effect, 1.0, tests)
     assert seeds is not None
 
@@ -28,7 +28,7 @@ def test_so_many_seeds_show_an_effect_four_times_in_five(effect: float, tests: i
     assert power(seeds // 2) < 0.6
 
 
-def test_an_open_part_says_where_it_stands_and_what_would_decide_it() -> None:
+def test_an_open_part_shows_its_result_and_what_would_decide_it() -> None:
     measured = made_up(noise=0.02, seeds=5)
     claims = read_claims(Path(__file__).parents[2] / "configs/claims.yaml")
     undecided = list(open_parts(judge(measured, study_of(measured), claims, "plain"), fresh_looks(), anew=True))

@@ -43,7 +43,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report"
 
 
-def test_the_page_has_no_tag_of_a_name(report: Path) -> None:
+def test_a_tag_in_a_name_is_escaped_on_the_page(report: Path) -> None:
     page = (report / "report.html").read_text()
     assert set(re.findall(r"<img ([a-z]+)=", page)) == {"alt"}
     assert re.findall(r"<script[^>]*>", page) == ['<script type="application/json" id="numbers">', "<script>"]
@@ -53,7 +53,7 @@ def test_the_page_has_no_tag_of_a_name(report: Path) -> None:
     assert not set("<>&") & set(numbers)
 
 
-def test_the_markdown_has_no_tag_and_no_link_of_a_name(report: Path) -> None:
+def test_a_tag_or_link_in_a_name_is_escaped_in_the_markdown(report: Path) -> None:
     text = (report / "report.md").read_text()
     assert re.search(r"<(?!/?code>)[A-Za-z/!?]", text) is None
     assert re.search(r"(?<!\\)\]\(javascript", text) is None
@@ -63,7 +63,7 @@ def test_the_markdown_has_no_tag_and_no_link_of_a_name(report: Path) -> None:
     assert widths >= heads
 
 
-def test_the_tables_have_no_formula_and_every_name(report: Path) -> None:
+def test_formulas_in_names_are_quoted_in_the_tables(report: Path) -> None:
     for path in report.glob("*.csv"):
         with path.open(newline="") as file:
             rows = list(csv.reader(file))
@@ -85,5 +85,5 @@ def test_the_tables_have_no_formula_and_every_name(report: Path) -> None:
         ("a\\`b", r"a\\\`b"),
     ],
 )
-def test_markdown_keeps_our_two_marks_and_escapes_the_rest(text: str, written: str) -> None:
+def test_markdown_keeps_bold_and_code_and_escapes_the_rest(text: str, written: str) -> None:
     assert prose(text) == written

@@ -45,13 +45,13 @@ def part(kind: Kind, pairs: Sequence[float], looks: Looks, parts: int = 1) -> Pa
     return look_by_look(contrast, pd.Series(pairs), lambda seeds: MARGIN, looks, parts)
 
 
-def test_before_the_first_look_nothing_is_settled() -> None:
+def test_before_the_first_look_nothing_is_decided() -> None:
     found = part("higher", [0.1, 0.1001, 0.1002, 0.0999], USUAL)
     assert (found.finding, found.difference.n) == ("open", 4)
     assert np.isnan(found.corrected_p)
 
 
-def test_a_seed_whose_run_has_no_such_metric_counts_for_when_it_is_looked_at() -> None:
+def test_a_seed_whose_run_lacks_the_metric_still_counts_for_the_looks() -> None:
     """Not for the difference: a study would else wait for a pair that no seed can give."""
     found = part("higher", [0.1, 0.1001, float("nan"), 0.1002, 0.0999], USUAL)
     assert (found.finding, found.difference.n, found.seeds) == ("for", 4, 5)
@@ -59,7 +59,7 @@ def test_a_seed_whose_run_has_no_such_metric_counts_for_when_it_is_looked_at() -
     assert (found.finding, found.difference.n, USUAL.after(found.seeds)) == ("open", 4, 10)
 
 
-def test_what_a_look_has_settled_stands_whatever_comes_later() -> None:
+def test_a_decision_of_a_look_is_kept_whatever_comes_later() -> None:
     settled = [0.1, 0.11, 0.12, 0.09, 0.1]
     found = part("higher", [*settled, *[-0.5] * 20], USUAL)
     assert (found.finding, found.difference.n) == ("for", 5)
@@ -109,13 +109,13 @@ def test_a_difference_of_two_margins_is_found() -> None:
     assert np.mean(seeds) < 40  # and on the way many studies stop
 
 
-def test_no_difference_is_found_to_be_none() -> None:
+def test_a_zero_difference_is_found_to_be_unchanged() -> None:
     found = simulated("unchanged", 0.0, 1.5 * MARGIN, USUAL)
     assert share(found, "for") >= 0.9
     assert share(found, "against") <= 0.05
     assert np.mean([each.difference.n for each in found]) < 50
 
 
-def test_a_difference_of_a_margin_is_seldom_found_to_be_none() -> None:
+def test_a_difference_of_a_margin_is_seldom_found_to_be_unchanged() -> None:
     assert share(simulated("unchanged", MARGIN, 2 * MARGIN, USUAL), "for") <= 0.05 + CHANCE
     assert share(simulated("higher", MARGIN, 2 * MARGIN, USUAL), "against") <= 0.05 + CHANCE

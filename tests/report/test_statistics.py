@@ -61,7 +61,7 @@ def test_a_run_is_measured_at_its_end_and_its_best() -> None:
     assert measure(table, target=0.9)["to_target"] == math.inf
 
 
-def test_intervals_are_students() -> None:
+def test_intervals_are_students_t_intervals() -> None:
     values = [0.71, 0.74, 0.78, 0.72]
     found = t_interval(values)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
@@ -82,13 +82,13 @@ def test_an_interval_of_a_bounded_metric_stays_within_its_bounds(most: float) ->
     assert near_one.high <= 1 < t_interval([1 - value for value in values]).high
 
 
-def test_far_from_the_bounds_an_interval_is_students() -> None:
+def test_far_from_the_bounds_an_interval_agrees_with_students() -> None:
     values = [0.50, 0.51, 0.49, 0.505]
     plain, found = t_interval(values), bounded_interval(values, 1.0)
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-4)
 
 
-def test_bounded_intervals_hold_the_mean_as_often_as_students() -> None:
+def test_bounded_intervals_cover_the_mean_as_often_as_students() -> None:
     rng = np.random.default_rng(0)
     draws = rng.beta(18, 2, (4000, 5))  # of mean 0.9
     held = [found.low <= 0.9 <= found.high for found in (bounded_interval(each, 1) for each in draws)]
@@ -113,7 +113,7 @@ def test_below_three_seeds_there_is_neither_interval_nor_test() -> None:
     assert not summarise(measured, study_of(measured))["best"].any()
 
 
-def test_time_is_never_best_however_clear() -> None:
+def test_times_are_never_marked_as_best() -> None:
     measured = made_up(seeds=5)
     measured["seconds"] = np.where(measured["variant"] == "plain", 1.0, 2.0) + 0.01 * measured["seed"]
     best = summarise(measured, study_of(measured)).query("metric == 'seconds'")
@@ -129,7 +129,7 @@ def test_one_seed_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize("pairs", [3, 5, 6, 9])
-def test_p_values_are_scipys(pairs: int) -> None:
+def test_p_values_agree_with_scipy(pairs: int) -> None:
     rng = np.random.default_rng(pairs)
     a, b = rng.normal(0.8, 0.02, pairs), rng.normal(0.79, 0.02, pairs)
     found = difference(a - b)
@@ -137,7 +137,7 @@ def test_p_values_are_scipys(pairs: int) -> None:
 
 
 @pytest.mark.parametrize(("pairs", "least"), [(2, 0.5), (3, 0.25), (5, 0.0625), (6, 0.03125)])
-def test_without_normality_few_pairs_cannot_have_a_small_p_whatever_they_are(pairs: int, least: float) -> None:
+def test_without_normality_few_pairs_cannot_give_a_small_p(pairs: int, least: float) -> None:
     assert stats.wilcoxon(np.linspace(1, 1.1, pairs)).pvalue == least == smallest_p(pairs)
 
 
@@ -160,7 +160,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_pairs_are_runs_of_one_seed_and_a_seed_that_lacks_one_is_left_out() -> None:
+def test_pairs_are_runs_of_one_seed_and_incomplete_seeds_are_left_out() -> None:
     rows = [("a", "p", 0, 0.5), ("a", "p", 1, 0.7), ("a", "p", 2, 0.9), ("plain", "p", 2, 0.8), ("plain", "p", 0, 0.45)]
     measured = pd.DataFrame(rows, columns=["variant", "partition", "seed", "accuracy"])
     assert contrast(measured, "accuracy", against("a", "plain", "p")).tolist() == pytest.approx([0.05, 0.1])
@@ -176,7 +176,7 @@ def test_comparisons_are_corrected_within_their_metric() -> None:
     assert {c.variant for c in found if c.decided} == {"channel"}
 
 
-def test_only_what_is_better_than_every_other_beyond_chance_is_best() -> None:
+def test_only_a_variant_significantly_better_than_every_other_is_best() -> None:
     measured = made_up(channel={"accuracy": 0.05}, noise=0.002)
     best = summarise(measured, study_of(measured)).query("best")
     assert set(zip(best["variant"], best["metric"], strict=True)) == {("channel", "accuracy")}

@@ -33,17 +33,17 @@ def test_the_curves_of_the_global_model_come_first_and_pictures_last() -> None:
     assert name_of("global/loss") == "global/loss"  # of an earlier version
 
 
-def test_charts_of_the_clients_own_data_are_shown_where_there_are_any() -> None:
+def test_charts_of_the_clients_held_out_data_are_shown_if_there_is_any() -> None:
     assert list(layout(True)) == list(LAYOUT) == ["Result", "Fairness", "Drift", "Cost"]
     own = [title for title in layout(True)["Fairness"] if title not in layout(False)["Fairness"]]
     assert own == ["accuracy on the clients' own held-out data: mean, 10th to 90th percentile"]
 
 
-def test_a_bar_in_a_value_ends_no_cell() -> None:
+def test_a_vertical_bar_in_a_value_is_escaped() -> None:
     assert "| `name` | a\\|b |" in in_words("a run", {}, {"name": "a|b"}, ["fit"])
 
 
-def test_a_run_shows_its_charts_its_config_in_words_and_what_is_not_the_default(
+def test_a_run_shows_charts_config_and_changed_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -72,7 +72,7 @@ def test_every_kth_round_and_the_last_one_has_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("callback", [ClientAccuracy, AttentionFilm])
 @pytest.mark.parametrize("algorithm", [Algorithm, KeepLocal])
-def test_a_resumed_run_leaves_the_files_of_one_that_never_stopped(
+def test_a_resumed_run_has_the_same_files_as_an_uninterrupted_one(
     callback: type[ByRound], algorithm: type[Algorithm], tmp_path: Path
 ) -> None:
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
@@ -84,7 +84,7 @@ def test_a_resumed_run_leaves_the_files_of_one_that_never_stopped(
     assert contents(resumed) == contents(straight)
 
 
-def test_where_no_round_is_left_files_of_later_rounds_go(tmp_path: Path) -> None:
+def test_if_no_round_is_left_files_of_later_rounds_are_removed(tmp_path: Path) -> None:
     run(tmp_path, 3, ClientAccuracy(1))
     run(tmp_path, 2, ClientAccuracy(1), resume="step=2")
     assert list(files_by_round(tmp_path, "clients_{}.csv")) == [1, 2]
@@ -95,7 +95,7 @@ def test_a_run_is_the_same_with_them_and_without(tmp_path: Path) -> None:
     assert torch.equal(weights(watched), weights(run(tmp_path / "b", 3, algorithm=KeepLocal())))
 
 
-def test_two_ranks_leave_the_files_of_one(tmp_path: Path) -> None:
+def test_two_ranks_write_the_same_files_as_one(tmp_path: Path) -> None:
     for folder, more in (("one", {}), ("two", two_ranks())):
         run(tmp_path / folder, 2, ClientAccuracy(1), AttentionFilm(), algorithm=KeepLocal(), **more)
     assert len(contents(tmp_path / "one")) == 4
@@ -110,7 +110,7 @@ def test_accuracy_of_the_last_round_is_that_of_the_outcome(tmp_path: Path) -> No
     pd.testing.assert_frame_equal(last[outcome.columns], outcome)
 
 
-def test_what_a_client_keeps_is_in_its_model(tmp_path: Path) -> None:
+def test_the_parts_that_a_client_keeps_are_in_its_model(tmp_path: Path) -> None:
     updates: list[ClientUpdate] = []
     module = run(tmp_path, 2, ClientAccuracy(2), algorithm=KeepLocal(), updates=updates)
     federation = images()
@@ -128,7 +128,7 @@ def test_what_a_client_keeps_is_in_its_model(tmp_path: Path) -> None:
         assert measured[update.task.client] == pytest.approx(right)
 
 
-def test_examples_that_clients_hold_out_have_a_column_and_scalars(tmp_path: Path) -> None:
+def test_held_out_examples_of_clients_have_a_column_and_scalars(tmp_path: Path) -> None:
     scalars: dict[str, float] = {}
 
     class Remember(ClientAccuracy):
@@ -182,9 +182,7 @@ def test_spatial_and_channel_gates_are_drawn_and_a_new_fit_removes_the_pictures(
 
 @pytest.mark.parametrize("callback", [ClientAccuracy, AttentionFilm])
 @pytest.mark.parametrize("left", ["rounds/{}", "attention_film.png"])
-def test_a_new_fit_in_a_folder_of_no_run_of_its_own_replaces_nothing(
-    callback: type[ByRound], left: str, tmp_path: Path
-) -> None:
+def test_a_new_fit_outside_of_a_run_folder_replaces_nothing(callback: type[ByRound], left: str, tmp_path: Path) -> None:
     """As a Trainer without a logger has it: by default the current folder."""
 
     def again(rounds: int, **options: object) -> FederatedModule:
@@ -207,7 +205,7 @@ def test_a_new_fit_in_a_folder_of_no_run_of_its_own_replaces_nothing(
         again(2)
 
 
-def test_a_network_without_gates_is_said_to_have_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_network_without_gates_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loop = FederatedLoop(4, 1, seed=0)
     loop.folder = tmp_path
     with caplog.at_level("INFO"):
@@ -216,7 +214,7 @@ def test_a_network_without_gates_is_said_to_have_none(tmp_path: Path, caplog: py
     assert not (tmp_path / "rounds").exists()
 
 
-def test_the_skewed_client_is_no_small_one() -> None:
+def test_the_skewed_client_is_not_a_small_one() -> None:
     federation = images((2, 8, 9))  # labels go round: the smallest has two of three classes
     federation.setup()
     assert skewed_client(federation) == 1  # 3, 2 and 3 of the classes; the largest has an even mix
@@ -230,7 +228,7 @@ def test_the_skewed_client_is_no_small_one() -> None:
         (lambda: AttentionFilm(client=6), "client must be from 0 to 5, got 6"),
     ],
 )
-def test_what_cannot_be_is_refused(callback: object, said: str, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(callback: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         run(tmp_path, 1, callback())  # type: ignore[operator]
 

@@ -90,7 +90,7 @@ def listed(key: str, names: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=list(COMMANDS))
-def test_each_setting_that_changes_is_said_or_refused_by_its_key(words: str) -> None:
+def test_each_changed_setting_is_reported_or_refused_by_its_key(words: str) -> None:
     tree = config(words)
     for path in leaves(tree):
         key = ".".join(part for part in path if part != "init_args")
@@ -131,7 +131,7 @@ def test_another_class_is_one_change_with_its_arguments(words: str, key: str, is
     assert change.is_allowed != is_refused
 
 
-def test_a_setting_that_an_earlier_fedlit_did_not_have_is_never_refused() -> None:
+def test_a_setting_unknown_to_an_earlier_version_is_never_refused() -> None:
     def data(**arguments: int | None) -> dict[str, Any]:
         return {"data": {"class_path": "a.B", "init_args": arguments}}
 
@@ -192,7 +192,7 @@ def test_a_changed_learning_rate_takes_effect_and_the_configs_say_what_ran(
     assert (run / "config_until_round_1.yaml").read_text() == config_before
 
 
-def test_what_ran_is_known_from_the_checkpoint_even_where_the_config_was_edited(
+def test_the_earlier_config_is_taken_from_the_checkpoint_even_if_the_file_was_edited(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = run / "config.yaml"
@@ -216,7 +216,7 @@ def test_a_changed_federation_shows_in_the_next_round(words: str, column: str, v
     assert float(last_row(run)[column]) == pytest.approx(value)
 
 
-def test_a_run_that_goes_on_unchanged_says_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_resumed_without_changes_reports_none(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert go_on(run) == 0
     capsys.readouterr()
     assert go_on(run) == 0
@@ -240,7 +240,7 @@ def test_a_run_that_goes_on_unchanged_says_nothing(run: Path, capsys: pytest.Cap
         "--version=other",
     ],
 )
-def test_what_cannot_change_is_one_line_and_the_run_stays_as_it_was(
+def test_a_change_that_is_not_allowed_is_one_line_and_leaves_the_run_unchanged(
     words: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}

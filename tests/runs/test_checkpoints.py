@@ -67,7 +67,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "said"), [(empty, "it is empty"), (cut_off, "it is truncated"), (flip, "checksum")])
-def test_a_broken_last_is_said_and_the_one_before_ends_with_the_same_bits(
+def test_if_last_is_damaged_the_run_resumes_from_previous_with_the_same_bits(
     damage: Callable[[Path], None], said: str, logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = checkpoints(logs) / "last.ckpt"
@@ -80,7 +80,7 @@ def test_a_broken_last_is_said_and_the_one_before_ends_with_the_same_bits(
     assert_same(logs / "run" / "version_0", straight)
 
 
-def test_with_that_one_broken_too_the_best_is_gone_on_from(
+def test_if_previous_is_damaged_too_the_run_resumes_from_best(
     logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best = read(checkpoints(logs) / "best.ckpt")["global_step"]
@@ -91,7 +91,7 @@ def test_with_that_one_broken_too_the_best_is_gone_on_from(
     assert_same(logs / "run" / "version_0", straight)
 
 
-def test_with_all_broken_nothing_is_gone_on_from(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_if_all_checkpoints_are_damaged_the_resume_is_refused(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in FILES:
         flip(checkpoints(logs) / name)
     assert resume(logs) == 2
@@ -99,7 +99,7 @@ def test_with_all_broken_nothing_is_gone_on_from(logs: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
-def test_a_broken_file_that_was_asked_for_is_refused(
+def test_a_damaged_checkpoint_given_by_path_is_refused(
     command: str, logs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = checkpoints(logs) / "last.ckpt"
@@ -127,7 +127,7 @@ def test_code_in_a_checkpoint_is_not_run_by_any_command(tmp_path: Path, capsys: 
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_run_of_format_1_is_gone_on_with(logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_format_1_can_be_resumed(logs: Path, straight: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = checkpoints(logs) / "last.ckpt"
     checkpoint = read(last)
     torch.save({**checkpoint, "fedlit": {**checkpoint["fedlit"], "format": 1}}, last)
@@ -142,7 +142,7 @@ def test_a_run_of_format_1_is_gone_on_with(logs: Path, straight: Path, capsys: p
 # --- not to be written -----------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_cannot_grow_ends_the_run_in_a_line_and_it_is_gone_on_with(
+def test_a_file_that_cannot_grow_ends_the_run_with_one_line_and_the_run_can_be_resumed(
     logs: Path, straight: Path, file_size_limit: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: (checkpoints(logs) / name).read_bytes() for name in FILES}
@@ -173,7 +173,7 @@ def disk(stopped: Path, tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_the_run_in_a_line_and_it_is_gone_on_with(
+def test_a_full_disk_ends_the_run_with_one_line_and_the_run_can_be_resumed(
     disk: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs, filler = disk / "logs", disk / "filler"

@@ -28,7 +28,7 @@ TINY = (
         ([], 9, []),
     ],
 )
-def test_files_of_the_future_come_before_now_and_stay_in_their_order(
+def test_files_from_the_future_are_moved_before_now_in_their_order(
     seconds: list[int], now: int, expected: list[int], tmp_path: Path
 ) -> None:
     for number, second in enumerate(seconds):
@@ -40,7 +40,7 @@ def test_files_of_the_future_come_before_now_and_stay_in_their_order(
     assert renamed == sum(a != b for a, b in zip(seconds, expected, strict=True))
 
 
-def test_the_curves_of_a_run_that_goes_on_with_an_earlier_clock_are_in_order(tmp_path: Path) -> None:
+def test_curves_are_in_order_after_the_clock_was_set_back(tmp_path: Path) -> None:
     words = [*TINY, f"--logs_dir={tmp_path}"]
     assert main(["fit", *words, "--trainer.max_epochs=2"]) == 0
     run = tmp_path / "run" / "version_0"

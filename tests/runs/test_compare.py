@@ -26,13 +26,13 @@ def test_minus_zero_is_not_zero_and_float64_not_float32() -> None:
     assert first_difference([("w", zero)], [("w", zero.double())]) != ""
 
 
-def test_a_number_is_told_with_both_values() -> None:
+def test_a_different_number_is_reported_with_both_values() -> None:
     assert first_difference([("loss of round 3", "0.5")], [("loss of round 3", "0.25")]) == (
         "loss of round 3: '0.5' and '0.25'"
     )
 
 
-def test_a_point_that_is_missing_or_there_twice_is_a_difference() -> None:
+def test_a_missing_or_repeated_point_is_a_difference() -> None:
     point, following = ("loss of round 1", 0.5), ("loss of round 2", 0.5)
     assert first_difference([point, point, following], [point, following]) == (
         "loss of round 1 in the one where the other has loss of round 2"

@@ -36,7 +36,9 @@ def test_class_accuracy_is_the_share_of_right_predictions() -> None:
         ([0, 0], [0, 0], False),  # no sample
     ],
 )
-def test_chance_is_what_naming_the_most_frequent_class_gives(hits: list[int], samples: list[int], chance: bool) -> None:
+def test_chance_is_the_accuracy_of_always_predicting_the_most_frequent_class(
+    hits: list[int], samples: list[int], chance: bool
+) -> None:
     assert is_chance(np.array(hits), np.array(samples)) is chance
 
 

@@ -39,7 +39,7 @@ def need(to: str) -> None:
 
 @each_format
 @pytest.mark.parametrize("kind", NETS)
-def test_a_file_computes_what_its_network_does(to: str, kind: str, tmp_path: Path) -> None:
+def test_an_exported_file_computes_the_networks_outputs(to: str, kind: str, tmp_path: Path) -> None:
     need(to)
     make, shape = NETS[kind]
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def test_a_file_computes_what_its_network_does(to: str, kind: str, tmp_path: Pat
 
 @each_format
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated")
-def test_of_a_compiled_net_a_file_has_the_plain_one(to: str, tmp_path: Path) -> None:
+def test_a_compiled_net_is_exported_as_the_plain_one(to: str, tmp_path: Path) -> None:
     need(to)
     plain, inputs, file = Head().eval(), torch.randn(2, 5), tmp_path / f"net.{to}"
     compiled = torch.compile(plain, backend="eager")
@@ -102,7 +102,7 @@ class Drifting(Head):
     [(ByValue(), "cannot be exported"), (Drifting(), "differ by .* from the network's")],
     ids=["by", "drift"],
 )
-def test_what_cannot_be_exported_leaves_the_file_that_was_there(net: nn.Module, said: str, tmp_path: Path) -> None:
+def test_a_failed_export_keeps_the_existing_file(net: nn.Module, said: str, tmp_path: Path) -> None:
     file = tmp_path / "net.pt2"
     file.write_text("earlier")
     with pytest.raises(InputError, match=rf"--to pt2: .*{said}.*safetensors"):
@@ -120,7 +120,7 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(
         export(Head(), torch.randn(2, 5), tmp_path / "net", to, FACTS)
 
 
-def test_a_pytorch_that_is_too_old_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pytorch_version_that_is_too_old_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.4.1")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     with pytest.raises(InputError, match=r"--to onnx needs torch 2\.6 or newer, but 2\.4\.1 is installed; upgrade it"):

@@ -28,7 +28,7 @@ def test_versions_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert versions(tmp_path, "other") == []
 
 
-def test_the_newest_run_with_such_a_checkpoint_is_found(tmp_path: Path) -> None:
+def test_the_newest_run_that_has_the_checkpoint_is_found(tmp_path: Path) -> None:
     make(tmp_path, "run", 0, "last", "best")
     second = make(tmp_path, "run", 1, "last")
     make(tmp_path, "run", 2)
@@ -45,14 +45,14 @@ def test_no_checkpoint_is_an_error_with_the_name_and_the_remedy(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("there", ["previous", "best"])
-def test_a_run_whose_last_is_missing_is_found_by_another_of_its_checkpoints(there: str, tmp_path: Path) -> None:
+def test_a_run_without_last_is_found_by_another_checkpoint(there: str, tmp_path: Path) -> None:
     make(tmp_path, "run", 0, "last")
     run = make(tmp_path, "run", 1, there)
     assert find_checkpoint(tmp_path, "run", "last") == run / "checkpoints" / "last.ckpt"
 
 
 @pytest.mark.parametrize("foreign", ["config.yaml", "hparams.yaml", "metrics.csv"])
-def test_a_folder_that_fedlit_has_not_written_is_no_runs(foreign: str, tmp_path: Path) -> None:
+def test_a_folder_without_fedlits_record_is_not_a_run(foreign: str, tmp_path: Path) -> None:
     run = make(tmp_path, "project", 0, "last")
     (run / "run.json").rename(run / foreign)
     assert run_of(run / "checkpoints" / "last.ckpt") is None
@@ -74,7 +74,7 @@ def test_runs_are_read_by_name_the_newest_of_each(tmp_path: Path) -> None:
     assert list(read_runs(tmp_path, "b")) == ["b"]
 
 
-def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no runs of any name .* make them with fedlit fit"):
         read_runs(tmp_path)
     with pytest.raises(InputError, match=r"no runs of mine"):

@@ -20,7 +20,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_row_a_round_and_a_column_a_scalar(tmp_path: Path) -> None:
+def test_there_is_a_row_for_each_round_and_a_column_for_each_scalar(tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "run" / "metrics.csv")
     table.log_metrics({"a": 1.0}, step=1)
     table.log_metrics({"a": 2.0, "late": 0.5}, step=2)
@@ -30,7 +30,7 @@ def test_a_row_a_round_and_a_column_a_scalar(tmp_path: Path) -> None:
     ]
 
 
-def test_the_file_is_whole_after_every_round(tmp_path: Path) -> None:
+def test_the_file_is_complete_after_every_round(tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
     for round in (1, 2, 3):
         table.log_metrics({"a": float(round)}, step=round)
@@ -38,7 +38,7 @@ def test_the_file_is_whole_after_every_round(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_two_calls_of_a_round_share_its_row(tmp_path: Path) -> None:
+def test_two_calls_in_a_round_share_its_row(tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
     table.log_metrics({"a": 1.0}, step=1)
     table.log_metrics({"b": 2.0}, step=1)
@@ -58,7 +58,7 @@ def test_a_resumed_run_drops_the_rounds_after_its_checkpoint(tmp_path: Path) -> 
     ]
 
 
-def test_a_new_run_starts_its_file_anew(tmp_path: Path) -> None:
+def test_a_new_run_starts_a_new_file(tmp_path: Path) -> None:
     MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 1.0}, step=1)
     MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 2.0}, step=5)
     assert [row["round"] for row in rows(tmp_path / "metrics.csv")] == ["5"]
@@ -79,7 +79,7 @@ def test_a_board_that_never_began_ends_quietly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [None, 0])
-def test_scalars_before_the_first_round_stand_in_row_zero(step: int | None, tmp_path: Path) -> None:
+def test_scalars_before_the_first_round_are_in_row_zero(step: int | None, tmp_path: Path) -> None:
     MetricsTable(tmp_path / "metrics.csv").log_metrics({"a": 1.0}, step=step)
     assert rows(tmp_path / "metrics.csv") == [{"round": "0", "a": "1.0"}]
 
@@ -98,7 +98,7 @@ def test_numbers_of_any_kind_are_kept_as_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["abc", None, torch.ones(2), np.ones(2), {"a": 1.0}, 1j], ids=repr)
-def test_what_is_no_number_is_refused_by_name(value: Any, tmp_path: Path) -> None:
+def test_a_value_that_is_not_a_number_is_refused_by_name(value: Any, tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
     table.log_metrics({"a": 1.0}, step=1)
     with pytest.raises(InputError, match=r"^mine was logged as .*, but metrics.csv holds numbers; log a number$"):
@@ -106,7 +106,7 @@ def test_what_is_no_number_is_refused_by_name(value: Any, tmp_path: Path) -> Non
     assert rows(tmp_path / "metrics.csv") == [{"round": "1", "a": "1.0"}]
 
 
-def test_the_number_of_a_row_is_not_taken_for_a_metric(tmp_path: Path) -> None:
+def test_a_metric_may_not_use_the_name_of_the_row_number(tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
     table.log_metrics({"round": 1.0, "a": 2.0}, step=1)
     with pytest.raises(
@@ -117,7 +117,7 @@ def test_the_number_of_a_row_is_not_taken_for_a_metric(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [30, 1.5, -1])
-def test_what_is_of_no_round_has_no_row_and_is_said_once(
+def test_a_metric_logged_at_another_step_is_left_out_with_one_warning(
     step: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
@@ -129,7 +129,7 @@ def test_what_is_of_no_round_has_no_row_and_is_said_once(
     assert line.startswith(f"fedlit: warning: mine was logged at step {step} in round ")
 
 
-def test_what_is_logged_without_a_step_is_of_the_round_under_way(tmp_path: Path) -> None:
+def test_a_metric_without_a_step_belongs_to_the_current_round(tmp_path: Path) -> None:
     table = MetricsTable(tmp_path / "metrics.csv")
     for table.round in (1, 2):
         table.log_metrics({"mine": float(table.round)})

@@ -45,7 +45,7 @@ def test_clients_and_classes_are_those_of_the_final_model(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|Experiment logs directory)")
-def test_a_resumed_run_leaves_the_same_bytes_even_where_only_the_end_was_missing(tmp_path: Path) -> None:
+def test_a_resumed_run_writes_the_same_bytes_even_if_only_the_end_was_missing(tmp_path: Path) -> None:
     _, straight = run(tmp_path / "straight", 3)
     run(tmp_path / "resumed", 2)
     _, resumed = run(tmp_path / "resumed", 3, tmp_path / "resumed/ckpt/last.ckpt")
@@ -57,7 +57,7 @@ def test_a_resumed_run_leaves_the_same_bytes_even_where_only_the_end_was_missing
     assert [(resumed / name).read_bytes() for name in FILES] == first
 
 
-def test_a_run_that_is_never_validated_leaves_neither(tmp_path: Path) -> None:
+def test_a_run_without_validation_writes_neither_table(tmp_path: Path) -> None:
     callbacks = [Outcome(tmp_path)]
     fit(
         FederatedModule(net()), FederatedLoop(4, 2, seed=0), rounds=1, callbacks=callbacks,

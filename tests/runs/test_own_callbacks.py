@@ -91,7 +91,7 @@ def figures(logs: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("kind", "statuses", "says"), CASES, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_run_that_ended_early_goes_on_to_the_same_figures(
+def test_a_run_that_ended_early_resumes_to_the_same_numbers(
     kind: type[Callback], statuses: list[int], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], straight: list[dict[str, str]],
 ) -> None:  # fmt: skip

@@ -74,7 +74,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of the loggers' own packages
 @pytest.mark.parametrize("logger", [default, none, csv_logger, csv_logger_here, tensorboard, wandb, mlflow, two])
-def test_a_run_is_whole_whatever_its_loggers_are(
+def test_a_run_is_complete_with_any_loggers(
     logger: Callable[[Path], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -141,7 +141,7 @@ def metrics(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_logger_of_ones_own_changes_the_runs_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_loggers_do_not_change_the_runs_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     status = {"plain": [0], "Clears": [0], "Nowhere": [0], "Unreachable": [3, 0]}
     for name, expected in status.items():

@@ -51,7 +51,7 @@ def test_dropped_and_partial_work_is_told_apart():
     assert partial["partial"].sum() == sum(u.task.epochs < 2 for u in updates)
 
 
-def test_drawing_by_size_brings_work_in_line_with_size():
+def test_sampling_by_size_makes_work_proportional_to_size():
     loop = FederatedLoop(4, 1, seed=0, sampling=SizeSampling())
     federation = data()
     federation.setup()

@@ -20,7 +20,7 @@ from fedlit.runs import Pictures
 from fedlit.runs.gates import gate_maps
 
 
-def test_maps_are_the_gates_of_what_reaches_them() -> None:
+def test_maps_are_the_gates_for_their_inputs() -> None:
     torch.manual_seed(0)
     net = EmnistCNN(Spatial, widths=(2, 3)).train()
     x = torch.randn(4, 1, 28, 28)
@@ -79,7 +79,7 @@ def test_gates_of_sequences_are_drawn_under_them(tmp_path: Path) -> None:
     assert (tmp_path / "attention.png").is_file()
 
 
-def test_a_run_leaves_its_pictures(tmp_path: Path) -> None:
+def test_a_run_writes_its_pictures(tmp_path: Path) -> None:
     words = (
         "fit --trainer.max_epochs=1 --trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 "
         "--model.net.attention=fedlit.attention.Spatial --data.num_clients=8 --federation.clients_per_round=2 "
@@ -110,11 +110,11 @@ class Foreign(nn.Module):
 
 
 @pytest.mark.parametrize("gate", [nn.Linear(5, 1), nn.GRU(8, 2), nn.Flatten()], ids=["fails", "no tensor", "no map"])
-def test_what_somebody_else_calls_a_gate_makes_no_map_and_stops_nothing(gate: nn.Module) -> None:
+def test_another_method_called_gate_gives_no_map_and_no_error(gate: nn.Module) -> None:
     assert gate_maps(nn.Sequential(nn.Flatten(2), Foreign(gate)), torch.randn(3, 2, 2, 4)) == {}
 
 
-def test_tokens_of_four_dimensions_are_no_pictures(tmp_path: Path) -> None:
+def test_tokens_with_four_dimensions_are_not_pictures(tmp_path: Path) -> None:
     data = Tensors(train=(np.ones((20, 2, 3, 3), np.int64), np.arange(20) % 2), num_clients=2, seed=0)
     data.setup()
     Pictures(tmp_path)._attention(SimpleNamespace(datamodule=data, global_step=1), Spatial(2))  # type: ignore[arg-type]

@@ -84,7 +84,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("named", ["relative", "absolute"])
-def test_a_run_gone_on_with_from_anywhere_ends_with_the_same_files(
+def test_a_run_resumed_from_another_folder_ends_with_the_same_files(
     place: Callable[[Path], str], named: str, begun: Callable[[str, int], Path], straight: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -118,7 +118,7 @@ def test_the_files_of_a_run_survive_a_fall_back_to_another_of_them(
     assert ours == theirs
 
 
-def test_an_earlier_run_with_paths_as_it_was_started_is_gone_on_with(
+def test_an_early_run_with_relative_paths_can_be_resumed(
     begun: Callable[[str, int], Path], straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of before checkpoints had keys of their own: plain ModelCheckpoints, with relative paths."""
@@ -143,7 +143,7 @@ def test_an_earlier_run_with_paths_as_it_was_started_is_gone_on_with(
     assert contents(run) == contents(straight)
 
 
-def test_the_best_of_rounds_that_are_made_again_is_forgotten(tmp_path: Path) -> None:
+def test_the_best_checkpoint_of_repeated_rounds_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     CheckpointFile().save_checkpoint({"state_dict": {}, "global_step": 3, "fedlit": {}}, path)
     state = {

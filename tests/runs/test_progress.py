@@ -13,7 +13,7 @@ from fedlit.core.terminal import Terminal
 from fedlit.runs import progress
 
 
-def test_the_bar_of_clients_counts_to_those_of_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_of_clients_counts_the_clients_of_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, float | None]] = []
 
     class Seen(progress.RoundProgress):

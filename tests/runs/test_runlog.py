@@ -32,7 +32,7 @@ def test_the_best_round_survives_a_resume() -> None:
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_a_model_that_learned_nothing_is_told_at_the_end(learned: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_learned_nothing_is_reported_at_the_end(learned: bool, capsys: pytest.CaptureFixture[str]) -> None:
     trainer: Any = SimpleNamespace(is_global_zero=True, loggers=[])
     log = RunLog("logs", [], {})
     for hits in ([100, 0], [100, 90]) if learned else ([100, 90], [100, 0]):  # the last round counts

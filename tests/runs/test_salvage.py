@@ -55,7 +55,7 @@ def rounded(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_rounds_that_a_damaged_table_lacks_are_taken_from_tensorboard_and_it_is_said(
+def test_rounds_missing_in_a_damaged_table_are_taken_from_tensorboard_with_a_warning(
     damage: Callable[[Path], None], run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(run / "metrics.csv")
@@ -74,7 +74,7 @@ def test_rounds_that_a_damaged_table_lacks_are_taken_from_tensorboard_and_it_is_
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_without_curves_the_rounds_that_are_lost_are_named(
+def test_without_curves_lost_rounds_are_named(
     damage: Callable[[Path], None], run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for events in run.glob("events.*"):
@@ -87,7 +87,7 @@ def test_without_curves_the_rounds_that_are_lost_are_named(
     assert [row["round"] for row in rounded(run)] == sorted(kept | {4})
 
 
-def test_a_whole_table_is_kept_to_the_letter(straight: Path, tmp_path: Path) -> None:
+def test_an_intact_table_is_kept_unchanged(straight: Path, tmp_path: Path) -> None:
     rows, is_whole = whole_rows(straight / "metrics.csv")
     assert is_whole
     assert [list(row.values()) for row in rows.values()] == [
@@ -104,7 +104,7 @@ def test_spans() -> None:
 
 
 @pytest.mark.parametrize("damage", [empty, fill_with_noise, halve])
-def test_a_damaged_record_of_what_clients_keep_is_said_and_the_run_ends_the_same(
+def test_a_damaged_record_of_what_clients_keep_is_reported_and_the_run_ends_the_same(
     damage: Callable[[Path], None], run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(run / "clients" / "checkpoints.json")
@@ -128,7 +128,7 @@ def test_clients_whose_file_was_removed_are_named(run: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("damage", [empty, fill_with_noise, halve])
-def test_a_damaged_file_of_what_clients_keep_is_named_and_a_copy_mends_it(
+def test_a_damaged_file_of_what_clients_keep_is_named_and_a_copy_repairs_it(
     damage: Callable[[Path], None], run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = last_file(run).read_bytes()
@@ -157,7 +157,7 @@ def test_a_run_whose_clients_have_a_file_for_each_round_ends_the_same(run: Path,
 # --- pictures and missing checkpoints --------------------------------------------------------------------------------
 
 
-def test_what_a_kill_kept_from_being_drawn_at_the_end_is_drawn_where_no_round_is_left(
+def test_pictures_missing_after_a_kill_are_drawn_on_resume_even_if_no_round_is_left(
     straight: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(straight.parents[1], tmp_path / "logs")) / "run" / "version_0"
@@ -171,7 +171,7 @@ def test_what_a_kill_kept_from_being_drawn_at_the_end_is_drawn_where_no_round_is
     assert {path: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
 
 
-def test_a_missing_last_is_said_and_the_one_before_ends_with_the_same_files(
+def test_if_last_is_missing_the_run_resumes_from_previous_with_the_same_files(
     run: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / "checkpoints" / "last.ckpt").unlink()
@@ -186,7 +186,7 @@ def test_a_missing_last_is_said_and_the_one_before_ends_with_the_same_files(
 # --- results of a checkpoint that lies in no run's folder -------------------------------------------------------------
 
 
-def test_results_of_a_checkpoint_from_elsewhere_are_not_written_over_files_that_are_there(
+def test_results_of_a_checkpoint_outside_of_a_run_do_not_overwrite_files(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

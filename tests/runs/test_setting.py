@@ -20,7 +20,7 @@ def run(folder: Path) -> None:
     fit(FederatedModule(net()), FederatedLoop(4, 2, seed=0), rounds=1, callbacks=[Setting(folder)])
 
 
-def test_a_run_says_versions_and_machine_and_adds_an_entry_only_where_they_change(tmp_path: Path) -> None:
+def test_versions_and_machine_get_another_entry_only_if_they_change(tmp_path: Path) -> None:
     run(tmp_path)
     (first,) = origins(tmp_path)
     assert (first["torch"], first["processor"]) == (version("torch"), origin()["processor"])
@@ -32,7 +32,7 @@ def test_a_run_says_versions_and_machine_and_adds_an_entry_only_where_they_chang
 
 
 @pytest.mark.parametrize("text", ["{", "3", "[3]", "[[]]"])
-def test_a_record_that_is_none_is_written_anew(text: str, tmp_path: Path) -> None:
+def test_an_invalid_record_is_replaced(text: str, tmp_path: Path) -> None:
     (tmp_path / "origin.json").write_text(text)
     assert origins(tmp_path) == []
     run(tmp_path)

@@ -35,7 +35,7 @@ def test_four_runs_started_at_once_have_a_folder_and_a_checkpoint_each(tmp_path:
     assert {checkpoint["fedlit"]["federation seed"] for checkpoint in checkpoints} == {0, 1, 2, 3}
 
 
-def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_leaves_no_files(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     too_many = [*COMMAND, "--logs_dir", str(logs), "--federation.clients_per_round", "1000000"]
     process = forks.start(too_many, logs)
@@ -49,7 +49,7 @@ def test_the_folder_of_a_new_run_has_the_next_number(tmp_path: Path) -> None:
     assert lock_new(tmp_path / "run", None).folder.name == "version_8"
 
 
-def test_only_what_was_made_for_a_claim_is_removed(tmp_path: Path) -> None:
+def test_only_folders_made_for_the_lock_are_removed(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     lock = FolderLock(tmp_path / "logs" / "run" / "version_0")
     lock.release()
@@ -57,14 +57,14 @@ def test_only_what_was_made_for_a_claim_is_removed(tmp_path: Path) -> None:
     assert list((tmp_path / "logs").iterdir()) == []
 
 
-def test_a_folder_in_which_something_was_written_stays(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_kept(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path / "run")
     (tmp_path / "run" / "metrics.csv").touch()
     lock.release()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.csv", LOCK]
 
 
-def test_a_claim_on_a_new_folder_refuses_one_that_is_there(tmp_path: Path) -> None:
+def test_a_lock_on_a_new_folder_refuses_an_existing_one(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         FolderLock(tmp_path, new=True)
 

@@ -60,7 +60,7 @@ def test_each_round_has_a_row_and_validated_ones_the_global_columns(every_second
     assert any(name.startswith("drift/") for name in rows(every_second)[0])
 
 
-def test_tensorboard_has_the_points_that_there_are(every_second: Path) -> None:
+def test_tensorboard_has_all_points(every_second: Path) -> None:
     events = EventAccumulator(str(every_second), size_guidance={"scalars": 0})
     events.Reload()
     assert [point.step for point in events.Scalars("drift/mean")] == [1, 2, 3, 4, 5]
@@ -93,9 +93,7 @@ def test_a_resumed_run_has_the_same_rows(every_second: Path, tmp_path: Path) -> 
     assert untimed(fit(tmp_path, every, "--ckpt_path=last")) == untimed(every_second)
 
 
-def test_a_run_that_is_never_validated_has_its_rounds_and_no_best(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_validation_has_rounds_but_no_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fit(tmp_path, "--trainer.limit_val_batches=0", rounds=2)
     assert [row["round"] for row in rows(run)] == ["1", "2"]
     assert not any(name.startswith("global/") for name in rows(run)[0])
@@ -120,7 +118,7 @@ def test_metrics_of_accuracy_are_of_the_validated_rounds(every_second: Path) -> 
     assert measure(table[table["round"] < 2]) == {}
 
 
-def test_the_list_of_runs_the_curves_and_verify_take_it(every_second: Path) -> None:
+def test_list_of_runs_curves_and_verify_work_without_validation(every_second: Path) -> None:
     (listed,) = list_runs(every_second.parents[1])
     assert (listed.state, listed.done, len(listed.accuracies)) == ("finished", ROUNDS, 2)
     figure = curves(read_runs(every_second.parents[1]))
@@ -128,7 +126,7 @@ def test_the_list_of_runs_the_curves_and_verify_take_it(every_second: Path) -> N
 
 
 @pytest.mark.parametrize("validate", ["--trainer.check_val_every_n_epoch=2", "--trainer.limit_val_batches=0"])
-def test_a_report_is_made_of_such_runs(validate: str, every_second: Path, tmp_path: Path) -> None:
+def test_a_report_works_without_validation_in_every_round(validate: str, every_second: Path, tmp_path: Path) -> None:
     source = every_second if "every" in validate else fit(tmp_path / "logs", validate, rounds=2)
     for seed in (0, 1):
         for variant in ("plain", "spatial"):
@@ -139,7 +137,7 @@ def test_a_report_is_made_of_such_runs(validate: str, every_second: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_verify_compares_such_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_compares_runs_without_validation(capsys: pytest.CaptureFixture[str]) -> None:
     words = [*TINY[:-5], "--trainer.check_val_every_n_epoch=2", "--federation.local_epochs=0.1"]
     assert main(["verify", *words, "--federation.clients_per_round=2", "--at_round=1", "--rounds=3"]) == 0
     assert "the same: killed in round 2" in capsys.readouterr().out

@@ -46,7 +46,7 @@ def test_facts_are_numbers_and_names_of_classes() -> None:
 @pytest.mark.parametrize(
     "config", [None, 3, [], {"model": 3, "data": []}, {"data": {"class_path": 1, "init_args": "x"}}]
 )
-def test_of_a_config_of_another_shape_less_is_said(config: Any) -> None:
+def test_missing_settings_are_left_out(config: Any) -> None:
     assert facts(config) == {}
 
 
@@ -54,11 +54,11 @@ def test_of_a_config_of_another_shape_less_is_said(config: Any) -> None:
     ("value", "word"),
     [(0, "0"), (1e-4, "0.0001"), (True, ""), (None, ""), ("a.b.C", "C"), ([], ""), (["x.A", 2], "A + 2")],
 )
-def test_a_value_is_a_word(value: Any, word: str) -> None:
+def test_a_value_is_described_by_a_word(value: Any, word: str) -> None:
     assert in_a_word(value) == word
 
 
-def test_the_opening_says_what_starts() -> None:
+def test_the_first_line_describes_the_run() -> None:
     assert opening(CONFIG, 100, "LoopEngine") == (
         "EMNIST, 100 clients (Dirichlet 0.5), 10 a round, Net with Spatial, mu 0.01, algorithm Clip + Mean, 20 rounds, "
         "LoopEngine"

@@ -102,9 +102,7 @@ def test_every_combination_is_run_at_every_seed_with_one_thread(capsys: pytest.C
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_failing_run_is_told_the_others_go_on_and_only_it_is_tried_again(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_failed_run_is_tried_again(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIL", "1")
     assert study() == 1
     assert "4 of 8 runs failed; the same command tries them again" in capsys.readouterr().out
@@ -162,7 +160,7 @@ def test_a_study_ends_with_its_table_and_the_reports_path(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_damaged_table_is_named_and_the_study_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_table_is_named_and_the_study_continues(capsys: pytest.CaptureFixture[str]) -> None:
     assert study() == 0
     damaged = Path("logs/grid/plain_iid/seed_0/metrics.csv")
     damaged.write_text("round\nx\n")
@@ -225,7 +223,7 @@ def test_a_dry_run_shows_what_is_left_and_how_long_it_takes(capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_runs_that_were_begun_with_other_settings_are_not_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_started_with_other_settings_are_not_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     assert study() == 0
     Path("grid.yaml").write_text(STUDY.replace("alpha: 0.1", "alpha: 0.2"))
     assert study() == 2

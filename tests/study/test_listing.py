@@ -33,7 +33,7 @@ def make(run: Path, *accuracies: float, asked: int = 3, state: RunState | None =
     return run
 
 
-def test_a_run_tells_how_far_and_how_good_it_is(tmp_path: Path) -> None:
+def test_a_run_is_listed_with_progress_and_accuracy(tmp_path: Path) -> None:
     make(tmp_path / "study/plain_iid/seed_0", 0.2, 0.9, 0.8, state="finished")
     make(tmp_path / "a/version_0", 0.1)
     a, plain = list_runs(tmp_path)
@@ -52,7 +52,7 @@ def test_a_run_tells_how_far_and_how_good_it_is(tmp_path: Path) -> None:
         ("running", 2, "interrupted"),  # nobody holds it: it was killed
     ],
 )
-def test_the_state_is_what_the_run_last_said_unless_it_was_killed(
+def test_the_state_is_the_recorded_one_unless_the_run_was_killed(
     said: RunState | None, rounds: int, expected: RunState, tmp_path: Path
 ) -> None:
     make(tmp_path / "a/version_0", *[0.5] * rounds, state=said)
@@ -70,7 +70,7 @@ def test_a_run_is_running_while_its_process_lives_and_interrupted_once_it_is_kil
     assert list_runs(tmp_path)[0].state == "interrupted"
 
 
-def test_the_command_goes_on_with_that_very_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_resumes_exactly_this_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tiny = (
         "--trainer.max_epochs=1 --trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --name=x "
@@ -88,7 +88,7 @@ def test_the_command_goes_on_with_that_very_run(tmp_path: Path, monkeypatch: pyt
     assert (run.folder, run.state, run.done) == (Path("logs/x/mine"), "finished", 2)
 
 
-def test_the_table_is_followed_by_the_commands_a_studys_once(
+def test_the_table_is_followed_by_the_commands_with_a_studys_only_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
@@ -108,7 +108,7 @@ def test_the_table_is_followed_by_the_commands_a_studys_once(
     ]
 
 
-def test_where_there_are_no_runs_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_runs_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="no runs under"):
         list_runs(tmp_path)
     assert main(["runs", str(tmp_path / "none")]) == 2
@@ -135,7 +135,7 @@ def test_a_version_is_a_folder_of_its_own(
 
 
 @pytest.mark.parametrize("record", ["null", "[1]", "x", '{"state": "odd", "rounds": 1, "error": ""}', "[" * 100_000])
-def test_what_is_no_record_of_a_run_is_taken_for_none_and_said(
+def test_an_invalid_record_of_a_run_is_ignored_with_a_message(
     record: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(tmp_path / "a/version_0", 0.5, 0.5, 0.5)
@@ -169,7 +169,7 @@ def test_a_damaged_table_is_named_and_the_other_runs_are_shown(
     assert f"ignored: {bad}/metrics.csv is not a table of a run's rounds" in out
 
 
-def test_columns_are_dropped_where_they_do_not_fit_and_digits_never(
+def test_columns_that_do_not_fit_are_dropped_but_never_digits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(tmp_path / "a/version_0", 0.1234, 0.5678)

@@ -55,7 +55,7 @@ def finish(runs: list[StudyRun], jobs: int = 2) -> tuple[list[StudyRun], str]:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_failure_is_told_and_stops_no_other_run(tmp_path: Path) -> None:
+def test_a_failure_is_reported_and_stops_no_other_run(tmp_path: Path) -> None:
     runs = made(tmp_path, "a", "broken", "c")
     failed, said = finish(runs)
     assert failed == [runs[1]]
@@ -81,7 +81,7 @@ def test_runs_side_by_side_have_one_thread_each(jobs: int, threads: str, tmp_pat
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_rounds_are_told_as_they_end(tmp_path: Path) -> None:
+def test_rounds_are_reported_as_they_end(tmp_path: Path) -> None:
     rounds: list[int] = []
     (run,) = made(tmp_path, "a", rounds=3)
     assert fit(run, dict(os.environ), rounds.append) is None
@@ -102,7 +102,7 @@ def test_after_ctrl_c_no_further_run_begins(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.filterwarnings("ignore:::lightning")  # as the command has it
-def test_a_runs_command_begins_it_and_later_goes_on_with_it(tmp_path: Path) -> None:
+def test_the_command_of_a_run_starts_it_and_later_resumes_it(tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
         """

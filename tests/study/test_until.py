@@ -113,7 +113,7 @@ def test_the_same_command_again_runs_nothing_and_finds_the_same(capsys: pytest.C
     assert (seeds_run(), settled(capsys.readouterr().out)) == (runs, found)
 
 
-def test_a_study_that_was_stopped_half_way_ends_as_one_that_was_not(
+def test_a_study_stopped_half_way_ends_like_an_uninterrupted_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert study("--name=whole") == 0
@@ -148,7 +148,7 @@ def test_a_run_that_always_fails_ends_the_study(
     assert settled(capsys.readouterr().out)["1"] == "supported"
 
 
-def test_a_dry_run_says_how_the_claims_stand_and_what_is_likely_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_shows_the_state_of_the_claims_and_the_likely_rest(capsys: pytest.CaptureFixture[str]) -> None:
     assert study("--dry_run") == 0
     assert "18 runs: 0 done, 0 part-done, 18 to do" in capsys.readouterr().out
     assert not Path("logs").exists()
@@ -158,7 +158,7 @@ def test_a_dry_run_says_how_the_claims_stand_and_what_is_likely_left(capsys: pyt
     assert set(settled(capsys.readouterr().out)) == {"1", "2", "3"}
 
 
-def test_looks_cannot_be_changed_once_there_are_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_looks_cannot_be_changed_once_there_are_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert study() == 0
     for seeds in ("{at_least: 3, at_most: 15, batch: 3, until: decided}", "[0, 1, 2]"):
         Path("grid.yaml").write_text(re.sub("seeds: .*", f"seeds: {seeds}", STUDY))
@@ -179,7 +179,7 @@ def test_looks_cannot_be_changed_once_there_are_runs(capsys: pytest.CaptureFixtu
         ("{at_least: 5, at_most: 9, until: decided, first: x}", "seeds.first must be a whole number >= 0, got x"),
     ],
 )
-def test_a_mistake_in_the_seeds_is_said(seeds: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_the_seeds_is_reported(seeds: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("grid.yaml").write_text(re.sub("seeds: .*", f"seeds: {seeds}", STUDY))
     assert study() == 2
     assert message in capsys.readouterr().err
@@ -195,7 +195,7 @@ def test_a_mistake_in_the_seeds_is_said(seeds: str, message: str, capsys: pytest
         ("baseline", 3, "baseline must be the name of a variant, got 3"),
     ],
 )
-def test_what_cannot_be_decided_is_refused(
+def test_a_study_that_cannot_be_decided_is_refused(
     key: str, value: object, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = yaml.safe_load(STUDY)
@@ -221,7 +221,7 @@ def test_the_first_seed_may_be_another(capsys: pytest.CaptureFixture[str]) -> No
     assert not Path("logs/grid/plain_iid/seed_0").exists()
 
 
-def test_a_finished_study_says_what_would_decide_what_it_left_open(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_study_says_what_would_decide_its_open_parts(capsys: pytest.CaptureFixture[str]) -> None:
     """Three seeds settle the first two claims: what the third compares is run again, at other seeds."""
     Path("grid.yaml").write_text(re.sub("seeds: .*", "seeds: [0, 1, 2]", STUDY))
     assert study() == 0

@@ -54,9 +54,7 @@ def test_a_good_config_is_the_same_and_leaves_nothing(tmp_path: Path, capsys: py
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_a_network_that_draws_unaddressed_randomness_is_found_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_network_with_unseeded_randomness_is_detected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "unaddressed.py").write_text(UNADDRESSED)
     assert main(["verify", *TINY, "--model.net", "unaddressed.Net"]) == 1
     out = capsys.readouterr().out
@@ -87,7 +85,7 @@ def test_a_mistake_is_one_line(words: str, message: str, capsys: pytest.CaptureF
     assert message in line
 
 
-def test_a_run_that_fails_is_told_with_its_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_is_reported_with_its_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--federation.clients_per_round", "0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "the run without a stop failed: exit status 2: " in line

@@ -35,12 +35,12 @@ def test_a_curve_goes_from_the_least_to_the_greatest_value(values: list[float], 
     assert curve(values) == shown
 
 
-def test_of_more_values_than_fit_the_last_of_each_span_is_shown() -> None:
+def test_if_there_are_too_many_values_the_last_of_each_span_is_shown() -> None:
     assert curve([0, 9, 0, 9, 0, 9, 0, 9], width=4) == "▁▁▁▁"  # 9, 9, 9, 9
     assert len(curve(range(1000), width=20)) == 20
 
 
-def test_the_time_left_is_that_of_the_last_rounds_and_only_of_a_running_run() -> None:
+def test_the_time_left_is_estimated_from_the_last_rounds_of_a_running_run() -> None:
     assert left(run(done=2)) == "0:00:24"  # 8 rounds of 3 s
     assert left(run(state="finished")) == ""
     assert left(run(done=0)) == ""
@@ -53,7 +53,7 @@ def shown(runs: list[Listed], **options: object) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_where_not_all_fit_those_that_train_and_the_latest_are_shown() -> None:
+def test_if_not_all_runs_fit_running_and_latest_ones_are_shown() -> None:
     runs = [
         run("old", "finished"),
         run("trains"),
