@@ -253,7 +253,7 @@ def test_a_resumed_run_goes_on_with_the_mu_that_it_had(tmp_path: Path, resume_af
 def test_a_run_is_not_resumed_with_another_kind_of_mu(tmp_path: Path):
     federation(0.5, rounds=1, root=tmp_path)
     (checkpoint,) = tmp_path.rglob("*.ckpt")
-    with pytest.raises(InputError, match="rule for mu is ConstantMu there and AdaptiveMu here"):
+    with pytest.raises(InputError, match="rule for mu is ConstantMu there, but AdaptiveMu here"):
         federation(AdaptiveMu(0.5), ckpt_path=checkpoint)
 
 

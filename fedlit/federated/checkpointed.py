@@ -46,7 +46,7 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     for fact, value in _identity(module).items():
         if fact in then and then[fact] != value:
             raise InputError(
-                f"the checkpoint is of another federation: {fact} is {then[fact]} there and {value} here; "
+                f"the checkpoint is of another federation: {fact} is {then[fact]} there, but {value} here; "
                 "use the run's config.yaml and the same data, or start anew without --ckpt_path"
             )
     if changed := versions.other_kernels(then.get("kernels"), settings["kernels"]):

@@ -80,7 +80,7 @@ def test_with_workers_too(tmp_path: Path):
 
 def test_another_algorithm_is_not_resumed(tmp_path: Path):
     run(tmp_path, Scaffold(), rounds=2)
-    with pytest.raises(InputError, match="algorithm is Scaffold there and FedDyn here"):
+    with pytest.raises(InputError, match="algorithm is Scaffold there, but FedDyn here"):
         run(tmp_path, FedDyn(), rounds=4, ckpt=checkpoint(tmp_path))
 
 

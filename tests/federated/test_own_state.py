@@ -51,7 +51,7 @@ def test_hooks_of_ones_own_take_nothing_away_from_a_resume(kind: type[FederatedM
     resumed = run(kind, 5, tmp_path, path)
     assert torch.equal(weights(resumed), weights(straight))
     assert resumed.mu.value == straight.mu.value
-    with pytest.raises(InputError, match="of another federation: federation seed is 0 there and 1 here"):
+    with pytest.raises(InputError, match="of another federation: federation seed is 0 there, but 1 here"):
         run(kind, 5, tmp_path, path, seed=1)
 
 
