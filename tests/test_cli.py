@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it does, and one line for each mistake."""
+"""The command line: its commands, and one line for each mistake."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parse(*words: str) -> Namespace:
-    """The config of ``fedlit fit`` with these words, without running it."""
+    """The config of ``fedlit fit`` with these arguments, without running it."""
     cli = FedlitCLI.__new__(FedlitCLI)
     config: list[Namespace] = []
 

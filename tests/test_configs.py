@@ -1,4 +1,4 @@
-"""Every config in ``configs/`` is what its first lines say, and runs."""
+"""Every config in ``configs/`` runs and agrees with its first lines."""
 
 from __future__ import annotations
 

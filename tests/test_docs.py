@@ -1,4 +1,4 @@
-"""What the documentation shows works: its examples are executed, its options train, what it names is there."""
+"""The documentation's examples and options work, and the files that it names exist."""
 
 from __future__ import annotations
 

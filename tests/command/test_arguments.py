@@ -1,4 +1,4 @@
-"""What can be said to the command shortly."""
+"""Short class names on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a config is not the default."""
+"""The settings of a config that differ from the defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fedlit configs``, and commands that are given a config by its name."""
+"""``fedlit configs``, and configs that are given by name."""
 
 from __future__ import annotations
 

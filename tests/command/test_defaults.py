@@ -1,4 +1,4 @@
-"""A class has its own defaults: foreign classes whose defaults all differ from ours, in every place of a config."""
+"""A class has its own defaults, tested with foreign classes whose defaults differ from fedlit's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::lightning")  # as the command 
 
 
 class Place(NamedTuple):
-    """A key of the config, the class of ours that shares arguments with the foreign one, and one that is given."""
+    """A key of the config, fedlit's class, the foreign class that shares its arguments, and a given argument."""
 
     key: str
     ours: str
@@ -89,7 +89,7 @@ OURS, FOREIGN, GIVEN = "ours.yaml", "foreign.yaml", "given.yaml"
 
 
 def write_configs(places: list[Place]) -> None:
-    """Three files that name our classes; the foreign ones; those, with an argument."""
+    """Three files: with fedlit's classes, with the foreign ones, and with the foreign ones and an argument."""
     for name in (OURS, FOREIGN, GIVEN):
         tree: dict[str, Any] = {}
         for key, ours, foreign, given, _ in places:
@@ -101,7 +101,7 @@ def write_configs(places: list[Place]) -> None:
 
 
 def put(tree: dict[str, Any], key: str, spec: dict[str, Any]) -> None:
-    """Set a class at a dotted key, through the arguments of the classes that it is in."""
+    """Set a class at a dotted key, inside the arguments of outer classes."""
     *outer, last = key.split(".")
     for name in outer:
         tree = tree.setdefault(name, {})
@@ -138,7 +138,7 @@ class Parsed(FedlitCLI):
     make = False
 
     def before_instantiate_classes(self) -> None:
-        """Nothing: there is no folder."""
+        """Do nothing: there is no folder."""
 
     def instantiate_classes(self) -> None:
         if self.make:
@@ -148,7 +148,7 @@ class Parsed(FedlitCLI):
         return None
 
     def run(self, command: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Built(Parsed):
@@ -156,13 +156,13 @@ class Built(Parsed):
 
 
 def own_defaults(made_by: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments that have a default, by the signature; tuples as YAML has them."""
+    """The arguments with defaults in the signature; tuples become lists, as in YAML."""
     parameters = inspect.signature(made_by).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def arguments(cli: FedlitCLI, key: str) -> dict[str, Any]:
-    """What a config says of the class at a key: its path, and its arguments."""
+    """The path and arguments of the class at a key of a config."""
     section = cli.config["fit"]
     *outer, last = key.split(".")
     for name in outer:
@@ -173,7 +173,7 @@ def arguments(cli: FedlitCLI, key: str) -> dict[str, Any]:
 
 
 def expected(place: Place, cli: FedlitCLI) -> dict[str, Any]:
-    """The foreign class with its own defaults; classes within it are judged at their own place."""
+    """The foreign class with its own defaults; inner classes are checked at their own keys."""
     inner = {other.key.rpartition(".")[2] for other in PLACES if other.key.startswith(f"{place.key}.")}
     found = {name: value for name, value in arguments(cli, place.key).items() if name in inner}
     return {"class_path": path_of(place.foreign), **own_defaults(place.foreign), **found}

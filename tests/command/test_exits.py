@@ -1,4 +1,4 @@
-"""How a command ends: of each kind of error the status, what is said, and whether the traceback is seen."""
+"""How a command ends: exit status, message and traceback for each kind of error."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def ours(name: str) -> str:
 
 
 def torch_fails() -> object:
-    """A function of a file of ours in which a function of PyTorch's written in Python raises."""
+    """A function of this file in which a Python function of PyTorch raises."""
     text = (
         "def fails(*args, **kwargs):\n    torch.nn.functional.cross_entropy(torch.zeros(2, 3), torch.zeros(5).long())"
     )

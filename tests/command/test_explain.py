@@ -1,4 +1,4 @@
-"""From jsonargparse's texts to one line. What a user sees is tested in test_cli; here are the corners."""
+"""jsonargparse's messages as one line. Common messages are tested in test_cli, rare ones here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_message_without_a_rule_is_kept_on_one_line() -> None:
 
 
 def of_two_types(error: str, value: str) -> str:
-    """As jsonargparse has it for ``float | Mu``."""
+    """jsonargparse's message for ``float | Mu``."""
     return (
         'Parser key "model.mu":\n  Does not validate against any of the Union subtypes\n'
         "  Subtypes: [<class 'float'>, <class 'fedlit.mu.Mu'>]\n  Errors:\n    - Expected a <class 'float'>\n"

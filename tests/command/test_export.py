@@ -1,4 +1,4 @@
-"""``fedlit export``, and a module that is loaded without a Trainer."""
+"""``fedlit export``, and loading a module without a Trainer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a finished run, in a current folder that has nothing else."""
+    """A copy of a finished run, in a current folder without other files."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(trained, tmp_path / "logs" / "run" / "version_0")
     return Path("logs/run/version_0")

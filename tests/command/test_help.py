@@ -1,4 +1,4 @@
-"""What help says: a page, every class of ours by name, and all of one option or class where it is asked for."""
+"""Help: a page with all of fedlit's classes, and full help on one option or class."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def helped(words: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What is shown."""
+    """The help text."""
     with pytest.raises(SystemExit) as stop:
         main(words.split())
     assert stop.value.code == 0

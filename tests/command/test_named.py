@@ -1,4 +1,4 @@
-"""A config calls nothing but classes of the right kind, and functions that say that they return it."""
+"""A config can call only classes of the expected kind, and functions annotated to return one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of this folder that need Flower are skipped without it, saying so."""
+"""Tests of this folder that need Flower are skipped without it, with a message."""
 
 from __future__ import annotations
 

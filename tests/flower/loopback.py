@@ -118,7 +118,7 @@ class Loopback:
         return {**os.environ, **homes, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
     def start(self, name: str, *words: str) -> None:
-        """Start a script of the project, in a process group of its own."""
+        """Start a script of the project in its own process group."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [str(self.project / words[0]), *words[1:]],
@@ -149,7 +149,7 @@ class Loopback:
         return (done.stdout + done.stderr).decode()
 
     def run(self, arguments: str = "", name: str = "run") -> None:
-        """Start a run, of which everything that is said goes to ``NAME.log``."""
+        """Start a run whose output goes to ``NAME.log``."""
         self.start(name, "run.sh", *(["-c", f'args="{arguments}"'] if arguments else []))
 
     def log(self, name: str) -> str:
@@ -160,13 +160,13 @@ class Loopback:
         wait_for(lambda: text in self.log(name), f"{text!r} in {name}.log")
 
     def kill(self, name: str) -> None:
-        """End a process and all that it has started, by SIGKILL."""
+        """Kill a process and its children by SIGKILL."""
         process = self.processes.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def trainer(self, name: str) -> int:
-        """The number of the process that trains at a site."""
+        """The process number of a site's training process."""
         of_site = str(self.folder / name / "site.yaml").encode()
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:

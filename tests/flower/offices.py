@@ -1,4 +1,4 @@
-"""A federation of sites in one process: Flower's own messages, carried by a list in place of a network."""
+"""A federation of sites in one process, with Flower's messages in a list instead of a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Make = Callable[[], tuple[FederatedModule, dict[str, Any]]]
 
 @dataclass
 class Node:
-    """A site as the grid knows it.
+    """A site of the test grid.
 
     Attributes:
         answer: From a question's frame to its answer's, to an error's text, or to None for no answer.
@@ -97,13 +97,13 @@ def client_of(make: Make, terms: Terms) -> ClientModule:
 
 
 def trainer_of(make: Make, client: int, folder: Path, name: str = "", **place: Any) -> SiteTrainer:
-    """What trains at a site."""
+    """The trainer of a site."""
     at = Place(folder / "site.yaml", name or NAMES[client], {}, folder / f"state{client}", accelerator="cpu", **place)
     return SiteTrainer(at, lambda: own(client), lambda terms: client_of(make, terms))
 
 
 def nodes_of(make: Make, folder: Path, clients: Sequence[int] = range(len(NAMES))) -> dict[int, Node]:
-    """Nodes in another order than the clients, so that nothing can depend on it."""
+    """Nodes in another order than the clients, so that nothing depends on the order."""
     return {900 - client: Node(trainer_of(make, client, folder).answer) for client in clients}
 
 
@@ -119,7 +119,7 @@ def sites(names: Sequence[str] = NAMES, **options: Any) -> Sites:
 
 @contextmanager
 def flower(grid: Any) -> Iterator[None]:
-    """Inside, this process is a ServerApp with that grid."""
+    """Within this context, the process is a ServerApp with the grid."""
     from flwr.supercore.task_identity import TaskIdentity
 
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1

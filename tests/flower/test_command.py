@@ -57,7 +57,7 @@ def nodes_of(folder: Path, words: Sequence[str]) -> dict[int, Node]:
 
 
 def one_process(folder: Path) -> list[str]:
-    """The words of ``fedlit fit`` that train the same federation in one process."""
+    """The arguments of ``fedlit fit`` that train the same federation in one process."""
     parts = [arrays(count, count) for count in SIZES.values()] + [arrays(30, 99)]
     whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     owners = np.repeat(np.arange(4), [*SIZES.values(), 30])

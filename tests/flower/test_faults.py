@@ -1,4 +1,4 @@
-"""Sites that fail, are late, lie, come back or swap names, and servers that stop: nobody else's bits change."""
+"""Sites that fail, are late, send wrong answers or reconnect, and servers that stop, do not change other bits."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes], Bytes | str | None], str]] = {
 
 
 def hostile(folder: Path, change: Callable[[bytes], Bytes | str | None], make: Any = everybody) -> OfficeGrid:
-    """Six sites of which site2 answers tasks otherwise."""
+    """Six sites, of which site2 answers tasks in another way."""
     nodes = nodes_of(make, folder)
     honest = nodes[898].answer
 
@@ -315,7 +315,7 @@ def test_a_stopped_and_resumed_server_ends_with_the_same_bits(make: Any, tmp_pat
 
 
 def resumed(tmp_path: Path, nodes: dict[int, Node], data: Any = None) -> FederatedModule:
-    """Two rounds, and then a run that goes on with other nodes."""
+    """Two rounds, and then a resume with other nodes."""
     root = tmp_path / "run"
     train(scaffold, OfficeGrid(nodes_of(scaffold, tmp_path)), rounds=2, root=root, callbacks=[saved(root)])
     path = checkpoint(root)
@@ -383,7 +383,7 @@ def test_a_site_that_has_lost_what_it_kept_is_left_out_and_says_so(tmp_path: Pat
 
 
 def test_a_late_answer_does_not_change_what_the_client_starts_from(tmp_path: Path):
-    """The site kept something that the server has not counted: the next fit goes on from the one before."""
+    """The site kept a version that the server did not accept; the next fit starts from the earlier one."""
 
     def make() -> tuple[FederatedModule, dict[str, Any]]:
         module, arguments = scaffold()

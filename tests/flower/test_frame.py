@@ -1,4 +1,4 @@
-"""Frames: what is packed comes out as it was, and nothing else comes out."""
+"""Frames are unpacked unchanged, and invalid ones are refused."""
 
 from __future__ import annotations
 

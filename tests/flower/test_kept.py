@@ -1,4 +1,4 @@
-"""What a client keeps, at its site: the version that the server names, or none."""
+"""What a client keeps at its site: the version that the server names, or none."""
 
 from __future__ import annotations
 

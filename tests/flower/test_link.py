@@ -1,4 +1,4 @@
-"""Who is client k: the position of a site's name in the server's list, and nothing that a site says of its number."""
+"""Client k is the site at position k of the server's list, whatever a site states."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def with_data(folder: Path, data: Tensors, name: str = NAMES[2]) -> Node:
 
 
 def built_otherwise(**changes: Any) -> Callable[[], tuple[FederatedModule, dict[str, Any]]]:
-    """A site of other code than the server's."""
+    """A site with other code than the server's."""
 
     def make() -> tuple[FederatedModule, dict[str, Any]]:
         arguments = {"net": net(), "client_optimizer": lambda p: SGD(p, lr=0.1), **changes}

@@ -1,4 +1,4 @@
-"""From a message's process to the one that trains: started where there is none, again where it has ended."""
+"""The relay process starts the training process if there is none, or if it has ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GREETED = pack(Frame(GREETING.name, *Terms(4, 0.0, 0, ["0", "1", "2"], 1, 3, 0.1
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sockets of this test alone."""
+    """A socket folder for this test only."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""What works in simulation works at real sites, to the bit; what does not is refused with the reason."""
+"""Real sites give the bits of the simulation; what does not work is refused with the reason."""
 
 from __future__ import annotations
 

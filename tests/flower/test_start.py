@@ -1,4 +1,4 @@
-"""What can be known before Flower's programs start is told in one line, with the remedy."""
+"""Mistakes that can be found before Flower's programs start are one line with the remedy."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_an_unknown_key_is_reported(
 
 
 def test_starting_and_relaying_import_neither_torch_nor_lightning():
-    """A process is started for each message: what it loads is what a round costs beyond training."""
+    """A process is started for each message, so its imports add to the time of every round."""
     code = "import sys, fedlit.flower.start, fedlit.flower.grid, fedlit.flower.relay; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

@@ -1,4 +1,4 @@
-"""Tasks and updates on the wire: to the bit there and back, and checked before they are used."""
+"""Tasks and updates are sent without changing a bit, and checked before use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(frame: Frame) -> tuple[ClientTask, Broadcast]:
 
 @dataclass
 class Answer:
-    """An honest answer to ``ASKED``, some of which may be changed."""
+    """A valid answer to ``ASKED``, parts of which may be changed."""
 
     weights: Weights = LIKE
     squares: list[float] = field(default_factory=lambda: [0.5, 0.1])

@@ -18,7 +18,7 @@ CELLS = {(variant, partition): (0.8, 0.01) for variant in ("plain", "spatial") f
 
 
 def ends_at(run: Path, accuracy: float, classes: int = 4) -> None:
-    """Make up a run that ends at an accuracy, of so many classes with ten examples each."""
+    """Write a run that ends at an accuracy, with ``classes`` classes of ten examples each."""
     table = pd.read_csv(run / "metrics.csv")
     pd.DataFrame(table.assign(**{"global/accuracy": accuracy})).to_csv(run / "metrics.csv", index=False)
     if classes:
@@ -46,7 +46,7 @@ def test_a_run_no_better_than_one_class_has_learned_nothing(
 
 
 def test_a_run_is_judged_at_the_compared_round(tmp_path: Path) -> None:
-    """Its classes.csv is of the last round, and says no more than how frequent the classes are."""
+    """Its classes.csv belongs to the last round; only the class frequencies are used."""
     write_study(tmp_path, CELLS, seeds=(0,))
     run = tmp_path / "spatial_dir01/seed_0"
     write_outcome(run, [0.5], [0.8] * 4)

@@ -1,4 +1,4 @@
-"""Charts hold the numbers of their runs, and a variant has one colour in all of them."""
+"""Charts have the numbers of their runs, and a variant has the same colour in all charts."""
 
 from __future__ import annotations
 

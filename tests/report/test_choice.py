@@ -1,4 +1,4 @@
-"""A study that searches for a setting: the report names it, and what it was chosen on."""
+"""The report of a study that searches for a setting names it and the data of the choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts on claims follow from the numbers: on made-up runs it is known which they must be."""
+"""Verdicts on claims, tested on made-up runs for which the right verdict is known."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_the_committed_study_has_the_verdicts_and_numbers_that_were_published() 
 
 
 def one(**keys: Any) -> dict[str, Any]:
-    """A file of one claim with one part: of channel minus the baseline, unless other keys are given."""
+    """A file of one claim with one part, channel minus the baseline, with changed keys."""
     part = {"metric": "accuracy", "is": "higher", "compare": {"channel": 1, "baseline": -1}, "margin": 0.01}
     return {"claims": [{"claim": "It helps.", "parts": [part | keys]}]}
 

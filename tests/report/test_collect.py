@@ -1,4 +1,4 @@
-"""What a report finds in a folder: runs in any layout, finished or not."""
+"""Finding runs in a folder: in any layout, finished or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fedlit report``: what it writes, of whole studies and of parts."""
+"""``fedlit report`` on finished and unfinished studies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CELLS = {cell: shape for cell, shape in shapes(spatial_dir01=(0.7, 0.05)).items(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a study that is finished."""
+    """The report of a finished study."""
     folder = write_study(tmp_path_factory.mktemp("logs") / "emnist", CELLS, rounds=12)
     with redirect_stdout(io.StringIO()) as told:
         assert main([str(folder), *CLAIMS]) == 0
@@ -32,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said(folder: Path, *words: str) -> str:
-    """The Markdown of a report, its emphasis taken off."""
+    """The Markdown of a report, without emphasis."""
     assert main([str(folder), *words]) == 0
     return (folder / "report/report.md").read_text()
 

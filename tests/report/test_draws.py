@@ -1,4 +1,4 @@
-"""Whether runs that are compared had the same drawn for them, and that a report says so."""
+"""Checking and reporting whether compared runs share their random draws."""
 
 from __future__ import annotations
 

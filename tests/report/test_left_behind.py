@@ -1,4 +1,4 @@
-"""Who is left behind: clients by the skew of their labels, and films of attention."""
+"""Clients by the skew of their labels, and films of attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many seeds an effect takes: against the power of the t-test by scipy."""
+"""The number of seeds for an effect, compared with scipy's power of the t-test."""
 
 from __future__ import annotations
 

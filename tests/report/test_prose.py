@@ -1,4 +1,4 @@
-"""Names in a report: whatever they hold, it is shown, and nothing obeys it."""
+"""Names in a report are shown literally, whatever they contain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a study with a variant of each name; the first name is that of the study's classes too."""
+    """The report of a study with a variant for each name; the first name is also a class name."""
     folder = tmp_path_factory.mktemp("logs") / "<b>study"
     runs = []
     for i, name in enumerate(NAMES):

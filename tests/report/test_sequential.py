@@ -29,7 +29,8 @@ def test_a_single_look_has_the_whole_level() -> None:
 @pytest.mark.parametrize("at", [(5, 10), (2, 3, 20), (5, 10, 20, 40)])
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 3])
 def test_all_looks_together_have_the_level_that_was_asked_for(at: Sequence[int], alpha: float) -> None:
-    """Independently: 1 - P(no statistic is beyond its bound), where cor(Z_i, Z_j) = sqrt(n_i / n_j) for n_i < n_j."""
+    """Computed independently: 1 - P(no statistic is beyond its bound), where cor(Z_i, Z_j) = sqrt(n_i / n_j) for n_i <
+    n_j."""
     n = np.array(at, dtype=float)
     correlation = np.sqrt(np.minimum.outer(n, n) / np.maximum.outer(n, n))
     levels = Looks(tuple(at)).levels(alpha)
@@ -40,7 +41,7 @@ def test_all_looks_together_have_the_level_that_was_asked_for(at: Sequence[int],
 
 
 def part(kind: Kind, pairs: Sequence[float], looks: Looks, parts: int = 1) -> Part:
-    """A part of a claim about accuracy, of differences at the seeds 0, 1, ..."""
+    """A part of a claim about accuracy, with these differences at the seeds 0, 1, ..."""
     contrast = Contrast(Expectation(BY_KEY["accuracy"], kind, {}, {}, Margin(MARGIN)), "a - b", {}, ())
     return look_by_look(contrast, pd.Series(pairs), lambda seeds: MARGIN, looks, parts)
 
@@ -52,7 +53,7 @@ def test_before_the_first_look_nothing_is_decided() -> None:
 
 
 def test_a_seed_whose_run_lacks_the_metric_still_counts_for_the_looks() -> None:
-    """Not for the difference: a study would else wait for a pair that no seed can give."""
+    """It does not count for the difference; otherwise a study would wait for a pair that no seed gives."""
     found = part("higher", [0.1, 0.1001, float("nan"), 0.1002, 0.0999], USUAL)
     assert (found.finding, found.difference.n, found.seeds) == ("for", 4, 5)
     found = part("higher", [0.5, -0.5, float("nan"), 0.4, -0.4], USUAL)
@@ -87,7 +88,7 @@ CHANCE = 3 * (0.05 * 0.95 / STUDIES) ** 0.5
 
 @pytest.mark.parametrize("looks", [USUAL, Looks.every(1, at_least=3, at_most=30)], ids=["every 5", "every seed"])
 def test_where_there_is_no_difference_few_studies_find_one(looks: Looks) -> None:
-    """5 % at most, with so large a spread that nothing is shown to be equal before an effect could be found."""
+    """At most 5 %, with a spread so large that equality is not found before an effect could be."""
     found = simulated("unchanged", 0.0, 10 * MARGIN, looks)
     assert share(found, "against") <= 0.05 + CHANCE
     clear = [each.corrected_p <= 0.05 for each in simulated("higher", 0.0, 10 * MARGIN, looks)]

@@ -1,4 +1,4 @@
-"""What is measured of a run, and what is made of it over seeds: against hand values and scipy's own tests."""
+"""Metrics of a run and statistics over seeds, compared with hand-computed values and scipy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of runs that several test modules look at or damage a copy of."""
+"""Folders of runs that several test modules read, or copy and damage."""
 
 from __future__ import annotations
 

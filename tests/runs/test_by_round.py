@@ -1,4 +1,4 @@
-"""Files of rounds: which there are, after any end and any resume."""
+"""The files of rounds after any end and any resume."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_spatial_and_channel_gates_are_drawn_and_a_new_fit_removes_the_pictures(
 @pytest.mark.parametrize("callback", [ClientAccuracy, AttentionFilm])
 @pytest.mark.parametrize("left", ["rounds/{}", "attention_film.png"])
 def test_a_new_fit_outside_of_a_run_folder_replaces_nothing(callback: type[ByRound], left: str, tmp_path: Path) -> None:
-    """As a Trainer without a logger has it: by default the current folder."""
+    """The folder of a Trainer without a logger, by default the current folder."""
 
     def again(rounds: int, **options: object) -> FederatedModule:
         loop, module = FederatedLoop(6, 1, seed=0, engine=LoopEngine()), FederatedModule(cnn(CBAM))

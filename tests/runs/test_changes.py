@@ -1,4 +1,4 @@
-"""Settings that differ when a run goes on: each takes effect and is said, or is refused; the config says what ran."""
+"""Settings that differ on a resume: each takes effect and is reported, or is refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def config(words: str) -> Any:
 
 
 def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of all values that are no sections; of a class all but its ``class_path``."""
+    """Paths of all values that are not sections, without the ``class_path`` of classes."""
     if not isinstance(tree, dict) or not tree:
         yield path
         return

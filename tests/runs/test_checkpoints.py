@@ -1,4 +1,4 @@
-"""Runs whose checkpoints broke or could not be written: what they say, and the same bits in the end."""
+"""Damaged or unwritable checkpoints: the message, and the same bits at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def resume(logs: Path) -> int:
 
 @pytest.fixture
 def logs(stopped: Path, tmp_path: Path) -> Path:
-    """A copy of the stopped run's."""
+    """A copy of the stopped run."""
     return Path(shutil.copytree(stopped, tmp_path / "logs"))
 
 

@@ -1,4 +1,4 @@
-"""Runs that go on after the clock was set back: their curves are in order."""
+"""Curves of a run that is resumed after the clock was set back are in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs first between two runs."""
+"""The first difference between two runs."""
 
 from __future__ import annotations
 

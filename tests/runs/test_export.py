@@ -1,4 +1,4 @@
-"""An exported file computes what the network computes, and says what it is of; what cannot be exported is said."""
+"""An exported file computes the network's outputs and describes it; failures are reported."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_facts_are_in_the_files(tmp_path: Path) -> None:
 
 
 class ByValue(Head):
-    """Branches on a value, which no recorded computation can."""
+    """Branches on a value, which an exported computation cannot do."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = super().forward(inputs)

@@ -1,4 +1,4 @@
-"""What a finished run leaves of its final model, by class and by client."""
+"""The tables of a finished run's model by class and by client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callbacks of one's own on the command line: a run that one of them ends goes on to the same figures."""
+"""The user's callbacks on the command line: a run that one of them ends resumes to the same numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = (
 
 
 class Once(Callback):
-    """Does something in the second round, if it has not done it yet."""
+    """Does something in the second round, once."""
 
     def act(self, trainer: Trainer) -> None: ...
 
@@ -78,7 +78,7 @@ CASES: list[tuple[type[Callback], list[int], str]] = [
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """The figures of a run without any."""
+    """The numbers of a run without such callbacks."""
     logs = tmp_path_factory.mktemp("straight")
     assert main(["fit", *TINY, f"--logs_dir={logs}", "--name=run"]) == 0
     return figures(logs)

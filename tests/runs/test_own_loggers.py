@@ -1,4 +1,4 @@
-"""Loggers of the user's are added to fedlit's, and take nothing away."""
+"""The user's loggers are added to fedlit's and do not replace them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_run_is_complete_with_any_loggers(
 
 
 class Mine(Logger):
-    """As short as a logger can be."""
+    """A minimal logger."""
 
     name, version = "mine", 0  # type: ignore[assignment]
 
@@ -118,7 +118,7 @@ class Mine(Logger):
 
 
 class Clears(Mine):
-    """Does with the metrics that it is given as it likes."""
+    """Changes the metrics that it receives."""
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         metrics.clear()

@@ -1,4 +1,4 @@
-"""The record of who took part, against cohorts counted one by one."""
+"""The table of participation, compared with cohorts counted one by one."""
 
 from __future__ import annotations
 

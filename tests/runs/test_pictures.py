@@ -99,7 +99,7 @@ def test_a_run_writes_its_pictures(tmp_path: Path) -> None:
 
 
 class Foreign(nn.Module):
-    """Somebody's module with a ``gate`` that is no spatial one."""
+    """A module with a method ``gate`` that is not a spatial gate."""
 
     def __init__(self, gate: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A run is the same wherever its folder is and however it is named: every file of it."""
+"""A run has the same files wherever its folder is and however its path is given."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PLACES = [stay, name_it_absolutely, go_elsewhere, move_the_run, go_by_a_link]
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
-    """The folder of a run that was stopped after so many rounds, its logs named absolutely or not; made once."""
+    """The folder of a run stopped after some rounds, with an absolute or relative logs_dir; made once."""
     made: dict[tuple[str, int], Path] = {}
 
     def begin(named: str, rounds: int) -> Path:
@@ -121,7 +121,7 @@ def test_the_files_of_a_run_survive_a_fall_back_to_another_of_them(
 def test_an_early_run_with_relative_paths_can_be_resumed(
     begun: Callable[[str, int], Path], straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of before checkpoints had keys of their own: plain ModelCheckpoints, with relative paths."""
+    """A checkpoint of early versions: with states of plain ModelCheckpoints and relative paths."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(begun("relative", ROUNDS - 1), tmp_path, dirs_exist_ok=True)
     os.chdir(tmp_path)

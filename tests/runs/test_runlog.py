@@ -1,4 +1,4 @@
-"""What a run says at its end, and how to go on with it."""
+"""What a run prints at its end, and how it is resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged folders of runs: what can be recovered is, and what cannot is said."""
+"""Damaged folders of runs: data are recovered if possible, and losses are reported."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_damaged_record_of_what_clients_keep_is_reported_and_the_run_ends_the_
 
 
 def last_file(run: Path) -> Path:
-    """What the clients of the last finished round left."""
+    """The kept vectors of the clients of the last finished round."""
     return run / "clients" / f"{ROUNDS - 2:06}-0.pack"
 
 
@@ -142,7 +142,7 @@ def test_a_damaged_file_of_what_clients_keep_is_named_and_a_copy_repairs_it(
 
 
 def test_a_run_whose_clients_have_a_file_for_each_round_ends_the_same(run: Path, straight: Path) -> None:
-    """As an earlier version left them."""
+    """Files as an earlier version wrote them."""
     for path in (run / "clients").glob("*.pack"):
         pack = read_pack(path)
         for index, (client, round, _) in enumerate(pack.entries.tolist()):

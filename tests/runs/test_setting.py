@@ -1,4 +1,4 @@
-"""What a run says of what it was made with, and of the labels that each client holds."""
+"""The records of a run's versions and machine, and of the labels that each client holds."""
 
 from __future__ import annotations
 

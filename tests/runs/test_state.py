@@ -1,4 +1,4 @@
-"""Runs that are started at once keep out of each other's way."""
+"""Runs that start at the same time use different folders."""
 
 from __future__ import annotations
 

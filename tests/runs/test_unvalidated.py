@@ -1,4 +1,4 @@
-"""Rounds that are not validated: what they measured is logged all the same, and every reader takes the gaps."""
+"""Rounds without validation: other metrics are logged, and all readers accept the gaps."""
 
 from __future__ import annotations
 

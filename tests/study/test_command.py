@@ -1,4 +1,4 @@
-"""``fedlit study``: what it runs, what it refuses, and that a kill changes nothing."""
+"""``fedlit study``: its runs, its error messages, and its resume after a kill."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def study(*words: str) -> int:
 
 
 def told(name: str, seed: int = 0) -> list[dict[str, Any]]:
-    """The words of each start of a run."""
+    """The arguments of each start of a run."""
     lines = Path(f"logs/grid/{name}/seed_{seed}.log").read_text().splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 

@@ -1,4 +1,4 @@
-"""``fedlit runs``: what the files of a run say of it."""
+"""``fedlit runs``: the list of runs from their files."""
 
 from __future__ import annotations
 

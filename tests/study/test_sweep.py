@@ -1,4 +1,4 @@
-"""Many runs side by side: what is run, with what, and what becomes of failures."""
+"""Many runs side by side: commands, environment and failures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def made(folder: Path, *names: str, rounds: int = 2) -> list[StudyRun]:
 
 
 def finish(runs: list[StudyRun], jobs: int = 2) -> tuple[list[StudyRun], str]:
-    """What failed, and what was said."""
+    """The failed runs, and the output."""
     text = io.StringIO()
     return run_all(runs, jobs, Console(file=text, soft_wrap=True)), text.getvalue()
 

@@ -1,4 +1,4 @@
-"""A study that adds seeds until its claims are decided: who is run, when it stops, and that a stop changes nothing."""
+"""A study that adds seeds until its claims are decided: its runs, its end, and its resume."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_the_first_seed_may_be_another(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_finished_study_says_what_would_decide_its_open_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Three seeds settle the first two claims: what the third compares is run again, at other seeds."""
+    """Three seeds decide the first two claims; what the third claim compares is run at new seeds."""
     Path("grid.yaml").write_text(re.sub("seeds: .*", "seeds: [0, 1, 2]", STUDY))
     assert study() == 0
     assert main(["report", "logs/grid", "--plan", "200"]) == 0

@@ -1,4 +1,4 @@
-"""``fedlit verify``: is a config's resume the same to the bit?"""
+"""``fedlit verify`` compares a resumed run bit by bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fedlit watch``: what is shown of runs as they train."""
+"""``fedlit watch``: the table of running runs."""
 
 from __future__ import annotations
 
