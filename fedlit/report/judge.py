@@ -320,7 +320,7 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
 
 
 def _unmeasured(evidence: Evidence, parts: Sequence[Part]) -> str:
-    """Which metrics the runs that a claim compares lack; empty where they have all."""
+    """Metrics that the runs of a claim lack; empty if they have all."""
     lacking = {
         part.metric
         for part in parts

@@ -1,10 +1,10 @@
-// What a reader can do with the page: choose variants and seeds, read values off the curves, look into a client.
+// Lets a reader choose variants and seeds, read values off the curves, and look at a single client.
 "use strict";
 (() => {
   const numbers = JSON.parse(document.getElementById("numbers").textContent);
   const variants = numbers.variants;
-  const hidden = new Set();      // variants, by their places
-  const left = new Set();        // seeds that are left out
+  const hidden = new Set();      // indices of hidden variants
+  const left = new Set();        // hidden seeds
   const make = (name, words = {}, text = "") => {
     const node = document.createElement(name);
     for (const [key, value] of Object.entries(words)) node.setAttribute(key, value);

@@ -32,17 +32,17 @@ def colours(variants: Sequence[str], dark: bool = False) -> dict[str, str]:
 
 @singledispatch
 def draw(panel: Any, axes: Axes, colour: Mapping[str, str]) -> None:
-    """Draw a panel on axes; each class of panels registers its own way.
+    """Draw a panel on axes; each class of panels registers a function.
 
     Args:
-        panel: As numbers.
-        axes: Empty ones.
-        colour: Of each variant.
+        panel: The panel.
+        axes: Empty axes.
+        colour: The colour of each variant.
 
     Raises:
-        TypeError: For a class that has none.
+        TypeError: If the class has no function.
     """
-    raise TypeError(f"there is no way to draw a {type(panel).__name__} on axes; register one with draw.register")
+    raise TypeError(f"no function draws a {type(panel).__name__} on axes; register one with draw.register")
 
 
 @draw.register

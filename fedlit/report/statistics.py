@@ -28,10 +28,10 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
     """All metrics of a run; metrics that its table lacks are left out.
 
     Args:
-        table: Its scalars up to the last round that counts, a row a round; those of ``global/*`` may be empty where a
-            round was not validated, and the metrics of accuracy are then of the rounds that were.
-        target: The accuracy of ``to_target``, which is infinite where no round reaches it.
-        clients: Accuracy of the final model on each client's data, (K,); empty where it is not known.
+        table: Its scalars up to the last round that counts, a row for each round. ``global/*`` may be empty in rounds
+            without validation; the metrics of accuracy then use the validated rounds.
+        target: The target accuracy of ``to_target``, which is infinite if no round reaches it.
+        clients: Accuracy of the final model on each client's data, (K,); empty if unknown.
     """
     validated = table[table["global/accuracy"].notna()]
     if validated.empty:
@@ -79,8 +79,8 @@ def fairness(clients: NDArray[np.float64]) -> dict[str, float]:
 def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
     """Four measures of how unsteady an accuracy (R,) over rounds is; NaN if there are too few rounds.
 
-    ``wobble`` is the residual standard deviation, sqrt(SSR / (n - 2)), about the straight line through the last rounds:
-    unlike ``std`` it does not take steady progress for unsteadiness.
+    ``wobble`` is the residual standard deviation, sqrt(SSR / (n - 2)), around the straight trend line of the last
+    rounds: unlike ``std`` it does not count steady progress as unsteadiness.
     """
     last = accuracy[-LAST_ROUNDS:]
     steps = np.diff(accuracy)
@@ -104,7 +104,7 @@ def stability(accuracy: NDArray[np.float64]) -> dict[str, float]:
 def targets(study: Study, baseline: str, target: float | None = None) -> dict[str, float]:
     """The target accuracy at each partition: the given one, else 0.9 of the baseline's best final accuracy there.
 
-    Where the baseline has no finished run, the best of any variant stands in for it; NaN without any.
+    If the baseline has no finished run, the best variant is used instead; NaN if there is none.
     """
     if target is not None:
         return dict.fromkeys(study.partitions, target)
@@ -120,7 +120,7 @@ def targets(study: Study, baseline: str, target: float | None = None) -> dict[st
 def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
     """A row for each finished run: variant, partition, seed, and its metrics up to the horizon.
 
-    The stability of a run that learned nothing is NaN: its accuracy is always that of one class.
+    The stability of a run that learned nothing is NaN, as its accuracy is always that of one class.
     """
     rows = [
         {
@@ -210,8 +210,8 @@ def _difference(pairs: pd.Series[float]) -> Difference:
 def summarise(measured: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Mean and interval of every metric in every cell, and whether it is significantly the best there.
 
-    ``best`` holds where its paired difference to every other variant at that partition is decided by at least
-    `LEAST_SEEDS` pairs: paired t-tests, corrected by Holm for all of the metric. No time of a machine is best.
+    ``best`` is true if its paired difference to every other variant at the partition is significant with at least
+    `LEAST_SEEDS` pairs, by paired t-tests corrected by Holm over the metric. Times are never best.
     """
     rows = []
     for metric in (metric for metric in METRICS if metric.key in measured):

@@ -33,8 +33,8 @@ class Frame:
     """The coordinates of a panel's data in the SVG.
 
     Args:
-        left, top, right, bottom: Of the axes, in the panel's units.
-        x, y: The values at left and right, and at bottom and top.
+        left, top, right, bottom: Position of the axes, in the panel's units.
+        x, y: The data values at left and right, and at bottom and top.
         log: Whether the y axis is logarithmic.
     """
 
@@ -65,17 +65,17 @@ class Frame:
 
 @singledispatch
 def draw(panel: object, variants: Sequence[str], number: int) -> Markup:
-    """A panel as an ``svg`` element; each class of panels registers its own way.
+    """A panel as an ``svg`` element; each class of panels registers a function.
 
     Args:
-        panel: As numbers.
-        variants: All that have a colour, in their order.
-        number: The panel's place among the page's numbers.
+        panel: The panel.
+        variants: The variants, in the order of their colours.
+        number: The panel's index among the page's numbers.
 
     Raises:
-        TypeError: For a class that has none.
+        TypeError: If the class has no function.
     """
-    raise TypeError(f"there is no way to draw a {type(panel).__name__} on a page; register one with draw.register")
+    raise TypeError(f"no function draws a {type(panel).__name__} on a page; register one with draw.register")
 
 
 @draw.register

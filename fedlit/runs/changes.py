@@ -44,8 +44,8 @@ class Change(NamedTuple):
 
     Attributes:
         key: Its dotted key in the config.
-        before: What the run had; None where it had nothing.
-        now: What it is to have.
+        before: The run's earlier value; None if it had none.
+        now: The new value.
     """
 
     key: str
@@ -119,8 +119,8 @@ def refuse(found: Iterable[Change]) -> None:
 def other_results(found: Iterable[Change]) -> str | None:
     """A warning about changes that give a checkpoint other scores than its run had; None if there are no such changes.
 
-    These are changes of the network, the loss and the data, except the data's place and the size of batches. They are
-    no error, as they may be intended.
+    These are changes of the network, the loss and the data, except the data's path and batch sizes. They may be
+    intended, so they are not refused.
     """
     other = [
         change
