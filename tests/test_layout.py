@@ -1,4 +1,4 @@
-"""The floors of the package: a module imports what stands on its own floor or below, and nothing in a circle."""
+"""The layers of the package: a module imports only from its own layer or lower ones, without cycles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strength of the proximal term: the paper's rule on losses made by hand, and what a federation makes of it."""
+"""The strength of the proximal term: the paper's rule on given losses, and its use in a federation."""
 
 from pathlib import Path
 
@@ -166,7 +166,7 @@ def test_the_first_pattern_that_matches_counts():
         ),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_value(make, says: str):
+def test_impossible_values_are_refused_by_value(make, says: str):
     with pytest.raises(InputError, match=says):
         make()
 

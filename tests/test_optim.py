@@ -141,7 +141,7 @@ def test_sgd_with_momentum_is_fedavgm(beta: float, eta: float):
         ({"beta1": float("nan")}, r"beta1 must be in \[0, 1\), got nan"),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_value(kind: type[Optimizer], settings: dict[str, float], says: str):
+def test_impossible_values_are_refused_by_value(kind: type[Optimizer], settings: dict[str, float], says: str):
     with pytest.raises(InputError, match=says):
         kind([nn.Parameter(torch.zeros(2))], **settings)
 

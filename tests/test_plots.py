@@ -1,4 +1,4 @@
-"""Figures hold the numbers that they were given."""
+"""Figures show the given numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Algorithms together: what they come to, in every engine and after a resume, and what is refused."""
+"""Combined algorithms: their results, in every engine and after a resume, and refused combinations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stays with a client: there again in its next round, and nowhere else."""
+"""Parameters that stay with a client are restored in its next round, and nowhere else."""
 
 from __future__ import annotations
 

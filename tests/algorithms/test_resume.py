@@ -1,4 +1,4 @@
-"""Whatever an algorithm remembers, on the server or with the clients, a stopped run goes on with the same bits."""
+"""A stopped run resumes to the bit with any state of an algorithm, on the server or with the clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An algorithm of one's own: what would be wrong or lost in silence is refused before the first round."""
+"""A user's own algorithm: silent errors and lost state are refused before the first round."""
 
 from __future__ import annotations
 

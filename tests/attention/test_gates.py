@@ -1,4 +1,4 @@
-"""What holds for every attention module."""
+"""Properties of every attention module."""
 
 from __future__ import annotations
 

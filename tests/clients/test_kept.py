@@ -1,4 +1,4 @@
-"""What an algorithm has clients keep, on its way from a fit to the disk and to the client's next fit."""
+"""Vectors that clients keep for an algorithm, from a fit to the disk and to the client's next fit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(root: Path, algorithm: Scaffold, engine: Engine, rounds: int = 2) -> Fed
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("algorithm", "gives"), [(Short, r"float32 of shape \(74,\)"), (Double, r"float64 of shape")])
-def test_a_vector_of_another_kind_than_the_algorithm_says_stops_the_run(
+def test_a_kept_vector_of_a_wrong_type_or_size_stops_the_run(
     algorithm: type[Scaffold], gives: str, engine: type[Engine], tmp_path: Path
 ):
     # 5 x 8 + 8 and 8 x 3 + 3 scalars.
@@ -54,9 +54,7 @@ def test_a_vector_of_another_kind_than_the_algorithm_says_stops_the_run(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_clients_of_every_engine_keep_the_same_and_those_that_keep_nothing_have_nothing(
-    engine: type[Engine], tmp_path: Path
-):
+def test_clients_keep_the_same_vectors_in_every_engine(engine: type[Engine], tmp_path: Path):
     run(tmp_path / "it", Forgetful(), engine())
     run(tmp_path / "loop", Forgetful(), LoopEngine())
     found = kept(tmp_path / "it" / "clients")
@@ -69,9 +67,7 @@ def test_a_round_makes_one_file_whatever_its_clients(tmp_path: Path):
     assert [path.name for path in (tmp_path / "clients").iterdir()] == ["000000-0.pack"]
 
 
-def test_an_average_that_collects_updates_does_not_hold_what_clients_keep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_average_that_collects_updates_does_not_hold_kept_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = []
     monkeypatch.setattr(CoordinateMedian, "transform", lambda self, sent, update: found.append(update.kept) or update)
     run(tmp_path, chain(Scaffold(), CoordinateMedian()), LoopEngine(), rounds=1)

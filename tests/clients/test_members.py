@@ -1,4 +1,4 @@
-"""A client that needs a Trainer around its fit is refused by every engine without one, whatever it is that it needs."""
+"""A client that needs a Trainer for its fit, for any reason, is refused by every engine without one."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_lightnings_hooks_are_all_on_the_list():
 
 
 @pytest.mark.parametrize("name", sorted(lightning_members() - CALLED_BY_LOOP))
-def test_whatever_else_of_lightnings_a_class_overrides_needs_a_trainer(name: str):
+def test_any_other_overridden_member_of_lightning_needs_a_trainer(name: str):
     assert_needs_trainer(made(overriding(name)), f"overrides {name}")
 
 
 @pytest.mark.parametrize("name", ["on_train_start", "backward", "lr_scheduler_step", "transfer_batch_to_device"])
-def test_so_does_a_function_put_on_the_client_itself(name: str):
+def test_a_member_set_on_the_client_itself_needs_a_trainer(name: str):
     client = made(overriding("unrelated"))
     setattr(client, name, lambda *args, **kwargs: None)
     assert_needs_trainer(client, f"overrides {name}")
@@ -80,7 +80,7 @@ def test_so_does_a_function_put_on_the_client_itself(name: str):
         ("allow_zero_length_dataloader_with_multiple_devices", True),
     ],
 )
-def test_so_does_a_setting_of_lightnings_that_was_changed(setting: str, value: object):
+def test_a_changed_setting_of_lightning_needs_a_trainer(setting: str, value: object):
     client = made(overriding("unrelated"))
     setattr(client, setting, value)
     assert_needs_trainer(client, rf"sets {setting} to .*")
@@ -92,13 +92,13 @@ def test_a_hook_that_a_later_lightning_adds_needs_a_trainer(monkeypatch: pytest.
     LoopEngine().check(made(), site())
 
 
-def test_what_is_inherited_counts_as_the_classes_own():
+def test_inherited_overrides_count():
     between = overriding("setup")
     assert_needs_trainer(made(type("Client", (between,), {})), "overrides setup")
 
 
 @pytest.mark.parametrize("name", sorted(CALLED_BY_LOOP | (client_members() - CALLED_BY_LOOP)))
-def test_what_a_plain_loop_calls_is_let_pass_and_what_a_block_does_not_call_goes_to_the_loop(name: str):
+def test_members_that_only_the_loop_calls_are_trained_by_the_loop(name: str):
     inherited: Any = getattr(ClientModule, name)
     client = made(overriding(name, lambda self, *args, **kwargs: inherited(self, *args, **kwargs)))
     LoopEngine().check(client, site())
@@ -149,7 +149,7 @@ def test_a_block_calls_what_it_says_it_calls():
     assert called - {"load"} == CALLED_BY_BLOCKS  # it is _gamma that loads
 
 
-def test_what_a_client_measures_besides_is_measured_of_the_fitted_network_in_every_engine():
+def test_a_clients_own_measurements_see_the_fitted_network_in_every_engine():
     class Client(ClientModule):
         def measure(self, task: ClientTask, data: FederatedData) -> dict[str, float]:
             return super().measure(task, data) | {"sum": float(read_state(self.net, self.layout).floats.sum())}
@@ -163,7 +163,7 @@ def test_what_a_client_measures_besides_is_measured_of_the_fitted_network_in_eve
         assert same.metrics == pytest.approx(dict(update.metrics), rel=1e-4)
 
 
-def test_a_client_that_optimizes_by_hand_is_trained_by_a_trainer_without_being_asked():
+def test_a_client_with_manual_optimization_is_trained_by_a_trainer_automatically():
     class Client(ClientModule):
         def setup(self, stage: str) -> None:
             self.automatic_optimization = False

@@ -1,4 +1,4 @@
-"""Networks of a user's own are trained, or refused in one line before there is a run."""
+"""A user's own networks are trained, or refused in one line before a run is created."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENGINES: list[Callable[[], Engine]] = [
 
 
 @pytest.mark.parametrize("net", TIED)
-def test_tied_weights_stand_once_in_the_vector(net: type[nn.Module]) -> None:
+def test_tied_weights_occur_once_in_the_vector(net: type[nn.Module]) -> None:
     made = net()
     layout = Layout.of(made)
     assert layout.trainable == tuple(name for name, _ in made.named_parameters())
@@ -65,13 +65,13 @@ def test_a_module_of_two_names_is_not_vectorized() -> None:
 
 @pytest.mark.parametrize("case", odd_nets.REFUSED, ids=lambda case: case.net.__name__)
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
-def test_a_net_that_cannot_be_trained_is_refused_for_what_it_is(case: odd_nets.Refused) -> None:
+def test_an_untrainable_net_is_refused_with_the_reason(case: odd_nets.Refused) -> None:
     with pytest.raises(ValueError, match=case.said):
         fit(FederatedModule(case.net()), datamodule=data())
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:::lightning")
-def test_on_the_command_line_it_is_one_line_and_no_run(
+def test_on_the_command_line_an_untrainable_net_is_one_line_and_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,7 +82,7 @@ def test_on_the_command_line_it_is_one_line_and_no_run(
         assert not list(Path().rglob("version_*"))
 
 
-def test_the_remedy_is_of_what_is_wrong() -> None:
+def test_the_remedy_fits_the_fault() -> None:
     picture = torch.zeros(2, 1, 8, 8)
     assert "stem takes 3 channels and the data has 1" in input_remedy(odd_nets.Colours(), picture)
     assert "image_size" in input_remedy(odd_nets.Head(), picture)

@@ -1,4 +1,4 @@
-"""A client of one's own: engines, workers and a resumed run agree on it, or it is refused before the first round."""
+"""A user's own client: engines, workers and a resumed run agree, or it is refused before the first round."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def run(
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
 @pytest.mark.parametrize(("client", "refused"), CASES, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_client_is_refused_or_engines_and_a_resumed_run_agree(
+def test_a_users_client_is_refused_or_engines_and_a_resumed_run_agree(
     client: type[ClientModule], refused: str | None, tmp_path: Path
 ) -> None:
     if refused:
@@ -211,7 +211,7 @@ def test_what_a_client_logs_or_measures_is_in_a_rounds_metrics(engine: Callable[
 
 
 @pytest.mark.parametrize("name", ["loss", "gamma", "number"])
-def test_a_name_that_is_taken_is_refused(name: str) -> None:
+def test_a_reserved_metric_name_is_refused(name: str) -> None:
     class Taking(ClientModule):
         def measure(self, task: Any, data: Any) -> dict[str, float]:
             return {"number": 1.0}
@@ -224,7 +224,7 @@ def test_a_name_that_is_taken_is_refused(name: str) -> None:
         run(Taking)
 
 
-def test_a_class_may_name_its_clients_and_an_argument_goes_before_it() -> None:
+def test_a_class_may_set_its_client_class_and_the_argument_overrides_it() -> None:
     class Own(FederatedModule):
         client_class = Noting
 

@@ -1,4 +1,4 @@
-"""Every loss and optimizer of PyTorch trains, or is refused before there is a run folder, in one line."""
+"""Every loss and optimizer of PyTorch trains, or is refused in one line before a run folder is created."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_loss_of_class_numbers_trains_and_another_is_refused(name: str):
 
 @pytest.mark.parametrize("name", sorted(OF_CLASSES))
 @pytest.mark.parametrize(("reduction", "said"), [("none", r"gives shape \(2,\)"), ("sum", "gives a sum over examples")])
-def test_of_a_loss_only_the_mean_is_taken(name: str, reduction: str, said: str):
+def test_only_the_mean_reduction_of_a_loss_is_accepted(name: str, reduction: str, said: str):
     with pytest.raises(InputError, match=rf"model.loss {name} {said}.*; set model.loss.reduction to mean"):
         train(loss=make(name, reduction=reduction))
 
@@ -82,7 +82,7 @@ def hits(logits: Tensor, targets: Tensor) -> Tensor:
         (OwnLoss(lambda logits, targets: nn.functional.cross_entropy(logits, targets) * len(targets)), "gives a sum"),
     ],
 )
-def test_a_loss_of_ones_own_that_is_no_mean_is_refused(loss: nn.Module, said: str):
+def test_a_users_loss_that_is_not_a_mean_is_refused(loss: nn.Module, said: str):
     with pytest.raises(InputError, match=said):
         train(loss=loss)
 
@@ -97,7 +97,7 @@ def test_a_loss_of_ones_own_that_is_no_mean_is_refused(loss: nn.Module, said: st
         OwnLoss(lambda logits, targets: nn.functional.mse_loss(logits, nn.functional.one_hot(targets, 3).float())),
     ],
 )
-def test_other_means_train(loss: nn.Module):
+def test_other_mean_losses_train(loss: nn.Module):
     assert train(loss=loss).round_metrics["round/clients"] == 2
 
 
@@ -119,7 +119,7 @@ def test_the_probe_leaves_a_losses_state_and_the_random_state_as_they_are():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_as_many_examples_as_classes_do_not_hide_a_loss_of_two_like_tensors(classes: int):
+def test_a_loss_of_two_equal_shapes_is_found_for_any_number_of_classes(classes: int):
     # Tensors (2, 2) and (2,) can be broadcast to each other, and (3, 3) and (3,).
     rows = Tensors(
         train=(torch.rand(6, 5), torch.arange(6) % classes),
@@ -156,7 +156,7 @@ def test_an_optimizer_of_ones_own_that_computes_the_loss_again_is_refused(engine
             train(FederatedLoop(2, seed=0, engine=engine), **{f"{role}_optimizer": lambda p: NeedsLoss(p, lr=0.1)})
 
 
-def test_so_is_one_of_a_clients_own():
+def test_a_clients_own_optimizer_that_computes_the_loss_again_is_refused():
     class Client(ClientModule):
         def configure_optimizers(self) -> Optimizer:
             return optim.LBFGS(self.parameters_)
@@ -234,7 +234,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("loss", PLAIN + OTHERS, ids=lambda loss: f"{loss!r}")
-def test_a_plain_mean_is_told_from_what_looks_like_one(loss: nn.Module):
+def test_a_plain_mean_is_distinguished_from_similar_losses(loss: nn.Module):
     before = torch.get_rng_state()
     assert is_plain_mean(loss, 3, torch.device("cpu")) == (loss in PLAIN)
     assert torch.equal(torch.get_rng_state(), before)
@@ -244,7 +244,7 @@ def test_a_plain_mean_is_told_from_what_looks_like_one(loss: nn.Module):
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch, of MultiMarginLoss in a block
 @pytest.mark.filterwarnings("ignore:.* is not a mean over examples")
 @pytest.mark.parametrize("loss", PLAIN + OTHERS[:2] + OTHERS[3:], ids=lambda loss: f"{loss!r}")
-def test_batched_clients_train_to_what_others_do_or_are_refused(loss: nn.Module):
+def test_batched_clients_train_to_the_same_weights_or_are_refused(loss: nn.Module):
     def trained(engine: Engine) -> Tensor:
         return weights(fit(FederatedModule(net(), loss=loss), FederatedLoop(4, seed=0, engine=engine)))
 
@@ -331,12 +331,12 @@ ANOTHER = "gives another value each time it is called, for the same logits, targ
         (Remembering, r"^model.loss Remembering writes its buffer mean when it is called, but clients share one loss"),
     ],
 )
-def test_a_loss_that_learns_or_remembers_is_refused(kind: type[nn.Module], said: str):
+def test_a_loss_with_parameters_or_state_is_refused(kind: type[nn.Module], said: str):
     with pytest.raises(InputError, match=said):
         train(loss=kind())
 
 
-def test_a_parameter_of_a_loss_that_is_not_to_be_trained_is_no_hindrance():
+def test_a_frozen_parameter_of_a_loss_is_allowed():
     given = Scaled()
     given.temperature.requires_grad_(False)
     assert train(loss=given).round_metrics["round/clients"] == 2

@@ -1,4 +1,4 @@
-"""What clients keep on disk: versions by round, and what pruning and going back leave of them."""
+"""The clients' vectors on disk: versions by round, pruning and rewinding."""
 
 import json
 import re
@@ -107,7 +107,7 @@ def test_what_is_read_is_a_copy(tmp_path: Path):
     assert read(store, 0, 1) == vector(0, 0).tolist()
 
 
-def test_a_round_made_again_replaces_what_the_first_try_left(tmp_path: Path):
+def test_a_repeated_round_replaces_the_vectors_of_the_first_attempt(tmp_path: Path):
     store = filled(tmp_path, {0: [2, 5]})
     write(store, 5, {0: torch.tensor([7.0])})
     write(store, 2, {0: torch.tensor([8.0])})
@@ -271,14 +271,14 @@ def test_ranks_write_different_files_and_each_reads_all(tmp_path: Path):
     assert [read(first, client, 5) for client in (0, 1)] == [vector(0, 4).tolist(), vector(1, 4).tolist()]
 
 
-def test_going_back_drops_what_later_rounds_left(tmp_path: Path):
+def test_rewinding_removes_the_vectors_of_later_rounds(tmp_path: Path):
     store = filled(tmp_path, {0: [0, 2, 5], 1: [4], 2: [1]})
     store.rewind(3)
     assert [read(store, client, 99) for client in range(3)] == [kept_before([0, 2], 99), None, kept_before([1], 99, 2)]
     assert on_disk(tmp_path) == [(0, 0), (0, 2), (2, 1)]
 
 
-def test_going_back_to_the_start_forgets_everything_even_what_is_damaged(tmp_path: Path):
+def test_rewinding_to_the_start_removes_everything_even_damaged_files(tmp_path: Path):
     store = filled(tmp_path, {0: [0, 2], 5: [1]})
     (tmp_path / "000002-0.pack").write_bytes(b"noise")
     write_old(tmp_path, {7: [3]})
@@ -288,7 +288,7 @@ def test_going_back_to_the_start_forgets_everything_even_what_is_damaged(tmp_pat
     assert read(store, 0, 9) is None
 
 
-def test_going_back_to_the_start_of_nothing_is_no_error(tmp_path: Path):
+def test_rewinding_an_empty_store_to_the_start_is_no_error(tmp_path: Path):
     ClientStore(tmp_path / "missing").rewind(0)
     ClientStore(tmp_path).rewind(0)
     assert list(tmp_path.iterdir()) == []
@@ -328,7 +328,7 @@ def test_a_run_is_never_resumed_from_other_vectors_than_it_had(
         store.rewind(back_to)
 
 
-def test_thousands_of_clients_hold_no_memory(tmp_path: Path):
+def test_thousands_of_clients_need_no_memory(tmp_path: Path):
     store = ClientStore(tmp_path)
     write(store, 0, {0: torch.zeros(2500)})  # what is imported on the first use is not the clients'
     assert read(store, 0, 1) is not None
@@ -457,7 +457,7 @@ def write_old(folder: Path, rounds: dict[int, list[int]]) -> None:
             np.save(folder / str(client) / f"{round:06}.npy", vector(client, round).numpy())
 
 
-def test_a_run_of_an_earlier_version_is_gone_on_with(tmp_path: Path):
+def test_a_run_of_an_earlier_version_is_resumed(tmp_path: Path):
     rounds = {0: [0, 2, 5], 11: [0], 4: [2, 1_000_000]}
     write_old(tmp_path, rounds)
     (tmp_path / "4" / "000007.npy.part").write_bytes(b"half a fi")
@@ -471,7 +471,7 @@ def test_a_run_of_an_earlier_version_is_gone_on_with(tmp_path: Path):
         store.rewind(2)
 
 
-def test_packing_that_was_cut_off_is_done_again(tmp_path: Path):
+def test_interrupted_packing_is_repeated(tmp_path: Path):
     rounds = {0: [0, 2], 1: [0, 2], 2: [2]}
     write_old(tmp_path / "whole", rounds)
     shutil.copytree(tmp_path / "whole", tmp_path / "run")

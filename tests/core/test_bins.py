@@ -1,4 +1,4 @@
-"""Many classes share bins."""
+"""Many classes are grouped into bins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs that come with fedlit are found by their names, and a file of the user's goes before them."""
+"""Bundled configs are found by their names, and a user's file takes precedence."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fedlit.core.bundled import bundled, find
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def test_names_are_paths_within_the_folder_without_the_ending() -> None:
+def test_names_are_paths_within_the_folder_without_the_suffix() -> None:
     assert bundled()["quickstart"].samefile(CONFIGS / "quickstart.yaml")
     assert bundled()["fedprox/synthetic"].samefile(CONFIGS / "fedprox" / "synthetic.yaml")
     assert len(bundled()) == len(list(CONFIGS.rglob("*.yaml")))
 
 
-def test_a_file_of_that_name_goes_first_with_or_without_the_ending(tmp_path: Path) -> None:
+def test_a_users_file_of_that_name_takes_precedence_with_or_without_suffix(tmp_path: Path) -> None:
     assert find("smoke", tmp_path) == bundled()["smoke"]
     (tmp_path / "smoke.yaml").touch()
     assert find("smoke", tmp_path) == tmp_path / "smoke.yaml"
@@ -27,14 +27,12 @@ def test_a_file_of_that_name_goes_first_with_or_without_the_ending(tmp_path: Pat
 
 
 @pytest.mark.parametrize("given", ["smoke.yaml", "../configs/smoke", "Smoke", "", "/", "a: 1\n" * 1000, "\0"])
-def test_what_is_no_name_is_left_as_it_is(given: str) -> None:
+def test_other_paths_are_returned_unchanged(given: str) -> None:
     assert find(given, Path("here")) == Path("here") / given
     assert by_name(["--config", given, f"--config={given}"]) == ["--config", given, f"--config={given}"]
 
 
-def test_names_are_looked_for_where_a_config_is_given_and_nowhere_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_only_resolved_where_a_config_is_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     smoke, study = str(bundled()["smoke"]), str(bundled()["study"])
     words = ["--config", "smoke", "-c", "study", "--config=study", "--name", "smoke", "--name=smoke", "smoke"]

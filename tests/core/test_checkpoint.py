@@ -1,4 +1,4 @@
-"""Files of checkpoints: whole or refused, and never run."""
+"""Checkpoint files: complete or refused, and loaded without running code."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_flipped_bits_are_found_or_change_nothing(tmp_path_factory: pytest.TempP
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, len(WHOLE)))
-def test_bytes_of_another_origin_are_refused(tmp_path_factory: pytest.TempPathFactory, noise: bytes, kept: int) -> None:
+def test_files_of_other_kinds_are_refused(tmp_path_factory: pytest.TempPathFactory, noise: bytes, kept: int) -> None:
     path = tmp_path_factory.getbasetemp() / "noise.ckpt"
     path.write_bytes(WHOLE[:kept] + noise)
     if path.read_bytes() == WHOLE:
@@ -133,7 +133,7 @@ def test_a_flipped_bit_in_a_weight_is_named_as_such(file: Path) -> None:
         read(file)
 
 
-def test_an_empty_file_a_text_and_no_file_are_refused_each_in_its_words(tmp_path: Path) -> None:
+def test_an_empty_file_a_text_and_a_missing_file_have_messages_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "some.ckpt"
     for content, said in ((b"", "it is empty"), (b"round 3\n", "not an archive of torch.save")):
         path.write_bytes(content)
@@ -167,7 +167,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(
     assert not target.exists()
 
 
-def test_the_payload_of_that_test_would_have_run(tmp_path: Path) -> None:
+def test_the_payload_of_the_previous_test_runs_if_it_is_unpickled(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(Payload(tmp_path / "ran"), buffer)
     buffer.seek(0)
@@ -209,7 +209,7 @@ def test_the_last_checkpoint_but_one_is_kept(tmp_path: Path) -> None:
     assert steps(tmp_path) == {"last.ckpt": 3, "previous.ckpt": 2, "best.ckpt": 3}
 
 
-def test_a_broken_last_does_not_take_the_place_of_the_one_before(tmp_path: Path) -> None:
+def test_a_broken_last_checkpoint_does_not_replace_the_previous_one(tmp_path: Path) -> None:
     plugin = CheckpointFile()
     for number in (1, 2):
         plugin.save_checkpoint(step(number), tmp_path / "last.ckpt")
@@ -222,7 +222,9 @@ def test_a_broken_last_does_not_take_the_place_of_the_one_before(tmp_path: Path)
     assert steps(tmp_path) == {"last.ckpt": 3, "previous.ckpt": 2}
 
 
-def test_the_one_before_is_kept_without_hard_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_previous_checkpoint_is_kept_without_hard_links_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: Path, target: Path) -> None:
         raise PermissionError
 
@@ -245,7 +247,7 @@ def test_a_full_disk_leaves_both_as_they_were(tmp_path: Path, file_size_limit: A
     assert steps(tmp_path) == {"last.ckpt": 2, "previous.ckpt": 1}
 
 
-def test_a_file_elsewhere_is_left_to_lightning() -> None:
+def test_a_remote_file_is_left_to_lightning() -> None:
     plugin = CheckpointFile()
     plugin.save_checkpoint(CONTENT, "memory://fedlit/last.ckpt")
     assert plugin.load_checkpoint("memory://fedlit/last.ckpt")["global_step"] == 7

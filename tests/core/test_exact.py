@@ -31,7 +31,7 @@ from fedlit.native.versions import PYTORCH
         ([1e308, 1e308], math.inf),
     ],
 )
-def test_a_sum_is_rounded_once_and_what_is_no_number_stays_none(terms: list[float], total: float):
+def test_a_sum_is_rounded_once_and_nan_and_infinity_propagate(terms: list[float], total: float):
     for order in permutations(terms[:4]):
         assert exact_sum([*order, *terms[4:]]) == pytest.approx(total, rel=0, abs=0, nan_ok=True)
 

@@ -1,4 +1,4 @@
-"""Files that are replaced whole."""
+"""Files that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_one(tmp_path: Pat
     ("number", "remedy"),
     [(errno.ENOSPC, "free space"), (errno.EROFS, "make it writable"), (errno.EACCES, "another --logs_dir")],
 )
-def test_what_the_system_refuses_is_found_among_an_errors_causes(number: int, remedy: str) -> None:
+def test_a_write_error_is_found_among_an_errors_causes(number: int, remedy: str) -> None:
     try:
         try:
             raise OSError(number, "no", "some.csv")
@@ -64,7 +64,7 @@ def test_what_the_system_refuses_is_found_among_an_errors_causes(number: int, re
     assert remedy in str(told)
 
 
-def test_other_errors_are_none_of_the_disks() -> None:
+def test_other_errors_are_not_write_errors() -> None:
     assert find_write_error(FileNotFoundError(errno.ENOENT, "No such file")) is None
     assert find_write_error(KeyError("a")) is None
 
@@ -77,7 +77,7 @@ def test_any_failure_to_write_names_the_file() -> None:
         raise OSError(errno.EIO, "Input/output error")
 
 
-def test_a_thread_that_the_disk_stops_is_quiet_and_another_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_write_errors_of_threads_are_silenced(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[type[BaseException]] = []
     monkeypatch.setattr(threading, "excepthook", lambda failed: shown.append(failed.exc_type))
 
@@ -92,7 +92,7 @@ def test_a_thread_that_the_disk_stops_is_quiet_and_another_is_not(monkeypatch: p
     assert shown == [KeyError]
 
 
-def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     assert require_regular(tmp_path / "file") == tmp_path / "file"
@@ -112,7 +112,7 @@ def test_a_word_that_names_a_fifo_is_refused(word: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["null", "[1]", "1", '"a"', "", "{", "\xff", "[" * 100_000, "9" * 5000])
-def test_what_is_no_object_is_no_record(content: str, tmp_path: Path) -> None:
+def test_a_record_that_is_not_a_json_object_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     assert read_object(path) == {}
     path.write_text('{"a": 1}')

@@ -1,4 +1,4 @@
-"""Integer and boolean buffers: what becomes of them in an average, and in every engine, rank and algorithm."""
+"""The average of integer and boolean buffers, in every engine, rank and algorithm."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_every_engine_follows_the_rule(engine: Any):
     assert [buffer.dtype for buffer in module.net.buffers()] == [torch.bool, torch.int32, torch.uint8]
 
 
-def test_what_is_by_hand_moves_every_buffer_and_keeps_some_marks():
+def test_the_example_by_hand_changes_every_buffer_and_keeps_some_flags():
     """A rule that nothing puts to the test is not guarded."""
     state = by_hand(3)
     assert set(state["mask"]) == {True, False}
@@ -184,13 +184,13 @@ def test_every_algorithm_follows_the_rule(algorithm: Any):
     assert buffers(run(algorithm=algorithm())) == by_hand(3)
 
 
-def test_an_algorithm_with_a_memory_follows_it_too():
+def test_an_algorithm_with_state_follows_the_rule_too():
     assert buffers(run(algorithm=FedDyn(), mu=0.1)) == by_hand(3)
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using .ckpt_path.")  # the resumed run writes no checkpoints
 @pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")
-def test_two_ranks_and_a_resumed_run_follow_it(tmp_path: Path):
+def test_two_ranks_and_a_resumed_run_follow_the_rule(tmp_path: Path):
     run(1, root=tmp_path / "one")
     (checkpoint,) = (tmp_path / "one").rglob("*.ckpt")
     assert buffers(run(3, ckpt_path=checkpoint)) == by_hand(3)

@@ -1,4 +1,4 @@
-"""What can be in a checkpoint: PyTorch itself is asked, and what tensors hold is not looked at."""
+"""Which values a checkpoint can hold, by trying PyTorch itself, without reading the data of tensors."""
 
 from __future__ import annotations
 
@@ -117,13 +117,13 @@ def is_read_again(value: object) -> bool:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_it_is_data_where_pytorch_reads_it_again(name: str) -> None:
+def test_a_value_is_loadable_exactly_if_pytorch_loads_it(name: str) -> None:
     state = {"callbacks": {"Mine": {"history": [VALUES[name]]}}}
     assert is_loadable(state) == is_read_again(state)
     assert (unsupported_part(state) == "") == is_loadable(state)
 
 
-def test_the_table_has_both_kinds() -> None:
+def test_the_table_has_loadable_and_unloadable_values() -> None:
     assert {True, False} == {is_loadable(value) for value in VALUES.values()}
 
 
@@ -143,7 +143,7 @@ def test_the_innermost_part_is_named(state: object, named: str) -> None:
     assert unsupported_part(state).replace(f"{__name__}.", "core.test_plain.") == named
 
 
-def test_what_tensors_hold_is_not_looked_at(tmp_path: Path) -> None:
+def test_the_data_of_tensors_is_not_read(tmp_path: Path) -> None:
     """A tensor whose bytes cannot be read: it maps a file that was cut off, so that a look at them ends the process."""
     (tmp_path / "zeros").write_bytes(bytes(1 << 20))
     mapped = torch.from_file(str(tmp_path / "zeros"), shared=True, size=1 << 20, dtype=torch.uint8)
@@ -152,7 +152,7 @@ def test_what_tensors_hold_is_not_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["last.ckpt", "memory://a/last.ckpt"])
-def test_what_would_not_be_read_again_is_not_written(path: str, tmp_path: Path) -> None:
+def test_a_value_that_cannot_be_loaded_is_not_written(path: str, tmp_path: Path) -> None:
     content: dict[str, Any] = {"state_dict": {}, "global_step": 1, "fedlit": {}}
     write(content, tmp_path / "last.ckpt")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What is larger than the memory that is free is refused before it is read."""
+"""Data larger than free memory is refused before it is read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def leaf(folder: Path) -> FederatedData:
         (leaf, r"the JSON of .* needs .* GB of memory"),
     ],
 )
-def test_it_is_refused_with_its_size_and_the_remedy(
+def test_data_that_is_too_large_is_refused_with_its_size_and_the_remedy(
     make: Callable[[Path], FederatedData], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make(tmp_path)
@@ -59,7 +59,7 @@ def test_it_is_refused_with_its_size_and_the_remedy(
         data.setup()
 
 
-def test_the_least_of_what_the_system_says_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_limit_of_the_system_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
     monkeypatch.setattr(memory, "MEMINFO", meminfo)
     monkeypatch.setattr(memory, "CONTAINER_LIMIT", limit)
@@ -71,6 +71,6 @@ def test_the_least_of_what_the_system_says_counts(tmp_path: Path, monkeypatch: p
     assert memory.available_bytes() == 2048
 
 
-def test_where_the_system_says_nothing_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_refused_if_the_system_tells_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     memory.check_fits_memory("all of it", 10**18, "give less")

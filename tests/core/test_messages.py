@@ -1,4 +1,4 @@
-"""What a user is told, and the kinds of errors that are told apart."""
+"""Messages for the user, and the classification of errors."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import causes, find_input_error, missing_package, one_line, out_of_memory
 
 
-def test_our_own_error_is_found_however_deep() -> None:
+def test_an_input_error_is_found_at_any_depth_of_causes() -> None:
     error = TypeError("outer")
     error.__cause__ = ValueError("middle")
     error.__cause__.__cause__ = InputError("alpha must be > 0, got 0; use 0.5")
     assert find_input_error(error) is error.__cause__.__cause__
 
 
-def test_other_errors_are_not_the_users() -> None:
+def test_other_errors_are_not_input_errors() -> None:
     assert find_input_error(ZeroDivisionError("ours")) is None
 
 
-def test_causes_that_go_in_a_circle_come_to_an_end() -> None:
+def test_circular_causes_end() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
     assert list(causes(first)) == [first, second]
@@ -35,7 +35,7 @@ def test_a_long_word_is_cut_before_the_line_is() -> None:
     assert one_line(f"--{'x' * 600}: no such option") == f"--{'x' * 58}... no such option"
 
 
-def test_no_memory_left_is_told_from_other_errors() -> None:
+def test_out_of_memory_is_distinguished_from_other_errors() -> None:
     with pytest.raises(RuntimeError) as none_left:
         torch.empty(2**60, dtype=torch.uint8)
     assert out_of_memory(none_left.value)
@@ -43,7 +43,7 @@ def test_no_memory_left_is_told_from_other_errors() -> None:
     assert not out_of_memory(RuntimeError("shapes differ"))
 
 
-def test_a_package_that_is_missing_is_said_unless_the_mistake_is_said_already() -> None:
+def test_a_missing_package_is_reported_unless_there_is_an_input_error() -> None:
     absent = ValueError("many lines")
     absent.__cause__ = ModuleNotFoundError("No module named 'comet_ml'")
     assert str(missing_package(absent)) == "No module named 'comet_ml'; install it, or leave out what needs it"

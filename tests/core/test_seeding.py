@@ -26,7 +26,7 @@ def test_addresses_are_equal_only_when_all_their_parts_are(one, other):
     assert (address(*one) == address(*other)) == (one == other)
 
 
-def test_the_parts_of_an_address_do_not_run_together():
+def test_the_parts_of_an_address_are_separated():
     assert address(1, "x", 12) != address(1, "x", 1, 2) != address(11, "x", 2)
 
 
@@ -49,7 +49,7 @@ def test_addresses_are_the_same_on_every_machine():
     assert address(7, "cohort", 3) == int.from_bytes(bytes.fromhex("f5d790f32dae7185"), "little") >> 1
 
 
-def test_no_seed_is_that_of_seed_everything(monkeypatch: pytest.MonkeyPatch):
+def test_without_a_seed_that_of_seed_everything_is_used(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     assert resolve_seed(None) == 0
     seed_everything(5, verbose=False)
@@ -79,7 +79,7 @@ def test_all_global_generators_begin_at_a_seed():
     assert all(one != other for one, other in zip(found[1], found[2], strict=True))
 
 
-def test_around_fits_the_generators_of_numpy_and_python_are_as_if_untouched():
+def test_fits_leave_the_generators_of_numpy_and_python_unchanged():
     reseed_all(torch.device("cpu"), 3)
     expected = [draws()[1:] for _ in range(2)]
     reseed_all(torch.device("cpu"), 3)
@@ -93,7 +93,7 @@ def test_around_fits_the_generators_of_numpy_and_python_are_as_if_untouched():
     assert [first, draws()[1:]] == expected
 
 
-def test_transforms_draw_apart_from_the_fit_around_them():
+def test_transforms_and_the_fit_around_them_draw_independently():
     def fit(transforms: int) -> list[list[float]]:
         with isolated_fit_rng():
             reseed_all(torch.device("cpu"), 9)

@@ -1,4 +1,4 @@
-"""Tables that a spreadsheet computes nothing of, and that are read back as they were written."""
+"""CSV tables without formulas for a spreadsheet, which are read back unchanged."""
 
 from __future__ import annotations
 

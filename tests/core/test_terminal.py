@@ -1,4 +1,4 @@
-"""Names and values are shown as they are, and steer no terminal."""
+"""Names and values are printed literally and cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "shown"), NAMES.items(), ids=ascii)
-def test_a_name_is_printed_as_it_is_and_what_steers_is_escaped(name: str, shown: str) -> None:
+def test_a_name_is_printed_literally_and_control_characters_are_escaped(name: str, shown: str) -> None:
     out = io.StringIO()
     terminal = Terminal(file=out, width=200)
     terminal.print(name)
@@ -44,7 +44,7 @@ def test_a_name_is_printed_as_it_is_and_what_steers_is_escaped(name: str, shown:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_bar_shows_a_name_as_it_is(name: str) -> None:
+def test_a_progress_bar_shows_a_name_literally(name: str) -> None:
     out = io.StringIO()
     with bars(Terminal(file=out, width=200, force_terminal=True)) as progress:
         progress.add_task(visible(name), total=1)
@@ -59,7 +59,7 @@ def test_what_an_encoding_lacks_is_escaped() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_message_is_one_line_that_steers_nothing(name: str) -> None:
+def test_a_message_is_one_line_without_control_characters(name: str) -> None:
     said = one_line(f"no folder {name}")
     assert len(said.splitlines()) == 1
     assert said == visible(said)
@@ -89,7 +89,7 @@ def test_bars_show_every_digit_in_a_narrow_terminal_too(width: int) -> None:
     assert ("\u2501" in shown) == (width >= 80)  # the bar
 
 
-def test_a_pipe_has_no_edge() -> None:
+def test_output_to_a_pipe_is_not_cut() -> None:
     out = io.StringIO()
     Terminal(file=out).print(Table("x" * 200, box=None))
     assert "x" * 200 in out.getvalue()

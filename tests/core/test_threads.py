@@ -27,7 +27,7 @@ def test_small_tensors_of_the_cpu_have_one_thread_within_and_all_after(
     assert torch.get_num_threads() == 2
 
 
-def test_an_error_within_leaves_the_threads_as_they_were() -> None:
+def test_an_error_restores_the_number_of_threads() -> None:
     with pytest.raises(ValueError, match="within"), one_thread_if_small(torch.empty(1)):
         raise ValueError("within")
     assert torch.get_num_threads() == 2

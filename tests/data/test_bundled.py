@@ -1,4 +1,4 @@
-"""The digits that come with fedlit."""
+"""The digits that are part of fedlit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data modules of one's own: what cannot be trained on is refused in one line, before the first round."""
+"""A user's own data modules: data that cannot be trained on is refused in one line before the first round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays as they come."""
+"""Conversion of users' arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user is told of the data."""
+"""The description of the data for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EMNIST: read as the files are, upright, from 0; broken files are named."""
+"""EMNIST: images are upright, labels start at 0, and broken files are named."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_the_partition_is_addressed_by_the_seed_alone() -> None:
     assert ready(partition=Dirichlet(0.3), num_clients=7, seed=6).partition.hash != direct.hash
 
 
-def test_no_seed_is_that_of_seed_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_seed_that_of_seed_everything_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")
     assert ready().seed == 5
     assert ready().partition.hash == ready(seed=5).partition.hash

@@ -1,4 +1,4 @@
-"""Datasets of one's own: their samples are read as they are meant, or refused by number."""
+"""A user's own datasets: samples are read correctly, or refused by number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated sensors: the laws of their recordings, one client a site, and their addresses."""
+"""Simulated sensors: the distribution of recordings, one client per site, and addressed draws."""
 
 from __future__ import annotations
 

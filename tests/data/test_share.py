@@ -1,4 +1,4 @@
-"""Every rank meets whole pieces, no example is met twice, and all ranks have the same number of batches."""
+"""Every rank evaluates whole pieces, no example twice, and all ranks have the same number of batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far clients' labels are from the population's."""
+"""The distance of clients' label distributions from that of all data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partitioners of one's own: each works, or is refused in one line."""
+"""A user's own partitioners work, or are refused in one line."""
 
 from __future__ import annotations
 

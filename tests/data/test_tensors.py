@@ -1,4 +1,4 @@
-"""Data of one's own: arrays, files, datasets by class path."""
+"""A user's own data: arrays, files, datasets by class path."""
 
 from __future__ import annotations
 

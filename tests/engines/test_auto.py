@@ -1,4 +1,4 @@
-"""Where no engine is named: a rule that looks at the run alone, and a run that keeps to what it began with."""
+"""The choice of an engine depends on the run alone, and a resumed run keeps it."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_many_small_clients_of_linear_layers_train_in_blocks(case: str):
 
 
 @pytest.mark.parametrize("case", ONE_BY_ONE)
-def test_others_train_one_by_one_and_the_reason_is_said(case: str):
+def test_other_clients_train_one_by_one_and_the_reason_is_shown(case: str):
     kwargs, expected, reason = ONE_BY_ONE[case]
     engine, note = begun(**arguments(kwargs))
     assert type(engine) is expected
@@ -183,13 +183,13 @@ def test_there_are_no_more_workers_than_blocks_and_one_core_needs_none(monkeypat
 
 
 @pytest.mark.parametrize("cores", ["none", "0", "1.5", "9999"])
-def test_a_number_of_cores_that_is_none_is_refused(cores: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_number_of_cores_is_refused(cores: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FEDLIT_CORES", cores)
     with pytest.raises(InputError, match=rf"FEDLIT_CORES must be a whole number from 1 to 1024, got '{cores}'"):
         begun()
 
 
-def test_an_engine_that_is_named_is_not_remarked_on():
+def test_a_given_engine_causes_no_message():
     assert begun(engine=LoopEngine())[1] == ""
 
 
@@ -216,7 +216,7 @@ def test_the_bits_do_not_depend_on_the_number_of_workers_nor_on_ranks(monkeypatc
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 7])
-def test_clients_that_train_together_are_dealt_together(num_ranks: int):
+def test_clients_that_train_together_stay_on_one_rank(num_ranks: int):
     loop, federation = FederatedLoop(60, seed=0), data(MANY)
     federation.setup()
     tasks = loop.cohort(0, federation)
@@ -265,7 +265,7 @@ def test_a_run_in_blocks_goes_on_to_the_bit_on_any_number_of_cores(
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_run_that_began_one_by_one_goes_on_so(recorded: bool, tmp_path: Path):
+def test_a_run_that_began_one_by_one_continues_one_by_one(recorded: bool, tmp_path: Path):
     """Named, or of a fedlit that knew no other way and wrote none down."""
     path, watch = stopped(tmp_path, engine=LoopEngine()), Watch()
     if not recorded:
@@ -282,7 +282,7 @@ def test_a_run_in_blocks_of_another_size_keeps_to_them(tmp_path: Path):
     assert torch.equal(result(4, tmp_path, path), result(4, engine=VectorizedEngine(7)))
 
 
-def test_where_blocks_cannot_be_kept_the_change_is_said(tmp_path: Path):
+def test_if_blocks_are_no_longer_possible_there_is_a_warning(tmp_path: Path):
     path, watch = stopped(tmp_path), Watch()
     server = module(mu=0.1, client_optimizer=lambda p: Adafactor(p, lr=0.01))
     with pytest.warns(
@@ -294,7 +294,7 @@ def test_where_blocks_cannot_be_kept_the_change_is_said(tmp_path: Path):
 
 @pytest.mark.trust
 @pytest.mark.parametrize("value", ["many", -1, 1.5, 10**30])
-def test_a_checkpoint_that_says_otherwise_is_refused(value: object, tmp_path: Path):
+def test_a_checkpoint_with_an_invalid_number_of_clients_is_refused(value: object, tmp_path: Path):
     path = stopped(tmp_path)
     checkpoint = read(path)
     checkpoint["callbacks"]["FederatedLoop"]["together"] = value

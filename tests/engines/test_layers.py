@@ -1,4 +1,4 @@
-"""Layers that people build networks of: all engines train them alike, or say which engine does."""
+"""Common layers: all engines train them to the same weights, or name the engine that can."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_every_engine_trains_them_alike(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ONE_BY_ONE)
-def test_what_a_batched_program_would_get_wrong_is_refused_and_trained_one_by_one(kind: str) -> None:
+def test_layers_that_cannot_be_batched_are_refused_and_trained_one_by_one(kind: str) -> None:
     net, said = ONE_BY_ONE[kind]
 
     def optimizer(parameters: Any) -> AdamW:

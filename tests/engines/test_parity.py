@@ -1,4 +1,4 @@
-"""Every engine computes what the reference computes."""
+"""Every engine computes the same as the reference."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_rates_and_clipping_are_the_references_in_mixed_precision(engine: Engine
 
 
 @pytest.mark.parametrize("case", ["falling rate", "clipped"])  # Adam's first steps have the size of its rate, whatever
-def test_so_they_are_to_rounding_in_a_batched_program(case: str):  # the gradient: a rounding error turns them around
+def test_rates_and_clipping_are_the_references_to_rounding_in_a_batched_program(
+    case: str,
+):  # the gradient: a rounding error turns them around
     expected, *_ = run(case, TrainerEngine(), precision="bf16-mixed")
     result, *_ = run(case, VectorizedEngine(2), precision="bf16-mixed")
     torch.testing.assert_close(result, expected, rtol=0.02, atol=0.01)
@@ -141,7 +143,7 @@ def test_a_batched_program_gives_the_same_to_rounding(case: str, block_size: int
 
 
 @pytest.mark.parametrize("case", NOT_VECTORIZED)
-def test_what_cannot_be_right_in_a_batched_program_is_refused(case: str):
+def test_clients_that_cannot_be_batched_are_refused(case: str):
     with pytest.raises(InputError, match=rf"{NOT_VECTORIZED[case]}.*use federation\.engine LoopEngine"):
         run(case, VectorizedEngine())
 

@@ -1,4 +1,4 @@
-"""A trace gives what the function gives, or there is none."""
+"""A trace gives the function's results, or there is no trace."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_trace_holds_for_other_weights_and_batches():
         torch.testing.assert_close(results, tuple(expected))
 
 
-def test_what_needs_the_batch_alone_is_not_left_to_the_step():
+def test_kernels_that_need_only_the_batch_are_not_part_of_the_step():
     program = trace(regression)
     assert program is not None
     kernels = {node.name for node in program.step.__self__.graph.nodes}
@@ -122,7 +122,7 @@ class Writing:
 @pytest.mark.parametrize(
     "step", [writes_to_its_weights, writes_to_its_batch, looks_at_values, fails, Counting(), Writing()]
 )
-def test_what_a_trace_would_not_do_right_has_none(step):
+def test_a_step_whose_trace_would_be_wrong_has_none(step):
     assert trace(step) is None
 
 

@@ -1,4 +1,4 @@
-"""A block of clients as one program: narrowing, tracing, and what must not be kept from one round to the next."""
+"""A block of clients as one program: narrowing, tracing, and no state between rounds."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_trace_outlives_a_round_and_nothing_of_the_round_does(monkeypatch):
     assert len(traced) == 4
 
 
-def test_programs_are_let_go_of():
+def test_programs_are_released():
     engine = VectorizedEngine()
     train(engine, net())
     assert engine._programs == {}

@@ -148,7 +148,7 @@ def test_counts_below_one_are_refused(option: dict[str, int]):
         WorkersEngine(**option)
 
 
-def test_no_engine_named_is_a_worker_a_core_or_the_bare_loop(monkeypatch: pytest.MonkeyPatch):
+def test_the_default_engine_is_one_worker_per_core_or_the_plain_loop(monkeypatch: pytest.MonkeyPatch):
     for cores, expected in ((4, WorkersEngine), (1, LoopEngine)):
         monkeypatch.setattr("fedlit.engines.auto.available_cores", lambda cores=cores: cores)
         watch = Watch()
@@ -169,7 +169,7 @@ def test_a_process_that_has_used_a_gpu_forks_no_workers(monkeypatch: pytest.Monk
         fit(loop=FederatedLoop(2, seed=0, engine=WorkersEngine()), rounds=1)
 
 
-def test_no_engine_named_is_a_trainer_for_a_client_that_needs_one():
+def test_the_default_engine_is_a_trainer_for_a_client_that_needs_one():
     class Hooked(ClientModule):
         def on_train_start(self):
             pass

@@ -1,4 +1,4 @@
-"""Lightning's callbacks beside the loop: each works, or is refused in one line before the first round."""
+"""Each of Lightning's callbacks works in a federation, or is refused in one line before the first round."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_table_has_all_of_lightnings_callbacks() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's and jsonargparse's own, of values they cannot write
 @pytest.mark.parametrize(("name", "arguments", "refused"), CASES, ids=lambda value: str(value)[:40])
-def test_a_callback_works_or_is_one_line_before_the_first_round(
+def test_a_callback_works_or_is_refused_before_the_first_round(
     name: str, arguments: list[str], refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -95,7 +95,7 @@ def test_a_callback_works_or_is_one_line_before_the_first_round(
         assert list((run / "own_checkpoints").glob("*.ckpt"))
 
 
-def test_two_of_the_users_checkpoints_that_cannot_be_told_apart_are_one_line(
+def test_two_indistinguishable_checkpoint_callbacks_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     twice = ["--trainer.callbacks+=ModelCheckpoint"] * 2
@@ -107,7 +107,7 @@ def test_two_of_the_users_checkpoints_that_cannot_be_told_apart_are_one_line(
 
 @pytest.mark.parametrize("loop", [{}, {"diagnostics": Diagnostics(every=1)}], ids=["plain", "diagnostics"])
 @pytest.mark.parametrize("held_out", [0.0, 0.5])
-def test_the_metrics_that_are_foretold_are_those_of_a_round(loop: dict[str, Diagnostics], held_out: float) -> None:
+def test_the_predicted_metric_names_are_those_of_a_round(loop: dict[str, Diagnostics], held_out: float) -> None:
     class Compare(Callback):
         def on_train_start(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
             self.foretold = metric_names(trainer, pl_module)
@@ -134,7 +134,7 @@ def test_a_metric_that_a_callback_of_the_users_may_log_is_not_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*(is not empty|is deprecated)")
-def test_an_average_of_models_is_gone_on_with_to_the_bit(tmp_path: Path) -> None:
+def test_an_average_of_models_resumes_to_the_bit(tmp_path: Path) -> None:
     def run(folder: Path, rounds: int, resume: Path | None = None) -> FederatedModule:
         last = ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
         callbacks = [EMAWeightAveraging(decay=0.5), last]

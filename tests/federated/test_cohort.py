@@ -1,4 +1,4 @@
-"""A sampling and stragglers of one's own: same seed, same cohorts, or refused in one line before the first round."""
+"""A user's own sampling and stragglers give the same cohorts at the same seed, or are refused in one line."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ WORK: dict[str, tuple[Callable[..., Any], str | None]] = {
         *(pytest.param({"stragglers": how}, said, id=f"work: {name}") for name, (how, said) in WORK.items()),
     ],
 )
-def test_a_piece_is_refused_or_a_resumed_run_goes_on_with_its_bits(
+def test_a_users_class_is_refused_or_its_run_resumes_to_the_bit(
     piece: dict[str, Any], refused: str | None, tmp_path: Path
 ) -> None:
     def run(rounds: int, **kwargs: Any) -> torch.Tensor:
@@ -114,7 +114,7 @@ def test_a_piece_is_refused_or_a_resumed_run_goes_on_with_its_bits(
     assert torch.equal(run(3, root=tmp_path, ckpt_path=path), straight)
 
 
-def test_a_draw_in_no_order_is_that_in_order() -> None:
+def test_an_unordered_draw_equals_the_ordered_one() -> None:
     federation = data()
     federation.setup()
     given = Draw(np.array([3, 0, 5]), np.array([1, 2, 3]))
@@ -122,12 +122,12 @@ def test_a_draw_in_no_order_is_that_in_order() -> None:
     assert (found.clients.tolist(), found.times.tolist()) == ([0, 3, 5], [2, 1, 3])
 
 
-def test_rounds_that_a_run_has_not_are_not_asked_for() -> None:
+def test_rounds_beyond_the_runs_end_are_not_drawn() -> None:
     cohorts = [once(0, 1), once(2, 3)]
     fit(loop=FederatedLoop(2, seed=0, sampling=Drawing(lambda self, seed, round: cohorts[round])), rounds=2)
 
 
-def test_a_sampling_has_to_say_whether_it_is_by_size() -> None:
+def test_a_sampling_has_to_define_by_size() -> None:
     class Silent(Sampling):
         def draw(self, partition: Partition, clients_per_round: int, seed: int, round: int) -> Draw:
             return once(0)

@@ -1,4 +1,4 @@
-"""Networks that are compiled are trained as such, or what compiled them is refused; none trains as if it was not."""
+"""Compiled networks are trained compiled, or the compilation is refused; it is never ignored silently."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def made(wrap: Callable[[nn.Module], nn.Module] = as_it_is, loss: nn.Module | No
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # which torch.compile of a loss reads
 @pytest.mark.parametrize("engine", [LoopEngine, TrainerEngine, lambda: WorkersEngine(workers=2)])
-def test_a_compiled_net_trains_to_what_it_is_without(engine: Callable[[], Engine]) -> None:
+def test_a_compiled_net_trains_to_the_same_weights(engine: Callable[[], Engine]) -> None:
     plain, quick = made(), made(compiled, loss=compiled(nn.CrossEntropyLoss()))
     run(plain, LoopEngine())
     run(quick, engine())
@@ -68,7 +68,7 @@ def test_a_compiled_net_trains_to_what_it_is_without(engine: Callable[[], Engine
         (lambda: made(loss=compiled(nn.CrossEntropyLoss())), "the loss is compiled"),
     ],
 )
-def test_it_is_no_part_of_a_batched_program(module: Callable[[], FederatedModule], said: str) -> None:
+def test_a_compiled_net_is_not_trained_in_a_batched_program(module: Callable[[], FederatedModule], said: str) -> None:
     with pytest.raises(InputError, match=rf"^{said}, which VectorizedEngine does not support; use .* LoopEngine$"):
         run(module(), VectorizedEngine())
 
@@ -97,7 +97,7 @@ def whole_in_place(module: FederatedModule) -> FederatedModule:
         (lambda module: torch.compile(module, backend="eager"), r"^the FederatedModule is compiled, but its training"),
     ],
 )
-def test_what_a_federation_would_not_see_is_refused(wrap: Callable[[FederatedModule], Any], said: str) -> None:
+def test_compilation_without_effect_is_refused(wrap: Callable[[FederatedModule], Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         run(wrap(made()), LoopEngine())
 
@@ -109,7 +109,7 @@ def test_what_torch_jit_compiled_is_refused_as_its_copies_do_not_train() -> None
 
 
 @pytest.mark.parametrize("wraps", [(compiled, as_it_is), (as_it_is, compiled)])
-def test_a_checkpoint_says_where_compilation_is_all_that_differs(tmp_path: Path, wraps: Any) -> None:
+def test_a_checkpoint_that_differs_only_by_compilation_is_refused_with_that_reason(tmp_path: Path, wraps: Any) -> None:
     before, after = wraps
     run(made(before), LoopEngine(), enable_checkpointing=True, default_root_dir=tmp_path)
     (checkpoint,) = tmp_path.rglob("*.ckpt")

@@ -159,7 +159,7 @@ def test_every_engine_measures_the_same(engine: object):
     assert run(engine) == pytest.approx(run(LoopEngine()), rel=1e-4)
 
 
-def test_it_changes_nothing_and_measures_only_when_due():
+def test_diagnostics_change_nothing_and_are_measured_only_when_due():
     def run(diagnostics: Diagnostics | None) -> tuple[Tensor, list[bool]]:
         seen = []
         module = FederatedModule(net(dropout=0.3), client_optimizer=lambda p: SGD(p, lr=0.1))

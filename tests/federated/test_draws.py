@@ -1,4 +1,4 @@
-"""Code of one's own that draws from global generators, or keeps something beside its state: same seed, same bits."""
+"""User code that draws from global generators or keeps its own state: the same bits at the same seed."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class CountingInABuffer(Net):
         return 1 / float(self.seen)
 
 
-def test_in_a_buffer_it_may_count_them() -> None:
+def test_a_net_may_count_its_calls_in_a_buffer() -> None:
     expected = weights(trained(LoopEngine(), CountingInABuffer))
     for engine in ENGINES:
         assert torch.equal(weights(trained(engine(), CountingInABuffer)), expected)

@@ -31,7 +31,7 @@ def test_scores_and_loss_are_those_of_all_examples_however_they_are_batched() ->
         assert abs(loss - by_hand) < 1e-6
 
 
-def test_what_was_computed_is_forgotten_and_nothing_of_it_is_saved() -> None:
+def test_computing_scores_resets_them_and_they_are_not_saved() -> None:
     evaluation = Evaluation(3)
     assert _met(evaluation, 4) == _met(evaluation, 4)
     assert evaluation.state_dict() == {}

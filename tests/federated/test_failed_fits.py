@@ -1,4 +1,4 @@
-"""A fit that raises an error is left out by name, changes nothing for the others, and too many of them stop the run."""
+"""A client whose fit fails is left out by name without effect on others; too many failures stop the run."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run(
 @pytest.mark.parametrize(
     "error", [ValueError("a bad sample"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")]
 )
-def test_the_others_are_as_if_the_client_had_not_been_there(engine: str, error: Exception):
+def test_a_failed_client_has_no_influence_on_the_others(engine: str, error: Exception):
     told = f"client 2: .*{type(error).__name__}"
     with pytest.warns(UserWarning, match=rf"1 of 6 fits of round [12] failed and were left out of the .*: {told}"):
         module, answers = run({2: error}, engine=ENGINES[engine]())
@@ -119,7 +119,7 @@ class FailsAtTheEnd(ClientModule):
 
 @pytest.mark.parametrize("client", [FailsHalfway, FailsAtTheEnd])
 @pytest.mark.parametrize("engine", ["loop", "trainer", "workers"])
-def test_nothing_is_left_of_a_fit_that_failed_on_its_way(engine: str, client: type[ClientModule], tmp_path: Path):
+def test_a_fit_that_fails_halfway_leaves_no_traces(engine: str, client: type[ClientModule], tmp_path: Path):
     """Dropout, BatchNorm and what clients keep are those of a federation without the client."""
 
     def scaffold(client_class: type[ClientModule], root: Path, **loop: object) -> Tensor:
@@ -139,7 +139,7 @@ def test_nothing_is_left_of_a_fit_that_failed_on_its_way(engine: str, client: ty
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_error_that_hits_all_stops_the_run_and_is_shown_whole(engine: str):
+def test_an_error_in_all_fits_stops_the_run_and_is_shown_in_full(engine: str):
     with pytest.raises(RuntimeError) as stopped:
         run(dict.fromkeys(range(CLIENTS), ValueError("a bad sample")), engine=ENGINES[engine]())
     first, *_, last = str(stopped.value).strip().splitlines()
@@ -202,7 +202,7 @@ def test_a_loss_that_explodes_is_rejected_even_where_the_weights_are_finite():
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-def test_the_checkpoint_of_the_round_before_is_whole_and_goes_on(tmp_path: Path):
+def test_the_checkpoint_of_the_previous_round_is_complete_and_resumes(tmp_path: Path):
     with pytest.raises(RuntimeError, match="6 of 6 fits of round 2 failed"):
         fit(
             loop=FederatedLoop(CLIENTS, 1, seed=0),

@@ -1,4 +1,4 @@
-"""What a callback sets of the server while it trains: it takes effect, in a resumed run too, or is refused."""
+"""Attributes of the server that a callback sets during training take effect, also after a resume, or are refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
 
 
 @pytest.mark.parametrize(("hook", "change", "says"), REFUSED)
-def test_what_would_have_no_effect_is_refused(hook: str, change: Callable[[Any], None], says: str) -> None:
+def test_an_attribute_whose_change_has_no_effect_is_refused(
+    hook: str, change: Callable[[Any], None], says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         run(3, Does(hook, change))
 
@@ -81,14 +83,14 @@ class OwnOptimizer(FederatedModule):
         return Adam(self.net.parameters(), lr=0.01)
 
 
-def test_an_optimizer_that_a_resumed_run_would_not_have_is_refused() -> None:
+def test_an_optimizer_that_a_resumed_run_would_lack_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"is Adam, but model.server_optimizer is SGD, .*; set model.server_optimizer instead"
     ):
         fit(OwnOptimizer(net()), rounds=1)
 
 
-def test_a_mu_that_is_set_before_a_round_is_that_rounds() -> None:
+def test_a_mu_set_before_a_round_is_used_in_that_round() -> None:
     pulled = run(2, Does("on_train_epoch_start", setting(mu=lambda: ConstantMu(5.0))))
     assert pulled.round_metrics["federation/mu"] == 5
     assert not torch.equal(weights(pulled), weights(run(2)))
@@ -107,7 +109,9 @@ def slow_down(module: Any) -> None:
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_epoch_end"])
 @pytest.mark.parametrize("change", [halve, slow_down])
-def test_what_takes_effect_does_so_in_a_resumed_run(hook: str, change: Callable[[Any], None], tmp_path: Path) -> None:
+def test_changes_that_take_effect_do_so_in_a_resumed_run(
+    hook: str, change: Callable[[Any], None], tmp_path: Path
+) -> None:
     def changed(rounds: int, resumed: Path | None = None) -> FederatedModule:
         last = ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
         return run(rounds, Does(hook, change), last, resumed=resumed)

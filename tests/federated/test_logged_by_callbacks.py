@@ -1,4 +1,4 @@
-"""What a callback logs in a round stands beside the round's own metrics, whichever hook it logs in."""
+"""Metrics that a callback logs in any hook of a round have the same step as the round's own metrics."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PER_ROUND = ["on_train_epoch_start", "on_validation_epoch_end", "on_train_epoch_
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.parametrize(("hook", "how"), [*IN_A_BATCH, *((hook, {}) for hook in PER_ROUND)])
-def test_its_step_is_the_round(hook: str, how: dict[str, bool], tmp_path: Path) -> None:
+def test_the_step_of_a_logged_value_is_the_round(hook: str, how: dict[str, bool], tmp_path: Path) -> None:
     first = run(2, tmp_path, [Logs(hook, how)])
     second = run(4, tmp_path, [Logs(hook, how)], tmp_path / "last.ckpt")
     for kept, rounds in ((first, (1, 2)), (second, (3, 4))):
@@ -64,6 +64,6 @@ def test_its_step_is_the_round(hook: str, how: dict[str, bool], tmp_path: Path) 
             assert {value for name, value in metrics.items() if name.startswith("mine")} == {float(round or 0)}
 
 
-def test_what_lightnings_callbacks_log_has_it_too(tmp_path: Path) -> None:
+def test_values_logged_by_lightnings_callbacks_have_this_step_too(tmp_path: Path) -> None:
     kept = run(2, tmp_path, [LearningRateMonitor()])
     assert {step: metrics["lr-SGD"] for step, metrics in kept.steps.items()} == {1: 1.0, 2: 1.0}

@@ -1,4 +1,4 @@
-"""The loss on held-out data is the mean over examples, however they are cut into batches and dealt to ranks."""
+"""The loss on held-out data is the mean over examples, for any batches and any distribution over ranks."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_fit_validate_and_test_report_the_mean_over_examples(
         assert_right(found, module)
 
 
-def test_a_loss_that_is_no_number_for_one_example_shows_in_the_mean():
+def test_a_nan_loss_of_one_example_makes_the_mean_nan():
     class Diverging(torch.nn.CrossEntropyLoss):
         def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             loss = super().forward(logits, targets)

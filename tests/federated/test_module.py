@@ -152,7 +152,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, resume_after: int
     assert [resumed.round_metrics[name] for name in same] == [straight.round_metrics[name] for name in same]
 
 
-def test_round_metrics_are_what_two_clients_say():
+def test_round_metrics_are_those_of_two_clients_by_hand():
     sent: list[ClientUpdate] = []
     loop = FederatedLoop(2, 1, seed=0)
     loop.on_update.append(sent.append)
@@ -272,7 +272,7 @@ def test_with_a_gradient_scaler_the_proximal_gradient_is_exact_in_float32():
         assert torch.equal(gradient, exact)
 
 
-def test_inner_trainers_keep_quiet(capfd: pytest.CaptureFixture[str]):
+def test_inner_trainers_print_nothing(capfd: pytest.CaptureFixture[str]):
     fit(rounds=2)
     out = capfd.readouterr()
     assert (out.out + out.err).count("GPU available") <= 1
@@ -305,7 +305,7 @@ def test_ctrl_c_in_a_client_stops_the_server():
         ),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_value(make, says: str):
+def test_impossible_values_are_refused_by_value(make, says: str):
     with pytest.raises(InputError, match=says):
         make()
 

@@ -1,4 +1,4 @@
-"""State of one's own in a checkpoint: it is gone on from, or refused as it is saved; nothing of fedlit's is lost."""
+"""A user's own state in a checkpoint is resumed, or refused when it is saved, and fedlit's state is not lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(kind: type[FederatedModule], rounds: int, root: Path, resumed: Path | No
 
 
 @pytest.mark.parametrize("kind", [FederatedModule, Saves, Loads, Both])
-def test_hooks_of_ones_own_take_nothing_away_from_a_resume(kind: type[FederatedModule], tmp_path: Path) -> None:
+def test_a_users_own_hooks_do_not_break_a_resume(kind: type[FederatedModule], tmp_path: Path) -> None:
     straight = run(FederatedModule, 5, tmp_path / "straight")
     run(kind, 3, tmp_path)
     (path,) = tmp_path.rglob("*step=3.ckpt")
@@ -97,7 +97,7 @@ def trained(trainer: type[Trainer], callback: Callback, root: Path, rounds: int 
     ],
     ids=["array", "Path", "lambda", "later"],
 )  # fmt: skip
-def test_state_that_would_not_be_read_again_is_refused_as_it_is_saved(
+def test_state_that_cannot_be_loaded_is_refused_when_it_is_saved(
     callback: Callback, named: str, rounds: int | None, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as refused:
@@ -108,7 +108,7 @@ def test_state_that_would_not_be_read_again_is_refused_as_it_is_saved(
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated")
-def test_under_lightnings_trainer_it_is_said_and_gone_on_with_as_code(tmp_path: Path) -> None:
+def test_under_lightnings_trainer_there_is_a_warning_and_a_resume_with_code(tmp_path: Path) -> None:
     says = r"callbacks / History / history\[0\] is a numpy.ndarray.*weights_only=False"
     with pytest.warns(UserWarning, match=says):
         straight = trained(Trainer, History(np.ones(3)), tmp_path / "straight", 4)
@@ -123,12 +123,12 @@ def test_under_lightnings_trainer_it_is_said_and_gone_on_with_as_code(tmp_path: 
 @pytest.mark.parametrize(
     "kept", [torch.ones(3), 1.5, "a", [1, {"b": (2,)}], None], ids=lambda kept: type(kept).__name__
 )
-def test_state_that_is_data_goes_by_without_a_word(kept: object, tmp_path: Path) -> None:
+def test_loadable_state_causes_no_warning(kept: object, tmp_path: Path) -> None:
     for trainer in (FedlitTrainer, Trainer):
         trained(trainer, History(kept), tmp_path / trainer.__module__)
 
 
-def test_a_state_that_only_a_round_brings_is_not_asked_for_before_it(tmp_path: Path) -> None:
+def test_state_that_exists_only_after_a_round_is_not_required_before(tmp_path: Path) -> None:
     class Late(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
             self.rounds = trainer.current_epoch + 1

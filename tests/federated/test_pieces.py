@@ -1,4 +1,4 @@
-"""Pieces of held-out data met by several threads: they give what one thread gives, whatever the network does."""
+"""Pieces of held-out data evaluated by several threads give the results of one thread, for any network."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def assert_equal(one: tuple[list[Tensor], dict[str, Any]], many: tuple[list[Tens
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("make", [Net, LaysAsideAndTakes])
 @pytest.mark.parametrize("mode", [None, torch.inference_mode])
-def test_a_network_that_only_reads_is_met_by_threads_of_one_and_answers_in_order(
+def test_a_network_that_only_reads_is_evaluated_by_threads_in_order(
     make: Callable[[], Net], mode: Callable[[], Any] | None
 ):
     one = meet(make().eval(), 1, mode and mode())
@@ -165,7 +165,7 @@ def test_a_network_that_only_reads_is_met_by_threads_of_one_and_answers_in_order
 
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("name", ALONE)
-def test_a_network_that_does_more_meets_one_piece_after_the_other(name: str):
+def test_a_network_with_side_effects_evaluates_pieces_one_by_one(name: str):
     made = [ALONE[name]() for _ in range(2)]
     if name != "trains":
         made = [net.eval() for net in made]
@@ -200,7 +200,7 @@ def test_layers_of_a_sequential_are_joined_whatever_the_number_of_threads():
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_an_error_in_a_piece_is_the_callers():
+def test_an_error_in_a_piece_reaches_the_caller():
     class Fails(Net):
         def more(self, logits: Tensor) -> Tensor:
             raise ValueError("no logits today")
@@ -210,7 +210,7 @@ def test_an_error_in_a_piece_is_the_callers():
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_no_pieces_are_met_by_nobody():
+def test_without_pieces_nothing_is_evaluated():
     assert map_pieces(lambda net: None, nn.ModuleList([Net().eval()]), []) == []
 
 
@@ -270,7 +270,7 @@ def test_rounds_log_the_same_digits_on_one_and_on_three_threads(tmp_path: Path):
 
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("kind", [FederatedModule, Doubled])
-def test_predictions_are_in_order_and_those_of_the_forward_that_there_is(kind: type[FederatedModule]):
+def test_predictions_are_in_order_and_use_an_overridden_forward(kind: type[FederatedModule]):
     module, held_out = server(kind), examples()
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(callbacks=[FederatedLoop(2, seed=0)], **quiet)

@@ -1,4 +1,4 @@
-"""Whatever is logged of a round is the same to the bit for one process and for several ranks."""
+"""All metrics of a round are the same to the bit for one process and for several ranks."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def test_two_ranks_log_what_one_process_logs(case: str, tmp_path: Path):
     assert two == one
 
 
-def test_what_used_to_differ_is_among_what_is_compared(tmp_path: Path):
+def test_metrics_that_once_differed_are_compared(tmp_path: Path):
     names = {name for row in logged(CASES["diagnostics"], tmp_path) for name in row}
     assert {"global/loss", "drift/cosine", "drift/cosine_of_pairs", "diagnostics/gradient_variance"} <= names

@@ -1,4 +1,4 @@
-"""Resumed in Python: what is set wins, what was learned is kept, and what does not fit is refused."""
+"""Resuming in Python: new settings take effect, the learned state is kept, and impossible changes are refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_an_unchanged_optimizer_resumes_to_the_bit(two_rounds: Callable[[Optimiz
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_another_class_is_refused(recorded: bool, two_rounds: Callable[[Optimizer], Path], tmp_path: Path) -> None:
+def test_a_server_optimizer_of_another_class_is_refused(
+    recorded: bool, two_rounds: Callable[[Optimizer], Path], tmp_path: Path
+) -> None:
     path = two_rounds(lambda p: SGD(p, lr=1.0))
     if not recorded:
         without_record(path)
@@ -176,7 +178,7 @@ class Noisy(Momentum):
 @pytest.mark.parametrize(
     ("server", "is_refused"), [(Momentum, False), (InAnAttribute, True), (Counting, True), (Noisy, False)]
 )
-def test_a_servers_optimizer_of_ones_own_keeps_all_in_its_state_or_is_refused(
+def test_a_users_server_optimizer_keeps_all_its_state_or_is_refused(
     server: Optimizer, is_refused: bool, tmp_path: Path
 ) -> None:
     if is_refused:

@@ -63,7 +63,7 @@ def test_the_target_is_the_mean_of_the_updates_with_the_weights_of_their_tasks()
     assert list(result.rejected) == []
 
 
-def test_it_is_the_round_that_a_trainer_runs():
+def test_run_round_gives_the_round_of_a_trainer():
     loop = FederatedLoop(6, 2, seed=0, engine=LoopEngine())
     module = fit(FederatedModule(net(), mu=MU, client_optimizer=rate), loop, rounds=1)
     here = site()
@@ -123,7 +123,7 @@ def test_a_client_that_fails_is_left_out_and_named():
     assert result.metrics["round/clients"] == 2
 
 
-def test_more_than_may_be_rejected_end_the_round():
+def test_too_many_rejected_clients_end_the_round():
     with pytest.raises(InputError, match="3 of 3 updates of round 1 are not finite"):
         run(Diverging())
     with pytest.warns(UserWarning, match="3 of 3 updates of round 1 are not finite"):

@@ -1,4 +1,4 @@
-"""A rule for mu and a schedule of one's own: what they depend on is in the checkpoint, or they are refused."""
+"""A user's own mu and schedule: all of their state is in the checkpoint, or they are refused."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def run(rule: Mu | Schedule, rounds: int, **kwargs: Any) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
 @pytest.mark.parametrize(("rule", "refused"), RULES, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_rule_is_refused_or_a_resumed_run_goes_on_with_it(
+def test_a_rule_is_refused_or_resumes_to_the_bit(
     rule: type[Mu] | type[Schedule], refused: str | None, tmp_path: Path
 ) -> None:
     if refused:
@@ -171,6 +171,6 @@ def test_a_rule_is_refused_or_a_resumed_run_goes_on_with_it(
     assert torch.equal(run(rule(), 4, root=tmp_path, ckpt_path=path), straight)
 
 
-def test_a_rule_that_no_checkpoint_is_made_of_needs_no_state() -> None:
+def test_a_rule_needs_no_state_without_checkpoints() -> None:
     assert not torch.equal(run(Growing(), 4), run(Negative(), 1))
     run(Halving(), 4)

@@ -1,4 +1,4 @@
-"""A checkpoint that is saved in any hook of a round is gone on from with whole rounds, and all of their hooks."""
+"""A checkpoint saved in any hook of a round is resumed with complete rounds and all of their hooks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(rounds: int, records: Records, resumed: Path | None = None) -> Federated
 
 
 @pytest.mark.parametrize(("hook", "finished"), HOOKS.items())
-def test_a_resume_from_any_hook_has_the_rounds_that_are_left_whole(hook: str, finished: int, tmp_path: Path) -> None:
+def test_a_resume_from_a_save_in_any_hook_runs_complete_rounds(hook: str, finished: int, tmp_path: Path) -> None:
     straight, records = Records(hook, tmp_path / "a.ckpt"), Records()
     expected = run(5, straight)
     resumed = run(5, records, tmp_path / "a.ckpt")

@@ -1,4 +1,4 @@
-"""Counts by class, against torchmetrics, and what they cost."""
+"""Counts by class, compared with torchmetrics, and their memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_accuracy_f1_and_confusion_are_those_of_torchmetrics_to_the_bit(classes:
     assert torch.equal(mine.confusion, theirs["confusion"].compute())
 
 
-def test_many_classes_are_confused_in_bins_of_those_that_follow_each_other() -> None:
+def test_the_confusion_matrix_of_many_classes_has_bins_of_consecutive_classes() -> None:
     classes, width = 250, 3
     whole = torch.zeros(classes, classes, dtype=torch.int64)
     for logits, targets in batches(classes):
@@ -56,12 +56,12 @@ def test_many_classes_are_confused_in_bins_of_those_that_follow_each_other() -> 
     assert torch.equal(scores(classes).hits, whole.diag())
 
 
-def test_of_nothing_every_score_is_0() -> None:
+def test_without_predictions_every_score_is_0() -> None:
     empty = Scores(*(torch.zeros(3, dtype=torch.int64) for _ in range(3)), torch.zeros(3, 3, dtype=torch.int64))
     assert (empty.accuracy(), empty.f1_macro()) == (0.0, 0.0)
 
 
-def test_a_million_classes_take_memory_for_each_and_not_for_each_pair() -> None:
+def test_memory_for_a_million_classes_grows_with_the_classes_and_not_with_pairs() -> None:
     tally = PredictionCounter(1_000_000)
     tally.update(torch.zeros(1, 1_000_000), torch.tensor([999_999]))
     numbers = sum(getattr(tally, name).numel() for name in ("hits", "predicted", "true", "confusion"))

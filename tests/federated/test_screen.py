@@ -1,4 +1,4 @@
-"""Updates that are no numbers are left out, named and counted, and stop a run where they are too many."""
+"""Updates that are not finite are rejected, named and counted; too many of them stop a run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_client_that_diverged_changes_no_bit_of_the_round(engine: type[Engine]
         assert module.round_metrics[metric] == without.round_metrics[metric]
 
 
-def test_a_round_of_sound_updates_counts_none_rejected():
+def test_a_round_of_finite_updates_has_none_rejected():
     assert run(poisoned()).round_metrics["round/rejected"] == 0
 
 
@@ -94,7 +94,7 @@ def test_a_round_in_which_all_diverged_leaves_the_model_as_it_was():
     assert module.round_metrics["round/clients"] == 0
 
 
-def test_the_checkpoint_of_the_round_before_is_whole(tmp_path: Path):
+def test_the_checkpoint_of_the_previous_round_is_complete(tmp_path: Path):
     fits: list[int] = []
 
     def diverging_from_round_two(parameters: object) -> SGD:
@@ -113,7 +113,7 @@ def test_the_checkpoint_of_the_round_before_is_whole(tmp_path: Path):
     torch.testing.assert_close(checkpoint["state_dict"]["net.w"], torch.tensor([7 / 16, 7 / 16, 0.0]))
 
 
-def test_what_a_diverged_client_would_remember_is_not_kept():
+def test_the_vector_of_a_diverged_client_is_not_kept():
     algorithm = Scaffold()
     with pytest.warns(UserWarning, match="client 2"):
         module = run(poisoned(2), rounds=3, algorithm=algorithm)

@@ -1,4 +1,4 @@
-"""A second fit of the same objects is what it would be with fresh ones, but for the weights that it starts from."""
+"""A second fit of the same objects equals a fit of new ones, except for its initial weights."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def starting_from(case: str, module: FederatedModule, folder: Path) -> Objects:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_what_fresh_objects_do(case: str, tmp_path: Path):
+def test_a_second_fit_equals_one_of_fresh_objects(case: str, tmp_path: Path):
     """The second fit has another seed, a new Trainer, and data that are split anew."""
     used = fresh(case, tmp_path / "used")
     first = train(used, 1)
@@ -186,7 +186,7 @@ def test_it_is_what_fresh_objects_do(case: str, tmp_path: Path):
         assert set(second.heard) != {(round, client) for round, client in first.heard if round < 2}
 
 
-def test_it_is_so_with_other_data_and_with_another_loop_around_the_same_algorithm(tmp_path: Path):
+def test_a_second_fit_with_other_data_or_another_loop_equals_a_fresh_one(tmp_path: Path):
     used = fresh("scaffold", tmp_path / "used")
     train(used, 1)
     again = used._replace(loop=FederatedLoop(4, 1, algorithm=used.loop.algorithm), data=examples(7))
@@ -194,7 +194,7 @@ def test_it_is_so_with_other_data_and_with_another_loop_around_the_same_algorith
     assert train(again, 2) == train(others, 2)
 
 
-def test_it_is_so_after_a_fit_that_failed(tmp_path: Path):
+def test_a_second_fit_after_a_failed_one_equals_a_fresh_one(tmp_path: Path):
     used = fresh("scaffold", tmp_path / "used")
 
     def fail(answer: ClientAnswer) -> None:
@@ -209,7 +209,7 @@ def test_it_is_so_after_a_fit_that_failed(tmp_path: Path):
     assert train(used, 2) == train(others, 2)
 
 
-def test_a_bar_hears_of_each_client_once_in_every_fit(tmp_path: Path):
+def test_a_progress_bar_is_told_of_each_client_once_in_every_fit(tmp_path: Path):
     loop, bar = FederatedLoop(3, seed=0, engine=LoopEngine()), RoundProgress()
     for _ in range(3):
         counted: list[int] = []
@@ -219,7 +219,7 @@ def test_a_bar_hears_of_each_client_once_in_every_fit(tmp_path: Path):
         assert loop.on_update == []
 
 
-def test_the_best_of_one_fit_is_not_the_next_ones(tmp_path: Path):
+def test_the_best_score_of_one_fit_does_not_carry_over(tmp_path: Path):
     """Pictures are drawn of a second fit that does worse than the first; Outcome has nothing of what it did not see."""
     callbacks = [Outcome(tmp_path), Pictures(tmp_path)]
     scores: list[float] = []
@@ -235,7 +235,7 @@ def test_the_best_of_one_fit_is_not_the_next_ones(tmp_path: Path):
     assert not (tmp_path / "classes.csv").exists()
 
 
-def test_the_data_keep_their_split_for_whatever_is_not_a_fit():
+def test_the_data_keep_their_split_except_for_another_fit():
     """Else a test could meet what was trained on."""
     seed_everything(1, verbose=False)
     federation = examples()

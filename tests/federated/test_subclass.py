@@ -1,4 +1,4 @@
-"""A FederatedModule of one's own: what it adds or overrides takes effect, or is refused in one line."""
+"""A user's own FederatedModule: what it adds or overrides takes effect, or is refused in one line."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def noisy(**kwargs: Any) -> Tensor:
     return weights(fit(Noisy(net()), loop, rounds=3, **kwargs).net)
 
 
-def test_what_the_server_draws_depends_on_seed_and_round_alone() -> None:
+def test_draws_of_the_server_depend_on_seed_and_round_alone() -> None:
     first = noisy()
     torch.manual_seed(5)
     assert torch.equal(noisy(engine=WorkersEngine(workers=2)), first)

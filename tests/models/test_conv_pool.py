@@ -1,4 +1,4 @@
-"""The one operation against PyTorch's three."""
+"""The joined operation, compared with PyTorch's three."""
 
 from __future__ import annotations
 

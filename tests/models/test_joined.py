@@ -1,4 +1,4 @@
-"""Layers of a Sequential that are computed as one operation: the same numbers, of a network that looks as before."""
+"""Layers of a Sequential that run as one operation: the same results, with unchanged modules and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loops in C are there, and are called as they are declared."""
+"""The loops in C are compiled, and are called as they are declared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version of the loops in C runs, and that a run says so."""
+"""Which version of the loops in C runs, and that a run records it."""
 
 from __future__ import annotations
 
