@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "fedlit"
 
 #: From the ground up; a name stands for a module or for all of a package.
-FLOORS: list[set[str]] = [
+LAYERS: list[set[str]] = [
     {"core", "native"},
     {"data", "models", "attention", "sampling", "stragglers", "mu", "schedules", "rates", "optim"},
     {"algorithms"},
@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"study", "report"},
     {"cli", "child", "__main__", "flower"},
 ]
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 
 
 def modules() -> dict[str, Path]:
@@ -48,13 +48,13 @@ def imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", modules())
-def test_a_module_imports_nothing_of_a_higher_floor(name: str):
-    floor = FLOOR_OF[name.split(".")[0]]
-    above = {each for each in imports(modules()[name]) if FLOOR_OF.get(each.split(".")[0], 0) > floor}
+def test_a_module_imports_nothing_from_a_higher_layer(name: str):
+    layer = LAYER_OF[name.split(".")[0]]
+    above = {each for each in imports(modules()[name]) if LAYER_OF.get(each.split(".")[0], 0) > layer}
     assert not above
 
 
-def test_no_imports_go_in_a_circle():
+def test_there_are_no_import_cycles():
     known = modules()
     packages = {name.removesuffix(".__init__") for name in known if name.endswith(".__init__")}
 
@@ -73,5 +73,5 @@ def test_no_imports_go_in_a_circle():
         pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
 
 
-def test_every_module_has_a_floor():
-    assert {name.split(".")[0] for name in modules()} <= FLOOR_OF.keys()
+def test_every_module_has_a_layer():
+    assert {name.split(".")[0] for name in modules()} <= LAYER_OF.keys()

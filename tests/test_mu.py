@@ -123,7 +123,7 @@ def test_a_row_of_falls_and_the_loss_before_survive_a_resume(stop: int):
 
 
 @pytest.mark.parametrize("mu", [ConstantMu(0.3), MuByName({"bias": 1.0}, mu=0.3)])
-def test_a_mu_that_does_not_adapt_has_no_state_and_hears_nothing(mu: Mu):
+def test_a_constant_mu_has_no_state_and_ignores_metrics(mu: Mu):
     assert follow(mu, [1, 2, 3, NAN]) == [0.3] * 4
     assert mu.state_dict() == {}
     mu.load_state_dict({})

@@ -148,7 +148,7 @@ def test_impossible_values_are_refused_by_value(kind: type[Optimizer], settings:
 
 @pytest.mark.parametrize("kind", [FedAdam, FedYogi])
 @pytest.mark.parametrize("beta2", [1.0, -0.5, float("nan")])
-def test_a_wrong_memory_is_refused(kind: type[Optimizer], beta2: float):
+def test_an_invalid_beta2_is_refused(kind: type[Optimizer], beta2: float):
     with pytest.raises(InputError, match=rf"beta2 must be in \[0, 1\), got {beta2}"):
         kind([nn.Parameter(torch.zeros(2))], beta2=beta2)
 

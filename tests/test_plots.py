@@ -19,7 +19,7 @@ def test_the_partition_is_drawn_client_by_class() -> None:
     assert (axes.get_title(), axes.get_ylabel(), bar.get_ylabel()) == ("title", "client", "samples")
 
 
-def test_of_many_clients_the_first_200_are_drawn_and_said_to_be() -> None:
+def test_only_the_first_200_clients_are_drawn_and_the_axis_says_so() -> None:
     axes = plots.partition_heatmap(np.ones((836, 2), dtype=np.int64), ["a", "b"]).axes[0]
     assert np.shape(axes.collections[0].get_array()) == (200, 2)
     assert axes.get_ylabel() == "client (the first 200)"
@@ -32,7 +32,7 @@ def test_rows_of_the_confusion_matrix_are_shares_of_the_true_class() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
 
 
-def test_of_many_classes_some_are_named_each_at_its_place() -> None:
+def test_only_some_of_many_classes_are_named_at_their_positions() -> None:
     axes = plots.confusion_heatmap(np.eye(100, dtype=np.int64), [f"c{i}" for i in range(100)]).axes[0]
     named = {
         int(place): label.get_text() for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)

@@ -150,7 +150,7 @@ RELIED_ON: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", RELIED_ON)
-def test_what_the_files_rely_on_is_there(name: str) -> None:
+def test_the_private_parts_that_are_used_exist(name: str) -> None:
     has = True
     try:
         owner = RELIED_ON[name]()
@@ -163,7 +163,7 @@ def test_what_the_files_rely_on_is_there(name: str) -> None:
     assert has, f"no {name} in {owner} ({here}); fedlit/{', '.join(files)} uses it, which says: {tested}"
 
 
-def test_the_table_has_all_that_the_files_use() -> None:
+def test_the_table_lists_all_private_parts_that_are_used() -> None:
     found: set[str] = set()
     for name in FILES:
         found |= set(foreign(MODULES[name], set())) | {each.partition(".")[2] for each in overrides(name)}

@@ -11,7 +11,7 @@ import pytest
 import fedlit
 
 
-def test_every_public_name_is_that_of_its_home():
+def test_every_public_name_is_that_of_its_module():
     assert {"FederatedModule", "Dirichlet", "chain", "attention"} <= set(fedlit.__all__) <= set(dir(fedlit))
     for name, home in fedlit._MODULE_OF.items():
         if home != "fedlit":

@@ -29,7 +29,7 @@ def test_a_cohort_is_a_function_of_seed_and_round():
 
 
 @given(st.integers(1, 200), st.data())
-def test_nobody_is_drawn_twice(clients: int, data: st.DataObject):
+def test_no_client_is_drawn_twice(clients: int, data: st.DataObject):
     k = data.draw(st.integers(1, clients))
     cohort = uniform_cohort(clients, k, seed=0, round=0)
     assert len(set(cohort.tolist())) == k
@@ -57,7 +57,7 @@ def task(client: int, steps: int) -> ClientTask:
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 5))
-def test_dealing_loses_nobody_and_doubles_nobody(steps: list[int], ranks: int):
+def test_every_client_is_dealt_to_exactly_one_rank(steps: list[int], ranks: int):
     tasks = [task(i, s) for i, s in enumerate(steps)]
     shares = deal(tasks, ranks)
     assert len(shares) == ranks

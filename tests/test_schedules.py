@@ -95,7 +95,7 @@ def test_a_cosine_stays_at_its_least():
         lambda: FederatedModule(net(), client_clip_norm=float("inf")),
     ],
 )
-def test_arguments_that_make_no_rate_are_refused(make: Callable[[], object]):
+def test_impossible_arguments_of_schedules_are_refused(make: Callable[[], object]):
     with pytest.raises(InputError, match=r"must be .*, got .*; "):
         make()
 
@@ -189,13 +189,13 @@ def test_each_client_of_a_block_is_cut_by_its_own_norm(engine: Callable[[], Engi
 
 
 @pytest.mark.parametrize("schedule", [None, Constant(), Exponential(1.0)])
-def test_a_constant_rate_and_a_limit_that_is_not_met_leave_the_bits_as_they_are(schedule: Schedule | None):
+def test_a_constant_rate_and_an_unreached_limit_change_no_bit(schedule: Schedule | None):
     plain = weights(fit(FederatedModule(net())).net)
     module = FederatedModule(net(), client_schedule=schedule, server_schedule=schedule, client_clip_norm=1e30)
     assert torch.equal(weights(fit(module).net), plain)
 
 
-def test_a_users_own_schedule_hears_of_the_rounds():
+def test_a_users_own_schedule_gets_the_metrics_of_rounds():
     # w - 4 is -4, then times 1 - 2.5, to 6 and -9: the second loss and the third are above the first.
     seen = follow(LoopEngine(), rounds=4, lr=2.5, client_schedule=OnPlateau())
     assert [metrics["federation/client_lr"] for metrics in seen.metrics] == [2.5, 2.5, 1.25, 0.625]

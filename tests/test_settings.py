@@ -317,7 +317,7 @@ DATA: dict[str, Any] = {
     "seed": "data/test_module.py::test_the_partition_is_addressed_by_the_seed_alone",
     "client_holdout": 0.3,
     "validation_clients": 1,
-    "augment": "data/test_augment.py::test_without_it_nothing_changes_and_with_it_something_does",
+    "augment": "data/test_augment.py::test_augmentation_changes_the_result_and_its_absence_does_not",
 }
 #: Of each class of ours its arguments: a value other than the default that changes a run, or the test that shows it.
 OURS: dict[type, dict[str, Any]] = {
@@ -328,10 +328,10 @@ OURS: dict[type, dict[str, Any]] = {
     Tensors: DATA
     | {
         "path": "data/test_tensors.py::test_an_npz_file_keeps_its_own_split_and_names",
-        "train": "data/test_tensors.py::test_arrays_are_handed_over_in_python",
-        "test": "data/test_tensors.py::test_arrays_are_handed_over_in_python",
+        "train": "data/test_tensors.py::test_arrays_are_given_in_python",
+        "test": "data/test_tensors.py::test_arrays_are_given_in_python",
         "class_names": "data/test_tensors.py::test_an_npz_file_keeps_its_own_split_and_names",
-        "images": "data/test_tensors.py::test_floats_are_images_where_the_file_calls_them_so",
+        "images": "data/test_tensors.py::test_floats_are_images_if_the_file_names_them_images",
         "mean": "data/test_tensors.py::test_measured_mean_and_std_are_those_of_the_training_images",
         "std": "data/test_tensors.py::test_measured_mean_and_std_are_those_of_the_training_images",
         "test_fraction": "data/test_tensors.py::test_a_test_fraction_holds_out_rows_of_every_writer_in_place_of_"
@@ -342,7 +342,7 @@ OURS: dict[type, dict[str, Any]] = {
         "train": "data/test_tensors.py::test_datasets_are_made_only_when_needed_and_made_datasets_are_taken_too",
         "test": "data/test_tensors.py::test_datasets_are_made_only_when_needed_and_made_datasets_are_taken_too",
         "class_names": "data/test_tensors.py::test_an_npz_file_keeps_its_own_split_and_names",
-        "images": "data/test_tensors.py::test_floats_are_images_where_the_file_calls_them_so",
+        "images": "data/test_tensors.py::test_floats_are_images_if_the_file_names_them_images",
         "mean": "data/test_tensors.py::test_measured_mean_and_std_are_those_of_the_training_images",
         "std": "data/test_tensors.py::test_measured_mean_and_std_are_those_of_the_training_images",
         "test_fraction": "data/test_tensors.py::test_without_a_split_a_fifth_of_every_class_is_held_out_by_the_seed",
@@ -351,7 +351,7 @@ OURS: dict[type, dict[str, Any]] = {
     | {
         "root": "data/test_emnist.py::test_the_folder_is_fedlit_data_or_the_users_cache",
         "split": "data/test_emnist.py::test_class_names_are_those_of_the_paper",
-        "download": "data/test_emnist.py::test_with_download_off_missing_files_are_told",
+        "download": "data/test_emnist.py::test_with_download_off_missing_files_are_named",
     },
     Synthetic: DATA
     | {

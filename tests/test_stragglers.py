@@ -70,7 +70,7 @@ def test_slow_clients_are_the_same_in_every_round():
     assert (work == 2).mean() == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 4000))
 
 
-def test_a_trace_is_followed(tmp_path: Path):
+def test_work_follows_the_trace(tmp_path: Path):
     model = trace(tmp_path, "client,round,epochs\n10,1,3.5\n11,1,0\n12,1,99\n10,2,1\n")
     assert model.work(COHORT[:4], 20, seed=0, round=0).tolist() == [3.5, 0, 20, 20]
     assert model.work(COHORT[:4], 20, seed=0, round=1).tolist() == [1, 20, 20, 20]
@@ -150,7 +150,7 @@ def test_a_round_whose_clients_are_all_dropped_changes_nothing_and_says_so():
     assert module.trainer.global_step == 3
 
 
-def test_fedavg_and_fedprox_at_one_seed_meet_the_same_stragglers():
+def test_fedavg_and_fedprox_at_one_seed_have_the_same_stragglers():
     seen = []
     for mu in (0.0, 1.0):
         sent: list[ClientUpdate] = []

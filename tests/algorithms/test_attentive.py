@@ -74,6 +74,6 @@ def test_buffers_are_averaged_plainly():
     torch.testing.assert_close(module.net.state_dict()[name], expected)
 
 
-def test_a_temperature_of_nothing_is_refused():
+def test_a_temperature_of_0_is_refused():
     with pytest.raises(InputError, match=r"temperature must be > 0, got 0; 1 is the paper's"):
         AttentiveAggregation(temperature=0)

@@ -155,7 +155,7 @@ def test_chains_that_leave_fits_alone_run_as_batched_programs():
         (lambda: (chain(Scaffold(), Mean()), BatchNormPolicy()), lambda: chain(Scaffold(), BatchNormPolicy(), Mean())),
     ],
 )
-def test_parts_that_do_nothing_change_no_bit(parts: Callable, alone: Callable):
+def test_parts_without_effect_change_no_bit(parts: Callable, alone: Callable):
     assert torch.equal(run(chain(*parts())), run(alone()))
 
 
@@ -191,7 +191,7 @@ def test_noise_on_updates_has_the_deviation_of_the_clip():
     assert (mean != 0).all()
 
 
-def test_scaffold_follows_what_clients_did_though_the_server_clips():
+def test_scaffold_uses_the_clients_unclipped_updates():
     """Where no update is longer than the clip, and where all are: the clients' control variates are the same."""
     kept: dict[float, list[Tensor]] = {}
     for norm in (math.inf, 1e-3):
@@ -225,12 +225,12 @@ def test_scaffold_follows_what_clients_did_though_the_server_clips():
         (lambda: (FedDyn(), Clip(1.0), Mean(), Noise(1.0)), "epsilon does not hold with FedDyn before Noise"),
     ],
 )
-def test_what_means_nothing_together_is_refused(parts: Callable[[], tuple[Algorithm, ...]], message: str):
+def test_impossible_combinations_are_refused(parts: Callable[[], tuple[Algorithm, ...]], message: str):
     with pytest.raises(InputError, match=message):
         Chain(*parts()).prepare(facts(net()))
 
 
-def test_what_a_chain_keeps_with_clients_is_as_long_as_it_says():
+def test_the_vector_that_a_chain_keeps_has_the_declared_size():
     algorithm = chain(Scaffold(), BatchNormPolicy())
     algorithm.prepare(facts(net(norm=True)))
     trainable = sum(p.numel() for p in net(norm=True).parameters())

@@ -54,7 +54,7 @@ def test_no_alpha_is_refused():
         fit(quadratic_module(mu=0.0), FederatedLoop(2, 1, seed=0, algorithm=FedDyn()), quadratics(POINTS))
 
 
-def test_an_alpha_that_is_not_one_number_are_refused():
+def test_an_alpha_that_is_not_one_number_is_refused():
     module = FederatedModule(net(), mu=MuByName({"bias": 1.0}))
     with pytest.raises(InputError, match=r"got 0.01 of MuByName"):
         fit(module, FederatedLoop(2, 1, seed=0, algorithm=FedDyn()))

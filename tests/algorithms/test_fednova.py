@@ -16,26 +16,26 @@ POINTS = [[1.0, 0.0, 0.0], [0.0, -2.0, 1.0]]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
-def test_without_momentum_or_pull_it_counts_steps(steps: int):
+def test_without_momentum_and_proximal_term_the_normaliser_is_the_number_of_steps(steps: int):
     assert normaliser(steps, rate=0.1) == pytest.approx(steps)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
 @pytest.mark.parametrize("rho", [0.5, 0.9])
-def test_with_momentum_it_is_the_papers_formula(steps: int, rho: float):
+def test_with_momentum_the_normaliser_is_the_papers_formula(steps: int, rho: float):
     expected = (steps - rho * (1 - rho**steps) / (1 - rho)) / (1 - rho)
     assert normaliser(steps, rate=0.1, momentum=rho) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
-def test_with_a_proximal_term_it_is_the_papers_formula(steps: int):
+def test_with_a_proximal_term_the_normaliser_is_the_papers_formula(steps: int):
     rate, mu = 0.1, 0.7
     assert normaliser(steps, rate, mu=mu) == pytest.approx((1 - (1 - rate * mu) ** steps) / (rate * mu))
 
 
 @pytest.mark.parametrize("momentum", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
 @pytest.mark.parametrize("mu", [0.0, 0.3])
-def test_it_is_how_far_pytorchs_sgd_goes_on_a_slope_of_one(momentum: dict[str, float], mu: float):
+def test_the_normaliser_is_the_distance_of_pytorchs_sgd_for_a_gradient_of_1(momentum: dict[str, float], mu: float):
     w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = SGD([w], lr=0.2, **momentum)
     for _ in range(9):

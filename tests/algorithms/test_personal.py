@@ -54,7 +54,7 @@ def test_a_client_starts_from_its_own_part_and_the_servers_rest():
     assert any(r > 0 for r, _ in starts)
 
 
-def test_what_stays_is_not_pulled():
+def test_local_parameters_have_no_proximal_term():
     calm, _, module = run(KeepLocal(HEAD), rounds=1, mu=1e3)
     free, *_ = run(KeepLocal(HEAD), rounds=1, mu=0.0)
     # With rate 0.1 and mu 1,000 the shared part would blow up if a fit took two steps: client 3 has one batch.
@@ -110,7 +110,7 @@ def test_a_clients_own_accuracy_is_measured_on_examples_it_never_trained_on():
     assert module.round_metrics["clients/own_accuracy_mean"] == pytest.approx(mean)
 
 
-def test_attention_is_what_stays_by_default():
+def test_attention_is_local_by_default():
     from fedlit.attention import Spatial
 
     algorithm, net = KeepLocal(), EmnistCNN(Spatial)
@@ -128,6 +128,6 @@ def test_attention_is_what_stays_by_default():
         (lambda: KeepLocal(("(",)), "not a regular expression"),
     ],
 )
-def test_nothing_to_keep_is_refused(algorithm: object, message: str):
+def test_patterns_without_a_match_are_refused(algorithm: object, message: str):
     with pytest.raises(InputError, match=message):
         fit(FederatedModule(net()), FederatedLoop(4, 1, seed=0, algorithm=algorithm()))

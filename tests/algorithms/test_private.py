@@ -87,7 +87,7 @@ def test_the_noise_is_normal_and_of_the_deviation_that_is_accounted_for():
 
 
 @needs_library
-def test_a_round_in_which_nobody_answers_releases_noise_all_the_same():
+def test_a_round_without_answers_still_releases_noise():
     points = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     assert (server(points, PrivateMean(1.0, 1.0), stragglers=Absent(0, 1)) != 0).all()
 
@@ -158,12 +158,12 @@ def test_epsilon_grows_with_rounds_and_cohorts_and_falls_with_noise():
         ((1.0, 1.0, 0.0), r"delta must be more than 0 and less than 1, got 0\.0"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings: tuple[float, ...], message: str):
+def test_impossible_settings_are_refused(settings: tuple[float, ...], message: str):
     with pytest.raises(InputError, match=message):
         PrivateMean(*settings)
 
 
-def test_federations_that_epsilon_would_not_hold_for_are_refused():
+def test_federations_for_which_epsilon_does_not_hold_are_refused():
     private = PrivateMean(1.0, 1.0)
     with pytest.raises(InputError, match=r"weights all clients equally.*set federation\.averaging to uniform"):
         run(private, averaging="size")

@@ -61,7 +61,7 @@ def checkpoint(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_run_broken_off_in_a_round_goes_on_with_the_same_bits(name: str, tmp_path: Path):
+def test_a_run_interrupted_in_a_round_resumes_to_the_bit(name: str, tmp_path: Path):
     make = ALGORITHMS[name]
     whole = run(tmp_path / "whole", make(), rounds=6)
     with pytest.raises(RuntimeError, match="pulled the plug"):
@@ -70,7 +70,7 @@ def test_a_run_broken_off_in_a_round_goes_on_with_the_same_bits(name: str, tmp_p
     assert torch.equal(resumed, whole)
 
 
-def test_with_workers_too(tmp_path: Path):
+def test_a_run_with_workers_resumes_to_the_bit(tmp_path: Path):
     whole = run(tmp_path / "whole", Scaffold(), rounds=5)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         run(tmp_path / "broken", Scaffold(), rounds=5, stop=(3, 2), engine=WorkersEngine(workers=2))
@@ -84,13 +84,13 @@ def test_another_algorithm_is_not_resumed(tmp_path: Path):
         run(tmp_path, FedDyn(), rounds=4, ckpt=checkpoint(tmp_path))
 
 
-def test_without_what_the_clients_kept_there_is_no_going_on(tmp_path: Path):
+def test_a_run_is_not_resumed_without_the_clients_vectors(tmp_path: Path):
     run(tmp_path / "a", Scaffold(), rounds=2)
     with pytest.raises(InputError, match=r"clients has no vectors of the clients; resume in the run's own folder"):
         run(tmp_path / "b", Scaffold(), rounds=4, ckpt=checkpoint(tmp_path / "a"))
 
 
-def test_versions_that_no_checkpoint_needs_are_dropped(tmp_path: Path):
+def test_versions_that_no_checkpoint_needs_are_removed(tmp_path: Path):
     run(tmp_path, Scaffold(), rounds=30)
     entries = [read_pack(path).entries for path in (tmp_path / "clients").glob("*.pack")]
     clients = np.concatenate([each["client"] for each in entries])

@@ -86,7 +86,7 @@ def test_the_servers_median_and_trimmed_mean_are_numpys_and_scipys():
     torch.testing.assert_close(server(POINTS, TrimmedMean(0.2)), expected)
 
 
-def test_vectors_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch):
+def test_vectors_are_processed_in_chunks(monkeypatch: pytest.MonkeyPatch):
     whole = [server(POINTS, rule()) for rule in (CoordinateMedian, lambda: Krum(1))]
     monkeypatch.setattr(chunks, "CHUNK_OF_COLUMNS", 2)
     for expected, rule in zip(whole, (CoordinateMedian, lambda: Krum(1)), strict=True):
@@ -118,7 +118,7 @@ def test_equal_clients_give_the_plain_mean(rule: str):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_one_wild_client_changes_little_where_it_wrecks_the_mean(rule: str):
+def test_one_extreme_client_changes_robust_averages_little_but_the_mean_a_lot(rule: str):
     sound = [[1.0 + k / 10, 2.0 - k / 10, 3.0] for k in range(7)]
     wild = [*sound[:6], [1e9, -1e9, 1e9]]
     centre = torch.tensor([1.3, 1.7, 3.0])
@@ -190,18 +190,18 @@ def test_robust_averages_learn_where_some_train_on_flipped_labels():
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 0.5, float("nan")])
-def test_a_fraction_that_leaves_nothing_is_refused(fraction: float):
+def test_a_fraction_that_leaves_no_client_is_refused(fraction: float):
     with pytest.raises(InputError, match=f"fraction must be at least 0 and less than 0.5, got {fraction}; 0.1 leaves"):
         TrimmedMean(fraction)
 
 
 @pytest.mark.parametrize("norm", [0.0, -1.0, float("nan")])
-def test_a_norm_of_nothing_is_refused(norm: float):
+def test_a_norm_of_0_is_refused(norm: float):
     with pytest.raises(InputError, match=f"norm must be > 0, got {norm}; leave it out"):
         ClippedMean(norm)
 
 
-def test_krum_refuses_what_it_is_not_defined_for():
+def test_krum_refuses_impossible_arguments_and_small_cohorts():
     with pytest.raises(InputError, match="attackers must be at least 0, got -1"):
         Krum(-1)
     with pytest.raises(InputError, match="multi must be at least 1, got 0; 1 is Krum"):

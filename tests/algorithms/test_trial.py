@@ -260,7 +260,7 @@ def test_the_trial_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(run(ByState()), tried)
 
 
-def test_parts_of_a_chain_remember_apart() -> None:
+def test_parts_of_a_chain_have_separate_states() -> None:
     class Twice(ByState):
         """Under the same name as the other."""
 
@@ -274,7 +274,7 @@ def test_parts_of_a_chain_remember_apart() -> None:
     assert torch.equal(run(chain(ByState(), Twice())), run(Both()))
 
 
-def test_a_chain_resumes_from_a_state_that_its_parts_had_together() -> None:
+def test_a_chain_resumes_from_an_old_state_that_its_parts_shared() -> None:
     together = chain(FedDyn(), ByState())
     state = {"h": torch.zeros(3), "alpha": 0.1}
     assert together._states(state) == [state, state]  # type: ignore[attr-defined]
@@ -282,7 +282,7 @@ def test_a_chain_resumes_from_a_state_that_its_parts_had_together() -> None:
 
 
 @pytest.mark.parametrize("method", ["start", "begin"])
-def test_what_changes_fits_is_known_without_being_said(method: str) -> None:
+def test_algorithms_that_change_fits_are_detected(method: str) -> None:
     def unchanged(self: Any, *given: Any) -> Any:
         return given[0] if method == "start" else None
 
@@ -294,7 +294,7 @@ def test_what_changes_fits_is_known_without_being_said(method: str) -> None:
         run(own, VectorizedEngine())
 
 
-def test_an_average_of_ones_own_in_a_chain_is_taken() -> None:
+def test_a_users_own_average_in_a_chain_is_used() -> None:
     class Own(Algorithm):
         def reducer(self, sent: Any) -> Any:
             raise LookupError("asked")
@@ -304,7 +304,7 @@ def test_an_average_of_ones_own_in_a_chain_is_taken() -> None:
         run(chain(Clip(1.0), Own()))
 
 
-def test_what_an_algorithm_made_of_the_model_is_not_laid_to_the_clients() -> None:
+def test_a_diverged_model_of_an_algorithm_is_not_blamed_on_the_clients() -> None:
     class Endless(Algorithm):
         def conclude(self, state: Any, sent: Any, average: Any) -> Any:
             return state, to(average, average.weights.floats / 0)
@@ -320,7 +320,7 @@ def test_what_an_algorithm_made_of_the_model_is_not_laid_to_the_clients() -> Non
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
-def test_two_ranks_try_it_together(tmp_path: Path) -> None:
+def test_two_ranks_check_an_algorithm_together(tmp_path: Path) -> None:
     straight = run(ByState())
     run(ByState(), root=tmp_path, **two_ranks())
     (path,) = tmp_path.rglob("*.ckpt")

@@ -78,7 +78,7 @@ def test_the_output_is_the_input_times_the_gate(name: str) -> None:
     torch.testing.assert_close(module(x), x * module.gate(x))
 
 
-def test_cbam_is_the_channel_gate_and_then_the_spatial_gate_on_what_it_leaves() -> None:
+def test_cbam_is_the_channel_gate_followed_by_the_spatial_gate() -> None:
     module, x = build("cbam"), features(3, 12, 6, 5)
     refined = x * module.channel.gate(x)
     torch.testing.assert_close(module.gate(x), module.spatial.gate(refined))

@@ -52,21 +52,21 @@ def test_a_place_is_scaled_by_its_mean_and_maximum_over_time(kernel_size: int) -
     np.testing.assert_allclose(module(torch.from_numpy(FEATURES)).detach(), expected)
 
 
-def test_time_comes_first_and_the_gate_over_space_sees_what_is_left() -> None:
+def test_the_gate_over_time_comes_first_and_the_gate_over_space_sees_its_output() -> None:
     module = randomised(SpatioTemporal(3))
     left = FEATURES * over_time(module.time.conv, FEATURES)
     expected = left * over_space(module.space.conv, left)
     np.testing.assert_allclose(module(torch.from_numpy(FEATURES)).detach(), expected)
 
 
-def test_space_comes_first_where_it_is_asked_to() -> None:
+def test_the_gate_over_space_comes_first_on_request() -> None:
     module = randomised(SpatioTemporal(3, first="space"))
     left = FEATURES * over_space(module.space.conv, FEATURES)
     expected = left * over_time(module.time.conv, left)
     np.testing.assert_allclose(module(torch.from_numpy(FEATURES)).detach(), expected)
 
 
-def test_without_an_order_of_places_their_gates_go_with_them() -> None:
+def test_permuting_places_permutes_their_gates() -> None:
     module, x, order = randomised(Sensorwise(3)), torch.from_numpy(FEATURES), [2, 0, 3, 1]
     torch.testing.assert_close(module(x[..., order]), module(x)[..., order])
 

@@ -115,7 +115,7 @@ def test_ranks_and_a_resume_give_the_same_bits(tmp_path: Path) -> None:
         assert all(torch.equal(straight[name], other[name]) for name in straight)
 
 
-def test_without_it_nothing_changes_and_with_it_something_does() -> None:
+def test_augmentation_changes_the_result_and_its_absence_does_not() -> None:
     assert not torch.equal(train(), train(data=images()))
 
 
@@ -146,7 +146,7 @@ class Brighter(nn.Module):
 
 
 @pytest.mark.parametrize("transform", [Shaken(), Brighter()], ids=lambda transform: type(transform).__name__)
-def test_what_goes_on_from_batch_to_batch_is_refused(transform: nn.Module) -> None:
+def test_augmentation_with_state_between_batches_is_refused(transform: nn.Module) -> None:
     with pytest.raises(InputError, match=r"data.augment gives another result for the same batch and seed: \w+ draws"):
         shifted(transform).setup()
 
@@ -160,7 +160,7 @@ def test_what_goes_on_from_batch_to_batch_is_refused(transform: nn.Module) -> No
         (nn.Linear(3, 3), "Linear fails on a training batch"),
     ],
 )
-def test_what_changes_more_than_values_is_refused(transform: nn.Module, said: str) -> None:
+def test_augmentation_that_changes_shape_or_type_is_refused(transform: nn.Module, said: str) -> None:
     with pytest.raises(InputError, match=said):
         shifted(transform).setup()
 

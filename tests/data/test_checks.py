@@ -87,7 +87,7 @@ def with_row(row: int, value: float) -> Tensor:
         ),
     ],
 )
-def test_what_load_returns_is_looked_at(loaded: Callable[[], Any], message: str) -> None:
+def test_the_result_of_load_is_checked(loaded: Callable[[], Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         ready(Mine(loaded))
     assert "\n" not in str(raised.value)
@@ -118,7 +118,7 @@ def test_what_load_returns_is_looked_at(loaded: Callable[[], Any], message: str)
         (of(on_after_batch_transfer=lambda self, batch, i: batch), "Mine.on_after_batch_transfer would not be called"),
     ],
 )
-def test_what_is_overridden_is_looked_at(kind: type[Mine], message: str) -> None:
+def test_overridden_methods_are_checked(kind: type[Mine], message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         ready(kind())
     assert "\n" not in str(raised.value)
@@ -163,7 +163,7 @@ def test_what_load_draws_from_global_generators_depends_on_the_seed_alone() -> N
     assert not torch.equal(ready(Mine(noisy, seed=1)).train.inputs, first)
 
 
-def test_a_test_set_that_is_the_training_set_is_told() -> None:
+def test_a_test_set_equal_to_the_training_set_is_reported() -> None:
     told = "the test set is the training set"
     assert not any(told in note for note in ready(Mine()).notes)
     assert any(told in note for note in ready(Mine(lambda: (TRAIN, TRAIN))).notes)

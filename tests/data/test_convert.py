@@ -62,7 +62,7 @@ def test_only_uint8_is_pixels_and_all_else_keeps_its_values_and_shape(
         (np.uint8, False, (2, 5, 3), (2, 5, 3)),
     ],
 )
-def test_what_is_an_image_can_be_said(
+def test_inputs_can_be_declared_to_be_images(
     dtype: type, images: bool, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
     found = as_inputs(np.ones(shape, dtype), images)

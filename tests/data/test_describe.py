@@ -23,12 +23,12 @@ def told(inputs: torch.Tensor, targets: list[int], names: list[str]) -> list[str
         (torch.zeros(3, 7, 3), "7x3 float32 numbers, not normalised"),
     ],
 )
-def test_shape_kind_and_normalisation_are_told_in_one_line(inputs: torch.Tensor, said: str) -> None:
+def test_shape_kind_and_normalisation_are_described_in_one_line(inputs: torch.Tensor, said: str) -> None:
     (line,) = told(inputs, [0, 1, 1], ["a", "b"])
     assert line == f"data: 3 training and 1 test examples of 2 classes; inputs are {said}"
 
 
-def test_labels_that_start_at_1_are_told() -> None:
+def test_labels_that_start_at_1_are_reported() -> None:
     _, line = told(torch.zeros(3, 2), [1, 2, 3], ["0", "1", "2", "3"])
     assert line == (
         "data: 1 of 4 classes have no training example (0); "
@@ -36,7 +36,7 @@ def test_labels_that_start_at_1_are_told() -> None:
     )
 
 
-def test_empty_classes_are_told_by_name_and_many_are_counted() -> None:
+def test_empty_classes_are_named_and_many_are_counted() -> None:
     _, line = told(torch.zeros(2, 2), [0, 3], list("abcd"))
     assert line == "data: 2 of 4 classes have no training example (b, c)"
     _, bins, line = told(torch.zeros(2, 2), [0, 999], [str(i) for i in range(1000)])
@@ -44,7 +44,7 @@ def test_empty_classes_are_told_by_name_and_many_are_counted() -> None:
     assert line == "data: 998 of 1,000 classes have no training example (1, 2, 3, 4, 5, 6, 7, 8 and 990 more)"
 
 
-def test_setup_tells_it_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_setup_describes_the_data_once(caplog: pytest.LogCaptureFixture) -> None:
     data = Tensors(train=(np.ones((20, 6), np.int64), np.arange(20) % 2), num_clients=2)
     with caplog.at_level("INFO"):
         data.setup()

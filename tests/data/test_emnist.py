@@ -173,7 +173,7 @@ def test_a_trainer_run_without_network_ends_in_the_same_error(tmp_path: Path) ->
         trainer.test(BoringModel(), EMNIST(str(tmp_path)))
 
 
-def test_with_download_off_missing_files_are_told(tmp_path: Path) -> None:
+def test_with_download_off_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"emnist-letters-train-images-idx3-ubyte.*download is off"):
         loaded(tmp_path, "letters", download=False)
 
@@ -189,7 +189,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, part: str, which, keep: int) 
         loaded(tmp_path, "mnist")
 
 
-def test_a_file_with_bytes_to_spare_is_named(tmp_path: Path) -> None:
+def test_a_file_with_extra_bytes_is_named(tmp_path: Path) -> None:
     write_split(tmp_path, "mnist")
     path = image_file(tmp_path, "mnist", "train")
     path.write_bytes(path.read_bytes() + b"\0")
@@ -230,7 +230,7 @@ def test_images_of_another_size_are_named(tmp_path: Path) -> None:
         loaded(tmp_path, "mnist")
 
 
-def test_an_unknown_split_is_told_with_the_known_ones() -> None:
+def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"split must be one of byclass, .*mnist, got fashion"):
         EMNIST(split="fashion")
 

@@ -35,7 +35,7 @@ def test_batches_of_some_rows_in_an_order_that_depends_on_the_pass() -> None:
     assert targets_of(batches) == [[4, 6], [9]]
 
 
-def test_an_iterator_that_is_never_asked_for_a_batch_is_no_pass() -> None:
+def test_an_iterator_that_is_never_advanced_is_not_a_pass() -> None:
     seen: list[int] = []
     batches = Batches(counting_examples(2), 1, order=lambda number: seen.append(number) or torch.arange(2))
     iter(batches)
@@ -114,7 +114,7 @@ def test_examples_move_and_are_taken_with_their_groups() -> None:
         (lambda: Batches(counting_examples(2), 0), "batch_size must be at least 1, got 0"),
     ],
 )
-def test_what_is_no_example_or_batch_is_refused(make, message: str) -> None:
+def test_invalid_examples_and_batches_are_refused(make, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
 

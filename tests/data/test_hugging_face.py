@@ -90,7 +90,7 @@ def test_columns_of_numbers_are_named() -> None:
         (lambda: None, {"path": "nowhere"}, "nowhere is not a saved data set"),
     ],
 )
-def test_what_cannot_be_used_is_refused(made: Callable[[], Any], options: dict[str, Any], said: str) -> None:
+def test_unusable_data_sets_are_refused(made: Callable[[], Any], options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         HuggingFace(made(), **options).setup()
 

@@ -98,7 +98,7 @@ def test_texts_are_tokens_and_their_labels_classes(tmp_path: Path) -> None:
         ({"a": {"x": [[1.0]], "y": [[1]]}}, {}, {}, "labels must be integers of shape"),
     ],
 )
-def test_what_is_not_of_its_form_is_refused(
+def test_files_that_are_not_of_leaf_are_refused(
     users: Users, changed: dict[str, Any], options: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     write(tmp_path / "data.json", users, changed)

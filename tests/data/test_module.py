@@ -141,7 +141,7 @@ def test_normalising_is_of_units_of_one_and_by_channel() -> None:
     assert normalise(floats, 0.5, 0.25) is floats
 
 
-def test_a_repair_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_repair_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     class Repairing(Partitioner):
         def split(self, labels, num_clients, rng, groups=None) -> Partition:
             return Partition.from_assignment(np.arange(len(labels)) % num_clients, num_clients, "moved 3 samples")
@@ -194,6 +194,6 @@ def test_examples_held_out_of_each_client_are_its_own() -> None:
         ({"client_holdout": 1.0}, r"client_holdout must be in \[0, 1\), got 1.0; 0.2 holds out a fifth"),
     ],
 )
-def test_held_out_parts_that_leave_nothing_are_refused(options: dict[str, float], message: str) -> None:
+def test_held_out_parts_that_leave_no_examples_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Synthetic(num_clients=3, **options).setup()

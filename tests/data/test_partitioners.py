@@ -183,7 +183,7 @@ def test_shards_that_divide_evenly_are_pure_as_in_mcmahan() -> None:
     assert ((counts > 0).sum(1) <= 2).all()
 
 
-def test_shards_say_when_samples_do_not_suffice() -> None:
+def test_shards_report_when_there_are_too_few_samples() -> None:
     partition = Shards(4).split(np.arange(10), 5, rng(0, "partition"))
     assert_array_equal(partition.sizes, 2)
     assert partition.note == "2 shards per client, not 4: there are only 10 samples"
@@ -238,7 +238,7 @@ def test_clients_and_hash_follow_from_the_assignment() -> None:
         (lambda: ByGroup().split(np.zeros(2), 1, rng(0, "p"), np.arange(2)), "num_clients is 1 but there are 2 groups"),
     ],
 )
-def test_what_cannot_be_split_is_told_in_one_line_with_a_remedy(make, message: str) -> None:
+def test_impossible_splits_are_refused_in_one_line_with_a_remedy(make, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         make()
     assert "\n" not in str(raised.value)

@@ -136,7 +136,7 @@ def test_a_dataset_names_its_classes_and_so_does_a_subset_of_it(names: Any) -> N
 
 
 @pytest.mark.parametrize("names", ["xyz", {"x": 1, "y": 0, "z": 2}, {"x", "y", "z"}, 3, []])
-def test_what_has_no_order_or_is_no_list_names_no_classes(names: Any) -> None:
+def test_class_names_that_are_not_an_ordered_list_are_refused(names: Any) -> None:
     with pytest.raises(
         InputError, match=r"names of classes must be a list with one name per class, .* give class_names"
     ):
@@ -204,7 +204,7 @@ def test_a_run_on_random_transforms_resumes_to_the_bit(draw: Callable[[], Any], 
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
-def test_a_run_does_not_go_on_with_other_samples(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_samples(tmp_path: Path) -> None:
     def data(seed: int) -> FederatedData:
         train, test = random_split(PAIRS, [18, 6], torch.Generator().manual_seed(seed))
         return TorchDataset(train, test, num_clients=4, batch_size=4, seed=0)

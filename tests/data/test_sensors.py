@@ -111,6 +111,6 @@ def test_another_partition_splits_the_recordings_of_all_sites() -> None:
         ({"test_fraction": 1.0}, "test_fraction must be between 0 and 1, got 1.0"),
     ],
 )
-def test_what_makes_no_recordings_is_refused(options: dict[str, float], message: str) -> None:
+def test_impossible_arguments_of_recordings_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SimulatedSensors(num_clients=4, **options)  # type: ignore[arg-type]

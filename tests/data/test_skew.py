@@ -25,6 +25,6 @@ def test_it_is_half_of_the_sum_of_absolute_differences() -> None:
     np.testing.assert_allclose(label_skew(labels, partition), 0.5 * np.abs(mixes - population).sum(1), atol=1e-12)
 
 
-def test_a_client_without_examples_has_none() -> None:
+def test_the_skew_of_a_client_without_examples_is_nan() -> None:
     skew = label_skew(np.array([0, 1]), Partition.from_assignment(np.array([0, 0]), 2))
     assert skew.tolist() == pytest.approx([0, np.nan], nan_ok=True)

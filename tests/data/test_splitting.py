@@ -59,7 +59,7 @@ def drawn(draw: Callable[[int, int, np.random.Generator], Any]) -> Split:
     ],
     ids=["its rng", "NumPy", "Python", "PyTorch"],
 )
-def test_what_a_rule_draws_depends_on_the_seed_alone_and_leaves_global_generators_as_they_were(draw) -> None:
+def test_draws_of_a_partitioner_depend_on_the_seed_alone_and_restore_global_generators(draw) -> None:
     first, before = ready(Mine(drawn(draw))).partition.hash, global_rng_state()
     np.random.rand()  # noqa: NPY002
     random.random()
@@ -71,7 +71,7 @@ def test_what_a_rule_draws_depends_on_the_seed_alone_and_leaves_global_generator
     assert ready(Mine(drawn(draw)), seed=1).partition.hash != first
 
 
-def test_a_rule_with_a_generator_of_its_own_is_refused() -> None:
+def test_a_partitioner_with_a_generator_of_its_own_is_refused() -> None:
     own = np.random.default_rng(0)
     with pytest.raises(
         InputError, match=r"Mine.split makes another partition each time .*; draw only from its argument rng"
@@ -80,7 +80,7 @@ def test_a_rule_with_a_generator_of_its_own_is_refused() -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_rule_that_sorts_its_labels_in_place_leaves_those_of_the_data() -> None:
+def test_a_partitioner_that_sorts_labels_in_place_does_not_change_the_data() -> None:
     def by_label(labels: np.ndarray, n: int, rng: np.random.Generator) -> Partition:
         order = np.argsort(labels, kind="stable")
         labels.sort()
@@ -129,7 +129,7 @@ EVEN = drawn(lambda size, n, rng: np.arange(size) % n)
         (lambda: EVEN, "must be a fedlit.data.Partitioner, got function; make one"),
     ],
 )  # fmt: skip
-def test_a_rule_that_gives_no_partition_of_the_data_is_refused(make: Callable[[], Any], message: str) -> None:
+def test_a_result_that_is_not_a_partition_of_the_data_is_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         ready(make())
     assert "\n" not in str(raised.value)
@@ -138,21 +138,21 @@ def test_a_rule_that_gives_no_partition_of_the_data_is_refused(make: Callable[[]
 @pytest.mark.parametrize(
     ("clients", "message"), [(0, "at least 1, got 0"), (5.0, "a whole number, got 5.0"), ("5", "'5'")]
 )
-def test_a_rule_that_makes_no_number_of_clients_is_refused(clients: Any, message: str) -> None:
+def test_an_invalid_number_of_clients_of_a_partitioner_is_refused(clients: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"Mine.clients_of must be .*{message}"):
         ready(Mine(EVEN, clients), None)
 
 
 @pytest.mark.parametrize("name", ["num_clients", "batch_size", "eval_batch_size", "validation_clients", "seed"])
 @pytest.mark.parametrize("value", [2.0, "2", [2]])
-def test_numbers_that_count_are_whole(name: str, value: Any) -> None:
+def test_counts_of_the_data_must_be_whole_numbers(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} must be a whole number, got .*; give an int"):
         Tensors(train=(INPUTS, LABELS), **{name: value})
 
 
 @pytest.mark.parametrize("name", ["clients_per_round", "seed"])
 @pytest.mark.parametrize("value", [2.0, "2"])
-def test_so_are_those_of_a_federation(name: str, value: Any) -> None:
+def test_counts_of_a_federation_must_be_whole_numbers(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} must be a whole number, got .*; give an int"):
         FederatedLoop(**{name: value})
     assert type(FederatedLoop(np.int64(3)).clients_per_round) is int

@@ -173,6 +173,6 @@ def test_fedlit_fit_learns_it(tmp_path: Path) -> None:
         ({"num_clients": 0}, "num_clients must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_drawn_is_told_with_a_remedy(arguments: dict[str, object], message: str) -> None:
+def test_impossible_arguments_are_refused_with_a_remedy(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ready(**arguments)  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def test_the_writers_files_own_split_keeps_mnists_test_set(real_data: Path, capl
     np.testing.assert_allclose([*data.mean, *data.std], [0.1307, 0.3081], atol=5e-5)
 
 
-def test_arrays_are_handed_over_in_python() -> None:
+def test_arrays_are_given_in_python() -> None:
     train = (torch.rand(40, 3, 4, 4), torch.arange(40) % 2, np.arange(40) // 20)
     data = ready(Tensors(train=train, test=(np.zeros((6, 3, 4, 4)), [0, 1] * 3), partition=ByGroup()))
     assert (data.num_clients, data.in_channels, data.num_classes, len(data.test)) == (2, 3, 2, 6)
@@ -203,7 +203,7 @@ def test_an_npz_file_is_named_in_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
         (lambda: ready(TorchDataset(RaggedImages())), "RaggedImages differ in shape"),
     ],
 )
-def test_what_cannot_be_used_is_told_with_a_remedy(make, message: str) -> None:
+def test_unusable_arguments_are_refused_with_a_remedy(make, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
 
@@ -230,7 +230,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, arrays: dict[str, n
         ready(Tensors(npz(tmp_path, **arrays)))
 
 
-def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
+def test_unused_arrays_are_reported(tmp_path: Path) -> None:
     data = ready(Tensors(npz(tmp_path, images=IMAGES, labels=LABELS, writer=WRITERS), num_clients=5))
     assert "data.npz: writer not used; the names of arrays that are used are images, inputs, labels" in data.notes[0]
 
@@ -244,7 +244,7 @@ def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
         ("inputs", np.zeros((60, 7, 6), np.uint8), (1, 7, 6)),
     ],
 )
-def test_floats_are_images_where_the_file_calls_them_so(
+def test_floats_are_images_if_the_file_names_them_images(
     tmp_path: Path, name: str, array: np.ndarray, shape: tuple[int, ...]
 ) -> None:
     path = npz(tmp_path, **{name: array}, labels=LABELS)

@@ -126,7 +126,7 @@ def test_ties_go_to_the_first_place_and_zeros_get_no_gradient() -> None:
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("depth", [1, 16])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_is_not_hidden(value: float, depth: int, place: int, name: str) -> None:
+def test_nan_is_not_hidden(value: float, depth: int, place: int, name: str) -> None:
     """A fit that diverges has to be seen: NaN comes through ReLU and maximum."""
     x, weight, bias = operands(2, depth, 16, 4, 4)
     with torch.no_grad():
@@ -173,7 +173,7 @@ def taken_from_pytorch(*inputs: Tensor) -> bool:
     return call.called
 
 
-def test_elsewhere_it_is_pytorchs() -> None:
+def test_in_other_cases_pytorchs_kernels_run() -> None:
     """In other types and on many threads, under transforms and autocast, and without a version for the processor."""
     inputs = operands(2, 1, 16, 6, 6)
     assert taken_from_pytorch(*inputs) is (version() == PYTORCH)
@@ -209,7 +209,7 @@ def test_elsewhere_it_is_pytorchs() -> None:
         (2, 16, 40, "x weight bias", 1, False),
     ],
 )
-def test_it_is_ours_where_that_was_measured_to_win(
+def test_the_loops_run_where_they_were_measured_to_be_faster(
     images: int, depth: int, channels: int, gradients_of: str, threads: int, wins: bool, name: str
 ) -> None:
     torch.set_num_threads(threads)
@@ -222,7 +222,7 @@ def test_it_is_ours_where_that_was_measured_to_win(
             assert taken_from_pytorch(*inputs) is not (images > 1 and depth == 1 and channels == 16 and threads == 1)
 
 
-def test_transforms_see_through_it() -> None:
+def test_transforms_work_on_the_operation() -> None:
     """What vectorizes and differentiates functions gets PyTorch's operations, and the same gradients."""
     x, weight, bias = (t.detach() for t in operands(3, 1, 16, 6, 6))
 
@@ -235,7 +235,7 @@ def test_transforms_see_through_it() -> None:
     torch.testing.assert_close(of_each.sum(0), whole, rtol=1e-4, atol=1e-3)
 
 
-def test_empty_inputs_and_wrong_ones_are_pytorchs_to_judge() -> None:
+def test_empty_and_invalid_inputs_are_left_to_pytorch() -> None:
     _, weight, bias = operands(1, 3, 4, 6, 6)
     assert conv_pool(torch.empty(0, 3, 6, 6), weight, bias).shape == (0, 4, 3, 3)
     with pytest.raises(RuntimeError, match="to have 3 channels"):

@@ -65,7 +65,7 @@ def test_gradients_reach_every_parameter_with_any_attention_and_norm(attention: 
         assert parameter.grad.any(), name
 
 
-def test_attention_comes_after_each_block_and_is_named_so() -> None:
+def test_attention_comes_after_each_block_and_is_named_attention() -> None:
     model = net(CBAM)
     names = [name for name, _ in model.named_parameters() if ".attention." in name]
     assert {name.split(".attention.")[0] for name in names} == {"blocks.0", "blocks.1"}
@@ -77,7 +77,7 @@ def test_attention_comes_after_each_block_and_is_named_so() -> None:
 
 
 @pytest.mark.parametrize("norm", ["none", "group"])
-def test_attention_before_the_pool_gates_what_the_relu_gives(norm: str) -> None:
+def test_attention_before_the_pool_gates_the_output_of_the_relu(norm: str) -> None:
     model = net(Spatial, norm=norm, attention_at="before_pool")
     x = images
     for block in model.blocks:
@@ -180,7 +180,7 @@ def test_the_command_line_chooses_attention_by_class_path_with_options() -> None
     assert model.blocks[1].attention.conv.kernel_size == (5, 5)
 
 
-def test_the_command_line_takes_anybodys_attention() -> None:
+def test_the_command_line_accepts_a_users_attention() -> None:
     model = from_command_line("--net.attention", "timm.layers.EcaModule", "--net.widths", "[64, 128]")
     assert [block.attention.conv.kernel_size for block in model.blocks] == [(3,), (5,)]
     assert all(isinstance(block.attention, EcaModule) for block in model.blocks)

@@ -55,7 +55,7 @@ def assert_same(made: nn.Module) -> None:
     assert all(map(torch.equal, ours, theirs))
 
 
-def test_what_is_joined_gives_the_same_numbers(calls: Mock) -> None:
+def test_joined_layers_give_the_same_results(calls: Mock) -> None:
     assert_same(net())
     assert calls.call_count == 2
 
@@ -126,7 +126,7 @@ LEFT_ALONE: dict[str, Callable[[], nn.Sequential]] = {
 
 
 @pytest.mark.parametrize("name", LEFT_ALONE)
-def test_all_else_is_left_alone(name: str, calls: Mock) -> None:
+def test_other_layers_are_not_joined(name: str, calls: Mock) -> None:
     assert_same(with_whole_numbers(LEFT_ALONE[name]()))
     assert not calls.called
 
@@ -145,7 +145,7 @@ def test_a_group_norm_before_relu_and_pool_is_joined_with_them(arguments: dict[s
     assert not calls.called
 
 
-def test_groups_and_places_of_maxima_are_left_alone(calls: Mock) -> None:
+def test_grouped_convolutions_and_pools_that_return_indices_are_not_joined(calls: Mock) -> None:
     grouped = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(), nn.MaxPool2d(2))
     places = nn.Sequential(convolution(), nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
     joined(grouped)(torch.zeros(2, 16, 4, 4))
@@ -154,7 +154,7 @@ def test_groups_and_places_of_maxima_are_left_alone(calls: Mock) -> None:
     assert not calls.called
 
 
-def test_a_hook_that_comes_later_is_called_and_one_that_goes_is_not_waited_for(calls: Mock) -> None:
+def test_hooks_that_are_added_or_removed_later_are_respected(calls: Mock) -> None:
     made, seen = joined(net()), []
     handle = made[0][1].register_forward_hook(lambda *_: seen.append("relu"))  # type: ignore[index]
     answers(made)

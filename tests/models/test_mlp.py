@@ -15,7 +15,7 @@ def test_the_default_has_784_pixels_64_hidden_units_and_47_classes() -> None:
     assert [tuple(weight.shape) for weight in MLP().parameters()] == [(64, 784), (64,), (47, 64), (47,)]
 
 
-def test_it_is_linear_and_relu_in_turn() -> None:
+def test_the_mlp_alternates_linear_layers_and_relu() -> None:
     model, x = MLP([5, 4], num_classes=3, in_channels=2, image_size=6), torch.randn(7, 2, 6, 6)
     w1, b1, w2, b2, w3, b3 = model.parameters()
     hidden = torch.relu(torch.relu(x.reshape(7, 72) @ w1.T + b1) @ w2.T + b2)

@@ -93,7 +93,7 @@ def test_it_is_the_three_operations(size: tuple[int, ...], arguments: dict[str, 
 
 
 @each_version
-def test_it_rounds_no_worse_than_pytorch_where_the_mean_is_far_from_zero(name: str) -> None:
+def test_rounding_errors_are_no_larger_than_pytorchs_for_a_large_mean(name: str) -> None:
     """As after a convolution with a large bias: the variance is of what the mean leaves."""
     x, made = (images(2, 32, 64, 64) + 300).detach().requires_grad_(), norm(4, 32)
     wanted = exact(x, made)
@@ -142,7 +142,7 @@ def test_ties_go_to_the_first_place_and_zeros_get_no_gradient(name: str) -> None
 
 @each_version
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_is_not_hidden(value: float, name: str) -> None:
+def test_nan_is_not_hidden(value: float, name: str) -> None:
     """A fit that diverges has to be seen: it spoils its group in its image, and nothing else."""
     x, made = images(2, 16, 5, 4), norm(4, 16)
     with torch.no_grad():
@@ -191,7 +191,7 @@ class Own(nn.GroupNorm):
     pass
 
 
-def test_elsewhere_it_is_pytorchs() -> None:
+def test_in_other_cases_pytorchs_kernels_run() -> None:
     """In other types and on more threads, under autocast, for other norms and sizes, where hooks are to be called."""
     x, made = images(2, 16, 6, 6), norm(4, 16)
     assert is_pytorchs(x, made) is (version() == PYTORCH)
@@ -214,14 +214,14 @@ def test_elsewhere_it_is_pytorchs() -> None:
     assert seen == ["hook"]
 
 
-def test_wrong_inputs_are_pytorchs_to_judge() -> None:
+def test_invalid_inputs_are_left_to_pytorch() -> None:
     with pytest.raises(RuntimeError, match="channels"):
         norm_pool(images(2, 16, 6, 6), norm(4, 32))
     with pytest.raises(RuntimeError, match=r"[Oo]utput size is too small"):
         norm_pool(images(2, 16, 1, 6), norm(4, 16))
 
 
-def test_transforms_see_through_it() -> None:
+def test_transforms_work_on_the_operation() -> None:
     """What vectorizes and differentiates functions gets PyTorch's operations, and the same gradients."""
     x, made = images(3, 16, 6, 6).detach(), norm(4, 16)
     weights = {name: parameter.detach() for name, parameter in made.named_parameters()}

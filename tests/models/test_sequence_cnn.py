@@ -31,17 +31,17 @@ def test_a_block_convolves_each_place_over_time_and_the_head_reads_its_peaks() -
 
 
 @pytest.mark.parametrize("shape", [(64, 8), (7, 3), (1, 1), (20, 2, 3), (9,)], ids=str)
-def test_any_number_of_steps_and_places_will_do(shape: tuple[int, ...]) -> None:
+def test_any_number_of_steps_and_places_is_accepted(shape: tuple[int, ...]) -> None:
     assert net(SpatioTemporal, num_classes=4)(torch.randn(2, *shape)).shape == (2, 4)
 
 
-def test_places_of_any_shape_are_those_of_the_flat_one_and_in_no_order() -> None:
+def test_the_shape_and_order_of_places_do_not_matter() -> None:
     model, x = net(SpatioTemporal), torch.randn(2, 16, 2, 3)
     torch.testing.assert_close(model(x), model(x.flatten(2)))
     torch.testing.assert_close(model(x), model(x.flip(3)))
 
 
-def test_attention_comes_after_each_block_and_the_rest_starts_alike() -> None:
+def test_attention_comes_after_each_block_and_other_weights_start_alike() -> None:
     plain, model = dict(net().named_parameters()), dict(net(Temporal).named_parameters())
     gates = {name for name in model if ".attention." in name}
     assert {name.partition(".attention.")[0] for name in gates} == {"blocks.0", "blocks.1"}
@@ -69,6 +69,6 @@ def test_parameters_are_as_many_as_documented_and_the_first_loss_is_that_of_gues
         ({"attention": lambda channels: torch.nn.Flatten()}, "turned .* into .*; use a class"),
     ],
 )
-def test_what_makes_no_network_is_refused(options: dict[str, object], message: str) -> None:
+def test_impossible_sizes_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         net(**options)

@@ -10,7 +10,7 @@ from fedlit.core.errors import InputError
 from fedlit.models import SoftmaxRegression
 
 
-def test_it_starts_at_the_loss_of_guessing_whatever_the_image() -> None:
+def test_the_first_loss_is_that_of_guessing_for_any_image() -> None:
     loss = F.cross_entropy(SoftmaxRegression()(torch.randn(5, 1, 28, 28)), torch.arange(5))
     assert loss.item() == pytest.approx(math.log(47))
 

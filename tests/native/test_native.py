@@ -22,7 +22,7 @@ VERSIONS = {"x86_64": ("avx512", "avx2"), "aarch64": ("neon",), "arm64": ("neon"
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
-def test_what_can_be_compiled_was_compiled_at_installation() -> None:
+def test_the_loops_were_compiled_at_installation() -> None:
     """An installation that leaves them out says nothing: each function is there to be called, in each version."""
     assert library("exact_sum").add_exactly
     texts = "".join(path.read_text() for path in FOLDER.glob("*.h"))
@@ -33,11 +33,11 @@ def test_what_can_be_compiled_was_compiled_at_installation() -> None:
             assert getattr(library("conv_pool"), f"{loop}_{version}")
 
 
-def test_a_library_that_is_not_there_is_none() -> None:
+def test_a_missing_library_is_none() -> None:
     assert library("nothing") is None
 
 
-def test_arguments_are_handed_over_as_c_has_them() -> None:
+def test_arguments_are_passed_in_the_types_of_c() -> None:
     compiled = library("exact_sum")
     if compiled is None:
         pytest.skip("fedlit was installed without a C compiler")
@@ -57,7 +57,7 @@ COMPILED = [
 
 
 @pytest.mark.parametrize(("loops", "said"), COMPILED)
-def test_a_run_says_when_they_are_missing_or_old(
+def test_a_run_warns_of_missing_or_old_loops(
     loops: set[str] | None, said: str | None, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     compiled = loops if loops is None else SimpleNamespace(**dict.fromkeys(loops))

@@ -68,7 +68,7 @@ def test_neon_runs_only_where_it_is_named() -> None:
 
 
 @pytest.mark.skipif("avx2" not in runnable(), reason="the processor has no AVX2, or there is no C compiler")
-def test_what_hides_instructions_from_pytorch_hides_them_from_the_loops() -> None:
+def test_a_lowered_cpu_capability_of_pytorch_applies_to_the_loops() -> None:
     """PyTorch looks once in a process."""
     ask = "from fedlit.native.versions import version; print(version())"
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | {
@@ -78,7 +78,7 @@ def test_what_hides_instructions_from_pytorch_hides_them_from_the_loops() -> Non
     assert said.stdout.strip() == "avx2"
 
 
-def test_the_environment_can_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_can_set_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*runnable(), PYTORCH):
         monkeypatch.setenv(VARIABLE, name)
         assert versions.version.__wrapped__() == name
@@ -100,7 +100,7 @@ def test_a_record_names_both_kinds_of_kernels() -> None:
         assert kernels_on(CPU) == of_pytorch
 
 
-def test_a_difference_is_one_line_and_an_older_record_none() -> None:
+def test_other_kernels_cause_a_warning_unless_the_record_is_too_old() -> None:
     assert other_kernels(None, "new") is None
     assert other_kernels("same", "same") is None
     line = other_kernels("one", "other")
