@@ -82,7 +82,7 @@ def steps_for(num_examples: int, batch_size: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * math.ceil(num_examples / batch_size) - 1e-9))
 
 
-def deal(tasks: list[ClientTask], num_ranks: int, together: int = 1) -> list[list[ClientTask]]:
+def distribute(tasks: list[ClientTask], num_ranks: int, together: int = 1) -> list[list[ClientTask]]:
     """Distribute a cohort over ranks: the largest task first, each to the rank with the least work so far.
 
     Graham 1969, "Bounds on multiprocessing timing anomalies": at most 4/3 of the best makespan. Every task goes to

@@ -19,7 +19,7 @@ from fedlit.federated import (
     SizeSampling,
     UniformSampling,
 )
-from fedlit.sampling import Draw, deal, steps_for, uniform_cohort
+from fedlit.sampling import Draw, distribute, steps_for, uniform_cohort
 
 
 def test_a_cohort_is_a_function_of_seed_and_round():
@@ -57,16 +57,16 @@ def task(client: int, steps: int) -> ClientTask:
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 5))
-def test_every_client_is_dealt_to_exactly_one_rank(steps: list[int], ranks: int):
+def test_every_client_is_on_exactly_one_rank(steps: list[int], ranks: int):
     tasks = [task(i, s) for i, s in enumerate(steps)]
-    shares = deal(tasks, ranks)
+    shares = distribute(tasks, ranks)
     assert len(shares) == ranks
     assert sorted(t for share in shares for t in share) == sorted(tasks)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 5))
-def test_dealing_is_within_grahams_bound(steps: list[int], ranks: int):
-    shares = deal([task(i, s) for i, s in enumerate(steps)], ranks)
+def test_distribution_is_within_grahams_bound(steps: list[int], ranks: int):
+    shares = distribute([task(i, s) for i, s in enumerate(steps)], ranks)
     makespan = max(sum(t.steps for t in share) for share in shares)
     # No schedule beats the mean load or the largest task; a list schedule is within mean + (1 - 1/m) largest.
     assert makespan <= sum(steps) / ranks + (1 - 1 / ranks) * max(steps)

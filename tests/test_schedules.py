@@ -296,7 +296,7 @@ def test_a_clients_own_optimizer_follows_the_schedule_or_is_refused():
             if client_class is Asking:
                 fit(module, loop)
                 continue
-            with pytest.raises(InputError, match=r"no effect on what Own.configure_optimizers makes; make it by self"):
+            with pytest.raises(InputError, match=r"no effect on the optimizer of Own\.configure_optimizers; make"):
                 fit(module, loop)
 
 

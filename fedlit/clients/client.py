@@ -203,8 +203,8 @@ class ClientModule(LightningModule):
         """
         if self.rate != 1 and not self._follows_rate:
             raise InputError(
-                f"model.client_schedule has no effect on what {type(self).__name__}.configure_optimizers makes; make "
-                "it by self.optimizer(self.parameters_), or leave the schedule out"
+                f"model.client_schedule has no effect on the optimizer of {type(self).__name__}.configure_optimizers; "
+                "make it by self.optimizer(self.parameters_), or leave the schedule out"
             )
         if not self._losses:
             raise InputError(

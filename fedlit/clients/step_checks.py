@@ -149,7 +149,12 @@ def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
 
 
 def check_arguments(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
-    """Refuse arguments that the optimizer refuses, and numbers that PyTorch's let pass and cannot compute with.
+    """Refuse arguments that the optimizer does not accept, and numbers that are not finite in float32.
+
+    Args:
+        where: The optimizer's place in the config.
+        optimizer: From parameters to an optimizer.
+        net: The network.
 
     Raises:
         InputError: Naming the argument.

@@ -92,8 +92,8 @@ class ClientStore:
         live = np.bincount(versions.pack[needed], minlength=len(packs))
         fresh = int((versions.round == versions.round.max(initial=0)).sum())
         chosen = worth_rewriting(live, rows, fresh)
-        alike = [index for index in chosen.tolist() if packs[index].size == packs[chosen[0]].size]
-        self._replace([*alike, *np.flatnonzero(live == 0).tolist()], self._rewritten(alike, needed))
+        merged = [index for index in chosen.tolist() if packs[index].size == packs[chosen[0]].size]
+        self._replace([*merged, *np.flatnonzero(live == 0).tolist()], self._rewritten(merged, needed))
 
     def rewind(self, finished: int, trained: Mapping[int, int] | None = None) -> None:
         """Go back to the state after ``finished`` rounds: remove later vectors, and warn of missing ones.

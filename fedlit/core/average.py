@@ -13,7 +13,7 @@ from fedlit.core.records import ClientUpdate, Weights
 class WeightedMean:
     """Running weighted mean of flat states, in one model's worth of memory.
 
-    Floating-point entries, of parameters and buffers alike, are averaged; integers and booleans follow ``IntegerMean``.
+    Floating-point entries of parameters and buffers are averaged; integers and booleans follow ``IntegerMean``.
     Sums are exact (``ExactSum``), so the mean does not depend on the order in which clients arrive or on the rank that
     trained them.
 

@@ -31,7 +31,7 @@ class _Outline(pickle.Pickler):
 
 
 def is_loadable(value: object, pickler: type[pickle.Pickler] = _Outline) -> bool:
-    """Whether ``torch.load(weights_only=True)`` loads what ``torch.save`` writes of a value, found by trying both.
+    """Whether ``torch.load(weights_only=True)`` loads a value that ``torch.save`` wrote, found by trying both.
 
     The time does not depend on the sizes of the tensors.
     """

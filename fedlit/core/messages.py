@@ -64,7 +64,7 @@ def missing_package(error: BaseException | None) -> InputError | None:
     found = next((each for each in causes(error) if isinstance(each, ModuleNotFoundError | InputError)), None)
     if found is None or isinstance(found, InputError):  # an InputError has a message of its own
         return None
-    return InputError(f"{one_line(str(found))}; install it, or leave out what needs it")
+    return InputError(f"{one_line(str(found))}; install it, or remove the setting that needs it")
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -93,7 +93,7 @@ def uncompiled_names(state: Iterable[str]) -> set[str]:
 
 
 def compile_in_process() -> None:
-    """Let a forked process compile by itself; its parent's compile workers would never answer it."""
+    """Let a forked process compile alone; its parent's compile workers would never answer it."""
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # read when the settings are imported
     if settings := sys.modules.get("torch._inductor.config"):
         settings.compile_threads = 1  # type: ignore[attr-defined]

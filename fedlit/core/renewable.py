@@ -65,7 +65,7 @@ class Rule(Renewable):
                     )
 
     def _resumed(self) -> Self:
-        """What a resumed run would have: a copy as it was when the fit began, with the state of now loaded."""
+        """The rule in a resumed run: a copy as of the beginning of the fit, with the present ``state_dict`` loaded."""
         resumed = copy.copy(self)
         resumed._become({name: _copied(value) for name, value in (self._given or vars(self)).items()})
         resumed.load_state_dict(_copied(self.state_dict()))

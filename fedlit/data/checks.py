@@ -34,7 +34,7 @@ def check_hooks(kind: type, base: type) -> None:
             )
 
 
-def pair_of(loaded: Any, name: str) -> tuple[Examples, Examples]:
+def check_pair(loaded: Any, name: str) -> tuple[Examples, Examples]:
     """The training and the test set, as returned by ``load`` of a data module.
 
     Raises:
@@ -94,7 +94,7 @@ def check_examples(train: Examples, test: Examples, num_classes: int) -> None:
     if test.inputs.dtype != train.inputs.dtype or test.inputs.shape[1:] != train.inputs.shape[1:]:
         raise InputError(
             f"test inputs are {test.inputs.dtype} of shape {tuple(test.inputs.shape)}, training inputs "
-            f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; make them alike"
+            f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; give both the same type and shape"
         )
     check_finite(test.inputs, "test inputs")  # not training inputs: clients with non-finite updates are rejected
 

@@ -129,7 +129,9 @@ def _joined(parts: Iterable[_Part]) -> _Part:
     try:
         return _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     except ValueError as error:
-        raise InputError(f"users' examples differ in shape: {one_line(str(error), 200)}; make them alike") from error
+        raise InputError(
+            f"users' examples differ in shape: {one_line(str(error), 200)}; give all the same shape"
+        ) from error
 
 
 def _users_of(path: Path) -> Iterator[_Part]:

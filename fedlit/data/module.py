@@ -19,7 +19,7 @@ from fedlit.core.records import Cohort
 from fedlit.core.seeding import address, generator, isolated_rng, resolve_seed, rng
 from fedlit.core.threads import one_thread_if_small
 from fedlit.data.augment import Augmentation
-from fedlit.data.checks import check_examples, check_hooks, check_names, check_statistics, check_transform, pair_of
+from fedlit.data.checks import check_examples, check_hooks, check_names, check_pair, check_statistics, check_transform
 from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
@@ -181,7 +181,7 @@ class FederatedData(LightningDataModule, ABC):
         name = type(self).__name__
         check_hooks(type(self), FederatedData)
         with isolated_rng(address(self.seed, "data"), torch.device("cpu")):
-            train, test = pair_of(self.load(), name)
+            train, test = check_pair(self.load(), name)
         check_examples(train, test, len(check_names(self.class_names, name)))
         check_statistics(self.mean, self.std, train.inputs)
         if type(self).transform is not FederatedData.transform:

@@ -22,7 +22,7 @@ COPIES = 2
 FEWER = "give fewer examples or smaller ones, keep images as uint8"
 
 
-def made(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
+def make_dataset(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[Any]:
     """The dataset itself, or the result of calling a class or function that makes one.
 
     Raises:

@@ -33,7 +33,7 @@ MAX_NUMBERS = 1_000_000_000
 class SimulatedSensors(FederatedData):
     r"""Recordings of one event each, (T, S), by the S sensors of a site; the class is the event's frequency.
 
-    The sensors stand in a row, at the places s = 0 .. S - 1. At site k::
+    The sensors are in a row, at the positions s = 0 .. S - 1. At site k::
 
         g_s = exp(spread * N(0, 1)), o_s = spread * N(0, 1)     gain and offset of each sensor
         d_s ~ Bernoulli(faulty)                                 whether the sensor is faulty

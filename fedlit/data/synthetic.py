@@ -43,7 +43,7 @@ class Synthetic(FederatedData):
 
     beta sets how much the clients' inputs differ. alpha should do so for their models, but u_k shifts all logits of an
     input by the same amount: at one seed the data are the same for every alpha. Clients also differ at
-    alpha = beta = 0, in W_k and v_k; only with ``iid`` they are alike.
+    alpha = beta = 0, in W_k and v_k; only with ``iid`` they do not.
 
     Draws are addressed by (seed, client): a client's examples do not depend on the number of clients, and at one seed
     all settings have the same client sizes and use the same normal variates. Inputs are float32, (N, 60), not images:

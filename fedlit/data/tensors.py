@@ -27,7 +27,7 @@ from fedlit.core.seeding import address, isolated_rng, resolve_seed, rng
 from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
-from fedlit.data.samples import COPIES, FEWER, classes_of, made, materialise
+from fedlit.data.samples import COPIES, FEWER, classes_of, make_dataset, materialise
 
 DEFAULT_TEST_FRACTION = 0.2
 
@@ -291,12 +291,12 @@ class TorchDataset(InMemory):
         """Make each dataset once, so that downloads happen in one process per machine."""
         for dataset in (self._train, self._test):
             if dataset is not None:
-                made(dataset)
+                make_dataset(dataset)
 
     def read(self) -> Source:
         """See `InMemory.read`."""
-        train = made(self._train)
-        test = None if self._test is None else materialise(made(self._test), self.images)
+        train = make_dataset(self._train)
+        test = None if self._test is None else materialise(make_dataset(self._test), self.images)
         return Source(materialise(train, self.images), test, classes_of(train))
 
 

@@ -111,7 +111,7 @@ def _loss_reasons(client: ClientModule, site: Site) -> Iterator[str]:
 def _optimizer_reasons(client: ClientModule) -> Iterator[str]:
     optimizer = single_optimizer(client)
     if type(optimizer) not in ELEMENTWISE:  # a subclass may step otherwise
-        yield f"{type(optimizer).__name__} is not known to treat every scalar by itself"
+        yield f"{type(optimizer).__name__} is not known to be elementwise"
     stacks = [parameter.detach()[None].requires_grad_() for parameter in client.parameters_]
     if _arguments(optimizer, client.parameters_) != _arguments(client.optimizer(stacks), stacks):
         yield "model.client_optimizer depends on the parameters' shapes, which have one dimension more in a block"

@@ -46,7 +46,7 @@ from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.session import Session
 from fedlit.federated.subclass import check_parts, check_server_optimizer
 from fedlit.native import versions
-from fedlit.sampling import Sampling, UniformSampling, deal, steps_for
+from fedlit.sampling import Sampling, UniformSampling, distribute, steps_for
 from fedlit.stragglers import NoStragglers, Stragglers
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class FederatedLoop(Callback, RoundSource):
         check_states(trainer)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
-        check_algorithm(self.algorithm, module.layout, client.net, _busy(tasks))
+        check_algorithm(self.algorithm, module.layout, client.net, _with_steps(tasks))
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = ExitStack()
         draws.enter_context(isolated_rng(self.seed, site.device, np.random.MT19937()))
@@ -256,7 +256,9 @@ class FederatedLoop(Callback, RoundSource):
         self.session.fixed.check(module, trainer.optimizers[0])
         log_epochs_from_one(trainer)
         site = self.session.site
-        if not is_fedlit_class(self.session.client) and (busy := _busy(self.cohort(trainer.current_epoch, site.data))):
+        if not is_fedlit_class(self.session.client) and (
+            busy := _with_steps(self.cohort(trainer.current_epoch, site.data))
+        ):
             check_client(module.make_client().to(site.device), site, module.broadcast(), busy[0])
         if (store := self.session.store) is not None:  # not before, as now the checkpoint's rounds are known
             if trainer.is_global_zero:
@@ -280,7 +282,9 @@ class FederatedLoop(Callback, RoundSource):
         folders = {Path(path).resolve() for path in written if path}
         files = [(path, path.stat()) for folder in folders for path in folder.glob("*.ckpt")]
         stamped = {(stat.st_ino, stat.st_mtime_ns): path for path, stat in files}
-        self._rounds_of = {stamp: self._rounds_of.get(stamp) or _rounds_in(path) for stamp, path in stamped.items()}
+        self._rounds_of = {
+            stamp: self._rounds_of.get(stamp) or _finished_rounds(path) for stamp, path in stamped.items()
+        }
         return [trainer.current_epoch, *filter(None, self._rounds_of.values())]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -389,7 +393,7 @@ class FederatedLoop(Callback, RoundSource):
         return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
 
 
-def _busy(tasks: Iterable[ClientTask]) -> list[ClientTask]:
+def _with_steps(tasks: Iterable[ClientTask]) -> list[ClientTask]:
     """The tasks of clients that train."""
     return [task for task in tasks if task.steps]
 
@@ -401,7 +405,7 @@ def _on_cpu(state: Any) -> Any:
     return state.cpu() if isinstance(state, Tensor) else state
 
 
-def _rounds_in(checkpoint: Path) -> int:
+def _finished_rounds(checkpoint: Path) -> int:
     """Finished rounds of a checkpoint; 0 if it is not valid."""
     try:
         return int(read(checkpoint)["global_step"])
@@ -424,5 +428,5 @@ class Rounds:
 
     def __iter__(self) -> Iterator[Cohort]:
         tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
-        shares = deal(_busy(tasks), self._trainer.world_size, self._loop.session.engine.together)
+        shares = distribute(_with_steps(tasks), self._trainer.world_size, self._loop.session.engine.together)
         yield Cohort(tasks, shares[self._trainer.global_rank])

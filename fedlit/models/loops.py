@@ -11,7 +11,7 @@ from fedlit.core.private_torch import is_transformed
 from fedlit.native import call, library
 from fedlit.native.versions import PYTORCH, version
 
-#: Numbers of channels must be multiples of this, as all versions of the loops process so many at once.
+#: The number of channels must be a multiple of this, for which all versions of the loops have whole vectors.
 GROUP = 16
 
 

@@ -46,7 +46,7 @@ def test_out_of_memory_is_distinguished_from_other_errors() -> None:
 def test_a_missing_package_is_reported_unless_there_is_an_input_error() -> None:
     absent = ValueError("many lines")
     absent.__cause__ = ModuleNotFoundError("No module named 'comet_ml'")
-    assert str(missing_package(absent)) == "No module named 'comet_ml'; install it, or leave out what needs it"
+    assert str(missing_package(absent)) == "No module named 'comet_ml'; install it, or remove the setting that needs it"
     said = InputError("said")
     said.__context__ = ModuleNotFoundError("another")
     assert missing_package(said) is missing_package(ValueError("other")) is None

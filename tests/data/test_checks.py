@@ -77,7 +77,7 @@ def with_row(row: int, value: float) -> Tensor:
             "test inputs .* finite .* nan in row 3; correct",
         ),
         (lambda: (TRAIN, Examples(with_row(1, np.inf)[:6], LABELS[:6])), "test inputs .* got inf in row 1"),
-        (lambda: (TRAIN, Examples(INPUTS[:6, :4], LABELS[:6])), r"shape \(6, 4\), training .* make them alike"),
+        (lambda: (TRAIN, Examples(INPUTS[:6, :4], LABELS[:6])), r"shape \(6, 4\), training .* give both the same type"),
         (lambda: (TRAIN, Examples(PIXELS[:6, 0], LABELS[:6])), "torch.uint8 .* training inputs torch.float32"),
         (lambda: (Examples(INPUTS[:, :0], LABELS), TEST), r"inputs hold no numbers, as their shape is \(24, 0\)"),
         (lambda: (Examples(INPUTS.clone().requires_grad_(), LABELS), TEST), r"a gradient; give inputs.detach\(\)"),

@@ -195,7 +195,7 @@ def test_an_npz_file_is_named_in_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
             r"nowhere.npz cannot be read: there is no /.*/nowhere.npz; give data.path as an absolute path",
         ),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), class_names=["a", "b"])), "label 2 has no name among 2"),
-        (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES / 255, LABELS))), "make them alike"),
+        (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES / 255, LABELS))), "give both the same type"),
         (lambda: ready(Tensors(train=(IMAGES,))), "train must be .inputs, labels.* got 1 parts"),
         (lambda: ready(Tensors(train=(IMAGES, LABELS), test=(IMAGES,) * 4)), "test must be .inputs.* got 4 parts"),
         (lambda: ready(TorchDataset(TensorDataset(torch.rand(4, 2)))), "samples of TensorDataset must be"),

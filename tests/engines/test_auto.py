@@ -23,7 +23,7 @@ from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, 
 from fedlit.engines.auto import BLOCK_SIZE
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 from fedlit.models import MLP
-from fedlit.sampling import deal
+from fedlit.sampling import distribute
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Checkpoint directory .* exists and is not empty", "ignore:It is recommended to use .*sync_dist"
@@ -220,9 +220,9 @@ def test_clients_that_train_together_stay_on_one_rank(num_ranks: int):
     loop, federation = FederatedLoop(60, seed=0), data(MANY)
     federation.setup()
     tasks = loop.cohort(0, federation)
-    (ordered,) = deal(tasks, 1)
+    (ordered,) = distribute(tasks, 1)
     blocks = [ordered[start : start + BLOCK_SIZE] for start in range(0, 60, BLOCK_SIZE)]
-    shares = deal(tasks, num_ranks, BLOCK_SIZE)
+    shares = distribute(tasks, num_ranks, BLOCK_SIZE)
     cut = [share[i : i + BLOCK_SIZE] for share in shares for i in range(0, len(share), BLOCK_SIZE)]
     assert sorted(cut) == sorted(blocks)
 

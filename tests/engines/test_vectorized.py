@@ -202,7 +202,7 @@ def first_alone_decays(parameters: Any) -> Optimizer:
 @pytest.mark.parametrize(
     ("optimizer", "said"),
     [
-        (lambda p: Scaled(p, lr=0.1), "Scaled is not known to treat every scalar by itself"),
+        (lambda p: Scaled(p, lr=0.1), "Scaled is not known to be elementwise"),
         (weights_alone_decay, r"model\.client_optimizer depends on the parameters' shapes"),
     ],
 )
