@@ -20,7 +20,7 @@ Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
 
 
 class AttentiveAggregation(Algorithm):
-    """Averages with weights from a softmax over the clients, for each layer (trainable tensor) separately.
+    """Weights clients by a softmax of their scores, for each layer (trainable tensor) separately.
 
     Client k's weight in layer l is proportional to n_k exp(s_kl / temperature), or to exp(s_kl / temperature) with
     ``federation.averaging: uniform``. The score s_kl is

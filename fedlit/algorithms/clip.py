@@ -11,7 +11,7 @@ from fedlit.core.records import Broadcast, ClientUpdate
 
 
 class Clip(Algorithm):
-    """Scales updates w_k - w_t, over the trainable parameters, down to a norm if theirs is greater.
+    """Clips the clients' updates; each w_k - w_t over the trainable parameters is scaled down to a norm.
 
     In a chain it comes before the algorithm that averages: ``chain(Clip(0.5), Krum(2))``. Buffers, and the vectors that
     clients keep, are not changed.

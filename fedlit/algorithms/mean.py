@@ -11,7 +11,7 @@ from fedlit.core.records import Broadcast, Weights
 
 
 class Mean(Algorithm):
-    """The mean of updates with the weights of ``federation.averaging``, which is also the default.
+    """The weighted mean of updates, with the weights of ``federation.averaging``, which is also the default.
 
     Args:
         missing: How a client of the cohort counts that was dropped, failed or was rejected: ``left out``; or ``zero``,

@@ -15,7 +15,7 @@ from fedlit.core.records import Broadcast, Weights
 
 
 class KeepLocal(Algorithm):
-    r"""Some parameters stay with each client from one of its rounds to the next; the rest is shared as in FedProx.
+    r"""Keeps some parameters with each client, from one of its rounds to the next; the rest is shared as in FedProx.
 
     By default these are the attention's: every client has its own gates on shared features (as in PFedAtt, Jiang et
     al.; with the classifier instead it is FedPer, Arivazhagan et al. 2019, arXiv:1912.00818). Local parameters have no
@@ -68,7 +68,7 @@ class KeepLocal(Algorithm):
 
 
 class BatchNormPolicy(KeepLocal):
-    """BatchNorm layers, or their statistics, stay with each client; without this all of them are averaged.
+    """Keeps BatchNorm layers or their statistics local; without this all of them are averaged.
 
     If clients differ, averaged statistics fit none of them, while the weights were trained with each client's own: a
     known cause of instability. The extreme case is a spatial gate with BatchNorm before its sigmoid (CBAM's published

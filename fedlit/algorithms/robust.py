@@ -58,7 +58,7 @@ class CoordinateMedian(RobustAverage):
 
 
 class TrimmedMean(RobustAverage):
-    """The mean of each parameter without its extreme values (Yin et al. 2018, Definition 2).
+    """The mean of each parameter without its extremes (Yin et al. 2018, Definition 2).
 
     Of K clients, the floor(fraction K) smallest and as many of the largest values are left out, so it tolerates that
     many wrong clients. All clients count equally, whatever their size.
@@ -80,7 +80,7 @@ class TrimmedMean(RobustAverage):
 
 
 class ClippedMean(RobustAverage):
-    """The weighted mean of updates w_k - w_t, each scaled down to a norm if its own is greater.
+    """The weighted mean of clipped updates: each w_k - w_t is scaled down to a norm if its own is greater.
 
     A wrong client then moves the average by at most its share of the norm: it is limited, not left out.
 

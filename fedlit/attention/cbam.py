@@ -19,7 +19,7 @@ def channel_statistics(x: Tensor) -> Tensor:
 
 
 class ChannelMLP(Gated):
-    r"""Scale each channel by a gate from a perceptron that is applied to all channels' means and to their maxima.
+    r"""Scale channels by a perceptron of their means and maxima; the same perceptron is applied to both.
 
     .. math:: y = x \cdot \sigma(f(\bar{x}) + f(\hat{x})), \qquad f(z) = W_1\, \mathrm{relu}(W_0 z), \qquad
               \hat{x}_c = \max_{hw} x_{chw}
@@ -46,7 +46,7 @@ class ChannelMLP(Gated):
 
 
 class Spatial(Gated):
-    r"""Scale each place by a gate from a convolution of the channels' mean and maximum.
+    r"""Scale places by a convolution of the channels' mean and maximum.
 
     .. math:: y = x \cdot \sigma(\mathrm{norm}(\mathrm{conv}_{k \times k}([\bar{x}; \hat{x}]))), \qquad
               \bar{x}_{hw} = \tfrac{1}{C} \sum_c x_{chw},\ \hat{x}_{hw} = \max_c x_{chw}

@@ -9,7 +9,7 @@ from fedlit.attention.gating import OPEN, Gated, at_least
 
 
 class Channel(Gated):
-    r"""Scale each channel by a gate that depends only on that channel's mean.
+    r"""Scale each channel by a function of its mean, and of nothing else.
 
     .. math:: y = x \cdot \sigma(w \odot \bar{x} + b), \qquad \bar{x}_c = \tfrac{1}{HW} \sum_{hw} x_{chw}
 

@@ -21,7 +21,7 @@ def adaptive_kernel_size(channels: int) -> int:
 
 
 class ECA(Gated):
-    r"""Scale each channel by a gate from a convolution over the means of neighbouring channels; k parameters in all.
+    r"""Scale channels by a convolution over their means, with k parameters in all.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv1d}_k(\bar{x}))
 

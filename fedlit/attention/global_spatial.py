@@ -21,7 +21,7 @@ def resize(grid: Tensor, height: int, width: int) -> Tensor:
 
 
 class GlobalSpatial(Gated):
-    r"""Scale each place by a learned gate that is the same for every image.
+    r"""Scale places by a learned map, the same for every image.
 
     .. math:: y = x \cdot \sigma(\mathrm{resize}_{H \times W}(M)), \qquad M \in \mathbb{R}^{S \times S}
 

@@ -30,7 +30,7 @@ def profile_over_space(x: Tensor) -> Tensor:
 
 
 class Temporal(Gated):
-    r"""Scale each step of time by a gate from a convolution over time of the steps' mean and maximum.
+    r"""Scale time steps by a convolution of mean and maximum over time.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv}_k([\bar{x}; \hat{x}]) + b), \qquad
               \bar{x}_t = \tfrac{1}{CS} \sum_{cs} x_{cts},\ \hat{x}_t = \max_{cs} x_{cts}
@@ -54,7 +54,7 @@ class Temporal(Gated):
 
 
 class Sensorwise(Gated):
-    r"""Scale each place by a gate from a convolution over places of their mean and maximum over time.
+    r"""Scale places by their mean and maximum over time, with a convolution over places.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv}_k([\bar{x}; \hat{x}]) + b), \qquad
               \bar{x}_s = \tfrac{1}{CT} \sum_{ct} x_{cts},\ \hat{x}_s = \max_{ct} x_{cts}

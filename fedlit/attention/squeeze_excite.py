@@ -9,7 +9,7 @@ from fedlit.attention.gating import Gated, bottleneck
 
 
 class SqueezeExcite(Gated):
-    r"""Scale each channel by a gate from a perceptron that is applied to all channels' means.
+    r"""Scale channels by a perceptron of their means.
 
     .. math:: y = x \cdot \sigma(W_2\, \mathrm{relu}(W_1 \bar{x} + b_1) + b_2), \qquad
               W_1 \in \mathbb{R}^{h \times C},\ W_2 \in \mathbb{R}^{C \times h}

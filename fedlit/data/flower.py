@@ -27,7 +27,7 @@ class RowPartitioner(Protocol):
 
 
 class FlowerPartitioner(Partitioner):
-    """Splits the data by a partitioner of ``flwr_datasets.partitioner``.
+    """A partitioner of Flower's ``flwr_datasets``.
 
     It divides a data set with the columns ``label`` and ``group``, to which its ``partition_by`` may refer. Its draws
     depend on its own ``seed``, not on ``data.seed``. Each of its partitions is a client.

@@ -132,7 +132,7 @@ class Shards(Partitioner):
 
 
 class QuantitySkew(Partitioner):
-    """Quantity skew: client sizes are proportional to lognormal draws, labels stay IID.
+    """Quantity skew: lognormal client sizes and IID labels.
 
     Sources: Li et al. 2022, "Federated Learning on Non-IID Data Silos: An Experimental Study" (arXiv:2102.02079), names
     the skew and draws sizes from a Dirichlet distribution; lognormal sizes are those of the synthetic federations of

@@ -31,7 +31,7 @@ MAX_NUMBERS = 1_000_000_000
 
 
 class SimulatedSensors(FederatedData):
-    r"""Recordings of one event each, (T, S), by the S sensors of a site; the class is the event's frequency.
+    r"""Simulated recordings of one event each, (T, S), by the S sensors of a site; the class is the event's frequency.
 
     The sensors are in a row, at the positions s = 0 .. S - 1. At site k::
 
