@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedlit.core.errors import InputError
 from fedlit.core.limits import FLOAT32_MAX
+from fedlit.core.patterns import compile_pattern
 from fedlit.core.renewable import Rule
 
 
@@ -63,14 +63,7 @@ class MuByName(Mu):
 
     def __init__(self, names: dict[str, float], mu: float = 0.01) -> None:
         self._mu = _strength("mu", mu)
-        self._names = []
-        for pattern, strength in names.items():
-            try:
-                self._names.append((re.compile(pattern), _strength(f"mu of {pattern!r}", strength)))
-            except re.error as error:
-                raise InputError(
-                    f"{pattern!r} is not a regular expression: {error}; correct it, or give a plain word"
-                ) from error
+        self._names = [(compile_pattern(name), _strength(f"mu of {name!r}", value)) for name, value in names.items()]
 
     @property
     def value(self) -> float:

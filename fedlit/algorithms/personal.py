@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.core.errors import InputError
+from fedlit.core.patterns import compile_pattern
 from fedlit.core.private_torch import BatchNorm
 from fedlit.core.records import Broadcast, Weights
 
@@ -27,12 +27,7 @@ class KeepLocal(Algorithm):
     """
 
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
-        try:
-            self._patterns = [re.compile(name) for name in names]
-        except re.error as error:
-            raise InputError(
-                f"{error.pattern!r} is not a regular expression: {error}; correct it, or give a plain word"
-            ) from error
+        self._patterns = [compile_pattern(name) for name in names]
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
         """Which of the names of a network's floating-point state stay with the clients."""
