@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        InputError: When it cannot be read.
+        InputError: If it cannot be read.
     """
     try:
         return require_regular(path).read_text(encoding="utf-8-sig")
