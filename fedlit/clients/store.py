@@ -173,7 +173,7 @@ class ClientStore:
     def _replace(self, indices: Iterable[int], by: Sequence[str]) -> None:
         """Remove packs whose needed rows are in other packs, those named ``by``, and update the index."""
         names = [*self._packs]
-        gone = {names[index] for index in indices} - set(by)  # after a kill, a new pack may be one of the old
+        gone = {names[index] for index in indices} - set(by)  # a killed run may have left the new pack already
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
         self._index({*names, *by} - gone)

@@ -171,7 +171,7 @@ class FederatedLoop(Callback, RoundSource):
             )
         self.stragglers.check(data.num_clients)
         self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
-        versions.version()  # refuses a bad FEDLIT_KERNELS
+        versions.version()  # refuses an invalid FEDLIT_KERNELS
         self.algorithm_state = {}
         if self.tune_allocator:
             keep_freed_memory()
@@ -260,7 +260,7 @@ class FederatedLoop(Callback, RoundSource):
             busy := _with_steps(self.cohort(trainer.current_epoch, site.data))
         ):
             check_client(module.make_client().to(site.device), site, module.broadcast(), busy[0])
-        if (store := self.session.store) is not None:  # not before, as now the checkpoint's rounds are known
+        if (store := self.session.store) is not None:  # now the checkpoint's rounds are known
             if trainer.is_global_zero:
                 store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
             trainer.strategy.barrier()
@@ -337,7 +337,7 @@ class FederatedLoop(Callback, RoundSource):
         return result, measured
 
     def _seed_global_generators(self, purpose: str, round: int) -> None:
-        """So that other code, such as callbacks, draws the same numbers in a resumed run and with any engine."""
+        """Let other code, such as callbacks, draw the same numbers in a resumed run and with any engine."""
         reseed_all(self.session.site.device, address(self.seed, purpose, round))
 
     def cohort(self, round: int, data: FederatedData) -> list[ClientTask]:
@@ -399,7 +399,7 @@ def _with_steps(tasks: Iterable[ClientTask]) -> list[ClientTask]:
 
 
 def _on_cpu(state: Any) -> Any:
-    """A state with its tensors, and those of the mappings in it, on the CPU."""
+    """A state with all tensors moved to the CPU, also those in nested mappings."""
     if isinstance(state, Mapping):
         return {key: _on_cpu(value) for key, value in state.items()}
     return state.cpu() if isinstance(state, Tensor) else state
