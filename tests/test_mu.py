@@ -134,7 +134,7 @@ def test_the_first_pattern_that_matches_counts():
     mu = MuByName({r"^conv1\.": 1.0, "bias$": 2.0, r"\battention\b": 0.0}, mu=0.3)
     names = ["conv1.weight", "conv1.bias", "conv2.bias", "block.attention.weight", "self_attention.weight", "fc.weight"]
     assert [mu.of(name) for name in names] == [1, 1, 2, 0, 0.3, 0.3]
-    assert mu.value == 0.3  # what is logged is that of the rest
+    assert mu.value == 0.3  # the mu of all other parameters is logged
 
 
 @pytest.mark.parametrize(
@@ -216,13 +216,13 @@ def test_mu_adapts_to_the_loss_of_the_rounds_before():
 def test_a_proximal_term_that_adapts_is_trained_with():
     # The first round is FedAvg's, those after it have the mu that rose.
     class Always(ConstantMu):
-        """0 in the first round, then 0.5: said without the rule."""
+        """0 in the first round, then 0.5, without the rule."""
 
         def update(self, metrics):
             self._mu = 0.5
 
     class Rising(AdaptiveMu):
-        """The rule, told of a rise after each round."""
+        """The rule with a rising loss after each round."""
 
         def update(self, metrics):
             super().update({LOSS: 1.0})

@@ -100,7 +100,7 @@ def test_impossible_arguments_of_schedules_are_refused(make: Callable[[], object
         make()
 
 
-# --- what a federation makes of them -------------------------------------------------------------------------------
+# --- schedules in a federation -------------------------------------------------------------------------------------
 
 
 class Squares(nn.Module):

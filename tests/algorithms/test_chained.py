@@ -38,7 +38,7 @@ from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
 
 SIZES = (8, 4, 16, 4, 12, 6)  # no batch of one, which BatchNorm cannot take
 
-#: What changes the clients' fits or the server's step, and what averages: every pair of them is tried.
+#: Algorithms that change the clients' fits or the server's step, and averages; every pair is tried.
 RULES: dict[str, Callable[[], Algorithm]] = {
     "scaffold": Scaffold,
     "feddyn": FedDyn,

@@ -66,7 +66,7 @@ class StateInPlace(Algorithm):
 
 
 class Cached(Algorithm):
-    """Computes once what it needs in each round, under a lock."""
+    """Computes a value once for all rounds, under a lock."""
 
     def __init__(self) -> None:
         self.lock, self.share = threading.Lock(), None
@@ -78,7 +78,7 @@ class Cached(Algorithm):
 
 
 class OfTheClients(Algorithm):
-    """What one client leaves in an attribute changes the next one's gradients."""
+    """An attribute that one client sets changes the next client's gradients."""
 
     left: Tensor | None = None
 
@@ -90,7 +90,7 @@ class OfTheClients(Algorithm):
 
 
 class WithinAFit(OfTheClients):
-    """What ``begin`` leaves for the ``end`` of the same fit."""
+    """``begin`` sets an attribute for the ``end`` of the same fit."""
 
     def begin(self, sent: Any, kept: Any) -> None:
         self.left = sent.weights.floats.clone()
@@ -192,7 +192,7 @@ class Unready(Algorithm):
 
 MEMORY = "returns another value each time for the same arguments, for example because of an attribute"
 GLOBAL = "draws from a global generator"
-#: Of each algorithm what is said of it; None where engines and a resumed run agree.
+#: Each algorithm with the message that refuses it; None if engines and a resumed run agree.
 CASES: list[tuple[type[Algorithm], str | None]] = [
     (ByState, None),
     (ByAttribute, rf"ByAttribute.conclude {MEMORY}"),
@@ -264,7 +264,7 @@ def test_parts_of_a_chain_have_separate_states() -> None:
     class Twice(ByState):
         """Under the same name as the other."""
 
-    # Each by itself is the server's momentum, of which the second sees what the first one gave.
+    # Each is the server's momentum; the second one gets the result of the first.
     class Both(Algorithm):
         def conclude(self, state: Any, sent: Any, average: Any) -> Any:
             first, middle = ByState().conclude(state.get("a", {}), sent, average)

@@ -21,9 +21,9 @@ from fedlit.engines.block import CALLED_BY_BLOCKS
 from fedlit.engines.loop import CALLED_BY_LOOP
 from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 
-#: What Lightning's documentation calls hooks, as its classes have them.
+#: The hooks of Lightning's documentation, from its classes.
 HOOKS = {name for base in (ModelHooks, DataHooks, CheckpointHooks) for name in vars(base) if not name.startswith("_")}
-#: Those that it defines on the LightningModule itself, and that change what a fit does.
+#: Hooks that are defined on the LightningModule itself and that change a fit.
 STEPS = {
     "backward",
     "configure_callbacks",

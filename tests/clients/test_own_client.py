@@ -71,7 +71,7 @@ class Headed(ClientModule):
 
 
 class Taught(Headed):
-    """Learns what a fixed network says, which is the same in each process."""
+    """Learns the outputs of a fixed network, which is the same in each process."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -124,7 +124,7 @@ class Hooked(ClientModule):
 
 
 MEMORY = "trains a client differently each time, from the same model, data and draws"
-#: Of each class what is said of it; None where engines and a resumed run agree.
+#: Each class with the message that refuses it; None if engines and a resumed run agree.
 CASES: list[tuple[type[ClientModule], str | None]] = [
     (Counting, f"Counting {MEMORY}"),
     (CountingAnew, None),

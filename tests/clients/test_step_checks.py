@@ -59,7 +59,7 @@ def test_only_the_mean_reduction_of_a_loss_is_accepted(name: str, reduction: str
 
 
 class OwnLoss(nn.Module):
-    """What ``of`` makes of logits (B, 3) and targets (B,)."""
+    """The result of ``of`` for logits (B, 3) and targets (B,)."""
 
     def __init__(self, of: Callable[[Tensor, Tensor], Any]) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ def test_the_command_refuses_before_there_is_a_folder(
 
 
 class Own(nn.Module):
-    """Cross-entropy of each example, and what a subclass makes of them where it is to give a mean."""
+    """Cross-entropy of each example, which a subclass reduces in place of the mean."""
 
     reduction = "mean"
 
@@ -284,7 +284,7 @@ class Scaled(nn.Module):
 
 
 class Remembering(nn.Module):
-    """Moves logits by what they were before."""
+    """Changes logits by those of the previous call."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from fedlit.core.packs import BrokenPackError, read_pack
 
 
 def vector(client: int, round: int) -> torch.Tensor:
-    """What a client keeps after a round: nobody else keeps the same."""
+    """The vector that a client keeps after a round; all vectors differ."""
     return torch.tensor([client, round, 0.1], dtype=torch.float32)
 
 
@@ -35,7 +35,7 @@ def filled(folder: Path, rounds: dict[int, list[int]]) -> ClientStore:
 
 
 def write(store: ClientStore, round: int, vectors: dict[int, torch.Tensor]) -> None:
-    """Keep what the fits of a round left, and look at it."""
+    """Store the vectors of a round's fits, and index them."""
     with store.keeping(round) as keep:
         for client, kept in vectors.items():
             keep(client, kept)
@@ -43,7 +43,7 @@ def write(store: ClientStore, round: int, vectors: dict[int, torch.Tensor]) -> N
 
 
 def kept_before(took_part: list[int], round: int, client: int = 0) -> list[float] | None:
-    """What `ClientStore.find` has to find, said without a store: the vector of the last round before this one."""
+    """The expected result of `ClientStore.find`: the vector of the last round before this one."""
     before = [r for r in took_part if r < round]
     return vector(client, max(before)).tolist() if before else None
 
@@ -170,7 +170,7 @@ def test_pruning_keeps_what_the_checkpoints_need_and_no_file_that_they_do_not(
                 assert read(store, client, checkpoint) == kept_before(rounds, checkpoint, client)
             for round in range(max(finished), 15):  # of rounds after the newest checkpoint, which may be under way
                 assert read(store, client, round) == kept_before(rounds, round, client)
-        # Of the rounds before the newest checkpoint each needs one of a client; what is later stays.
+        # Each checkpoint needs one vector of a client before it; later ones stay.
         needed = {
             (client, round)
             for client, rounds in enumerate((mine, other))
@@ -330,7 +330,7 @@ def test_a_run_is_never_resumed_from_other_vectors_than_it_had(
 
 def test_thousands_of_clients_need_no_memory(tmp_path: Path):
     store = ClientStore(tmp_path)
-    write(store, 0, {0: torch.zeros(2500)})  # what is imported on the first use is not the clients'
+    write(store, 0, {0: torch.zeros(2500)})  # so that imports on first use are not counted
     assert read(store, 0, 1) is not None
     written: list[weakref.ref[torch.Tensor]] = []
     tracemalloc.start()
@@ -358,7 +358,7 @@ def test_a_million_clients_are_found_in_little_memory(tmp_path: Path):
     """Of a thousand rounds of a thousand clients each."""
     store = ClientStore(tmp_path)
     kept = torch.zeros(1)
-    for round in range(0, 1000, 100):  # a hundred rounds' clients at a time: files are not what is tested
+    for round in range(0, 1000, 100):  # a hundred rounds' clients at a time to limit the number of files
         with store.keeping(round) as keep:
             for client in range(round * 1000, (round + 100) * 1000):
                 keep(client, kept)
@@ -450,7 +450,7 @@ def test_vectors_of_different_lengths_stay_apart(tmp_path: Path):
 
 
 def write_old(folder: Path, rounds: dict[int, list[int]]) -> None:
-    """What fedlit left before it packed: a file for each client and round."""
+    """The files of an earlier version: one for each client and round."""
     for client, took_part in rounds.items():
         (folder / str(client)).mkdir(parents=True)
         for round in took_part:

@@ -65,7 +65,7 @@ def assert_same(checkpoint: dict[str, Any]) -> None:
 
 def test_what_was_written_is_read_and_its_format_is_2(file: Path) -> None:
     assert_same(read(file))
-    assert CONTENT["fedlit"]["format"] == 1  # what is saved is left as it is
+    assert CONTENT["fedlit"]["format"] == 1  # the saved value is not changed
 
 
 def test_other_readers_of_torch_files_and_of_zip_archives_take_it(file: Path) -> None:

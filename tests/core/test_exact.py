@@ -67,7 +67,7 @@ def test_a_running_sum_does_not_depend_on_the_order_of_vectors():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.lists(st.floats(1e-3, 2**40), min_size=1, max_size=8))
 def test_the_compiled_sum_is_pytorchs_to_the_bit(seed: int, weights: list[float]):
-    """Whatever the sizes of terms and weights, of numbers and of what is none."""
+    """For terms and weights of any size, finite or not."""
     generator = torch.Generator().manual_seed(seed)
 
     def vector() -> torch.Tensor:

@@ -78,7 +78,7 @@ def test_the_rule_in_any_order_of_clients(start: Any, clients: list[tuple[Any, f
 
 
 class Marked(nn.Module):
-    """A linear net that says in buffers what it met while it trained.
+    """A linear net that counts in buffers what it saw during training.
 
     With the sign of a batch, 0 or 1 by its first number: ``mask[sign]`` is cleared, ``level`` falls or rises by 1, and
     ``steps`` counts.
@@ -102,7 +102,7 @@ class Marked(nn.Module):
 
 
 def walked(federation: Tensors, clients: list[int], round: int, state: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each client does to the buffers in one epoch."""
+    """The effect of each client on the buffers in one epoch."""
     found = []
     for k in clients:
         mask, level, steps = list(state["mask"]), state["level"], state["steps"]

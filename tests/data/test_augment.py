@@ -125,7 +125,7 @@ def test_clients_in_blocks_are_refused_and_never_chosen() -> None:
 
 
 class Shaken(nn.Module):
-    """Adds what it draws from a generator of its own."""
+    """Adds draws from a generator of its own."""
 
     def __init__(self) -> None:
         super().__init__()

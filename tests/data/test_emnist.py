@@ -200,7 +200,7 @@ def test_a_file_with_extra_bytes_is_named(tmp_path: Path) -> None:
 def test_a_file_with_another_magic_number_is_named(tmp_path: Path) -> None:
     write_split(tmp_path, "mnist")
     path = label_file(tmp_path, "mnist", "train")
-    path.write_bytes(b"\x1f\x8b\x08\x08" + path.read_bytes()[4:])  # what a gzip file starts with
+    path.write_bytes(b"\x1f\x8b\x08\x08" + path.read_bytes()[4:])  # the start of a gzip file
     with pytest.raises(InputError, match=f"{path.name}.*magic number 529205256, not 2049"):
         loaded(tmp_path, "mnist")
 

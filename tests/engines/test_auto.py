@@ -245,7 +245,7 @@ def test_a_worker_that_was_killed_in_a_block_is_replaced_and_changes_no_bit(tmp_
         assert torch.equal(result(2, server=module(Killed, mu=0.1)), expected)
 
 
-# --- a run that goes on ----------------------------------------------------------------------------------------------
+# --- a resumed run ---------------------------------------------------------------------------------------------------
 
 
 def stopped(root: Path, **kwargs: Any) -> Path:

@@ -94,7 +94,7 @@ class Own(nn.Module):
 
 
 class Hidden(nn.Module):
-    """A layer of 8 units, and what a subclass does with them."""
+    """A layer of 8 units, which a subclass uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ TRAINED: dict[str, Callable[[], nn.Module]] = {
     "EmbeddingBag": lambda: Tokens(nn.EmbeddingBag(10, 6)),
     "tensors of its own": Own,
 }
-#: Trained client by client only: what the batched program says of each.
+#: Layers that are only trained client by client, with the reason of the batched program.
 ONE_BY_ONE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "recomputed": (Recomputed, "Recomputed does not train in a block"),
     "by value": (ByValue, "ByValue does not train in a block"),
@@ -196,7 +196,7 @@ def test_layers_that_cannot_be_batched_are_refused_and_trained_one_by_one(kind: 
     net, said = ONE_BY_ONE[kind]
 
     def optimizer(parameters: Any) -> AdamW:
-        return AdamW(parameters, lr=0.01)  # decays what has a gradient, if only of zeros
+        return AdamW(parameters, lr=0.01)  # decays parameters that have a gradient, even of zeros
 
     expected = train(net, LoopEngine(), optimizer)
     for engine in (TrainerEngine(), WorkersEngine(workers=2)):

@@ -57,7 +57,7 @@ def train(
 
 
 def assert_same(engine: Engine, net: Callable[[], nn.Module], **kwargs: Any) -> None:
-    """Assert that an engine gives what ``LoopEngine`` gives, to rounding: the server's weights and each client's."""
+    """Assert that an engine agrees with ``LoopEngine`` to rounding, in the server's weights and each client's."""
     expected, metrics, updates = train(LoopEngine(), net(), **kwargs)
     result, same_metrics, same_updates = train(engine, net(), **kwargs)
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)

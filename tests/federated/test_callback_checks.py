@@ -23,7 +23,7 @@ TINY = (
     "--trainer.max_epochs=2"
 ).split()
 FREEZES = "which parameters clients train is fixed at the start"
-#: Of each class its arguments, and what is said where it is refused.
+#: Each class with its arguments and the message with which it is refused; None if it works.
 CASES: list[tuple[str, list[str], str | None]] = [
     ("BackboneFinetuning", [], FREEZES),
     ("BaseFinetuning", [], FREEZES),

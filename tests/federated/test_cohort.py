@@ -20,7 +20,7 @@ from fedlit.sampling import Draw
 
 
 class Drawing(Sampling):
-    """Draws as it is told; has a generator and a count of its own."""
+    """Draws by a given function; has its own generator and count."""
 
     by_size = False
 
@@ -33,7 +33,7 @@ class Drawing(Sampling):
 
 
 class Working(Stragglers):
-    """Does as much as it is told to."""
+    """Does the work that a given function returns."""
 
     def __init__(self, how: Callable[..., Any]) -> None:
         self.how, self.rng = how, np.random.default_rng(0)
@@ -51,7 +51,7 @@ def some(generator: Any) -> Draw:
 
 
 AGAIN = "gives other clients each time it is called for the same round"
-#: Of a draw of three of six clients what is said of it; None where it trains.
+#: Draws of three of six clients with the message that refuses them; None if they train.
 DRAWS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "at an address": (lambda self, seed, round: some(rng(seed, "cohort", round)), None),
     "a generator of its own": (lambda self, seed, round: some(self.rng), AGAIN),

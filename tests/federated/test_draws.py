@@ -27,7 +27,7 @@ ENGINES: list[Callable[[], Engine]] = [
 
 
 class Net(nn.Module):
-    """Two linear layers; a subclass scales what is between them."""
+    """Two linear layers; a subclass scales the values between them."""
 
     def __init__(self) -> None:
         super().__init__()

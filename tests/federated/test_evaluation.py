@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 
 from fedlit.federated.evaluation import Evaluation, logits_and_loss
 
-#: Four examples of three classes, of which a network that says 0, 1, 1, 1 gets three right.
+#: Four examples of three classes, of which a network that predicts 0, 1, 1, 1 gets three right.
 TARGETS = torch.tensor([0, 1, 1, 2])
 GUESSES = one_hot(torch.tensor([0, 1, 1, 1]), 3).float()
 

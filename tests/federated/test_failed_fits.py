@@ -120,7 +120,7 @@ class FailsAtTheEnd(ClientModule):
 @pytest.mark.parametrize("client", [FailsHalfway, FailsAtTheEnd])
 @pytest.mark.parametrize("engine", ["loop", "trainer", "workers"])
 def test_a_fit_that_fails_halfway_leaves_no_traces(engine: str, client: type[ClientModule], tmp_path: Path):
-    """Dropout, BatchNorm and what clients keep are those of a federation without the client."""
+    """Dropout, BatchNorm and kept vectors are those of a federation without the client."""
 
     def scaffold(client_class: type[ClientModule], root: Path, **loop: object) -> Tensor:
         algorithm = Scaffold()

@@ -56,7 +56,7 @@ def test_a_users_own_hooks_do_not_break_a_resume(kind: type[FederatedModule], tm
 
 
 class History(Callback):
-    """Keeps what it is given in its state."""
+    """Keeps a given value in its state."""
 
     def __init__(self, kept: Any) -> None:
         self.kept = kept

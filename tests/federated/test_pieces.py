@@ -24,7 +24,7 @@ from fedlit.federated.pieces import map_pieces
 from fedlit.models import EmnistCNN, joined
 from fedlit.runs import MetricsTable
 
-#: Threads, and how many each may use, that met a piece since the last ``meet``.
+#: Threads, and how many each may use, that evaluated a piece since the last ``evaluate``.
 seen: set[tuple[int, int]] = set()
 
 
@@ -47,7 +47,7 @@ class Net(nn.Module):
 
 
 class LaysAsideAndTakes(Net):
-    """As a U-Net does whose way down leaves what its way up takes."""
+    """Like a U-Net that stores features on the way down in an attribute for the way up."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.kept.append(inputs)
@@ -128,12 +128,12 @@ def three_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
-    assert torch.get_num_threads() == 3  # whatever was done
+    assert torch.get_num_threads() == 3  # in any case
     torch.set_num_threads(threads)
 
 
-def meet(made: Net, threads: int, mode: Any = None) -> tuple[list[Tensor], dict[str, Any]]:
-    """Logits of seven pieces of a batch; and what is left of the network, and of PyTorch's random numbers."""
+def evaluate(made: Net, threads: int, mode: Any = None) -> tuple[list[Tensor], dict[str, Any]]:
+    """Logits of seven pieces of a batch, and afterwards the network's state and PyTorch's random state."""
     seen.clear()
     torch.set_num_threads(threads)
     torch.manual_seed(1)
@@ -155,9 +155,9 @@ def assert_equal(one: tuple[list[Tensor], dict[str, Any]], many: tuple[list[Tens
 def test_a_network_that_only_reads_is_evaluated_by_threads_in_order(
     make: Callable[[], Net], mode: Callable[[], Any] | None
 ):
-    one = meet(make().eval(), 1, mode and mode())
+    one = evaluate(make().eval(), 1, mode and mode())
     assert seen == {(threading.get_ident(), 1)}
-    many = meet(make().eval(), 3, mode and mode())
+    many = evaluate(make().eval(), 3, mode and mode())
     assert threading.get_ident() not in {thread for thread, _ in seen}
     assert {threads for _, threads in seen} == {1}
     assert_equal(one, many)
@@ -169,16 +169,16 @@ def test_a_network_with_side_effects_evaluates_pieces_one_by_one(name: str):
     made = [ALONE[name]() for _ in range(2)]
     if name != "trains":
         made = [net.eval() for net in made]
-    assert_equal(meet(made[0], 1), meet(made[1], 3))
+    assert_equal(evaluate(made[0], 1), evaluate(made[1], 3))
     assert (threading.get_ident(), 3) in seen
-    meet(made[1], 3)
+    evaluate(made[1], 3)
     assert seen == {(threading.get_ident(), 3)}  # it is known by now
 
 
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("mode", [lambda: torch.autocast("cpu"), torch.enable_grad, lambda: torch.device("cpu")])
 def test_modes_of_this_thread_are_kept(mode: Callable[[], Any]):
-    logits, _ = meet(Net().eval(), 3, mode())
+    logits, _ = evaluate(Net().eval(), 3, mode())
     assert seen == {(threading.get_ident(), 3)}
     with torch.no_grad(), mode():
         expected = Net().eval()(torch.zeros(1, 5))
@@ -206,7 +206,7 @@ def test_an_error_in_a_piece_reaches_the_caller():
             raise ValueError("no logits today")
 
     with pytest.raises(ValueError, match="no logits today"):
-        meet(Fails().eval(), 3)
+        evaluate(Fails().eval(), 3)
 
 
 @pytest.mark.usefixtures("three_threads")
@@ -218,7 +218,7 @@ def test_without_pieces_nothing_is_evaluated():
 
 
 class Watched(EmnistCNN):
-    """Notes who meets how many images in evaluation."""
+    """Records which thread evaluates how many images."""
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:

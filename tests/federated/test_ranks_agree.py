@@ -30,7 +30,7 @@ from fedlit.runs import MetricsTable
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")
 
 SIZES = (8, 4, 16, 4, 12, 6, 10, 18, 4)
-#: What is a time.
+#: Metrics that are times.
 TIMES = ("round/seconds", "round/samples_per_second")
 
 #: Arguments of the loop, of the module and of the data, each made anew for either run.

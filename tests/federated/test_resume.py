@@ -97,7 +97,7 @@ def test_a_setting_that_needs_another_state_is_refused(two_rounds: Callable[[Opt
 def test_a_callbacks_changed_argument_is_not_undone_by_the_checkpoint(
     two_rounds: Callable[[Optimizer], Path], tmp_path: Path
 ) -> None:
-    """``EarlyStopping.load_state_dict`` takes the patience of the checkpoint; its count goes on."""
+    """``EarlyStopping.load_state_dict`` takes the patience of the checkpoint; its count continues."""
 
     def sgd(p: Any) -> SGD:
         return SGD(p, lr=1.0)
@@ -169,7 +169,7 @@ class Counting(Momentum):
 
 
 class Noisy(Momentum):
-    """Adds to each step what it draws from PyTorch's global generator."""
+    """Adds a draw from PyTorch's global generator to each step."""
 
     def velocity(self, parameter: torch.Tensor) -> Any:
         return super().velocity(parameter).add_(0.1 * torch.randn_like(parameter))

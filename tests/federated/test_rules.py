@@ -18,7 +18,7 @@ from fedlit.schedules import Schedule
 
 
 class Growing(Mu):
-    """Half as much again with each round; a subclass says what of it is in a checkpoint."""
+    """Grows by half in each round; a subclass defines its state in a checkpoint."""
 
     def __init__(self) -> None:
         self.mu = 0.1
@@ -132,7 +132,7 @@ class Listed(Schedule):
 
 
 REFUSED = r"gives .* for the next round, but .* in a resumed run, as its state_dict is incomplete"
-#: Of each rule what is said of it; None where a resumed run goes on with it.
+#: Each rule with the message that refuses it; None if a resumed run continues with it.
 RULES: list[tuple[type[Mu] | type[Schedule], str | None]] = [
     (Growing, r"Growing gives 0.15 for the next round, but 0.1 in a resumed run"),
     (Kept, None),
@@ -165,7 +165,7 @@ def test_a_rule_is_refused_or_resumes_to_the_bit(
             run(rule(), 4, root=tmp_path)
         return
     straight = run(rule(), 4, root=tmp_path / "straight")
-    assert torch.equal(run(rule(), 4), straight)  # a look at what a resumed run would have changes nothing
+    assert torch.equal(run(rule(), 4), straight)  # comparing with a resumed run changes nothing
     run(rule(), 2, root=tmp_path)
     (path,) = (tmp_path / "checkpoints").glob("*.ckpt")
     assert torch.equal(run(rule(), 4, root=tmp_path, ckpt_path=path), straight)

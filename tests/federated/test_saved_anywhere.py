@@ -26,7 +26,7 @@ HOOKS = {
 
 
 class Records(Callback):
-    """What a fit calls, and on request saves it in one hook of the third round."""
+    """Records the hooks that a fit calls, and on request saves a checkpoint in one hook of the third round."""
 
     def __init__(self, save_in: str = "", path: Path | None = None) -> None:
         self.called: list[tuple[str, int]] = []

@@ -44,7 +44,7 @@ TIMES = ("round/seconds", "round/samples_per_second")
 
 
 class Rising(Mu):
-    """A rule of one's own, with a state that it does not put into checkpoints."""
+    """A user's own rule, with state that it does not put into checkpoints."""
 
     def __init__(self) -> None:
         self.rounds: list[float] = []
@@ -58,7 +58,7 @@ class Rising(Mu):
 
 
 class Slowing(Algorithm):
-    """An algorithm of one's own, whose steps get smaller with each round that it has seen."""
+    """A user's own algorithm, whose steps get smaller with each round."""
 
     def conclude(self, state: Any, sent: Any, average: Any) -> Any:
         seen = state.get("rounds", 0) + 1
@@ -67,7 +67,7 @@ class Slowing(Algorithm):
 
 
 class Waning(Schedule):
-    """A schedule of one's own, which halves the rate with each round that it hears of."""
+    """A user's own schedule, which halves the rate with each round."""
 
     def __init__(self) -> None:
         self.heard = 0
@@ -120,7 +120,7 @@ def examples(seed: int | None = None) -> Tensors:
 
 
 class Objects(NamedTuple):
-    """What a fit is given, and the folder of the run."""
+    """The arguments of a fit, and the folder of the run."""
 
     module: FederatedModule
     loop: FederatedLoop
@@ -140,7 +140,7 @@ def fresh(case: str, folder: Path) -> Objects:
 
 
 class Told(NamedTuple):
-    """What a fit leaves: weights, rows of metrics, files of its folder, and who was heard of, round by round."""
+    """The results of a fit: weights, rows of metrics, files of its folder, and the clients of each round."""
 
     weights: list[float]
     metrics: list[dict[str, str]]
@@ -220,7 +220,7 @@ def test_a_progress_bar_is_told_of_each_client_once_in_every_fit(tmp_path: Path)
 
 
 def test_the_best_score_of_one_fit_does_not_carry_over(tmp_path: Path):
-    """Pictures are drawn of a second fit that does worse than the first; Outcome has nothing of what it did not see."""
+    """Pictures are drawn for a second fit that is worse than the first, and show nothing of the first."""
     callbacks = [Outcome(tmp_path), Pictures(tmp_path)]
     scores: list[float] = []
     for rate, seed in ((0.5, 0), (0.0, 1)):
@@ -236,7 +236,7 @@ def test_the_best_score_of_one_fit_does_not_carry_over(tmp_path: Path):
 
 
 def test_the_data_keep_their_split_except_for_another_fit():
-    """Else a test could meet what was trained on."""
+    """Otherwise a test could use examples of the training set."""
     seed_everything(1, verbose=False)
     federation = examples()
     federation.setup("fit")

@@ -68,7 +68,7 @@ class OwnCallbacks(FederatedModule):
         return []
 
 
-#: Of each class, with the settings of its Trainer, what is said of it; None where it trains.
+#: Each class with the settings of its Trainer and the message that refuses it; None if it trains.
 CASES: list[tuple[type[FederatedModule], dict[str, Any], str | None]] = [
     (
         Scheduled,
@@ -120,7 +120,7 @@ def test_the_hook_before_the_servers_step_is_called() -> None:
 
 
 class Noisy(FederatedModule):
-    """Takes a step beside each of the server's, of random numbers."""
+    """Takes an additional step of random numbers after each of the server's."""
 
     def server_step(self, target: Any) -> None:
         super().server_step(target)

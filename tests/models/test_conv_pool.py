@@ -30,7 +30,7 @@ def running(name: str) -> Iterator[None]:
 
 
 def whole_numbers(*shape: int, seed: int) -> Tensor:
-    """From -3 to 3: sums of their products are exact, in whatever order they are made, and many are equal."""
+    """Whole numbers from -3 to 3: sums of their products are exact in any order, and many are equal."""
     return torch.randint(-3, 4, shape, generator=torch.Generator().manual_seed(seed)).float()
 
 
@@ -115,7 +115,7 @@ def test_all_versions_give_the_same_bits(depth: int, channels: int, height: int,
 
 @compiled
 def test_ties_go_to_the_first_place_and_zeros_get_no_gradient() -> None:
-    """As in PyTorch: the maximum is where it is met first, and ReLU has no slope at 0."""
+    """As in PyTorch: the first of equal maxima counts, and ReLU has no slope at 0."""
     weight, bias = torch.zeros(16, 1, 3, 3), torch.zeros(16, requires_grad=True)
     weight[:, 0, 1, 1] = 1
     for x in (torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)):
@@ -156,7 +156,7 @@ def test_gradients_of_gradients(depth: int, name: str) -> None:
 
 @each_version
 def test_the_order_of_sums_is_fixed(name: str) -> None:
-    """Twice the same bits, whatever memory held before."""
+    """The same bits twice, for any previous content of memory."""
     generator = torch.Generator().manual_seed(0)  # not whole numbers: of these any order gives the same
     shapes = [tensor.shape for tensor in operands(4, 16, 16, 8, 8)]
     inputs = tuple(torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)
@@ -223,7 +223,7 @@ def test_the_loops_run_where_they_were_measured_to_be_faster(
 
 
 def test_transforms_work_on_the_operation() -> None:
-    """What vectorizes and differentiates functions gets PyTorch's operations, and the same gradients."""
+    """Transforms that vectorize and differentiate functions get PyTorch's operations, and the same gradients."""
     x, weight, bias = (t.detach() for t in operands(3, 1, 16, 6, 6))
 
     def loss(weight: Tensor, x: Tensor) -> Tensor:

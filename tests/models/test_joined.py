@@ -33,7 +33,7 @@ def net() -> nn.Sequential:
 
 
 def with_whole_numbers(made: nn.Sequential) -> nn.Sequential:
-    """Sums of products of these are exact, in whatever order they are made."""
+    """Sums of products of these are exact in any order."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():

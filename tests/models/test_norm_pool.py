@@ -94,7 +94,7 @@ def test_it_is_the_three_operations(size: tuple[int, ...], arguments: dict[str, 
 
 @each_version
 def test_rounding_errors_are_no_larger_than_pytorchs_for_a_large_mean(name: str) -> None:
-    """As after a convolution with a large bias: the variance is of what the mean leaves."""
+    """As after a convolution with a large bias: the mean is much larger than the standard deviation."""
     x, made = (images(2, 32, 64, 64) + 300).detach().requires_grad_(), norm(4, 32)
     wanted = exact(x, made)
     with by_loops(name):
@@ -173,7 +173,7 @@ def test_gradients_of_gradients(name: str) -> None:
 
 @each_version
 def test_the_order_of_sums_is_fixed(name: str) -> None:
-    """Twice the same bits, whatever memory held before."""
+    """The same bits twice, for any previous content of memory."""
     x, made = images(4, 16, 9, 9), norm(4, 16)
     with by_loops(name):
         first = results(x, made)
@@ -222,7 +222,7 @@ def test_invalid_inputs_are_left_to_pytorch() -> None:
 
 
 def test_transforms_work_on_the_operation() -> None:
-    """What vectorizes and differentiates functions gets PyTorch's operations, and the same gradients."""
+    """Transforms that vectorize and differentiate functions get PyTorch's operations, and the same gradients."""
     x, made = images(3, 16, 6, 6).detach(), norm(4, 16)
     weights = {name: parameter.detach() for name, parameter in made.named_parameters()}
 
