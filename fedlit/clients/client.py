@@ -91,6 +91,7 @@ class ClientModule(LightningModule):
     def receive(self, broadcast: Broadcast) -> None:
         """Take the server's model w_t: the start of every fit of this round, and the anchor of the proximal term."""
         self.broadcast = broadcast
+        self._begun = broadcast.weights
         self.rate = broadcast.rate
         views = self.layout.split(broadcast.weights.floats)
         names = self.layout.trainable
@@ -108,7 +109,8 @@ class ClientModule(LightningModule):
         sent = self.broadcast
         self._kept = task.kept.read() if task.kept else None
         floats = self.algorithm.start(sent.weights.floats, self._kept)
-        write_state(self.net, self.layout, sent.weights._replace(floats=floats))
+        self._begun = sent.weights._replace(floats=floats)
+        write_state(self.net, self.layout, self._begun)
         self.correction = self.algorithm.begin(sent, self._kept)
         reseed_all(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
@@ -290,7 +292,7 @@ class ClientModule(LightningModule):
         full_gradient(self.net, self.loss, batches)
         self._add_proximal_gradients(self.parameters_)
         after = norm_of_gradient(self.parameters_)
-        self.load()
+        write_state(self.net, self.layout, self._begun)
         full_gradient(self.net, self.loss, batches)
         before = norm_of_gradient(self.parameters_)
         return after / before if before else math.nan

@@ -14,7 +14,8 @@ class Engine(ABC):
     """A way to train a share of a cohort.
 
     Engines differ in speed, never in what they compute: they agree with ``TrainerEngine`` to the bit, or to rounding if
-    they batch clients together.
+    they batch clients together. An engine of a user's class is compared with it before the first round, and refused if
+    it differs; its answers are checked in each round.
 
     Attributes:
         together: The most clients that are trained as one program. A client's bits may depend on this number and on

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fedlit.clients.client import ClientModule
+from fedlit.core.counts import as_int
 from fedlit.core.errors import ElsewhereError, InputError
 from fedlit.core.private_torch import compile_in_process
 from fedlit.core.records import Broadcast, ClientAnswer, ClientFailure, ClientTask, ClientUpdate, Weights
@@ -66,8 +67,8 @@ class WorkersEngine(Engine):
         if not 1 <= block_size <= MAX_WORKERS:
             raise InputError(f"block_size must be from 1 to {MAX_WORKERS}, got {block_size}; 1 is the default")
         self.engine = engine or LoopEngine()
-        self.workers = workers or available_cores()
-        self.block_size = block_size
+        self.workers = as_int("workers", workers or available_cores())
+        self.block_size = as_int("block_size", block_size)
         self.together = min(block_size, self.engine.together)
         self._pool: _Pool | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.gradients import full_gradient
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.core.exact import ExactSum, dot
 from fedlit.core.layout import Layout
@@ -20,6 +22,8 @@ from fedlit.core.ranks import is_distributed
 from fedlit.data.module import FederatedData
 from fedlit.federated.meter import blocks_of
 
+#: Names of other metrics in the place of a block's, and the name of what no block matches.
+RESERVED = ("mean", "cosine", "cosine_of_pairs", "unweighted", "rest")
 BLOCKS = {"attention": r"\battention\b", "head": r"\b(head|classifier|fc|linear)\b"}
 
 
@@ -48,12 +52,13 @@ class Diagnostics:
     def __init__(
         self, every: int = 10, gamma: bool = True, dissimilarity: bool = True, blocks: dict[str, str] | None = None
     ) -> None:
+        self.every = as_int("every", every)
         if every < 1:
             raise InputError(f"every must be at least 1, got {every}; 1 measures each round")
-        self.every = every
         self.gamma = gamma
         self.dissimilarity = dissimilarity
         self.blocks = BLOCKS if blocks is None else blocks
+        _check_blocks(self.blocks)
 
     def due(self, round: int) -> bool:
         """Whether a round, counted from 0, is measured."""
@@ -148,3 +153,19 @@ def _ratio(mean_square: float, square: float) -> float:
     if square == 0:
         return 1.0 if mean_square == 0 else math.inf
     return math.sqrt(mean_square / square)
+
+
+def _check_blocks(blocks: Mapping[str, str]) -> None:
+    """Refuse names whose metrics have the names of others, and patterns that are no regular expressions."""
+    for name, pattern in blocks.items():
+        if name in RESERVED:
+            raise InputError(
+                f"blocks has a block {name!r}, but other metrics have the names drift/{name} or "
+                f"diagnostics/dissimilarity_{name}; give it another name"
+            )
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(
+                f"blocks.{name}: {pattern!r} is not a regular expression ({error}); a plain word is one"
+            ) from error

@@ -32,10 +32,12 @@ from fedlit.core.private_lightning import log_epochs_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, isolated_rng, reseed_all, resolve_seed
 from fedlit.data.module import FederatedData, RoundSource, data_of
+from fedlit.engines.answers import users_engine
 from fedlit.engines.auto import Choice, choose
 from fedlit.engines.engine import Engine
+from fedlit.engines.engine_trial import check_engine
 from fedlit.engines.site import Site
-from fedlit.engines.trial import check_client
+from fedlit.engines.trial import check_client, warn_of_objective
 from fedlit.federated.callback_checks import check_monitored, check_states
 from fedlit.federated.checkpointed import resume_from, write_record
 from fedlit.federated.cohort import check_repeats, draw_cohort, draw_work
@@ -255,15 +257,26 @@ class FederatedLoop(Callback, RoundSource):
         check_server_optimizer(trainer, module)
         self.session.fixed.check(module, trainer.optimizers[0])
         log_epochs_from_one(trainer)
-        site = self.session.site
-        if not is_fedlit_class(self.session.client) and (
-            busy := _with_steps(self.cohort(trainer.current_epoch, site.data))
-        ):
-            check_client(module.make_client().to(site.device), site, module.broadcast(), busy[0])
+        self._try_out(module, trainer.current_epoch)
         if (store := self.session.store) is not None:  # now the checkpoint's rounds are known
             if trainer.is_global_zero:
                 store.rewind(trainer.current_epoch, self._trained(trainer.current_epoch))
             trainer.strategy.barrier()
+
+    def _try_out(self, module: FederatedModule, round: int) -> None:
+        """Check a client and an engine of the user's classes by fits that have no effect on the run."""
+        site, engine = self.session.site, users_engine(self.session.engine)
+        own_client = not is_fedlit_class(self.session.client)
+        busy = _with_steps(self.cohort(round, site.data)) if own_client or engine else []
+        if not busy:
+            return
+        client, sent = module.make_client().to(site.device), module.broadcast()
+        if own_client:
+            check_client(client, site, sent, busy[0])
+        if own_client and self.diagnostics is not None:
+            warn_of_objective(client, site, sent, busy[0])
+        if engine is not None:
+            check_engine(engine, client, site, sent, busy)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seed_global_generators("round", trainer.current_epoch)

@@ -13,6 +13,7 @@ from fedlit.algorithms.algorithm import Algorithm, State
 from fedlit.clients.client import ClientModule
 from fedlit.clients.store import ClientStore
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Weights
+from fedlit.engines.answers import answers
 from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.federated.meter import ATTENTION, RoundMeter
@@ -72,7 +73,7 @@ def run_round(
     meter, screen = RoundMeter(sent.weights, client.layout, blocks), Screen(max_rejected)
     client.receive(sent)
     with torch.enable_grad(), store.keeping(sent.round) if store else nullcontext() as keep:
-        for answer in engine.run(client, store.located(tasks) if store else tasks, site):
+        for answer in answers(engine, client, store.located(tasks) if store else tasks, site):
             if screen.passes(answer):
                 if keep and answer.kept is not None:
                     keep(answer.task.client, answer.kept)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from lightning import Callback, LightningModule, Trainer
 
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.data.module import data_of
 from fedlit.federated.module import FederatedModule
@@ -48,9 +49,9 @@ class ByRound(Callback):
     drawn: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, every: int) -> None:
+        self.every = as_int("every", every)
         if every < 1:
             raise InputError(f"every must be at least 1, got {every}; 1 writes a file each round")
-        self.every = every
         self._folder = Path()
 
     @abstractmethod
@@ -63,6 +64,12 @@ class ByRound(Callback):
             raise InputError(
                 f"trainer.callbacks: {type(self).__name__} needs the clients' examples, but with {type(data).__name__} "
                 "they stay at the clients; leave it out"
+            )
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(each, ByRound) and each.pattern == self.pattern for each in callbacks if each is not self):
+            raise InputError(
+                f"trainer.callbacks has two that write rounds/{self.pattern.format('NNNN')}, such as "
+                f"{type(self).__name__}, and one would replace the files of the other; leave one out"
             )
         place = trainer.log_dir or trainer.default_root_dir  # on all ranks, since it communicates
         self._folder = pl_module.loop.folder or Path(place)

@@ -10,9 +10,9 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.layout import write_state
@@ -20,6 +20,7 @@ from fedlit.core.messages import warn
 from fedlit.core.records import ClientFailure
 from fedlit.data.module import FederatedData, data_of
 from fedlit.data.skew import skew_of_clients
+from fedlit.engines.answers import answers
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.by_round import ByRound, files_by_round
 from fedlit.runs.client_accuracy import next_task
@@ -58,10 +59,10 @@ class AttentionFilm(ByRound):
 
     def __init__(self, every: int = 1, client: int | None = None, digits: int = 4) -> None:
         super().__init__(every)
+        self.client = None if client is None else as_int("client", client)
+        self.digits = as_int("digits", digits)
         if digits < 1:
             raise InputError(f"digits must be at least 1, got {digits}; 4 is the default")
-        self.client = client
-        self.digits = digits
         self._chosen = 0  # the client that is followed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -74,8 +75,9 @@ class AttentionFilm(ByRound):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         if not gates(pl_module, shown_inputs(data_of(trainer), 1)):
-            rank_zero_info(
-                "AttentionFilm: no module of the network has a method gate(x), so there are no gates to follow"
+            warn(
+                "AttentionFilm writes nothing: no module of the network has a method gate that takes what its forward "
+                "does and returns (B, C, h, w), so there are no gates to follow"
             )
 
     def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:
@@ -124,7 +126,7 @@ def fitted(module: FederatedModule, data: FederatedData, client: int) -> nn.Modu
     session.client.receive(module.broadcast())
     with torch.enable_grad():
         located = session.store.located(tasks) if session.store else tasks
-        (answer,) = session.engine.run(session.client, located, session.site)
+        (answer,) = answers(session.engine, session.client, located, session.site)
     if isinstance(answer, ClientFailure):
         warn(
             f"AttentionFilm: the fit of client {client} after round {module.current_epoch + 1} failed: {answer.reason}"

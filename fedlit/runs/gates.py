@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,13 +50,14 @@ def is_of_channels(gate: Floats) -> bool:
 def gates(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:
     """The four-dimensional results of all methods ``gate`` in a network for B inputs, by the module's name.
 
-    Their shape is (B, C, h, w); a gate that is the same for all inputs is repeated.
+    Their shape is (B, C, h, w); a gate that is the same for all inputs is repeated. A ``gate`` may also be a module
+    with parameters; one without, such as timm's, is only the function at the end of a gate.
     """
     found: dict[str, Floats] = {}
 
-    def look(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def look(name: str, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         try:
-            gate = module.gate(*arguments)  # type: ignore[operator]
+            gate = module.gate(*arguments, *named.values())  # type: ignore[operator]
         except Exception:  # a method of this name need not be a gate; then only its map is missing
             return
         if isinstance(gate, Tensor) and gate.dim() == 4 and gate.shape[0] in (1, len(inputs)):
@@ -62,9 +65,11 @@ def gates(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:
 
     with evaluating(net):
         hooks = [
-            module.register_forward_pre_hook(lambda module, arguments, name=name: look(name, module, arguments))
+            module.register_forward_pre_hook(
+                lambda module, arguments, named, name=name: look(name, module, arguments, named), with_kwargs=True
+            )
             for name, module in net.named_modules()
-            if callable(getattr(module, "gate", None))
+            if _has_gate(module)
         ]
         try:
             if hooks:
@@ -73,3 +78,8 @@ def gates(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:
             for hook in hooks:
                 hook.remove()
     return {name.removeprefix("net."): values for name, values in found.items()}
+
+
+def _has_gate(module: nn.Module) -> bool:
+    gate = getattr(module, "gate", None)
+    return any(True for _ in gate.parameters()) if isinstance(gate, nn.Module) else callable(gate)

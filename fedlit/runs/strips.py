@@ -18,6 +18,8 @@ Frames = Mapping[int, Mapping[str, Floats]]
 
 #: Columns of rounds in a film.
 MOST_ROUNDS = 8
+#: The most inputs shown in a film: with 100 of them, drawing takes ten minutes.
+MOST_INPUTS = 12
 COLOURS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
 
 
@@ -31,7 +33,7 @@ def map_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
     rounds = spread_over(sorted(frames), MOST_ROUNDS)
     name = max(_names(frames), key=lambda name: _first(frames, name).size)
     images = next((frame["images"] for frame in frames.values() if "images" in frame), None)
-    digits = len(_first(frames, name))
+    digits = min(len(_first(frames, name)), MOST_INPUTS)
     models = [model for model in labels if any(f"{model}/{name}" in frame for frame in frames.values())]
     figure = plots.blank(0.95 * (len(rounds) + 1) + 1.4, 0.95 * digits * len(models) + 1.0)
     grid = figure.subplots(digits * len(models), len(rounds) + 1, squeeze=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
+from fedlit.algorithms import Algorithm
+from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
 from fedlit.data import ByGroup, Tensors
 from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
+from fedlit.federated.diagnostics import RESERVED
 from fedlit.models import SoftmaxRegression
 
 FloatArray, IntArray = NDArray[np.float32], NDArray[np.int64]
@@ -110,6 +115,22 @@ def test_gamma_is_one_when_nothing_is_done():
     assert measured(quadratic_module(lr=0.0), quadratics(POINTS))["diagnostics/gamma_max"] == pytest.approx(1)
 
 
+class Shifted(Algorithm):
+    """Its clients start elsewhere than at the model that was sent."""
+
+    def start(self, floats: Tensor, kept: Tensor | None) -> Tensor:
+        return floats + 1
+
+
+@pytest.mark.parametrize("engine", [LoopEngine(), TrainerEngine(), WorkersEngine(workers=2)])
+def test_gamma_compares_with_where_the_fit_began(engine: object):
+    result = measured(quadratic_module(lr=0.0), quadratics(POINTS), algorithm=Shifted(), engine=engine)
+    assert result["diagnostics/gamma_max"] == pytest.approx(1)
+    # F_k = |w - x_k|^2 / 2 from w = (1, 1, 1): a step of rate 0.1 takes the gradient w - x_k to 0.9 of it.
+    result = measured(quadratic_module(lr=0.1), quadratics(POINTS), algorithm=Shifted(), engine=engine)
+    assert result["diagnostics/gamma_max"] == pytest.approx(0.9, rel=1e-4)
+
+
 def gradients() -> tuple[dict[str, list[Tensor]], list[float]]:
     """Full gradients of every client of ``data()`` at the start, by block, and their masses."""
     federation = data()
@@ -178,3 +199,60 @@ def test_diagnostics_change_nothing_and_are_measured_only_when_due():
 def test_a_period_of_no_rounds_is_refused():
     with pytest.raises(InputError, match="every must be at least 1, got 0; 1 measures each round"):
         Diagnostics(every=0)
+    with pytest.raises(InputError, match=r"every must be a whole number, got 2\.5"):
+        Diagnostics(every=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["mean", "cosine", "cosine_of_pairs", "unweighted", "rest"])
+def test_a_block_does_not_take_the_name_of_another_metric(name: str):
+    with pytest.raises(InputError, match=f"blocks has a block '{name}', but other metrics have the names"):
+        Diagnostics(blocks={"first": "^0", name: "^2"})
+
+
+def test_every_other_metric_of_drift_and_dissimilarity_is_known():
+    found = measured(FederatedModule(net()), data(), diagnostics=Diagnostics(1, blocks={"first": r"^0\b"}))
+    drifts = {name.removeprefix("drift/") for name in found if name.startswith("drift/")}
+    spreads = {name.removeprefix("diagnostics/dissimilarity_") for name in found if "dissimilarity_" in name}
+    assert (drifts | spreads) - {"first"} == set(RESERVED)
+
+
+def test_a_pattern_that_is_none_is_named():
+    with pytest.raises(InputError, match=r"blocks.first: '\(' is not a regular expression"):
+        Diagnostics(blocks={"first": "("})
+
+
+class Decaying(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + sum(p.square().sum() for p in self.net.parameters())
+
+
+class Anchored(ClientModule):
+    """Its own term is zero where a fit begins."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        moved = zip(
+            self.parameters_,
+            self.layout.split_trainable(self.broadcast.weights.floats[: self.layout.num_trainable]),
+            strict=True,
+        )
+        return super().training_step(batch, batch_idx) + 50 * sum((p - w.view_as(p)).square().sum() for p, w in moved)
+
+
+class Noting(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.log("seen", batch_idx)
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(("client", "differs"), [(Decaying, True), (Anchored, True), (Noting, False), (None, False)])
+@pytest.mark.parametrize("diagnostics", [Diagnostics(1), None])
+def test_a_client_that_minimises_another_loss_is_said_to(
+    client: type[ClientModule] | None, differs: bool, diagnostics: Diagnostics | None
+):
+    module = FederatedModule(net(dropout=0.5), client=client)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        measured(module, data(), diagnostics=diagnostics)
+    expected = [f"but {client.__name__} has another loss"] if client and differs and diagnostics else []
+    assert [each for each in expected if any(each in str(warning.message) for warning in said)] == expected
+    assert any("has another loss" in str(warning.message) for warning in said) is bool(expected)

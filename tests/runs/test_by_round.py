@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from federations import cnn, data, fit, images, net, two_ranks, weights
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
 
 from fedlit.algorithms import Algorithm, KeepLocal
 from fedlit.attention import CBAM, Spatial
@@ -23,7 +25,7 @@ from fedlit.runs import AttentionFilm, ClientAccuracy, Outcome
 from fedlit.runs.by_round import ByRound, files_by_round
 from fedlit.runs.film import frames_of, skewed_client
 from fedlit.runs.gates import gates, shown_inputs
-from fedlit.runs.strips import spread_over
+from fedlit.runs.strips import MOST_INPUTS, map_strip, spread_over
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|Experiment logs directory)")
 
@@ -205,13 +207,94 @@ def test_a_new_fit_outside_of_a_run_folder_replaces_nothing(callback: type[ByRou
         again(2)
 
 
-def test_a_network_without_gates_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_network_without_gates_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loop = FederatedLoop(4, 1, seed=0)
     loop.folder = tmp_path
-    with caplog.at_level("INFO"):
-        fit(loop=loop, rounds=1, callbacks=[AttentionFilm()])
-    assert "no gates to follow" in caplog.text
+    fit(loop=loop, rounds=1, callbacks=[AttentionFilm()])
+    assert "no gates to follow" in capsys.readouterr().err
     assert not (tmp_path / "rounds").exists()
+
+
+class Kept(nn.Module):
+    """A spatial gate by a method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(2, 1, 1)
+
+    def gate(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs).sigmoid()  # type: ignore[no-any-return]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.gate(inputs)
+
+
+class Part(nn.Module):
+    """A spatial gate by a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.Conv2d(2, 1, 1), nn.Sigmoid())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.gate(inputs)  # type: ignore[no-any-return]
+
+
+class Activation(nn.Module):
+    """What is called a gate is only the function at its end, as in timm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.gate = nn.Conv2d(2, 1, 1), nn.Sigmoid()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.gate(self.layer(inputs))  # type: ignore[no-any-return]
+
+
+class Around(nn.Module):
+    """Calls a gate by the name of its argument."""
+
+    def __init__(self, inner: nn.Module, named: bool) -> None:
+        super().__init__()
+        self.inner, self.named = inner, named
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.inner(inputs=inputs) if self.named else self.inner(inputs)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(("kind", "is_found"), [(Kept, True), (Part, True), (Activation, False)])
+def test_gates_of_ones_own_are_found_however_they_are_called(
+    kind: type[nn.Module], is_found: bool, named: bool
+) -> None:
+    inputs = torch.randn(3, 2, 4, 5)
+    net = Around(kind(), named)
+    found = gates(net, inputs)
+    assert list(found) == (["inner"] if is_found else [])
+    if is_found:
+        np.testing.assert_allclose(found["inner"] * inputs.numpy(), net(inputs).detach().numpy(), rtol=1e-5)
+
+
+def test_many_inputs_are_kept_and_a_few_drawn() -> None:
+    frame = {"images": np.zeros((40, 4, 4)), "global/gate": np.zeros((40, 1, 4, 4))}
+    with warnings.catch_warnings(action="ignore"):  # of matplotlib, of the layout
+        figure = map_strip({1: frame}, {"global": "the model"})
+    assert len(figure.axes) == MOST_INPUTS * 2 + 1  # inputs and gates, and the bar of colours
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (ClientAccuracy(2), ClientAccuracy(3), r"two that write rounds/clients_NNNN.csv, such as ClientAccuracy"),
+        (AttentionFilm(client=0), AttentionFilm(client=3), r"two that write rounds/attention_NNNN.npz"),
+    ],
+    ids=["accuracy", "film"],
+)
+def test_two_that_would_replace_each_others_files_are_refused(
+    first: ByRound, second: ByRound, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        run(tmp_path, 1, first, second)
 
 
 def test_the_skewed_client_is_not_a_small_one() -> None:
@@ -224,6 +307,8 @@ def test_the_skewed_client_is_not_a_small_one() -> None:
     ("callback", "said"),
     [
         (lambda: ClientAccuracy(0), "every must be at least 1, got 0"),
+        (lambda: ClientAccuracy(2.5), r"every must be a whole number, got 2\.5"),  # type: ignore[arg-type]
+        (lambda: AttentionFilm(client=1.0), r"client must be a whole number, got 1\.0"),  # type: ignore[arg-type]
         (lambda: AttentionFilm(digits=0), "digits must be at least 1, got 0"),
         (lambda: AttentionFilm(client=6), "client must be from 0 to 5, got 6"),
     ],
