@@ -7,15 +7,19 @@ import re
 from fedlit.core.errors import InputError
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str, where: str = "") -> re.Pattern[str]:
     """Compile a regular expression.
 
+    Args:
+        pattern: The expression.
+        where: The argument that it comes from, which the message then names.
+
     Raises:
-        InputError: If it is not one.
+        InputError: If it is not a regular expression.
     """
     try:
         return re.compile(pattern)
     except re.error as error:
         raise InputError(
-            f"{pattern!r} is not a regular expression: {error}; correct it, or give a plain word"
+            f"{where}{where and ': '}{pattern!r} is not a regular expression: {error}; correct it, or give a plain word"
         ) from error

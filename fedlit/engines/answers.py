@@ -1,4 +1,4 @@
-"""Checks what a user's engine answers: one update or failure for each task, and a broadcast that stays as it was."""
+"""Checks the answers of a user's engine: one update or failure for each task, and an unchanged broadcast."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 
-#: The most clients and mini-batches of a trial, and mu in it: a proximal term that is left out has to show.
+#: The most clients and mini-batches of a trial, and its mu, which is large enough to detect a missing proximal term.
 CLIENTS, STEPS, MU = 2, 3, 10.0
-#: The greatest distance between fits, relative to how far a fit moves: to ``TrainerEngine``'s, and to a repeated one.
+#: The greatest distance from the fit of ``TrainerEngine``, and from a repeated fit, relative to the fit's own change.
 TOLERANCE, TOLERANCE_REPEATED = 0.02, 0.001
 
 
@@ -29,17 +29,17 @@ def check_engine(
 ) -> None:
     """Refuse an engine whose updates differ from those of ``TrainerEngine``, or differ when they are repeated.
 
-    What fails is left to its round, and a compiled net is not tried, as that takes long.
+    A fit that fails is left to its round, and a compiled net is not tried, as that takes long.
 
     Args:
-        engine: Of a user's class.
+        engine: An engine of a user's class.
         client: The local problem, on the site's device; it is used for nothing else.
         site: Data, device and precision.
         sent: This round's broadcast.
         tasks: Tasks with at least one step.
 
     Raises:
-        InputError: Naming the difference and the remedy; and as `answers`.
+        InputError: Naming the difference and the remedy; and the errors of `answers`.
     """
     if compiled_parts(client.net):
         return
@@ -63,7 +63,7 @@ def check_engine(
         raise InputError(
             f"{name} trains a client differently from TrainerEngine (with mu {MU:g} if it is not 0): take task.steps "
             "mini-batches of site.data.client_batches and call client.on_before_optimizer_step, "
-            "which adds the proximal term, before each step; another local problem belongs into a ClientModule"
+            "which adds the proximal term, before each step; define another local problem in a ClientModule"
         )
 
 
@@ -74,7 +74,7 @@ def _trained(engine: Engine, client: ClientModule, site: Site, tasks: Sequence[C
             given = {answer.task.client: answer for answer in answers(engine, client, tasks, site)}
     except InputError:
         raise
-    except Exception:  # of any kind: the round raises it again, where it belongs
+    except Exception:  # any kind; the round will raise it again
         return None
     updates = [update for task in tasks if isinstance(update := given[task.client], ClientUpdate)]
     return torch.stack([update.weights.floats for update in updates]) if len(updates) == len(tasks) else None

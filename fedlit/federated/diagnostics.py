@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,6 +17,7 @@ from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.core.exact import ExactSum, dot
 from fedlit.core.layout import Layout
+from fedlit.core.patterns import compile_pattern
 from fedlit.core.ranks import is_distributed
 from fedlit.data.module import FederatedData
 from fedlit.federated.meter import blocks_of
@@ -156,16 +156,11 @@ def _ratio(mean_square: float, square: float) -> float:
 
 
 def _check_blocks(blocks: Mapping[str, str]) -> None:
-    """Refuse names whose metrics have the names of others, and patterns that are no regular expressions."""
+    """Refuse names of blocks that are names of other metrics, and patterns that are not regular expressions."""
     for name, pattern in blocks.items():
         if name in RESERVED:
             raise InputError(
-                f"blocks has a block {name!r}, but other metrics have the names drift/{name} or "
-                f"diagnostics/dissimilarity_{name}; give it another name"
+                f"blocks has a block {name!r}, but drift/{name} or diagnostics/dissimilarity_{name} is the name of "
+                "another metric; give the block another name"
             )
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise InputError(
-                f"blocks.{name}: {pattern!r} is not a regular expression ({error}); a plain word is one"
-            ) from error
+        compile_pattern(pattern, f"blocks.{name}")

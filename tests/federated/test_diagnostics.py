@@ -205,7 +205,7 @@ def test_a_period_of_no_rounds_is_refused():
 
 @pytest.mark.parametrize("name", ["mean", "cosine", "cosine_of_pairs", "unweighted", "rest"])
 def test_a_block_does_not_take_the_name_of_another_metric(name: str):
-    with pytest.raises(InputError, match=f"blocks has a block '{name}', but other metrics have the names"):
+    with pytest.raises(InputError, match=f"blocks has a block '{name}', but drift/{name} or diagnostics"):
         Diagnostics(blocks={"first": "^0", name: "^2"})
 
 
