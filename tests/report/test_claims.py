@@ -247,14 +247,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
     "weights": (lambda t: t["claims"][0]["parts"][0].update(compare={"a": 1}), "compare must have", "sum to 0, got"),
     "variant": (lambda t: t["claims"][0]["parts"][0].update(compare="a"), "must be names with weights, got a", "-1}"),
     "no number": (lambda t: t["claims"][0]["parts"][0].update(at={"iid": "x"}), "at.iid must be a number, got x", "1"),
-    "no margin": (lambda t: t["margins"].pop("loss"), "claim 1, part 3: no margin for loss", "add margins:"),
-    "margin": (lambda t: t["margins"].update(loss=-1), "margins.loss must be a number from 0 up, got -1", "example"),
+    "no margin": (lambda t: t["margins"].pop("loss"), "claim 1, part 3: loss has no margin", "add margins:"),
+    "margin": (lambda t: t["margins"].update(loss=-1), "margins.loss must be a number >= 0, got -1", "example"),
     "group": (lambda t: t["groups"].update(all=["a"]), "groups.all must be keys and values", "mean_of or first_of"),
     "empty group": (lambda t: t["groups"].update(all={}), "groups.all must have mean_of or first_of", "mean_of: [a"),
     "later": (lambda t: t["claims"][3]["presumes"].update(claim=4), "earlier claim, got 4", "the first claim is 1"),
     "alone": (lambda t: t["claims"][0]["parts"][0].update(stands_alone="x"), "stands_alone must be true", "leave it"),
     "bound": (lambda t: t["claims"][2].update(alpha_at_most=math.nan), "claim 3: alpha_at_most must be", "got nan"),
-    "beside": (lambda t: t.update(beside=["x"]), "beside: no metric x", "there are accuracy,"),
+    "beside": (lambda t: t.update(beside=["x"]), "beside: there is no metric x", "use accuracy,"),
 }
 
 

@@ -77,7 +77,7 @@ def test_the_answer_comes_first(whole: Path) -> None:
     text = (whole / "report.md").read_text()
     first = text.split("\n\n")[2:5]
     assert first[0] == "## In short"
-    assert first[1].startswith("In final test accuracy, over 3 seeds and beyond chance, worse than plain: **spatial**")
+    assert first[1].startswith("In final test accuracy over 3 seeds, beyond chance: worse than plain: **spatial**")
     assert "Of 4 claims:" in first[1]
     assert first[2] == "**Final test accuracy, after round 12**"
     assert "| variant | dir01, \u03b1 = 0.1 | iid, even |" in text
@@ -103,7 +103,7 @@ def test_runs_of_different_lengths_are_compared_at_the_last_common_round(tmp_pat
     assert "6 runs compared at round 10 of 20" in text
     assert "**Runs of different lengths**: 3 runs of 10, 3 runs of 20 rounds." in text
     assert "have not reached round" not in text
-    assert "3 of 6 runs have not come to round 20" in said(tmp_path, "--rounds", "20")
+    assert "3 of 6 runs have not reached round 20" in said(tmp_path, "--rounds", "20")
 
 
 def test_metrics_that_need_more_rounds_say_so(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_if_previous_is_damaged_too_the_run_resumes_from_best(
     for name in FILES[:2]:
         flip(checkpoints(logs) / name)
     assert resume(logs) == 0
-    assert f"after round {best} with {checkpoints(logs) / 'best.ckpt'}" in told(capsys)
+    assert f"after round {best} from {checkpoints(logs) / 'best.ckpt'}" in told(capsys)
     assert_same(logs / "run" / "version_0", straight)
 
 

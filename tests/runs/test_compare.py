@@ -35,9 +35,9 @@ def test_a_different_number_is_reported_with_both_values() -> None:
 def test_a_missing_or_repeated_point_is_a_difference() -> None:
     point, following = ("loss of round 1", 0.5), ("loss of round 2", 0.5)
     assert first_difference([point, point, following], [point, following]) == (
-        "loss of round 1 in the one where the other has loss of round 2"
+        "one run has loss of round 1 where the other has loss of round 2"
     )
-    assert first_difference([point], [point, following]) == "nothing in the one where the other has loss of round 2"
+    assert first_difference([point], [point, following]) == "one run has nothing where the other has loss of round 2"
 
 
 def test_a_tree_is_its_leaves_by_dotted_keys() -> None:

@@ -178,7 +178,7 @@ def test_if_last_is_missing_the_run_resumes_from_previous_with_the_same_files(
     assert fit(run.parents[1], ROUNDS, "--ckpt_path=last") == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert (
-        f"{run / 'checkpoints' / 'last.ckpt'} cannot be read: No such file or directory; going on after round" in line
+        f"{run / 'checkpoints' / 'last.ckpt'} cannot be read: No such file or directory; resuming after round" in line
     )
     assert contents(run) == contents(straight)
 
@@ -199,7 +199,7 @@ def test_results_of_a_checkpoint_outside_of_a_run_do_not_overwrite_files(
         Path(name).write_text("mine")
         capsys.readouterr()
         assert main([command, *TINY, f"--ckpt_path={checkpoint}"]) == 2
-        assert f"{tmp_path / name} is there" in capsys.readouterr().err
+        assert f"{tmp_path / name} exists" in capsys.readouterr().err
         assert Path(name).read_text() == "mine"
     assert fit(tmp_path / "logs", ROUNDS, f"--ckpt_path={checkpoint}", "--federation.algorithm=null") == 2
     assert [path.name for path in project.parent.iterdir()] == ["checkpoints", "config.yaml"]
