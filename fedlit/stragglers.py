@@ -95,7 +95,7 @@ class FixedSlow(Stragglers):
 
 
 class Trace(Stragglers):
-    """Work as recorded in a CSV file, with the columns ``client``, ``round`` (from 1) and ``epochs``.
+    """Work as recorded in a CSV file; its columns are ``client``, ``round`` (from 1) and ``epochs``.
 
     A client that has no line for a round does its full work; larger values are cut to the full work; 0 drops it.
 

@@ -46,7 +46,7 @@ class ChannelMLP(Gated):
 
 
 class Spatial(Gated):
-    r"""Scale places by a convolution of the channels' mean and maximum.
+    r"""Scale places by a convolution of mean and maximum, those over the channels.
 
     .. math:: y = x \cdot \sigma(\mathrm{norm}(\mathrm{conv}_{k \times k}([\bar{x}; \hat{x}]))), \qquad
               \bar{x}_{hw} = \tfrac{1}{C} \sum_c x_{chw},\ \hat{x}_{hw} = \max_c x_{chw}

@@ -30,7 +30,7 @@ def profile_over_space(x: Tensor) -> Tensor:
 
 
 class Temporal(Gated):
-    r"""Scale time steps by a convolution of mean and maximum over time.
+    r"""Scale steps by a convolution of mean and maximum, over time.
 
     .. math:: y = x \cdot \sigma(\mathrm{conv}_k([\bar{x}; \hat{x}]) + b), \qquad
               \bar{x}_t = \tfrac{1}{CS} \sum_{cs} x_{cts},\ \hat{x}_t = \max_{cs} x_{cts}

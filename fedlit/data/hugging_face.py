@@ -45,7 +45,7 @@ class HuggingFace(InMemory):
             ``test_fraction``.
         inputs: The column of the inputs: images, or lists of numbers of one length; None is the only column of images.
         labels: The column of the labels; None is the only column of type ``ClassLabel``.
-        groups: The column of the owners (writers, users) of the examples, for ``fedlit.data.ByGroup``; None for none.
+        groups: The column of the examples' owners (writers, users), for ``fedlit.data.ByGroup``; None is no groups.
         **kwargs: The arguments of `InMemory`.
 
     Raises:

@@ -35,7 +35,7 @@ class Leaf(InMemory):
     Args:
         path: A folder with the folders ``train`` and ``test`` of such files, or with the files themselves; in the
             latter case ``test_fraction`` of each user's examples are held out.
-        shape: Shape of an example if the files store it flat: [1, 28, 28] for FEMNIST's images. None keeps the shape.
+        shape: Shape of an example if the files store it flat: [1, 28, 28] for FEMNIST's images. None is the files' own.
         text: Whether ``x`` are texts of equal length, as in Shakespeare: every character is a token, numbered in the
             order of the characters that occur. Otherwise texts are refused, as they may be names of files.
         partition: As for `FederatedData`; None is ``fedlit.data.ByGroup``, one client for each user.

@@ -75,8 +75,8 @@ class InMemory(FederatedData):
             groups, else from every class, rounded down. None keeps the data's own split, or holds out 0.2 if it has
             none.
         images: Whether the inputs are images; images (N, H, W) become (N, 1, H, W), and (N, H, W, C) with C of 1 or 3
-            become (N, C, H, W), other inputs keep their shape. None means that uint8 inputs are images, and floats if
-            an ``.npz`` file names them ``images``. With False, uint8 becomes tokens (int64).
+            become (N, C, H, W), other inputs keep their shape. None is true for uint8 inputs, and for floats that an
+            ``.npz`` file names ``images``. With False, uint8 becomes tokens (int64).
         **kwargs: The arguments of `FederatedData`.
     """
 

@@ -78,8 +78,8 @@ class FederatedLoop(Callback, RoundSource):
         stragglers: How much of its work each client does; None is all of it.
         algorithm: An algorithm of ``fedlit.algorithms``, or a list of them to be combined by
             ``fedlit.algorithms.chain``; None is FedAvg and FedProx.
-        diagnostics: Measurements beyond the usual metrics, and how often they are made; None makes none.
-        engine: How clients are trained. None chooses: many small clients with linear layers in blocks
+        diagnostics: Measurements beyond the usual metrics, and how often they are made; None is no such measurements.
+        engine: How clients are trained. None is an automatic choice: many small clients with linear layers in blocks
             (``fedlit.engines.VectorizedEngine``), others one by one (``fedlit.engines.LoopEngine``); on a CPU either in
             one worker process per core (``fedlit.engines.WorkersEngine``); and ``fedlit.engines.TrainerEngine`` if a
             client needs a Trainer. The run first prints which engine it uses and why; a resumed run keeps it.
