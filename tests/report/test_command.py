@@ -276,7 +276,7 @@ def test_a_report_is_written_to_the_given_folder(tmp_path: Path) -> None:
 def test_a_folder_without_runs_is_one_line_of_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("fedlit: error: no NAME/seed_K/metrics.csv under")
+    assert error.startswith("fedlit: error: there is no NAME/seed_K/metrics.csv under")
     assert error.count("\n") == 1
     assert not (tmp_path / "report").exists()
 

@@ -44,7 +44,7 @@ def test_a_variant_with_another_batch_order_is_named(tmp_path: Path) -> None:
 
 def test_runs_without_hashes_are_not_taken_for_equal(tmp_path: Path) -> None:
     write_study(tmp_path, CELLS, seeds=(0,))
-    assert "**Shared draws**: not shown" in report(tmp_path)
+    assert "**Shared draws**: unknown" in report(tmp_path)
     for variant in ("plain", "spatial"):
         write_outcome(tmp_path / f"{variant}_dir01/seed_0", (0.5,))
     assert compare_draws(collect(tmp_path)).unknown == 1

@@ -246,7 +246,7 @@ CASES = [
         fit(f"{option} that is no text", [f"--{option}", "a\udcffb"], "UTF-8|--version|utf-8|no checkpoint file")
         for option in ("name", "logs_dir", "version", "config", "ckpt_path", "model.net")
     ),
-    fit("logs folder elsewhere", "--logs_dir s3://bucket/runs", "folder of this machine, got s3://bucket/runs"),
+    fit("logs folder elsewhere", "--logs_dir s3://bucket/runs", "folder on this machine, got s3://bucket/runs"),
     *(
         fit(f"precision {precision}", f"--trainer.precision {precision}", f"trainer.precision is {precision}.*32-true")
         for precision in ("64-true", "bf16-true", "16-true")
@@ -306,7 +306,7 @@ CASES = [
         config(f"null for {section}", f"{section}: null\n", f"file.yaml: {section} must not be null; leave it out")
         for section in ("trainer", "model", "data", "federation", "seed_everything")
     ),
-    config("null for the net", "model:\n  net: null\n", "model.net must be given, and not null"),
+    config("null for the net", "model:\n  net: null\n", "model.net must be given and must not be null"),
     config("key with dots", "model.mu: 0.2\n", None),
     config("key with dots and without", "model: {mu: 0.1}\nmodel.mu: 0.2\n", "model.mu is given 2 times, with dots"),
     config(
