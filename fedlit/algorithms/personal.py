@@ -7,8 +7,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from fedlit.algorithms.algorithm import Algorithm, Facts
+from fedlit.algorithms.algorithm import Algorithm, Facts, overrides
+from fedlit.algorithms.chained import leaves
 from fedlit.core.errors import InputError
+from fedlit.core.messages import warn
 from fedlit.core.patterns import compile_pattern
 from fedlit.core.private_torch import BatchNorm
 from fedlit.core.records import Broadcast, Weights
@@ -81,3 +83,13 @@ class BatchNormPolicy(KeepLocal):
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
         layers = [name for name, module in net.named_modules() if isinstance(module, BatchNorm)]
         return [name for name in super().chosen(net, names) if name.rpartition(".")[0] in layers]
+
+
+def warn_of_local(algorithm: Algorithm) -> None:
+    """Say which model is evaluated outside of a fit, if a part of the network stays with each client."""
+    names = [part.name for part in leaves(algorithm) if overrides(part, "local")]
+    if names:
+        warn(
+            f"{', '.join(names)}: evaluated is the global model, in which what stays with each client is averaged; the "
+            "accuracy of the clients' own models is in metrics.csv, clients/own_accuracy_* (data.client_holdout)"
+        )

@@ -24,6 +24,7 @@ from fedlit.core.bundled import bundled
 from fedlit.core.configs import read_text
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
+from fedlit.runs.folder import usable
 
 
 def parser() -> Parser:
@@ -69,6 +70,7 @@ def copy(configs: dict[str, Path], folder: Path) -> None:
     Raises:
         InputError: If one of the files exists with other content; then none is copied.
     """
+    usable(folder, "--copy")
     files = {folder / f"{name}.yaml": source for name, source in configs.items()}
     for file, source in files.items():
         if file.exists() and file.read_bytes() != source.read_bytes():

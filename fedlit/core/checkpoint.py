@@ -26,6 +26,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.loadable import REMEDY, unsupported_part
+from fedlit.core.messages import one_line
 
 FORMAT = 2
 VERSION = "pytorch-lightning_version"
@@ -143,6 +144,9 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise BrokenCheckpointError(path, "was not loaded: it holds more than tensors and plain values") from error
     except Exception as error:  # a damaged archive may raise anything
+        if sealed:  # the checksum has shown that the file is complete
+            reason = f"cannot be loaded to {map_location}: {one_line(str(error), 150)}"
+            raise BrokenCheckpointError(path, reason) from error
         raise BrokenCheckpointError(path, "is not a complete checkpoint: it is truncated or damaged") from error
     _check(checkpoint, path, sealed)
     return checkpoint  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ from torch import Tensor
 from fedlit import native
 from fedlit.algorithms.algorithm import Algorithm, Facts, State
 from fedlit.algorithms.chained import chain
+from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
@@ -162,6 +163,7 @@ class FederatedLoop(Callback, RoundSource):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
+            warn_of_local(self.algorithm)
             return
         module: FederatedModule = pl_module  # type: ignore[assignment]
         module.check_trainer()  # again, as a subclass may override the hook that calls it first

@@ -38,7 +38,7 @@ from fedlit.federated.compiled import check_compiled
 from fedlit.federated.evaluation import Evaluation, logits_and_loss, logits_of
 from fedlit.federated.loop import FederatedLoop
 from fedlit.federated.pieces import map_pieces
-from fedlit.federated.reload import config_of, load_arguments
+from fedlit.federated.reload import accepted, config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
 from fedlit.federated.trainer_settings import check_settings, warn_of_limit
@@ -393,8 +393,8 @@ class FederatedModule(LightningModule):
         path, device = Path(checkpoint_path), map_location or "cpu"
         checkpoint = read(path, device)
         if "net" not in kwargs:
-            arguments, _ = load_arguments(Path(hparams_file) if hparams_file else config_of(path), cls)
-            kwargs = {**arguments, **kwargs}
+            arguments, _ = load_arguments(Path(hparams_file) if hparams_file else config_of(path), FederatedModule)
+            kwargs = {**accepted(cls, arguments), **kwargs}
         module = cls(**kwargs)
         if strict is not False:
             check_net(module.state_dict(), checkpoint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,13 @@ def load_arguments(config: Path, module_class: type) -> tuple[dict[str, Any], Fe
         said = find_input_error(error) or one_line(str(error))
         raise InputError(f"{config}: {said}; provide the classes and files that the run was trained with") from error
     return dict(vars(made.model)), made.data
+
+
+def accepted(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that a class takes, as a subclass need not take all of those of its base class."""
+    parameters = inspect.signature(kind).parameters
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    return {name: value for name, value in arguments.items() if takes_all or name in parameters}
 
 
 def attribute(name: str) -> Any:

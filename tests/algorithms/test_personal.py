@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import lightning
 import pytest
 import torch
 from federations import data, facts, fit, net, weights
 from torch import Tensor
 from torch.optim import SGD
 
-from fedlit.algorithms import BatchNormPolicy, KeepLocal
+from fedlit.algorithms import Algorithm, BatchNormPolicy, ClippedMean, KeepLocal, chain
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout
 from fedlit.engines import LoopEngine, TrainerEngine, WorkersEngine
@@ -131,3 +132,27 @@ def test_attention_is_local_by_default():
 def test_patterns_without_a_match_are_refused(algorithm: object, message: str):
     with pytest.raises(InputError, match=message):
         fit(FederatedModule(net()), FederatedLoop(4, 1, seed=0, algorithm=algorithm()))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said"),
+    [
+        (Algorithm(), ""),
+        (ClippedMean(1.0), ""),
+        (KeepLocal(["0"]), "KeepLocal: evaluated is the global model"),
+        (chain(ClippedMean(1.0), KeepLocal(["0"])), "KeepLocal: evaluated is the global model"),
+        (BatchNormPolicy(), "BatchNormPolicy: evaluated is the global model"),
+    ],
+    ids=["none", "clip", "local", "chain", "norm"],
+)
+def test_outside_of_a_fit_it_is_said_which_model_is_evaluated(
+    algorithm: Algorithm, said: str, capsys: pytest.CaptureFixture[str]
+):
+    module = FederatedModule(net(norm=True))
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[FederatedLoop(algorithm=algorithm)]
+    )
+    trainer.test(module, datamodule=data(), verbose=False)
+    err = capsys.readouterr().err
+    assert ("evaluated is the global model" in err) is bool(said)
+    assert said in err

@@ -39,6 +39,12 @@ def test_copies_are_identical_and_do_not_replace_changed_files(
     assert not Path("mine/smoke.yaml").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["configs", "--copy", str(tmp_path / "mine.txt")]) == 2
+    assert "mine.txt is a file, so nothing can be written to" in capsys.readouterr().err
+
+
 def test_a_config_given_by_name_runs_like_its_file(tmp_path: Path) -> None:
     small = "--trainer.accelerator=cpu --trainer.max_epochs=1 --federation.clients_per_round=2".split()
     assert main(["fit", "--config", "smoke", *small]) == 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from tiny import fit
+from torch import nn
 
 from fedlit.cli import main
 from fedlit.core.checkpoint import read
@@ -155,3 +157,30 @@ def test_a_config_that_is_not_a_runs_is_named(tmp_path: Path, run: Path) -> None
     (tmp_path / "short.yaml").write_text("model: {}\n")
     with pytest.raises(InputError, match=r"short.yaml is not the config of a run"):
         FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", hparams_file=tmp_path / "short.yaml")
+
+
+class More(FederatedModule):
+    """Takes an argument of its own, and all of the base class."""
+
+    def __init__(self, net: nn.Module, extra: float, **arguments: Any) -> None:
+        super().__init__(net, **arguments)
+        self.extra = extra
+
+
+class Fewer(FederatedModule):
+    """Takes few of the base class's arguments."""
+
+    def __init__(self, net: nn.Module, extra: float = 1.0, mu: float = 0.5) -> None:
+        super().__init__(net, mu)
+        self.extra = extra
+
+
+@pytest.mark.parametrize("kind", [More, Fewer])
+def test_a_subclass_is_loaded_with_what_it_takes_of_the_runs_config(kind: Any, run: Path) -> None:
+    module = kind.load_from_checkpoint(run / "checkpoints" / "best.ckpt", extra=3.0)
+    assert (type(module), module.extra, module.mu.value) == (kind, 3.0, 0.01)
+
+
+def test_a_device_that_does_not_exist_is_not_called_a_damaged_file(run: Path) -> None:
+    with pytest.raises(InputError, match=r"best.ckpt cannot be loaded to nowhere: "):
+        FederatedModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt", map_location="nowhere")
