@@ -194,7 +194,7 @@ def test_a_rank_that_is_killed_before_training_ends_the_other(tmp_path: Path, vi
     os.kill((process.pid, *ranks)[victim], signal.SIGKILL)
     _, err = process.communicate(timeout=120)  # both hold the pipe: its end is the end of both
     assert f"fedlit: error: rank {victim} " in err
-    assert "; no round was under way, run the command again" in err
+    assert "; no round had started; run the command again" in err
     assert "Traceback" not in err
 
 

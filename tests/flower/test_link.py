@@ -120,7 +120,7 @@ INPUTS = np.zeros((6, 5), np.float32)
 OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     "other classes": (
         lambda folder: with_data(folder, Tensors(train=(INPUTS, [0, 1] * 3), class_names=["x", "y", "z"])),
-        r"site site2: its classes are x, y, z and the federation's a, b, c; name them there as here",
+        r"site site2: its classes are x, y, z, but the federation's are a, b, c; use the server's names",
     ),
     "more classes": (
         lambda folder: with_data(folder, Tensors(train=(INPUTS, [0, 1, 2, 3, 0, 1]))),
@@ -172,9 +172,9 @@ OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     ),
     "another key's name": (
         lambda folder: Node(trainer_of(usual, 2, folder).answer, name="site4"),
-        r"node 898: its key is registered as site4 and it says that it is site2",
+        r"node 898: its key is registered as site4, but it states the name site2",
     ),
-    "no answer": (lambda folder: Node(lambda frame: None), r"no answer of site2 within 1 s; start the SuperNodes"),
+    "no answer": (lambda folder: Node(lambda frame: None), r"no answer from site2 within 1 s; start the SuperNodes"),
     "an error": (lambda folder: Node(lambda frame: "<class 'OSError'>:<'disk'>"), r"node 898: .*OSError.*disk"),
 }
 
