@@ -164,7 +164,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     ),
     "a name that is not on the list": (
         lambda folder: Node(trainer_of(usual, 2, folder, name="stranger").answer),
-        r"node 898: it is stranger, which is not among data\.sites",
+        r"node 898: its name stranger is not in data\.sites",
     ),
     "a name that another has": (
         lambda folder: Node(trainer_of(usual, 2, folder, name="site1").answer),
