@@ -49,7 +49,7 @@ def test_an_unregistered_key_is_refused_if_registration_is_required():
 
 BAD_SITES: dict[str, tuple[dict[str, Any], str]] = {
     "no sites": ({"names": []}, r"data\.sites is empty"),
-    "a name twice": ({"names": ["a", "b", "a"]}, r"data\.sites has 'a', every name must be there once"),
+    "a name twice": ({"names": ["a", "b", "a"]}, r"data\.sites has 'a'; every name must be there once"),
     "an empty name": ({"names": [""]}, r"data\.sites has ''"),
     "a name that steers a terminal": ({"names": ["a\x1b[31m"]}, r"data\.sites has"),
     "no time": ({"wait_s": 0.0}, r"data\.wait_s must be > 0"),
