@@ -23,7 +23,6 @@ from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
-from fedlit.core.checkpoint import read
 from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
@@ -46,6 +45,7 @@ from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.fixed import FixedParts
 from fedlit.federated.meter import ATTENTION
 from fedlit.federated.round import RoundResult, run_round
+from fedlit.federated.saved_rounds import SavedRounds
 from fedlit.federated.session import Session
 from fedlit.federated.subclass import check_parts, check_server_optimizer
 from fedlit.native import versions
@@ -141,7 +141,7 @@ class FederatedLoop(Callback, RoundSource):
         self.tune_allocator = tune_allocator
         self._session: Session | None = None
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
-        self._rounds_of: dict[tuple[int, int], int] = {}  # finished rounds by file and time of writing
+        self.saved_rounds = SavedRounds()
         self._is_resumed = False
         self._together: int | None = None  # number of clients trained as one program; None until it is known
 
@@ -284,23 +284,12 @@ class FederatedLoop(Callback, RoundSource):
         self._seed_global_generators("round", trainer.current_epoch)
         if (store := self.session.store) is not None:
             prunes = trainer.is_global_zero and trainer.current_epoch > 0
-            store.begin(self.rounds_of_checkpoints(trainer) if prunes else ())
+            store.begin(self.saved_rounds.of(trainer) if prunes else ())
 
     def _trained(self, finished: int) -> dict[int, int]:
         """For each client that trained in the finished rounds, the last round in which it did."""
         tasks = (task for round in range(finished) for task in self.cohort(round, self.session.site.data))
         return {task.client: task.round for task in tasks if task.steps}
-
-    def rounds_of_checkpoints(self, trainer: Trainer) -> list[int]:
-        """Finished rounds of the checkpoints in the Trainer's checkpoint folders, and the number at this moment."""
-        written = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
-        folders = {Path(path).resolve() for path in written if path}
-        files = [(path, path.stat()) for folder in folders for path in folder.glob("*.ckpt")]
-        stamped = {(stat.st_ino, stat.st_mtime_ns): path for path, stat in files}
-        self._rounds_of = {
-            stamp: self._rounds_of.get(stamp) or _finished_rounds(path) for stamp, path in stamped.items()
-        }
-        return [trainer.current_epoch, *filter(None, self._rounds_of.values())]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -418,14 +407,6 @@ def _on_cpu(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {key: _on_cpu(value) for key, value in state.items()}
     return state.cpu() if isinstance(state, Tensor) else state
-
-
-def _finished_rounds(checkpoint: Path) -> int:
-    """Finished rounds of a checkpoint; 0 if it is not valid."""
-    try:
-        return int(read(checkpoint)["global_step"])
-    except InputError:
-        return 0
 
 
 class Rounds:

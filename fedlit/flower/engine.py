@@ -59,7 +59,7 @@ class FlowerEngine(Engine):
         data, sent = _sites(site), client.broadcast
         of_site = {data.sites[task.client]: task for task in tasks}
         store = _loop(data).session.store
-        checkpoints = _loop(data).rounds_of_checkpoints(_trainer(data)) if store else []
+        checkpoints = _loop(data).saved_rounds.of(_trainer(data)) if store else []
         data.link.look_again(min(self.timeout_s, GREETING_SECONDS))
 
         def question(task: ClientTask) -> bytes:
