@@ -24,7 +24,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import find_input_error, one_line, warn
 from fedlit.core.private_lightning import raised_while_restoring
 from fedlit.federated.resume import check_record
-from fedlit.federated.trainer_settings import warn_of_limit
+from fedlit.federated.trainer_settings import check_limit, warn_of_limit
 from fedlit.runs import (
     Outcome,
     Participation,
@@ -167,10 +167,15 @@ class FedlitCLI(FederationArguments):
 
     # --- before and after each command -------------------------------------------------------------------------------
 
+    def before_validate(self) -> None:
+        check_limit(self.trainer, "val")
+
     def before_test(self) -> None:
+        check_limit(self.trainer, "test")
         self._check_results("test.json", "test_classes.csv", "test_clients.csv")
 
     def before_predict(self) -> None:
+        check_limit(self.trainer, "predict")
         self._check_results("predictions*.csv")
 
     def _check_results(self, *patterns: str) -> None:

@@ -55,7 +55,8 @@ class FederatedData(LightningDataModule, ABC):
             (``fedlit.data.ByGroup``: one per group), else 100.
         batch_size: Examples in a client's training batch.
         eval_batch_size: Examples that the network evaluates at once; None is 64 on a CPU, because of its caches, and
-            1024 on an accelerator. It changes speed and memory, not results.
+            1024 on an accelerator. It changes speed and memory, not results, unless a loss is not a mean over
+            examples, which is reported.
         seed: Seed of the partition and of any split drawn at random; None takes that of ``seed_everything``.
         client_holdout: Fraction of each client's examples, in [0, 1), rounded down, on which it does not train. After
             each of its fits the client's accuracy is measured on them, as ``clients/own_accuracy_mean`` and so on; it

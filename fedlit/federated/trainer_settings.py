@@ -51,7 +51,21 @@ def check_settings(trainer: Trainer) -> None:
         raise InputError(f"trainer.{argument} is {value}, but {remedy}")
 
 
-def warn_of_limit(trainer: Any, stage: Literal["val", "test", "predict"] = "val") -> None:
+#: What a Trainer's arguments call its loops over held-out data.
+Stage = Literal["val", "test", "predict"]
+
+
+def check_limit(trainer: Any, stage: Stage) -> None:
+    """Refuse a limit of no batches, with which there are no results.
+
+    Raises:
+        InputError: Naming the argument.
+    """
+    if not (limit := getattr(trainer, f"limit_{stage}_batches")):
+        raise InputError(f"trainer.limit_{stage}_batches is {limit}, so there would be no results; leave it out")
+
+
+def warn_of_limit(trainer: Any, stage: Stage = "val") -> None:
     """Warn that only a part of the held-out data is used; called when the Trainer knows its batches."""
     limit = getattr(trainer, f"limit_{stage}_batches")
     if not limit or (limit == 1 and isinstance(limit, float)):

@@ -64,6 +64,13 @@ def test_settings_that_change_results_are_said(run: Path, capsys: pytest.Capture
             assert said in err
 
 
+def test_a_limit_of_nothing_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, stage in (("validate", "val"), ("test", "test"), ("predict", "predict")):
+        words = f"{command} --config run.yaml --ckpt_path best --trainer.limit_{stage}_batches 0".split()
+        assert main(words) == 2
+        assert f"trainer.limit_{stage}_batches is 0, so there would be no results" in capsys.readouterr().err
+
+
 def test_a_limit_is_said_and_what_was_predicted_is_there(run: Path) -> None:
     words = "--config run.yaml --ckpt_path best --data.eval_batch_size 10".split()
     for command, stage in (("validate", "val"), ("test", "test"), ("predict", "predict")):
