@@ -152,5 +152,5 @@ def recorded(run: Path) -> dict[str, Any]:
     kinds = {"rounds": int | None, "error": str}
     odd = any(key in said and not isinstance(said[key], kind) for key, kind in kinds.items())
     if odd or said.get("state", STATES[0]) not in STATES:
-        raise InputError(f"{run / STATE} was not written by fedlit or was changed; remove it")
+        raise InputError(f"{run / STATE} is not a record of a run that fedlit wrote; remove it")
     return said

@@ -67,8 +67,8 @@ def test_a_missing_site_file_is_reported(capsys: pytest.CaptureFixture[str]):
     assert main(["site", "nowhere.yaml", "--insecure"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        "fedlit: error: nothing is no file; give ./site.sh the site's own file",
-        "fedlit: error: nowhere.yaml is no file; give ./site.sh the site's own file",
+        "fedlit: error: nothing is not a file; give ./site.sh the site's own file",
+        "fedlit: error: nowhere.yaml is not a file; give ./site.sh the site's own file",
     ]
 
 
@@ -88,7 +88,7 @@ def test_an_unknown_key_is_reported(
     key = str(tmp_path / "north.key")
     assert main(["site", str(tmp_path / "a.yaml"), "--auth-supernode-private-key", key, "--port", "0"]) == 2
     assert given[0][1:3] == ["--node-config", f'site="{tmp_path / "a.yaml"}"']
-    assert "register it there by flwr supernode register north.key.pub --name NAME" in capsys.readouterr().err
+    assert "register it at the server by flwr supernode register north.key.pub --name NAME" in capsys.readouterr().err
     assert main(["site", str(tmp_path / "a.yaml"), "--insecure", "--port", "0"]) == 1
 
 

@@ -112,7 +112,7 @@ def test_a_folder_without_runs_is_reported(tmp_path: Path, capsys: pytest.Captur
     with pytest.raises(InputError, match="no runs under"):
         list_runs(tmp_path)
     assert main(["runs", str(tmp_path / "none")]) == 2
-    assert "no folder" in capsys.readouterr().err
+    assert "does not exist; give the folder of all runs" in capsys.readouterr().err
 
 
 def test_an_age_is_in_the_largest_unit_that_it_fills() -> None:
