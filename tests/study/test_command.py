@@ -176,7 +176,7 @@ SELECTION = STUDY + "set: {data.validation_clients: 5}\nselect: global/accuracy\
 def test_the_best_combination_is_chosen_by_its_mean_over_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     Path("grid.yaml").write_text(SELECTION)
     assert study() == 2  # the stand-in logs no accuracy
-    assert "select: the runs have no global/accuracy; " in capsys.readouterr().err
+    assert "select: the runs have no metric global/accuracy; " in capsys.readouterr().err
     best = "spatial_iid"
     for table in Path("logs/grid").glob("*/seed_*/metrics.csv"):
         first, last = (0.9, 0.1) if table.parent.name == "seed_0" else (0.0, 0.1)
@@ -286,7 +286,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--config none.yaml", "none.yaml: no such file; give a study file"),
+        ("--config none.yaml", "none.yaml: the file does not exist; give a study file"),
         ("--config grid.yaml --jobs 0", "--jobs must be at least 1, got 0"),
         ("--config grid.yaml --job 2", "--job: no such option; did you mean --jobs?"),
         ("--config grid.yaml --name a/b", "'a/b'"),
