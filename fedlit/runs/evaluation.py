@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -95,6 +96,8 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     targets = data.test.targets.cpu()[indices]
     if trainer.world_size > 1:
         path = path.with_stem(f"predictions_rank{trainer.global_rank}")
+    if trainer.is_global_zero:
+        remove_earlier(folder, trainer.world_size)
     names = data.class_names
     rows = (
         (index, names[target], names[guess], f"{sure:.6f}")
@@ -104,6 +107,14 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     )
     write_table(path, ["index", "true", "predicted", "probability"], rows)
     Terminal().print(f"predictions: {path}")
+
+
+def remove_earlier(folder: Path, ranks: int) -> None:
+    """Remove predictions that were made with another number of ranks, which would be mistaken for the new ones."""
+    written = {f"predictions_rank{rank}.csv" for rank in range(ranks)} if ranks > 1 else {"predictions.csv"}
+    for file in folder.glob("predictions*.csv"):
+        if re.fullmatch(r"predictions(_rank\d+)?\.csv", file.name) and file.name not in written:
+            file.unlink()
 
 
 def _show(summary: dict[str, float], names: Sequence[str], classes: NDArray[np.float64], folder: Path) -> None:

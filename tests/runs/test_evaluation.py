@@ -16,7 +16,7 @@ from fedlit.cli import main
 from fedlit.data import MNIST5k
 from fedlit.federated import FederatedModule
 from fedlit.models import EmnistCNN
-from fedlit.runs.evaluation import class_accuracy, client_accuracy, is_chance
+from fedlit.runs.evaluation import class_accuracy, client_accuracy, is_chance, remove_earlier
 
 
 def test_class_accuracy_is_the_share_of_right_predictions() -> None:
@@ -54,6 +54,20 @@ def test_client_accuracy_equals_a_loop_over_clients(eval_batch_size: int) -> Non
             guesses = module.net(federation.transform(federation.train.inputs[rows])).argmax(-1)
         expected.append((guesses == federation.train.targets[rows]).float().mean().item())
     np.testing.assert_allclose(client_accuracy(module, federation), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "left"),
+    [(1, ["predictions.csv"]), (2, ["predictions_rank0.csv", "predictions_rank1.csv"])],
+)
+def test_predictions_of_another_number_of_ranks_are_removed_and_nothing_else(
+    ranks: int, left: list[str], tmp_path: Path
+) -> None:
+    own = ["mine.csv", "predictions_old.csv"]
+    for name in (*own, "predictions.csv", *(f"predictions_rank{rank}.csv" for rank in range(4))):
+        (tmp_path / name).touch()
+    remove_earlier(tmp_path, ranks)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*own, *left])
 
 
 def read(path: Path) -> list[dict[str, str]]:
