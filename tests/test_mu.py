@@ -162,7 +162,7 @@ def test_the_first_pattern_that_matches_counts():
         (lambda: AdaptiveMu(step=INF), "step must be a finite number > 0, got inf"),
         (
             lambda: FederatedModule(net(), mu=MuByName({"weight": 1.0, r"\battention\b": 1.0})),
-            r"no trainable parameter has '\\\\battention\\\\b' in its name; their names are 0.weight, 0.bias, .*: corr",
+            r"no trainable parameter has '\\\\battention\\\\b' in its name; their names are 0.weight, 0.bias, .*; corr",
         ),
     ],
 )
