@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
 from traceback import walk_tb
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import fedlit
 from fedlit.core.messages import causes
-
-Owner = Literal["library", "fedlit", "user"]
-
-OURS = str(Path(fedlit.__file__).parent) + os.sep
-#: Folders of Python's own modules and of installed packages.
-INSTALLED = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-#: Names of package folders, also of ``pip install --user`` and of the installation that a virtual environment uses.
-SITES = {"site-packages", "dist-packages"}
+from fedlit.core.origin import Owner, owner_of
 
 
 class Place(NamedTuple):
@@ -31,14 +20,6 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.line}"
-
-
-def owner_of(file: str) -> Owner:
-    """The owner of a file. Code without a file, such as that of a dataclass or a compiled module, is a library's."""
-    if file.startswith(OURS):
-        return "fedlit"
-    installed = file.startswith(INSTALLED) or not SITES.isdisjoint(Path(file).parts)
-    return "user" if Path(file).is_absolute() and not installed else "library"
 
 
 def places(error: BaseException) -> list[Place]:

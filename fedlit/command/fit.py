@@ -86,10 +86,17 @@ class FedlitCLI(FederationArguments):
         self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
 
     def _accept(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that cannot be resumed with these settings; warn if they change its scores."""
-        if self.subcommand == "fit":
-            with suppress(LookupError, TypeError):  # a part is missing or damaged: the error on restoring it says more
-                check_record(checkpoint)
+        """Refuse a checkpoint that cannot be gone on from, and settings with which it cannot."""
+        if self.subcommand != "fit":
+            return
+        with suppress(LookupError, TypeError):  # of a part that is missing or none: restoring it tells more
+            check_record(checkpoint)
+        asked, made = self.config[self.subcommand].trainer.max_epochs, checkpoint.get("global_step")
+        if isinstance(made, int) and asked is not None and 0 <= asked < made:
+            raise InputError(
+                f"trainer.max_epochs is {asked}, but the checkpoint is of round {made}; give at least {made}, or "
+                "begin a new run without --ckpt_path"
+            )
         before = config_in(checkpoint, KeepConfig.__name__)
         if before is None:
             return

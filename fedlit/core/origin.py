@@ -1,8 +1,29 @@
-"""Whether a class is fedlit's or a user's."""
+"""Whether a class, or a file of code, is fedlit's, a library's or a user's."""
 
 from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+from typing import Literal
+
+Owner = Literal["library", "fedlit", "user"]
+
+OURS = str(Path(__file__).parents[1]) + os.sep
+#: Folders of Python's own modules and of installed packages.
+INSTALLED = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+#: Names of package folders, also of ``pip install --user`` and of the installation that a virtual environment uses.
+SITES = {"site-packages", "dist-packages"}
 
 
 def is_fedlit_class(piece: object) -> bool:
     """Whether an object's class is fedlit's own; only a user's class is tried out before it is used."""
     return type(piece).__module__.startswith("fedlit.")
+
+
+def owner_of(file: str) -> Owner:
+    """The owner of a file. Code without a file, such as that of a dataclass or a compiled module, is a library's."""
+    if file.startswith(OURS):
+        return "fedlit"
+    installed = file.startswith(INSTALLED) or not SITES.isdisjoint(Path(file).parts)
+    return "user" if Path(file).is_absolute() and not installed else "library"

@@ -56,7 +56,7 @@ def analyse(
     """
     baseline = baseline or study.baseline
     aims = targets(study, baseline, target)
-    measured = measure_all(study, aims)
+    measured = measure_all(study, aims, claims.columns if claims else ())
     comparisons = compare(measured, study, baseline)
     drawn = charts(study, measured, comparisons, baseline)
     judged = judge(measured, study, claims, baseline) if claims else []

@@ -199,8 +199,9 @@ def _differences(
                 for c in chosen
                 if c.variant == variant
                 for row in _pairs(measured, c, baseline)
+                if math.isfinite(row[0])
             ]
-            lines.append(Line(variant, *np.array(rows).T))
+            lines += [Line(variant, *np.array(rows).T)] if rows else []
         if lines:
             ticks = tuple(heterogeneity_of(study, p, short=True) for p in partitions)
             panels.append(Differences(_title(BY_KEY[key]), f"difference to {baseline}", "", tuple(lines), ticks))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
-from fedlit.report.metrics import BY_KEY, Metric
+from fedlit.report.metrics import BY_KEY, COLUMN, Metric, own_metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -108,6 +108,24 @@ class Claims:
     title: str
     about: str
     tree: dict[str, Any] = field(repr=False)
+
+    @property
+    def judged(self) -> Any:
+        """What verdicts follow from: the claims without their words."""
+        return self.groups, self.unfit_baselines, [replace(each, text="", because="") for each in self.claims]
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of ``metrics.csv`` that are compared."""
+        metrics = [*self.beside, *(part.metric for claim in self.claims for part in claim.parts)]
+        own = (metric.key for metric in metrics if metric.key.startswith(COLUMN))
+        return list(dict.fromkeys(key.removeprefix(COLUMN) for key in own))
+
+    def stands_for(self, name: str, baseline: str) -> tuple[str, ...]:
+        """The variants that a name may mean: those of a group, the baseline, or the one of that name."""
+        if name in self.groups:
+            return self.groups[name].variants
+        return (baseline if name == BASELINE else name,)
 
 
 def read_claims(path: Path) -> Claims:
@@ -212,6 +230,9 @@ def _margin(given: Any, where: str) -> Margin:
 
 
 def _metric(key: Any, where: str) -> Metric:
+    """A metric of the report by its name, or a column of ``metrics.csv`` by ``{column: NAME}``."""
+    if isinstance(key, dict):
+        return own_metric(_text(_mapping(key, where, ("column",)).get("column"), f"{where}.column"))
     if key not in BY_KEY:
         raise InputError(f"{where}: there is no metric {key}; {_near(key, BY_KEY)}")
     return BY_KEY[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ class Study:
         baseline: The variant with which the study compares others.
         within: The axis whose values are ``partitions``, at which variants are compared.
         record: The content of ``study.json``; empty if there is none.
+        superseded: Folders of runs that are left out, since there is a newer one of the same name and seed.
+        unplanned: Folders of runs that are left out, since ``study.json`` has none of their name and seed.
     """
 
     folder: Path
@@ -98,6 +100,8 @@ class Study:
     baseline: str = BASELINE_VARIANT
     within: str = PARTITION
     record: Mapping[str, Any] = field(default_factory=dict)
+    superseded: tuple[Path, ...] = ()
+    unplanned: tuple[Path, ...] = ()
 
     @property
     def held_out(self) -> str:
@@ -117,8 +121,9 @@ class Study:
 def collect(folder: Path, rounds: int | None = None) -> Study:
     """Read a folder of runs: ``NAME/seed_K`` of a study, or ``NAME/version_N``.
 
-    ``study.json`` has the variant and partition of each run, and lists all planned runs. Without it, names are split at
-    their last underscore, if all have one, and every variant is expected at every partition and seed.
+    ``study.json`` says what is variant and partition, and which runs should be there. Without it names are split at
+    their last underscore, if all have one and what follows stands for a partition each, as far as configs tell; and
+    every variant is expected at every partition and seed.
 
     Args:
         folder: The study's folder.
@@ -131,19 +136,16 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     """
     record = read_record(folder / STUDY)
     plan = recorded_cells(record, folder / STUDY)
-    found = {key: place for key, place in find_runs(folder).items() if not plan or key in plan}
-    split = all("_" in name for name, _ in found)
-    cells = {(name, seed): plan.get((name, seed)) or _cell(name, split) for name, seed in found}
+    every = find_runs(folder)
+    found = {key: places for key, places in every.items() if not plan or key in plan}
     asked = planned_rounds(record)
-    read = (read_run(*key, place, *cells[key], asked.get(key[0])) for key, place in found.items())
+    cells = {key: plan.get(key, (key[0], ANY)) for key in found}
+    read = (read_run(*key, places[-1], *cells[key], asked.get(key[0])) for key, places in found.items())
     runs = [run for run in read if run is not None]
     if not runs:
-        found_none = (
-            f"there is no NAME/seed_K/{METRICS_CSV} under {folder}"
-            if folder.is_dir()
-            else f"there is no folder {folder}"
-        )
-        raise NoRunsError(f"{found_none}; start runs with fedlit study or fedlit fit, or give the folder that has them")
+        raise _no_runs(folder, bool(found))
+    if not plan and _named_by_partition(runs):
+        runs = [replace(run, variant=v, partition=p) for run in runs for v, p in [_cell(run.name)]]
     within = str(record.get("within") or PARTITION)
     for group in [runs] if within == PARTITION else _by_partition(runs):
         _check_same_data(group)
@@ -156,7 +158,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     places = dict.fromkeys(partition for _, partition in _ordered(keys, plan))
     alphas = {partition: _alpha(partition, runs) if known else math.nan for partition in places}
     variants = tuple(dict.fromkeys(variant for variant, _ in _ordered(keys, plan)))
-    seeds = tuple(sorted({seed for _, seed in (plan or found)}))
+    seeds = tuple(sorted({seed for _, seed in plan} or {run.seed for run in runs}))
     partitions = tuple(sorted(alphas, key=lambda p: (math.isnan(alphas[p]), alphas[p])))
     done = {(run.variant, run.partition, run.seed): run.rounds for run in runs}
     wanted = (
@@ -181,7 +183,16 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         baseline=str(record.get("baseline") or BASELINE_VARIANT),
         within=within,
         record=record,
+        superseded=tuple(place for places in found.values() for place in places[:-1]),
+        unplanned=tuple(places[-1] for key, places in every.items() if key not in found),
     )
+
+
+def _no_runs(folder: Path, begun: bool) -> NoRunsError:
+    if begun:
+        return NoRunsError(f"no run under {folder} has a global/accuracy yet, which reports compare; let a round end")
+    what = f"no NAME/seed_K/{METRICS_CSV} under {folder}" if folder.is_dir() else f"no folder {folder}"
+    return NoRunsError(f"there is {what}; start runs with fedlit study or fedlit fit, or give the folder that has them")
 
 
 def _check_same_data(runs: Iterable[Run]) -> None:
@@ -249,10 +260,25 @@ def _alpha_of(partition: Any) -> float:
     return float(alpha) if kind == "Dirichlet" and isinstance(alpha, int | float) else math.nan
 
 
-def _cell(name: str, split: bool) -> Cell:
-    """Variant and partition of a name such as cnn_dir05, or the whole name as the variant."""
+def _cell(name: str) -> Cell:
+    """Variant and partition of a name such as cnn_dir05, or the whole of it as the variant."""
     variant, _, partition = name.rpartition("_")
-    return (variant, partition) if split and variant else (name, ANY)
+    return (variant, partition) if variant else (name, ANY)
+
+
+def _named_by_partition(runs: Sequence[Run]) -> bool:
+    """Whether names end in the name of a partition, as cnn_dir05, and not as lr_01 and lr_03 of one partition."""
+    ends, divisions = [run.name.rpartition("_")[2] for run in runs], [_division(run.config) for run in runs]
+    known = {(end, said) for end, said in zip(ends, divisions, strict=True) if said}
+    alike = len(known) == len({end for end, _ in known}) == len({said for _, said in known})
+    return alike and all("_" in run.name for run in runs)
+
+
+def _division(config: Mapping[str, Any]) -> str:
+    """How the data are divided among clients; empty where its config is unknown."""
+    arguments = lookup(config, "data", "init_args")
+    known = isinstance(arguments, Mapping)
+    return repr([arguments.get("partition"), arguments.get("num_clients")]) if known else ""
 
 
 def heterogeneity_of(study: Study, partition: str, short: bool = False) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,14 +33,18 @@ from fedlit.report.proposal import propose
 from fedlit.report.statistics import Comparison
 from fedlit.runs.folder import usable
 
+#: The page, by which an earlier report is known.
+PAGE, OURS = "report.html", b"fedlit"
+TABLES = ("runs.csv", "seconds.csv", "summary.csv", "differences.csv", "claims.csv", "missing.csv")
+
 
 def report(
-    folder: Path,
-    out: Path | None = None,
+    folder: str | Path,
+    out: str | Path | None = None,
     target: float | None = None,
     baseline: str | None = None,
     rounds: int | None = None,
-    claims: Path | None = None,
+    claims: str | Path | None = None,
 ) -> Analysis:
     """Read a folder of runs and write its report.
 
@@ -55,16 +60,24 @@ def report(
     Raises:
         InputError: If there are no runs to report on.
     """
-    asked = read_claims(claims) if claims else None
+    asked, folder = read_claims(Path(claims)) if claims else None, Path(folder)
+    out = Path(out or folder / "report")
     study = collect(folder, rounds)
-    usable(out or folder / "report", "--out")
+    if baseline is not None and baseline not in study.variants:
+        raise InputError(f"--baseline: no variant {baseline}; there are {', '.join(study.variants)}: name one of them")
+    usable(out, "--out")
     found = analyse(study, target, baseline, asked or study.claims)
-    write(found, out or folder / "report")
+    write(found, out)
     return found
 
 
 def write(found: Analysis, out: Path) -> None:
-    """Write the page, the Markdown, the tables and the pictures."""
+    """Write the page, the Markdown, the tables and the pictures.
+
+    Raises:
+        InputError: When a file of one of their names is there that is not of an earlier report.
+    """
+    _refuse_foreign(out, [PAGE, *TABLES, "report.md", *(f"{chart.name}.png" for chart in found.charts)])
     out.mkdir(parents=True, exist_ok=True)
     for chart in found.charts:
         together(chart, found.study.variants).savefig(out / f"{chart.name}.png")
@@ -75,7 +88,16 @@ def write(found: Analysis, out: Path) -> None:
     _save(gaps, out / "missing.csv")
     text = document(found)
     (out / "report.md").write_text(to_markdown(text, out), encoding="utf-8")
-    (out / "report.html").write_text(to_html(text), encoding="utf-8")
+    (out / PAGE).write_text(to_html(text), encoding="utf-8")
+
+
+def _refuse_foreign(out: Path, names: Sequence[str]) -> None:
+    """Refuse to write over files of the user's: a folder without a page that fedlit wrote is no report's."""
+    with suppress(OSError):
+        if OURS in (out / PAGE).read_bytes():
+            return
+    if there := next((name for name in names if (out / name).exists()), None):
+        raise InputError(f"{out / there} is there, and not of an earlier report; move it, or give another --out")
 
 
 def _tables(found: Analysis, out: Path) -> None:

@@ -165,6 +165,16 @@ METRICS = (
     ),
     Metric("megabytes", "megabytes sent", "Cost", 0, 0, "down and up over all rounds, 10^6 bytes"),
 )
+#: What the key of a column of ``metrics.csv`` begins with, which may be called as a metric is.
+COLUMN = "column "
+
+
+def own_metric(column: str) -> Metric:
+    """A column of ``metrics.csv``, such as what a callback or a client of the user's logs, as a metric."""
+    meaning = f"{column} of metrics.csv, the last value up to the round compared"
+    return Metric(f"{COLUMN}{column}", column, "Of your own", 0, 4, meaning, needs="that column in metrics.csv")
+
+
 BY_KEY = {metric.key: metric for metric in METRICS}
 #: Metrics in which variants are tested against the baseline.
 TESTED = (

@@ -30,7 +30,8 @@ def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
         at_most: The largest number of seeds.
 
     Raises:
-        InputError: If there are no claims, or the study's file is unknown.
+        InputError: If there are no claims, if the study's file is unknown, or if one of the files exists with other
+            content.
     """
     study = found.study
     if found.claims is None:
@@ -54,9 +55,14 @@ def propose(found: Analysis, out: Path, at_most: int) -> Iterator[str]:
         "baseline": found.baseline,
         "axes": _needed(study, tree["axes"], undecided),
     }
-    (out / CLAIMS).write_text(yaml.safe_dump(found.claims.tree, sort_keys=False, allow_unicode=True))
+    claims = yaml.safe_dump(found.claims.tree, sort_keys=False, allow_unicode=True)
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    path.write_text(f"# The open claims of {study.folder}, at new seeds.\n{text}")
+    files = {out / CLAIMS: claims, path: f"# The open claims of {study.folder}, at new seeds.\n{text}"}
+    for file, content in files.items():
+        if file.exists() and file.read_text(encoding="utf-8", errors="replace") != content:
+            raise InputError(f"{file} exists with other content; move it, or give another --out")
+    for file, content in files.items():
+        file.write_text(content, encoding="utf-8")
     yield f"to decide them, run: fedlit study --config {path}"
 
 

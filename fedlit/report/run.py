@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, require_regular
 from fedlit.core.tables import unescape_cell
 from fedlit.report.record import Key
-from fedlit.runs.folder import CONFIG, METRICS_CSV
+from fedlit.runs.folder import METRICS_CSV
 from fedlit.runs.participation import draws_of
-from fedlit.runs.read import damaged
+from fedlit.runs.read import config_of, damaged, is_of_rounds
 from fedlit.runs.state import recorded
 from fedlit.runs.words import lookup
 
 #: A run's file about its partition.
 PARTITION_FACTS = "partition.json"
-#: The loader in C is ten times as fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,13 @@ def read_outcome(path: Path) -> pd.DataFrame:
     return table.assign(**{"class": table["class"].map(unescape_cell)}) if "class" in table else table
 
 
-def find_runs(folder: Path) -> dict[Key, Path]:
-    """The folder of each run by name and seed; if there are several versions of a seed, the newest.
+def find_runs(folder: Path) -> dict[Key, list[Path]]:
+    """The folders of runs, by name and seed; of several versions of one seed the newest comes last.
 
     The seed is the part ``seed_K`` of the path, else ``seed_everything`` of the config, else the version.
     """
-    found: dict[Key, tuple[int, Path]] = {}
-    for path in sorted(folder.glob(f"**/{METRICS_CSV}")):
+    found: dict[Key, list[tuple[int, Path]]] = {}
+    for path in filter(is_of_rounds, sorted(folder.glob(f"**/{METRICS_CSV}"))):
         parts = path.parent.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
         versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
@@ -107,11 +104,10 @@ def find_runs(folder: Path) -> dict[Key, Path]:
         if seeds:
             seed = seeds[-1]
         else:
-            written = _config(path.parent).get("seed_everything")
+            written = config_of(path.parent).get("seed_everything")
             seed = written if isinstance(written, int) and not isinstance(written, bool) else version
-        if (name, seed) not in found or found[name, seed][0] <= version:
-            found[name, seed] = (version, path.parent)
-    return {key: place for key, (_, place) in found.items()}
+        found.setdefault((name, seed), []).append((version, path.parent))
+    return {key: [place for _, place in sorted(places)] for key, places in found.items()}
 
 
 def read_run(
@@ -138,13 +134,14 @@ def read_run(
         return None
     try:
         table = table.apply(pd.to_numeric)
-        if (table["round"].astype("int64") != table["round"]).any() or table["round"].min() < 1:
-            raise ValueError("rounds must be whole numbers >= 1")
+        if (table["round"].astype("int64") != table["round"]).any() or table["round"].min() < 0:
+            raise ValueError("rounds must be whole numbers >= 0")
     except (ValueError, TypeError) as error:
         raise damaged(folder / METRICS_CSV, error) from error
+    table = table[table["round"] > 0]  # before the first one there is only what callbacks of the user's log
     if table["global/accuracy"].isna().all():
         return None
-    config = _config(folder)
+    config = config_of(folder)
     asked = planned or _state(folder)[1] or lookup(config, "trainer", "max_epochs")
     return Run(name, variant, partition, seed, folder, table, config, max(asked, 0) if isinstance(asked, int) else 0)
 
@@ -155,12 +152,3 @@ def _state(folder: Path) -> tuple[str, int]:
         said = recorded(folder)
         return said.get("state", ""), said.get("rounds") or 0
     return "", 0
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        config = yaml.load(path.read_text(), LOADER) if path.is_file() else {}
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}

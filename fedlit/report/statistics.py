@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedlit.report.at_chance import learned_nothing
 from fedlit.report.collect import Study
 from fedlit.report.intervals import LEAST_SEEDS, LEVEL, Difference, Interval, bounded_interval, difference, holm
-from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, METRICS, TESTED, Metric
+from fedlit.report.metrics import BY_KEY, COLUMN, LAST_ROUNDS, METRICS, TESTED, Metric
 from fedlit.report.record import Cell
 from fedlit.report.run import Run
 from fedlit.runs.outcome import CLIENTS_CSV
@@ -42,6 +42,8 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
     for key, column in (("loss", "global/loss"), ("f1_macro", "global/f1_macro")):
         if column in table:
             result[key] = float(validated[column].iloc[-1])
+    if math.isnan(result.get("loss", 0.0)):
+        result["loss"] = math.inf  # it diverged, and must not be passed over as if it had none
     means = {
         "clients_p10": "clients/accuracy_p10",
         "clients_mean": "clients/accuracy_mean",
@@ -117,10 +119,11 @@ def targets(study: Study, baseline: str, target: float | None = None) -> dict[st
     return result
 
 
-def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
+def measure_all(study: Study, target: Mapping[str, float], columns: Sequence[str] = ()) -> pd.DataFrame:
     """A row for each finished run: variant, partition, seed, and its metrics up to the horizon.
 
-    The stability of a run that learned nothing is NaN, as its accuracy is always that of one class.
+    Of further columns of its table it has the last value. The stability of a run that learned nothing is NaN: its
+    accuracy is always that of one class.
     """
     rows = [
         {
@@ -129,11 +132,20 @@ def measure_all(study: Study, target: Mapping[str, float]) -> pd.DataFrame:
             "seed": run.seed,
             **measure(_until(run.table, study.horizon), target[run.partition], _clients(run, study.horizon)),
             **(dict.fromkeys(STABILITY, math.nan) if learned_nothing(run, study.horizon) else {}),
+            **_last(_until(run.table, study.horizon), columns),
         }
         for run in study.finished
     ]
     known = [metric.key for metric in METRICS if any(metric.key in row for row in rows)]
-    return pd.DataFrame(rows, columns=["variant", "partition", "seed", *known])
+    return pd.DataFrame(
+        rows, columns=["variant", "partition", "seed", *known, *(f"{COLUMN}{name}" for name in columns)]
+    )
+
+
+def _last(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
+    """The last known values of columns; of those that a table lacks none."""
+    known = {name: table[name].dropna() for name in columns if name in table}
+    return {f"{COLUMN}{name}": float(values.iloc[-1]) for name, values in known.items() if len(values)}
 
 
 def _clients(run: Run, horizon: int) -> ArrayLike:
@@ -160,7 +172,9 @@ def contrast(measured: pd.DataFrame, metric: str, weights: Mapping[Cell, float])
         cells.append(dict(zip(seeds[there].tolist(), values[there].tolist(), strict=True)))
     common = sorted(set.intersection(*map(set, cells)))
     table = np.array([[cell[seed] for cell in cells] for seed in common]).reshape(len(common), len(cells))
-    return pd.Series(table @ np.array(list(weights.values())), index=pd.Index(common, dtype="int64"))
+    with np.errstate(invalid="ignore"):  # of two infinite ones the difference is unknown
+        sums = table @ np.array(list(weights.values()))
+    return pd.Series(sums, index=pd.Index(common, dtype="int64"))
 
 
 def against(variant: str, baseline: str, partition: str) -> dict[Cell, float]:

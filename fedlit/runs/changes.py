@@ -35,6 +35,24 @@ MAY_CHANGE = {
     "*": True,
 }
 
+#: What runs that are compared may differ in, by patterns of keys: how many rounds they are asked for, where data and
+#: results lie, what is shown, and which machine they are on.
+BESIDE_RESULTS = (
+    "trainer.max_epochs",
+    "trainer.max_time*",
+    "trainer.logger*",
+    "trainer.enable_*",
+    "trainer.log_every_n_steps",
+    "trainer.profiler*",
+    "trainer.default_root_dir",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy*",
+    "data.root",
+    "data.download",
+    "data.eval_batch_size",
+)
 #: Refused changes that a message shows, and characters of a value.
 SHOWN, SHOWN_WIDTH = 3, 60
 
@@ -53,11 +71,21 @@ class Change(NamedTuple):
     now: Any
 
     @property
+    def is_new(self) -> bool:
+        """Whether the earlier config does not know the setting."""
+        return self.before is _NOTHING
+
+    @property
     def is_allowed(self) -> bool:
         """Whether a run may be resumed with it."""
         of_class = any(isinstance(value, Mapping) and "class_path" in value for value in (self.before, self.now))
         key = f"{self.key}.class_path" if of_class else self.key
         return next(may for pattern, may in MAY_CHANGE.items() if fnmatchcase(key, pattern))
+
+    @property
+    def matters(self) -> bool:
+        """Whether results may differ by it, as far as the earlier config knows the setting."""
+        return not self.is_new and not any(fnmatchcase(self.key, pattern) for pattern in BESIDE_RESULTS)
 
     def __str__(self) -> str:
         return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
@@ -107,7 +135,7 @@ def refuse(found: Iterable[Change]) -> None:
     Raises:
         InputError: Naming all of them.
     """
-    refused = [change for change in found if not change.is_allowed and change.before is not _NOTHING]
+    refused = [change for change in found if not change.is_allowed and not change.is_new]
     if refused:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         raise InputError(

@@ -6,7 +6,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from contextlib import suppress
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from fedlit.core.bins import bin_names
 from fedlit.core.files import atomic_write, require_regular
+from fedlit.core.origin import owner_of
 from fedlit.core.tables import write_table
 from fedlit.data.module import FederatedData, data_of
 from fedlit.data.skew import label_counts
@@ -24,6 +27,8 @@ LABELS = "labels.csv"
 #: The folder that contains fedlit's package: a checkout, or site-packages.
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("fedlit", "torch", "lightning", "numpy")
+#: Of a hash of a file.
+DIGITS = 8
 #: Labels are counted for at most this many clients, the first ones.
 MOST_CLIENTS = 1000
 
@@ -31,9 +36,9 @@ MOST_CLIENTS = 1000
 class Setting(Callback):
     """Writes into the run folder at the start: ``origin.json`` and ``labels.csv``.
 
-    ``origin.json`` lists versions, fedlit's commit, system, processor and GPU, with another entry if they have changed
-    on a resume. ``labels.csv`` has a row for each of the first ``MOST_CLIENTS`` clients, with its number of examples of
-    each class.
+    ``origin.json`` lists versions, fedlit's commit, hashes of the user's own modules, system, processor and GPU, with
+    another entry if they have changed on a resume. ``labels.csv`` has a row for each of the first ``MOST_CLIENTS``
+    clients, with its number of examples of each class.
 
     Args:
         folder: The run's folder; None writes nothing, as on ranks other than the first.
@@ -54,12 +59,30 @@ class Setting(Callback):
 
 
 def origin() -> dict[str, str]:
-    """Versions, fedlit's commit if it runs from a checkout, and the machine."""
+    """Versions, fedlit's commit where it runs from a checkout, the user's own code, and the machine."""
     found = {name: _version(name) for name in PACKAGES}
     found |= {"commit": _commit(), "python": platform.python_version(), "system": platform.system()}
     found |= {"processor": processor(), "cores": str(os.cpu_count())}
+    found |= {"own code": ", ".join(f"{name} {digest}" for name, digest in own_code().items())}
     found |= {"gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else ""}
     return {name: value for name, value in found.items() if value}
+
+
+def own_code() -> dict[str, str]:
+    """The user's own modules that are loaded, by name: the first digits of the SHA-256 of each one's file."""
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(file, str) and file.endswith(".py") and owner_of(file) == "user":
+            with suppress(OSError):
+                found[name] = sha256(Path(file).read_bytes()).hexdigest()[:DIGITS]
+    return found
+
+
+def own_code_of(run: Path) -> list[tuple[str, str]]:
+    """The same of a finished or begun run, of all that it was gone on with: names and hashes."""
+    said = (part.partition(" ") for each in origins(run) for part in each.get("own code", "").split(", "))
+    return [(name, digest) for name, _, digest in said if digest]
 
 
 def origins(run: Path) -> list[dict[str, str]]:

@@ -16,7 +16,8 @@ A study file NAME.yaml starts the runs LOGS_DIR/NAME/COMBINATION/seed_K:
 To choose settings, for example a learning rate and mu, without looking at the test set:
 
   set: {data.validation_clients: 10}    settings of all runs; here 10 clients never train and validate each round
-  select: global/accuracy               choose the best mean over seeds and the last five rounds (lowest for a loss)
+  select: global/accuracy               choose the best mean over seeds and the last five rounds (lowest for a loss);
+                                        for other metrics write lowest global/mae, or highest my/score
 
 To test claims on the runs, with verdicts in fedlit report:
 
@@ -42,12 +43,12 @@ failed runs again.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.table import Table
@@ -55,7 +56,7 @@ from rich.table import Table
 from fedlit.command.exits import INTERRUPTED
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
-from fedlit.core.files import atomic_write, read_object
+from fedlit.core.files import atomic_write
 from fedlit.core.tables import write_table
 from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
@@ -63,10 +64,11 @@ from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock
 from fedlit.study.ending import conclude
-from fedlit.study.plan import Plan, read_plan
+from fedlit.study.plan import Plan, read_plan, unjudged_claims
 from fedlit.study.run import StudyRun
-from fedlit.study.select import order, score
+from fedlit.study.select import mean, metric_of, rank, score
 from fedlit.study.sweep import run_all
+from fedlit.study.unchanged import changed_code, check_unchanged
 from fedlit.study.until import Status, asked_for, likely, status, table
 
 
@@ -106,8 +108,12 @@ def main(words: Sequence[str]) -> int:
     jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
     now = status(plan, folder) if plan.looks else None
     runs = _runs(plan, now, folder)
-    _same_settings(plan, runs, folder)
+    check_unchanged(plan, runs, folder)
     console = Terminal()
+    for line in changed_code(runs):
+        console.print(line)
+    for number, why in unjudged_claims(plan).items():
+        console.print(f"claim {number} will not be decided: {why}")
     if options.dry_run:
         _show(runs, jobs, console)
         _outlook(plan, now, folder, jobs, console)
@@ -173,59 +179,24 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
         InputError: If the runs have no such metric.
     """
     assert plan.select is not None
-    values = {run: [float(v) for row in rows_of(run.folder) if (v := row.get(plan.select))] for run in runs}
+    select, metric = plan.select, metric_of(plan.select)
+    values = {run: [float(v) for row in rows_of(run.folder) if (v := row.get(metric))] for run in runs}
     scores = {each: [score(v) for run, v in values.items() if run.combination == each] for each in plan.combinations}
-    if any(score != score for of_seeds in scores.values() for score in of_seeds):
-        raise InputError(
-            f"select: the runs have no metric {plan.select}; give the name of a column of their metrics.csv"
-        )
-    ranked = sorted(scores, key=lambda each: order(plan.select or "") * sum(scores[each]) / len(scores[each]))
+    if not all(values.values()):
+        raise InputError(f"select: the runs have no metric {metric}; give the name of a column of their metrics.csv")
+    ranked = sorted(scores, key=lambda each: rank(select, scores[each]))
+    if not math.isfinite(mean(scores[ranked[0]])):
+        raise InputError(f"select: {metric} is not finite in any combination at all seeds; lower the learning rate")
     table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
-    rows = [[each.name, *scores[each], sum(scores[each]) / len(scores[each])] for each in ranked]
+    rows = [[each.name, *scores[each], mean(scores[each])] for each in ranked]
     for name, *numbers in rows:
         table.add_row(str(name), *(f"{number:.4f}" for number in numbers))
     console.print(table)
     write_table(folder / "selection.csv", ["combination", *(f"seed_{seed}" for seed in plan.seeds), "mean"], rows)
-    words = list(ranked[0].words)
-    if plan.common:
-        at = words.index(plan.common[0])
-        del words[at : at + len(plan.common)]
-    console.print(
-        f"to train the best on all clients: {shlex.join(['fedlit', 'fit', '--config', str(plan.base), *words])}"
-    )
-
-
-def _same_settings(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
-    """Refuse to resume runs that were started with other settings."""
-    record = read_object(folder / STUDY)
-    _same_looks(plan, record.get("looks"), [run for run in runs if run.begun], folder)
-    before = record.get("combinations", {})
-    if not isinstance(before, dict) or not all(isinstance(_config_of(each), dict) for each in before.values()):
-        raise InputError(f"{folder / STUDY} is not the record of a study; remove it, or give this study another --name")
-    for run in runs:
-        name, config = run.combination.name, json.loads(json.dumps(run.combination.config))
-        if name in before and (then := _config_of(before[name])) != config and run.begun:
-            changed = [key for key in config if config[key] != then.get(key)]
-            raise InputError(
-                f"{run.folder} was started with other settings of {', '.join(changed)}; "
-                "give this study another --name, or remove that folder"
-            )
-
-
-def _same_looks(plan: Plan, before: Any, begun: Sequence[StudyRun], folder: Path) -> None:
-    """Refuse to change the plan of looks once there are runs, as the error rate holds only for the planned looks."""
-    now = list(plan.looks.at) if plan.looks else None
-    if begun and now != before:
-        was, given = (f"looks at {looks} seeds" if looks else "a list of seeds" for looks in (before, now))
-        raise InputError(
-            f"seeds: {folder} was started with {was}, but the file now has {given}; verdicts would not "
-            "keep their error "
-            "rate, so give this study another --name, and other seeds by first:"
-        )
-
-
-def _config_of(combination: Any) -> Any:
-    return combination.get("config") if isinstance(combination, dict) else None
+    given = zip(ranked[0].words[::2], ranked[0].words[1::2], strict=True)
+    words = [word for pair in given if pair not in plan.common for word in pair]
+    command = ["fedlit", "fit", "--config", str(plan.base), *words]
+    console.print(f"to train the best on all clients: {shlex.join(command)}")
 
 
 def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[str]) -> None:
@@ -237,7 +208,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "seeds": list(dict.fromkeys(run.seed for run in runs)),
         "rounds": max(each.rounds for each in plan.combinations),
         "select": plan.select,
-        "claims": plan.claims,
+        "claims": plan.claims.tree if plan.claims else None,
         "baseline": plan.baseline,
         "within": plan.within,
         "looks": plan.looks.at if plan.looks else None,

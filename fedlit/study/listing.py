@@ -11,17 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.table import Table
 from rich.text import Text
 
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
-from fedlit.core.files import read_object, require_regular
+from fedlit.core.files import read_object
 from fedlit.core.terminal import Column, Terminal, table_of
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS_CSV, STATE, STUDY
-from fedlit.runs.read import rows_of
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, LOCK, METRICS_CSV, STATE, STUDY
+from fedlit.runs.read import config_of, rows_of
 from fedlit.runs.state import RunState, held, recorded
 from fedlit.runs.words import facts, lookup
 
@@ -77,14 +76,19 @@ def list_runs(logs: str | Path) -> list[Listed]:
         raise InputError(
             f"the folder {logs} does not exist; give the folder of all runs, for example: fedlit runs logs"
         )
-    runs = [_listed(path.parent) for path in Path(logs).rglob(CONFIG)]
+    runs = [_listed(path.parent) for path in Path(logs).rglob(CONFIG) if _is_run(path.parent)]
     if not runs:
         raise InputError(f"there are no runs under {logs}; start one with fedlit fit, or give another folder")
     return sorted(runs, key=lambda run: run.folder)
 
 
+def _is_run(folder: Path) -> bool:
+    """Whether a folder with a config.yaml, which other programs write too, has another file that a run writes."""
+    return any((folder / name).exists() for name in (STATE, LOCK, METRICS_CSV))
+
+
 def _listed(folder: Path) -> Listed:
-    config, notes = _config(folder / CONFIG), []
+    config, notes = config_of(folder), []
     rows: list[dict[str, str]] = []
     said: dict[str, Any] = {}
     try:
@@ -121,13 +125,6 @@ def _listed(folder: Path) -> Listed:
         seconds,
         int(sum(rejected)),
     )
-
-
-def _config(path: Path) -> Any:
-    """A run's config; None if it cannot be read."""
-    with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
-        return yaml.load(require_regular(path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return None
 
 
 def parser() -> Parser:

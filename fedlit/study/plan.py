@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import yaml
 
 from fedlit.command.fit import FedlitCLI
 from fedlit.core.bundled import find
-from fedlit.core.configs import read_yaml
+from fedlit.core.configs import all_strings, read_yaml
 from fedlit.core.errors import InputError
 from fedlit.core.messages import find_input_error, one_line
-from fedlit.report.claims import claims_of, read_claims
+from fedlit.report.claims import BASELINE, LARGEST, MEAN, SMALLEST, Claims, read_claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
+from fedlit.runs.changes import PLACE
 from fedlit.runs.folder import folder_name
+from fedlit.study.overrides import as_taken, flat, misread, settings, words
 from fedlit.study.seeds import is_count, read_seeds
+from fedlit.study.select import check_select, metric_of
 
 KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline", "within")
 #: The metric that depends on other runs, as the accuracy to reach is a share of the baseline's.
@@ -37,6 +41,9 @@ SET_BY_STUDY = {
     "config": "base:",
 }
 
+#: What a run's config has beside what a combination makes it: its place and its seed.
+NOT_ITS_OWN = (*PLACE, "seed_everything")
+
 
 @dataclass(frozen=True)
 class Combination:
@@ -47,7 +54,7 @@ class Combination:
         values: The name of the value on each axis, by axis.
         words: The changes as arguments for ``fedlit fit``.
         rounds: The number of rounds of each run.
-        config: The sections model, data and federation, with all defaults.
+        config: The config of its runs with all defaults, without seed and place.
     """
 
     name: str
@@ -65,7 +72,7 @@ class Plan:
         base: The config.
         seeds: All seeds that may be run.
         combinations: The combinations of changes.
-        common: Changes in all combinations, as arguments for ``fedlit fit``; their ``words`` contain them too.
+        common: Changes in all combinations, as pairs of arguments for ``fedlit fit``; their ``words`` contain them too.
         select: The metric by which the best combination is chosen, or None.
         claims: The content of the file of claims, or None.
         looks: When claims are tested while seeds are added; None if all seeds are run.
@@ -77,9 +84,9 @@ class Plan:
     base: Path
     seeds: tuple[int, ...]
     combinations: tuple[Combination, ...]
-    common: tuple[str, ...] = ()
+    common: tuple[tuple[str, str], ...] = ()
     select: str | None = None
-    claims: dict[str, Any] | None = None
+    claims: Claims | None = None
     looks: Looks | None = None
     baseline: str = BASELINE_VARIANT
     within: str = PARTITION
@@ -128,9 +135,7 @@ def _plan(path: Path) -> Plan:
     if rounds is not None and not is_count(rounds, 1):
         raise InputError(f"rounds must be a whole number >= 1, got {rounds}; leave it out to take the base's")
     axes = _axes(tree.get("axes"))
-    select = tree.get("select")
-    if select is not None and not isinstance(select, str):
-        raise InputError(f"select must be the name of a metric, got {select}; give for example global/accuracy")
+    select = None if tree.get("select") is None else check_select(tree["select"])
     claims = _claims(tree["claims"], path.parent) if "claims" in tree else None
     baseline = tree.get("baseline", BASELINE_VARIANT)
     if not isinstance(baseline, str):
@@ -139,7 +144,7 @@ def _plan(path: Path) -> Plan:
         raise InputError(
             "seeds.until: decided needs claims: FILE, and cannot be used with select:, which needs all seeds"
         )
-    if seeds.looks and claims and TO_TARGET in {p.metric.key for c in claims_of(claims).claims for p in c.parts}:
+    if seeds.looks and claims and TO_TARGET in {p.metric.key for c in claims.claims for p in c.parts}:
         raise InputError(
             f"seeds.until: decided cannot test the metric {TO_TARGET}, whose target changes as seeds are "
             "added; give a list of seeds"
@@ -148,15 +153,16 @@ def _plan(path: Path) -> Plan:
     if "within" in tree and within not in tree["axes"]:
         raise InputError(f"within: there is no axis {within}; use one of {', '.join(tree['axes'])}")
     common = _common(tree.get("set"), axes)
-    first = (*_words("trainer.max_epochs", rounds),) if rounds else ()
-    if rounds and any(key == "trainer.max_epochs" for changes in axes for each in changes.values() for key in each):
+    first = {"trainer.max_epochs": rounds} if rounds else {}
+    given = [("set", common), *((name, each) for values in axes for name, each in values.items())]
+    if rounds and any("trainer.max_epochs" in settings(each, where) for where, each in given):
         raise InputError("trainer.max_epochs is also set by rounds: for all runs; leave one of the two out")
     combinations = []
     for names in itertools.product(*axes):
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
         values = dict(zip(tree["axes"], names, strict=True))
-        words = [word for change in changes for key, value in change.items() for word in _words(key, value)]
-        combinations.append(_combination("_".join(names), values, base, (*first, *common, *words), seeds.all[0]))
+        merged = {key: value for each in (first, common, *changes) for key, value in each.items()}
+        combinations.append(_combination("_".join(names), values, base, merged, seeds.all[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
             raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
@@ -167,43 +173,65 @@ def _plan(path: Path) -> Plan:
         raise InputError(
             f"seeds.until: decided needs the same number of rounds in all runs, got {rounds_of}; give rounds:"
         )
-    plan = Plan(base, seeds.all, tuple(combinations), common, select, claims, seeds.looks, baseline, within, tree)
+    plan = Plan(
+        base, seeds.all, tuple(combinations), words(common), select, claims, seeds.looks, baseline, within, tree
+    )
     variants = dict.fromkeys(variant for variant, _ in plan.cells)
     if (seeds.looks or "baseline" in tree) and baseline not in variants:
         raise InputError(f"baseline: there is no variant {baseline}; use one of {', '.join(variants)}")
+    if claims and BASELINE in variants and baseline != BASELINE:
+        raise InputError(f"claims: {BASELINE} stands for {baseline}, and a variant is called so; name it otherwise")
+    unjudged = unjudged_claims(plan)
+    if seeds.looks and claims and len(unjudged) == len(claims.claims):
+        raise InputError(f"seeds.until: decided, and no claim can be judged: {unjudged[1]}; mend the file of claims")
     return plan
 
 
-def _claims(given: Any, folder: Path) -> dict[str, Any]:
+def _claims(given: Any, folder: Path) -> Claims:
     """The checked content of a file of claims."""
     if not isinstance(given, str):
         raise InputError(f"claims must be a file of claims, got {given}; give its path, relative to the study file")
-    return read_claims(find(given, folder)).tree
+    return read_claims(find(given, folder))
 
 
-def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> tuple[str, ...]:
-    """The changes of ``set`` as arguments for ``fedlit fit``."""
+def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """What ``set`` changes in all runs."""
     if not isinstance(given, dict | None):
         raise InputError(
             f"set must be keys of a config, got {given}; write for example {{data.validation_clients: 10}}"
         )
-    flat = _flat(given or {})
-    for key in flat:
+    by_axes = {key for values in axes for name, changes in values.items() for key in settings(changes, name)}
+    for key in settings(given or {}, "set"):
         if (ours := key.split(".")[0]) in SET_BY_STUDY:
             raise InputError(f"set: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
-        if any(key in changes for values in axes for changes in values.values()):
+        if key in by_axes:
             raise InputError(f"set: {key} is also changed by an axis; leave one of the two out")
-    return tuple(word for key, value in flat.items() for word in _words(key, value))
+    return flat(given or {})
 
 
 def _unseen_test_set(select: str, combination: Combination) -> None:
     """Refuse to choose settings by the test set."""
     data = combination.config["data"].get("init_args", {})
-    if select.startswith("global/") and not data.get("validation_clients"):
+    if metric_of(select).startswith("global/") and not data.get("validation_clients"):
         raise InputError(
             f"select: {select} would choose settings on the test set; write set: {{data.validation_clients: 10}}, or "
             "select: clients/own_accuracy_mean and set: {data.client_holdout: 0.2}"
         )
+
+
+def unjudged_claims(plan: Plan) -> dict[int, str]:
+    """By number, the claims that no run of the study can decide, and why."""
+    found: dict[int, str] = {}
+    variants, places = {v for v, _ in plan.cells}, {MEAN, SMALLEST, LARGEST, *(p for _, p in plan.cells)}
+    for number, claim in enumerate(plan.claims.claims if plan.claims else (), 1):
+        assert plan.claims is not None
+        names = [name for part in claim.parts for name in (*part.compare, part.margin.of) if name]
+        known = {name: plan.claims.stands_for(name, plan.baseline) for name in names}
+        missing = [f"variant {' or '.join(them)}" for them in known.values() if variants.isdisjoint(them)]
+        missing += [f"{plan.within} {at}" for part in claim.parts for at in part.at if at not in places]
+        if missing:
+            found[number] = f"there is no {' and no '.join(dict.fromkeys(missing))}"
+    return found
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -234,33 +262,14 @@ def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
                 raise InputError(
                     f"axes.{axis}.{name} must be keys of a config, got {changes}; write {{}} to change nothing"
                 )
-            for key in _flat(changes or {}):
+            for key in settings(changes or {}, f"axes.{axis}.{name}"):
                 if (ours := key.split(".")[0]) in SET_BY_STUDY:
                     raise InputError(f"axes.{axis}.{name}: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
                 if setters.setdefault(key, axis) != axis:
                     raise InputError(
                         f"axes.{axis}.{name}: {key} is also set by the axis {setters[key]}; set it in one axis only"
                     )
-    return [{str(name): dict(_flat(changes or {})) for name, changes in values.items()} for values in given.values()]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones, in order; a value with a class path is kept as it is."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value and "class_path" not in value:
-            flat |= _flat(value, f"{path}.")
-        else:
-            flat[path] = value
-    return flat
-
-
-def _words(key: str, value: Any) -> Iterator[str]:
-    """``--key value``; a text that YAML would read as something else is quoted."""
-    plain = isinstance(value, str) and yaml.safe_load(value) == value
-    yield f"--{key}"
-    yield value if plain else json.dumps(value)
+    return [{str(name): flat(changes or {}) for name, changes in values.items()} for values in given.values()]
 
 
 # --- the combinations ------------------------------------------------------------------------------------------------
@@ -281,17 +290,36 @@ class Rehearsal(FedlitCLI):
     def run(self, command: str) -> None:
         """Do nothing: only the config is needed."""
 
+    def kept_config(self) -> dict[str, Any]:
+        """The config as a run keeps it, as it is read from YAML."""
+        return dict(yaml.safe_load(self.command_parser.dump(self.config[self.subcommand], skip_none=False)))
 
-def _combination(name: str, values: Mapping[str, str], base: Path, words: tuple[str, ...], seed: int) -> Combination:
+
+def _combination(
+    name: str, values: Mapping[str, str], base: Path, changes: Mapping[str, Any], seed: int
+) -> Combination:
+    """A combination, in the words that say its changes: whether a text is in quotes depends on what takes it."""
+    said, config = tuple(chain(*words(changes, quoted=False))), None
+    doubtful = misread(changes)
+    with suppress(InputError) if doubtful else nullcontext():
+        config = _rehearsed(name, base, said, seed)
+    if config is None or not doubtful <= set(all_strings(config)):
+        said = tuple(chain(*words(changes)))
+        config = _rehearsed(name, base, said, seed)
+        if (taken := as_taken(said, config)) != said:
+            said, config = taken, _rehearsed(name, base, taken, seed)
+    rounds = config["trainer"]["max_epochs"]
+    if not is_count(rounds, 1):
+        raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
+    return Combination(name, values, said, rounds, {key: config[key] for key in config if key not in NOT_ITS_OWN})
+
+
+def _rehearsed(name: str, base: Path, said: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """The config of a combination, after all is made of it that a run makes before its Trainer."""
     try:
-        cli = Rehearsal(["fit", "--config", str(base), *words, "--seed_everything", str(seed)])
+        return Rehearsal(["fit", "--config", str(base), *said, "--seed_everything", str(seed)]).kept_config()
     except Exception as error:
         told = find_input_error(error)
         if told is None:
             raise
         raise InputError(f"{name}: {one_line(str(told))}") from error
-    config = cli.written_config()
-    rounds = config["trainer"]["max_epochs"]
-    if not is_count(rounds, 1):
-        raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
-    return Combination(name, values, words, rounds, {key: config[key] for key in ("model", "data", "federation")})

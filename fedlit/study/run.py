@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fedlit.core.checkpoint import BEST, LAST, PREVIOUS
 from fedlit.core.errors import InputError
-from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.folder import CHECKPOINTS, LOCK, STATE
 from fedlit.runs.participation import draws_of
-from fedlit.runs.read import rows_of
-from fedlit.runs.state import FolderLock, recorded
+from fedlit.runs.read import config_of, rows_of
+from fedlit.runs.state import FolderLock, is_unused, recorded
 from fedlit.study import sweep
 from fedlit.study.plan import Combination
 
@@ -51,13 +53,17 @@ class StudyRun:
 
     @property
     def finished(self) -> bool:
-        """Whether its ``run.json`` says so. That is written after the last checkpoint; the run may have stopped
-        early."""
+        """Whether its ``run.json`` says so, written after its last checkpoint and table; it may have stopped early."""
+        return self._finished_of == self.rounds
+
+    @property
+    def _finished_of(self) -> int | None:
+        """Of how many rounds it is finished; None where it is not."""
         try:
             said = recorded(self.folder)
-        except InputError:  # an unreadable record, which the run will replace when it ends
-            return False
-        return said.get("state") == "finished" and said.get("rounds") == self.rounds
+        except InputError:  # an unreadable record, which the run replaces when it ends next
+            return None
+        return said.get("rounds") if said.get("state") == "finished" else None
 
     @property
     def rounds_done(self) -> int:
@@ -65,18 +71,19 @@ class StudyRun:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a checkpoint to resume from."""
-        return self._last.is_file()
-
-    @property
-    def _last(self) -> Path:
-        return self.folder / CHECKPOINTS / "last.ckpt"
+        """Whether there is a checkpoint to resume from: the last one, or one that stands in for it."""
+        return any((self.folder / CHECKPOINTS / name).is_file() for name in (LAST, PREVIOUS, BEST))
 
     @property
     def state(self) -> str:
         if self.finished:
             return "done"
         return "part-done" if self.begun else "to do"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was begun or gone on with; empty where that cannot be read."""
+        return config_of(self.folder)
 
     def round_seconds(self) -> list[float]:
         """Duration of each finished round; empty if the table is damaged."""
@@ -95,13 +102,37 @@ class StudyRun:
             return str(error)
         return ""
 
+    def check(self) -> None:
+        """Refuse a folder in which it can neither go on nor begin again without a loss.
+
+        Raises:
+            InputError: When a run there has made more rounds, or is finished after fewer and has no checkpoint to go
+                on from, or there are files that are no run's.
+        """
+        if (made := len(self.round_seconds())) > self.rounds:
+            raise InputError(
+                f"{self.folder} has made {made} rounds, more than the {self.rounds} asked for; give this study another "
+                f"--name, or compare its runs at round {self.rounds} by fedlit report --rounds {self.rounds}"
+            )
+        if self.finished or self.begun or is_unused(self.folder):
+            return
+        remedy = "give this study another --name, or remove that folder"
+        if (rounds := self._finished_of) is not None:
+            raise InputError(
+                f"{self.folder} is finished after {rounds} rounds, and without a checkpoint it cannot go on to "
+                f"{self.rounds}; {remedy}"
+            )
+        if not any((self.folder / name).is_file() for name in (STATE, LOCK)):
+            raise InputError(f"{self.folder} holds files that no run of fedlit left there; {remedy}")
+
     def clear(self) -> None:
         """Remove the files of a run that was stopped before its first checkpoint, so that it starts again.
 
         Raises:
-            InputError: If another process still uses the folder.
+            InputError: When another process is still at work there, or `check` refuses the folder.
         """
-        if self.folder.is_dir() and not self.begun:
+        self.check()
+        if self.folder.is_dir() and not self.finished and not self.begun:
             lock = FolderLock(self.folder)
             shutil.rmtree(self.folder)
             lock.release()

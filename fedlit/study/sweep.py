@@ -112,13 +112,15 @@ def fit(run: Process, environment: dict[str, str], on_round: Callable[[int], Non
     run.output.parent.mkdir(parents=True, exist_ok=True)
     line = "no output"
     with (
-        run.output.open("a", buffering=1) as output,
+        run.output.open("a", buffering=1, encoding="utf-8") as output,
         subprocess.Popen(
             run.command(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
+            errors="replace",  # what else a run's own code prints
             env=environment,
         ) as process,
     ):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from fedlit.report.claims import claims_of
 from fedlit.report.collect import NoRunsError, collect
 from fedlit.report.judge import Judgement, Part, judge
 from fedlit.report.numbers import effect_in_words
@@ -49,8 +49,8 @@ def status(plan: Plan, folder: Path) -> Status:
         study = collect(folder, plan.combinations[0].rounds)
     except NoRunsError:  # no run has finished yet
         return Status((), (), cells)
-    measured = measure_all(study, targets(study, plan.baseline))
-    judged = judge(measured, study, claims_of(plan.claims), plan.baseline)
+    measured = measure_all(study, targets(study, plan.baseline), plan.claims.columns)
+    judged = judge(measured, study, plan.claims, plan.baseline)
     return Status(judged, tuple(open_parts(judged, plan.looks)), cells)
 
 
@@ -62,12 +62,17 @@ def asked_for(plan: Plan, now: Status) -> list[Asked]:
     """
     looks = plan.looks
     assert looks is not None
-    return _runs(plan, now, lambda part: looks.after(part.seeds) if part.finding == "open" else None)
+    return _runs(plan, now, lambda part: looks.after(part.seeds) if _may_be_settled(part) else None)
+
+
+def _may_be_settled(part: Part) -> bool:
+    """Whether further seeds may settle a part: not where a run diverged, whose difference is not finite."""
+    return part.finding == "open" and math.isfinite(part.difference.mean)
 
 
 def likely(plan: Plan, now: Status) -> list[Asked]:
-    """The runs that will be needed in total if means and spread of the differences stay as they are."""
-    settles = {id(each.part): each.seeds or len(plan.seeds) for each in now.undecided}
+    """The runs that will be there at the end if the means and the scatter of the differences stay as they are."""
+    settles = {id(each.part): each.seeds or len(plan.seeds) for each in now.undecided if _may_be_settled(each.part)}
     return _runs(plan, now, lambda part: settles.get(id(part)))
 
 

@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from studies import scalars, shapes, write_run, write_study
 
@@ -179,3 +180,44 @@ def test_accuracy_of_validation_clients_is_called_that(tmp_path: Path) -> None:
     for name in ("plain_dir01", "channel_mlp_dir01"):
         write_data(tmp_path / name / "seed_0", "{class_path: E, init_args: {validation_clients: 10}}")
     assert collect(tmp_path).held_out == "validation"
+
+
+@pytest.mark.parametrize("names", [("lr_01", "lr_03"), ("net_a", "net_b", "plain_a")])
+def test_names_are_not_split_where_what_follows_is_no_partition(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        write_run(tmp_path / name / "version_0", scalars(0.8, 0), 0.5)
+    study = collect(tmp_path)
+    assert (set(study.variants), study.partitions) == (set(names), ("all",))
+
+
+#: Tables beside a run's that are none of rounds, by their places.
+FOREIGN = {
+    "a CSVLogger's within a run": ("plain_iid/seed_0/mine/version_7", "epoch,step,loss\n0,1,0.5\n"),
+    "a CSVLogger's of the run's name": ("plain_iid/version_9", "epoch,step,global/accuracy,round\n0,1,0.5,1\n"),
+    "another program's": ("other/version_3", "time,value\n1,2\n"),
+}
+
+
+@pytest.mark.parametrize(("place", "table"), FOREIGN.values(), ids=list(FOREIGN))
+def test_tables_that_are_not_of_rounds_change_nothing(place: str, table: str, tmp_path: Path) -> None:
+    cells = {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}
+    write_study(tmp_path, cells, seeds=(0, 1), record=False)
+    before = collect(tmp_path)
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "metrics.csv").write_text(table)
+    after = collect(tmp_path)
+    assert (after.variants, after.partitions, after.seeds) == (before.variants, before.partitions, before.seeds)
+    assert (after.gaps, len(after.finished)) == ((), 4)
+
+
+def test_what_is_logged_before_the_first_round_is_no_round(tmp_path: Path) -> None:
+    table = pd.concat([pd.DataFrame([{"round": 0, "mine": 1.0}]), scalars(0.8, 0)])
+    write_run(tmp_path / "plain/seed_0", table, None)
+    (run,) = collect(tmp_path).finished
+    assert run.table["round"].tolist() == list(range(1, 21))
+
+
+def test_runs_without_an_accuracy_are_told_apart_from_none(tmp_path: Path) -> None:
+    write_run(tmp_path / "plain/seed_0", scalars(0.8, 0).drop(columns="global/accuracy"), None)
+    with pytest.raises(InputError, match=r"no run under .* has a global/accuracy yet"):
+        collect(tmp_path)

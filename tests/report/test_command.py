@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import runpy
 import sys
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from studies import scalars, shapes, write_outcome, write_run, write_study
 
-from fedlit.report.command import main
+from fedlit.report.command import main, report
 
 #: The paper's claims, which reports on studies that name none are told of.
 CLAIMS = ("--claims", str(Path(__file__).parents[2] / "configs/claims.yaml"))
@@ -335,3 +336,128 @@ def test_all_tables_except_that_of_times_have_the_same_bytes(tmp_path: Path) -> 
         assert main([str(folder)]) == 0
         tables.append({path.name: path.read_bytes() for path in (folder / "report").glob("*.csv")})
     assert {name for name, text in tables[0].items() if tables[1][name] != text} == {"seconds.csv"}
+
+
+def write_mus(folder: Path, *runs: tuple[int, float]) -> Path:
+    """Versions of a run, each with a seed and a mu."""
+    for version, (seed, mu) in enumerate(runs):
+        write_run(folder / f"plain/version_{version}", scalars(0.8, 0, rounds=5, seed=seed), None, 5, seed)
+        config = folder / f"plain/version_{version}/config.yaml"
+        config.write_text(f"{config.read_text()}model: {{mu: {mu}}}\n")
+    return folder
+
+
+def test_seeds_of_unlike_settings_are_told(tmp_path: Path) -> None:
+    text = said(write_mus(tmp_path / "unlike", (0, 0.0), (1, 0.1)))
+    assert "- plain at all, from seed 0 to others: model.mu: 0.0 -> 0.1 at seed 1" in text
+    alike = write_mus(tmp_path / "alike", (0, 0.1), (1, 0.1))
+    for seed in (0, 1):
+        config = alike / f"plain/version_{seed}/config.yaml"
+        config.write_text(config.read_text().replace("init_args: {", f"init_args: {{seed: {seed}, "))
+    assert "unlike settings" not in said(alike)
+
+
+def test_a_run_that_a_newer_one_stands_for_is_told(tmp_path: Path) -> None:
+    text = said(write_mus(tmp_path, (3, 0.0), (3, 0.1)))
+    assert "as there is a newer run of the same name and seed: 1 run, `plain/version_0`" in text
+
+
+def test_settings_that_were_changed_on_the_way_are_told(tmp_path: Path) -> None:
+    run = write_mus(tmp_path, (0, 0.1)) / "plain/version_0"
+    before = (run / "config.yaml").read_text().replace("mu: 0.1", "mu: 0.01").replace("max_epochs: 5", "max_epochs: 3")
+    (run / "config_until_round_3.yaml").write_text(before)
+    assert "- plain at all, seed 0, after round 3: model.mu: 0.01 -> 0.1\n" in said(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["nan", "inf"])
+def test_a_loss_that_diverged_is_not_passed_over(lost: str, tmp_path: Path) -> None:
+    cells = {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}
+    path = write_study(tmp_path, cells, rounds=6) / "spatial_iid/seed_1/metrics.csv"
+    path.write_text(pd.read_csv(path).assign(**{"global/loss": float(lost)}).to_csv(index=False, na_rep="nan"))
+    text = said(tmp_path)
+    assert "**1 run diverged**: the loss of spatial at iid, seed 1 is not finite" in text
+    differences = pd.read_csv(tmp_path / "report/differences.csv").set_index("metric")
+    assert (differences["mean"]["loss"], differences["n"]["loss"]) == (float("inf"), 3)
+    assert differences["p_t"].isna()["loss"]
+
+
+def test_a_baseline_that_is_no_variant_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+    assert main([str(tmp_path), "--baseline", "plian"]) == 2
+    assert "--baseline: no variant plian; there are plain: name one of them" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "report.md", "report.html", "accuracy.png", "claims.csv"])
+def test_files_of_the_users_are_not_written_over(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert main([str(tmp_path / "s"), "--out", str(mine.parent)]) == 2
+    assert f"{mine} is there, and not of an earlier report; move it" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in mine.parent.iterdir()] == [(name, "mine")]
+
+
+def test_a_report_replaces_an_earlier_one(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+    before = said(tmp_path)
+    scalars(0.5, 0, rounds=3).to_csv(tmp_path / "plain_iid/seed_0/metrics.csv", index=False)
+    assert said(tmp_path) != before
+
+
+def test_a_margin_that_is_a_share_of_what_was_not_run_is_told(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", CELLS, rounds=3)
+    part = {"metric": "loss", "is": "higher", "compare": {"spatial": 1, "baseline": -1}}
+    claim = {"claim": "X.", "parts": [part | {"margin": {"share": 0.1, "of": "plian"}}]}
+    (tmp_path / "c.yaml").write_text(json.dumps({"claims": [claim]}))
+    text = said(tmp_path / "s", "--claims", str(tmp_path / "c.yaml"))
+    assert "A margin is a share of plian, of which there is no run." in text
+
+
+@pytest.mark.parametrize("column", ["mine/score", "accuracy"])
+def test_a_column_of_the_users_can_be_claimed_on(column: str, tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, rounds=4)
+    for i, path in enumerate(sorted(folder.glob("*/seed_*/metrics.csv"))):
+        table = pd.read_csv(path).assign(**{column: float(i // 3)})  # 0 of plain, 1 of spatial
+        table.loc[3, column] = math.nan  # in a round without it the last one counts
+        table.to_csv(path, index=False)
+    part = {"metric": {"column": column}, "is": "higher", "compare": {"spatial": 1, "baseline": -1}, "margin": 0.1}
+    (tmp_path / "c.yaml").write_text(json.dumps({"claims": [{"claim": "X.", "parts": [part]}]}))
+    assert main([str(folder), "--claims", str(tmp_path / "c.yaml")]) == 0
+    judged = pd.read_csv(folder / "report/claims.csv")
+    assert judged[["metric", "finding", "mean", "n"]].values.tolist() == [[f"column {column}", "for", 1.0, 3]]
+
+
+def test_a_column_that_no_run_has_is_told(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, rounds=4)
+    part = {"metric": {"column": "mine"}, "is": "higher", "compare": {"spatial": 1, "baseline": -1}, "margin": 0.1}
+    (tmp_path / "c.yaml").write_text(json.dumps({"claims": [{"claim": "X.", "parts": [part]}]}))
+    text = said(folder, "--claims", str(tmp_path / "c.yaml"))
+    assert "The runs have no mine, which needs that column in metrics.csv" in text
+
+
+def test_code_that_was_changed_between_runs_is_told(tmp_path: Path) -> None:
+    cells = {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}
+    folder = write_study(tmp_path, cells, rounds=3)
+    for code in ("nets 11aa", "nets 22bb, blocks 33cc"):
+        for run in folder.glob(f"{'plain' if '11' in code else 'spatial'}_iid/seed_*"):
+            (run / "origin.json").write_text(json.dumps([{"torch": "2.14", "own code": code}]))
+    text = said(folder)
+    assert (
+        "- `nets`: 11aa in 3 runs, first plain at iid, seed 0; 22bb in 3 runs, first spatial at iid, seed 0\n" in text
+    )
+    assert "`blocks`" not in text  # all runs that used it had the same
+
+
+def test_runs_that_a_study_does_not_plan_are_told(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+    write_run(folder / "extra/seed_0", scalars(0.8, 0, rounds=3), None, 3)
+    assert "as the study does not plan them: 1 run, `extra/seed_0`." in said(folder)
+
+
+def test_from_python_paths_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study(Path("s"), {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+    assert report("s", out="here", claims=CLAIMS[1]).study.variants == ("plain",)
+    assert Path("here/report.html").is_file()

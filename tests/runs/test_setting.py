@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from federations import data, fit, net
 
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.runs import setting
-from fedlit.runs.setting import Setting, origin, origins
+from fedlit.runs.setting import Setting, origin, origins, own_code
 
 
 def run(folder: Path) -> None:
@@ -58,3 +61,13 @@ def test_the_labels_of_each_client_are_counted(tmp_path: Path, monkeypatch: pyte
 def test_installed_without_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setting, "ROOT", tmp_path)
     assert "commit" not in origin()
+
+
+def test_modules_of_the_users_are_known_by_what_is_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine_to_hash.py").write_text("A = 1\n")
+    module = importlib.import_module("mine_to_hash")
+    assert own_code()["mine_to_hash"] == hashlib.sha256(b"A = 1\n").hexdigest()[:8]
+    assert not {"torch", "json", "fedlit.runs.setting"} & own_code().keys()
+    assert f"mine_to_hash {own_code()['mine_to_hash']}" in origin()["own code"].split(", ")
+    monkeypatch.delitem(sys.modules, module.__name__)

@@ -227,11 +227,25 @@ def test_runs_started_with_other_settings_are_not_resumed(capsys: pytest.Capture
     assert study() == 0
     Path("grid.yaml").write_text(STUDY.replace("alpha: 0.1", "alpha: 0.2"))
     assert study() == 2
-    assert "plain_dir01/seed_0 was started with other settings of data; give" in capsys.readouterr().err
+    assert (
+        "plain_dir01/seed_0 was started with other settings: data.partition.alpha: 0.1 -> 0.2; give"
+        in capsys.readouterr().err
+    )
     assert study("--name=other") == 0
     Path("grid.yaml").write_text(STUDY.replace("rounds: 2", "rounds: 3"))
     assert study() == 0
     assert told("plain_iid")[1]["--ckpt_path"] == "last"
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("text", ["no", "007", "2026-01-02", "[x"])
+def test_a_text_that_looks_like_something_else_stays_that_text(text: str) -> None:
+    change = f"{{model.net: strangers.Net, model.net.norm: '{text}', data.seed: 3}}"
+    Path("grid.yaml").write_text(f"base: {BASE}\naxes: {{variant: {{plain: {change}}}}}\n")
+    assert study() == 0
+    (made,) = json.loads(Path("logs/grid/study.json").read_text())["combinations"].values()
+    assert made["config"]["model"]["net"]["init_args"]["norm"] == text
+    assert told("plain")[0]["--model.net.norm"] == text
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
@@ -258,6 +272,25 @@ MISTAKES = {
     "two axes": ("spatial: {}", "spatial: {data.partition: fedlit.data.Uniform}", "data.partition is also", "one axis"),
     "seed of a run": ("{}", "{seed_everything: 3}", "a study sets seed_everything itself", "use seeds:"),
     "rounds of a run": ("{}", "{trainer.max_epochs: 3}", "trainer.max_epochs", "leave one of the two out"),
+    "rounds of all": (
+        "axes:",
+        "set: {trainer: {max_epochs: 3}}\naxes:",
+        "trainer.max_epochs is also set by rounds: for all runs",
+        "leave one",
+    ),
+    "two spellings": (
+        "spatial: {}",
+        "spatial: {data: {init_args: {partition: fedlit.data.Uniform}}}",
+        "data.partition is also",
+        "one axis",
+    ),
+    "two spellings in set": (
+        "axes:",
+        "set: {model.net: {class_path: fedlit.models.EmnistCNN, init_args: {attention: null}}}\naxes:",
+        "set: model.net.attention is also changed by an axis",
+        "leave one",
+    ),
+    "no way": ("axes:", "select: drift/mean\naxes:", "which drift/mean is the best", "write lowest drift/mean"),
     "option": ("{}", "{model.net.norms: group}", "spatial_iid: model.net.norms", "did you mean norm?"),
     "value": ("alpha: 0.1", "alpha: 0", "plain_dir01: alpha must be a finite number > 0", "use fedlit.data.Uniform"),
     "yaml": ("axes:", "axes: [", "not valid YAML", "correct it there"),

@@ -185,3 +185,10 @@ def test_columns_that_do_not_fit_are_dropped_but_never_digits(
     assert heads[200] == ["run", "state", "rounds", "best", "last", "attention", "mu", "seed", "age"]
     assert heads[60] == ["run", "state", "rounds", "best", "last"]
     assert heads[45] == ["run", "state", "rounds", "last"]
+
+
+def test_a_config_of_another_program_is_no_run(tmp_path: Path) -> None:
+    make(tmp_path / "a/version_0", 0.1)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/config.yaml").write_text("title: A page\n")
+    assert [run.folder.name for run in list_runs(tmp_path)] == ["version_0"]

@@ -124,3 +124,10 @@ def test_the_command_of_a_run_starts_it_and_later_resumes_it(tmp_path: Path) -> 
     assert both.command()[-2:] == ["--ckpt_path", "last"]
     assert (both.state, both.rounds_done, len(both.round_seconds())) == ("done", 2, 2)
     assert "seed_everything: 5" in (tmp_path / "logs/mu1/seed_5/config.yaml").read_text()
+
+
+def test_bytes_that_are_no_text_in_a_runs_output_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "FEDLIT", (sys.executable, "-c", "import os; os.write(1, b'caf\\xe9\\n')"))
+    (run,) = made(tmp_path, "a")
+    assert fit(run, dict(os.environ), lambda round: None) is None
+    assert run.output.read_text(encoding="utf-8") == "caf\ufffd\n"

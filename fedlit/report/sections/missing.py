@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
 from fedlit.report.analysis import Analysis
 from fedlit.report.collect import Study
 from fedlit.report.document import Bullets, Element, Table, Text
 from fedlit.report.draws import compare_draws
 from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.numbers import count
+from fedlit.report.unlike import changed_code, changed_on_the_way, unlike_settings
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 #: At most this many missing runs are listed.
@@ -25,11 +28,49 @@ def missing(found: Analysis) -> Iterable[Element]:
             f"**No finished run of `{found.baseline}`**, so there are no differences to it; "
             "give another variant with `--baseline`."
         )
+    yield from _unlike(study)
+    yield from _diverged(found)
     yield from _seeds(study)
     yield from _lengths(study)
     yield from _gaps(study)
     yield from _outcomes(study)
     yield from _unlike_draws(study)
+
+
+def _unlike(study: Study) -> Iterable[Element]:
+    if lines := tuple(unlike_settings(study)):
+        yield Text(
+            "**Seeds of one variant have unlike settings**, so that their mean and interval are of no one setting:"
+        )
+        yield Bullets(lines)
+    if lines := tuple(changed_on_the_way(study)):
+        yield Text("**Settings were changed on the way**, and the runs went on with others:")
+        yield Bullets(lines)
+    if lines := tuple(changed_code(study)):
+        yield Text("**Code of your own was changed between runs** that are compared; the SHA-256 of its modules:")
+        yield Bullets(lines)
+    if study.unplanned:
+        told = ", ".join(f"`{place.relative_to(study.folder)}`" for place in study.unplanned[:MOST_GAPS])
+        yield Text(f"**Left out**, as the study does not plan them: {count(len(study.unplanned), 'run')}, {told}.")
+    if study.superseded:
+        told = ", ".join(f"`{place.relative_to(study.folder)}`" for place in study.superseded[:MOST_GAPS])
+        yield Text(
+            f"**Left out**, as there is a newer run of the same name and seed: {count(len(study.superseded), 'run')}, "
+            f"{told}. Give runs that are to be compared names of their own."
+        )
+
+
+def _diverged(found: Analysis) -> Iterable[Element]:
+    """Runs whose loss is no number any more: the means of the others look better than they are."""
+    if "loss" not in found.measured:
+        return
+    rows = found.measured[np.isinf(found.measured["loss"].astype(float))].to_dict("records")
+    if rows:
+        told = ", ".join(f"{row['variant']} at {row['partition']}, seed {row['seed']}" for row in rows[:MOST_GAPS])
+        yield Text(
+            f"**{count(len(rows), 'run')} diverged**: the loss of {told} is not finite. The means of the loss are of "
+            "the other seeds, and look better than they are; a difference in the loss with such a run decides nothing."
+        )
 
 
 def _seeds(study: Study) -> Iterable[Element]:

@@ -1,0 +1,88 @@
+"""What must not change from one call of a study to the next: the settings of its runs, and what its claims are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedlit.core.errors import InputError
+from fedlit.core.files import read_object
+from fedlit.report.record import BASELINE_VARIANT, PARTITION, recorded_claims
+from fedlit.runs.changes import changes
+from fedlit.runs.folder import METRICS_CSV, STUDY
+from fedlit.runs.setting import own_code, own_code_of
+from fedlit.study.plan import Plan
+from fedlit.study.run import StudyRun
+
+#: Changed settings that a message shows.
+SHOWN = 3
+
+
+def check_unchanged(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
+    """Refuse to go on with a study whose runs were made otherwise than its file says now.
+
+    Raises:
+        InputError: Naming a run and what differs, or a folder in which a run can neither go on nor begin.
+    """
+    record = read_object(folder / STUDY)
+    combinations = record.get("combinations", {})
+    known = isinstance(combinations, dict) and {name: _config_of(each) for name, each in combinations.items()}
+    if not isinstance(known, dict) or not all(isinstance(config, dict) for config in known.values()):
+        raise InputError(f"{folder / STUDY} is not the record of a study; remove it, or give this study another --name")
+    others = known.keys() - {each.name for each in plan.combinations}
+    if others == known.keys() and any(any((folder / name).glob(f"*/{METRICS_CSV}")) for name in others):
+        raise InputError(
+            f"{folder} holds another study, of {', '.join(list(known)[:SHOWN])}; give this study another --name"
+        )
+    begun = [run for run in runs if run.begun or run.finished]
+    if begun:
+        _same_looks(plan, record, folder)
+    for run in begun:
+        _same_settings(run, run.config or known.get(run.combination.name, {}))
+    for run in runs:
+        run.check()
+
+
+def changed_code(runs: Sequence[StudyRun]) -> Iterator[str]:
+    """A line for each module of the user's that is not, as it is now, the one that runs were made with."""
+    made_with: dict[tuple[str, str], int] = {}
+    for run in runs:
+        for module in dict.fromkeys(own_code_of(run.folder)):
+            made_with[module] = made_with.get(module, 0) + 1
+    now = own_code()
+    for (name, digest), times in made_with.items():
+        if now.get(name, digest) != digest:
+            yield (
+                f"{name} was changed since {times} of the runs were made with it: if results depend on that, give this "
+                "study another --name"
+            )
+
+
+def _config_of(combination: Any) -> Any:
+    return combination.get("config") if isinstance(combination, dict) else None
+
+
+def _same_settings(run: StudyRun, before: Mapping[str, Any]) -> None:
+    """Refuse a run of other settings, finished or not: it would be compared with runs of the new ones."""
+    seed = {"seed_everything": run.seed} if "seed_everything" in before else {}
+    found = [each for each in changes(before, {**run.combination.config, **seed}) if each.matters]
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise InputError(
+            f"{run.folder} was started with other settings: {'; '.join(map(str, found[:SHOWN]))}{more}; "
+            "give this study another --name, or remove that folder"
+        )
+
+
+def _same_looks(plan: Plan, record: Mapping[str, Any], folder: Path) -> None:
+    """Refuse other looks, and other claims where there are looks: their error rate is of what was planned."""
+    before, now = record.get("looks"), list(plan.looks.at) if plan.looks else None
+    remedy = "verdicts would not keep their error rate, so give this study another --name, and other seeds by first:"
+    if now != before:
+        was, given = (f"looks at {looks} seeds" if looks else "a list of seeds" for looks in (before, now))
+        raise InputError(f"seeds: {folder} was started with {was}, but the file now has {given}; {remedy}")
+    claims = recorded_claims(record, folder / STUDY)
+    judged = (claims and claims.judged, record.get("baseline", BASELINE_VARIANT), record.get("within", PARTITION))
+    if now and plan.claims and judged != (plan.claims.judged, plan.baseline, plan.within):
+        raise InputError(f"claims: {folder} was started with others, or with another baseline or within; {remedy}")
