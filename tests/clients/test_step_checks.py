@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 
 from fedlit.cli import main
 from fedlit.clients.gradients import full_gradient
-from fedlit.clients.step_checks import check_loss, is_plain_mean
+from fedlit.clients.step_checks import adds_up, check_loss, is_plain_mean
 from fedlit.core.errors import InputError
 from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine
@@ -383,3 +383,29 @@ def test_a_loss_that_depends_on_the_size_of_a_batch_is_said_to(name: str):
             "data.eval_batch_size, 7 here; compare only runs with the same one"
         ]
     )
+
+
+class Pairs(nn.Module):
+    """Takes at least two examples."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if len(targets) < 2:
+            raise ValueError("needs pairs")
+        return nn.functional.cross_entropy(logits, targets)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 100_000])
+def test_any_number_of_classes_is_tried_with_few_logits(classes: int):
+    """Each class twice would be 80 GB of logits for 100,000 classes."""
+    sizes = []
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        sizes.append(logits.numel())
+        return nn.functional.cross_entropy(logits, targets)
+
+    assert adds_up(loss, classes, torch.device("cpu"))  # type: ignore[arg-type]
+    assert max(sizes) <= 1_000_000
+
+
+def test_a_loss_that_takes_no_single_example_is_not_judged():
+    assert adds_up(Pairs(), 3, torch.device("cpu"))

@@ -56,7 +56,7 @@ def test_a_version_runs_where_it_was_compiled_and_the_processor_has_its_instruct
         for name in (*wanted, PYTORCH):
             assert choose(name) == name
         for name in {"avx512", "avx2", "neon", "AVX2", "fast"} - set(wanted):
-            with pytest.raises(InputError, match=f"{VARIABLE} must be .*{PYTORCH} .*got '{name}'; leave it out"):
+            with pytest.raises(InputError, match=f"{VARIABLE} must be .*{PYTORCH} .*got '{name}'; unset it"):
                 choose(name)
 
 
