@@ -28,7 +28,7 @@ class Collected(WeightedMean):
         self.updates.append(update)
 
     def columns(self, size: int) -> Iterator[Tensor]:
-        """The first ``size`` scalars of the clients of all ranks, ordered by client, in chunks (K, CHUNK_OF_COLUMNS).
+        """The first ``size`` scalars of the clients of all ranks, ordered by client, in chunks (K, COLUMN_CHUNK).
 
         Memory holds only one chunk of the other ranks' updates. Every rank has to iterate over all chunks.
         """

@@ -86,17 +86,9 @@ class FedlitCLI(FederationArguments):
         self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
 
     def _accept(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that cannot be gone on from, and settings with which it cannot."""
-        if self.subcommand != "fit":
-            return
-        with suppress(LookupError, TypeError):  # of a part that is missing or none: restoring it tells more
-            check_record(checkpoint)
-        asked, made = self.config[self.subcommand].trainer.max_epochs, checkpoint.get("global_step")
-        if isinstance(made, int) and asked is not None and 0 <= asked < made:
-            raise InputError(
-                f"trainer.max_epochs is {asked}, but the checkpoint is of round {made}; give at least {made}, or "
-                "begin a new run without --ckpt_path"
-            )
+        """Refuse a checkpoint that cannot be resumed with these settings; warn if they change its scores."""
+        if self.subcommand == "fit":
+            self._check_resumable(checkpoint)
         before = config_in(checkpoint, KeepConfig.__name__)
         if before is None:
             return
@@ -106,6 +98,16 @@ class FedlitCLI(FederationArguments):
             refuse(found)
         elif told := other_results(found):
             warn(told)
+
+    def _check_resumable(self, checkpoint: dict[str, Any]) -> None:
+        with suppress(LookupError, TypeError):  # a part is missing or damaged: the error on restoring it says more
+            check_record(checkpoint)
+        asked, finished = self.config[self.subcommand].trainer.max_epochs, checkpoint.get("global_step")
+        if isinstance(finished, int) and asked is not None and 0 <= asked < finished:
+            raise InputError(
+                f"trainer.max_epochs is {asked}, but the checkpoint has {finished} finished rounds; give at least "
+                f"{finished}, or begin a new run without --ckpt_path"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         section = self.config_init[self.subcommand]

@@ -88,7 +88,7 @@ def test_the_servers_median_and_trimmed_mean_are_numpys_and_scipys():
 
 def test_vectors_are_processed_in_chunks(monkeypatch: pytest.MonkeyPatch):
     whole = [server(POINTS, rule()) for rule in (CoordinateMedian, lambda: Krum(1))]
-    monkeypatch.setattr(chunks, "CHUNK_OF_COLUMNS", 2)
+    monkeypatch.setattr(chunks, "COLUMN_CHUNK", 2)
     for expected, rule in zip(whole, (CoordinateMedian, lambda: Krum(1)), strict=True):
         assert torch.equal(server(POINTS, rule()), expected)
 

@@ -209,4 +209,7 @@ def test_results_of_a_checkpoint_outside_of_a_run_do_not_overwrite_files(
 def test_fewer_rounds_than_were_made_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(run.parents[1], 1, "--ckpt_path=last") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"trainer.max_epochs is 1, but the checkpoint is of round {ROUNDS - 1}; give at least {ROUNDS - 1}" in line
+    assert (
+        f"trainer.max_epochs is 1, but the checkpoint has {ROUNDS - 1} finished rounds; give at least {ROUNDS - 1}"
+        in line
+    )
