@@ -49,7 +49,7 @@ def test_a_kept_vector_of_a_wrong_type_or_size_stops_the_run(
     algorithm: type[Scaffold], gives: str, engine: type[Engine], tmp_path: Path
 ):
     # 5 x 8 + 8 and 8 x 3 + 3 scalars.
-    with pytest.raises(InputError, match=rf"{algorithm.__name__}.end gave torch.{gives}.*its kept_size is 75"):
+    with pytest.raises(InputError, match=rf"{algorithm.__name__}.end returned torch.{gives}.*its kept_size is 75"):
         run(tmp_path, algorithm(), engine())
 
 
