@@ -135,7 +135,7 @@ def test_a_client_whose_worker_dies_each_time_is_rejected_by_name():
             super().start(task)
             self.trains = task.client
 
-    message = r"1 of 6 .* round 1 .*: client 2: its worker died twice, with exit status -9; is there memory enough\?$"
+    message = r"1 of 6 .* round 1 .*: client 2: its worker died twice, with exit status -9; is there enough memory\?$"
     with pytest.warns(UserWarning, match=message), pytest.warns(UserWarning, match="died with exit status -9; fitting"):
         run = fit(module(Greedy), FederatedLoop(6, seed=0, engine=WorkersEngine(workers=2)), rounds=1)
     assert run.round_metrics["round/rejected"] == 1
@@ -144,7 +144,7 @@ def test_a_client_whose_worker_dies_each_time_is_rejected_by_name():
 
 @pytest.mark.parametrize("option", [{"workers": 0}, {"block_size": 0}])
 def test_counts_below_one_are_refused(option: dict[str, int]):
-    with pytest.raises(InputError, match="must be at least 1, got 0"):
+    with pytest.raises(InputError, match="must be from 1 to 1024, got 0"):
         WorkersEngine(**option)
 
 

@@ -258,7 +258,7 @@ MISTAKES = {
     "empty axis": (AXES, "axes: {variant: {}}", "axes.variant has no values", "leave it out"),
     "no mapping": ("{}", "3", "axes.variant.spatial must be keys of a config, got 3", "{} to change nothing"),
     "no folder name": ("spatial", "a/b", "'a/b'", "give another name"),
-    "yes and no": ("spatial", "no", "axes.variant: False", "in quotes"),
+    "yes and no": ("spatial", "no", "axes.variant: YAML reads the name False", "in quotes"),
     "twice": ("spatial", "plain", "plain is given 2 times in the mapping at line 7", "keep one of them"),
     "joined twice": (
         AXES,
