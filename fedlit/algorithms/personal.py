@@ -86,10 +86,11 @@ class BatchNormPolicy(KeepLocal):
 
 
 def warn_of_local(algorithm: Algorithm) -> None:
-    """Say which model is evaluated outside of a fit, if a part of the network stays with each client."""
+    """Warn that the global model is evaluated, if a part of the network stays with each client."""
     names = [part.name for part in leaves(algorithm) if overrides(part, "local")]
     if names:
         warn(
-            f"{', '.join(names)}: evaluated is the global model, in which what stays with each client is averaged; the "
-            "accuracy of the clients' own models is in metrics.csv, clients/own_accuracy_* (data.client_holdout)"
+            f"{', '.join(names)}: the global model is evaluated, in which the parameters that stay with clients are "
+            "averaged; for the accuracy of the clients' own models, set data.client_holdout and see "
+            "clients/own_accuracy_* in metrics.csv"
         )

@@ -1,4 +1,4 @@
-"""Whether a class, or a file of code, is fedlit's, a library's or a user's."""
+"""Finds out whether a class or a source file belongs to fedlit, to a library or to the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Owner = Literal["library", "fedlit", "user"]
 OURS = str(Path(__file__).parents[1]) + os.sep
 #: Folders of Python's own modules and of installed packages.
 INSTALLED = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-#: Names of package folders, also of ``pip install --user`` and of the installation that a virtual environment uses.
+#: Names of package folders, also those of ``pip install --user`` and of the Python below a virtual environment.
 SITES = {"site-packages", "dist-packages"}
 
 

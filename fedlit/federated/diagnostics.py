@@ -22,7 +22,7 @@ from fedlit.core.ranks import is_distributed
 from fedlit.data.module import FederatedData
 from fedlit.federated.meter import blocks_of
 
-#: Names of other metrics in the place of a block's, and the name of what no block matches.
+#: Names that a block must not have: they end the names of other metrics; ``rest`` is for parameters without a block.
 RESERVED = ("mean", "cosine", "cosine_of_pairs", "unweighted", "rest")
 BLOCKS = {"attention": r"\battention\b", "head": r"\b(head|classifier|fc|linear)\b"}
 

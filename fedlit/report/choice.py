@@ -22,7 +22,7 @@ def ranking(study: Study) -> list[tuple[str, str, list[float]]]:
     metric = metric_of(study.select)
     for run in sorted(study.finished, key=lambda run: run.seed):
         rows = (row for row in rows_of(run.folder) if int(row["round"]) <= study.horizon)
-        values = [float(value) for row in rows if (value := row.get(metric))]  # it is empty in rounds without it
+        values = [float(value) for row in rows if (value := row.get(metric))]  # empty in rounds that did not measure it
         scores.setdefault((run.variant, run.partition), []).append(score(values))
     whole = [(v, p, s) for (v, p), s in scores.items() if len(s) == len(study.seeds)]
     return sorted(whole, key=lambda row: rank(study.select, row[2]))

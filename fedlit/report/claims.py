@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
-from fedlit.report.metrics import BY_KEY, COLUMN, Metric, own_metric
+from fedlit.report.metrics import BY_KEY, COLUMN, Metric, column_metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -110,8 +110,8 @@ class Claims:
     tree: dict[str, Any] = field(repr=False)
 
     @property
-    def judged(self) -> Any:
-        """What verdicts follow from: the claims without their words."""
+    def without_texts(self) -> Any:
+        """All that verdicts depend on: claims without their texts and reasons, groups and unfit baselines."""
         return self.groups, self.unfit_baselines, [replace(each, text="", because="") for each in self.claims]
 
     @property
@@ -121,8 +121,8 @@ class Claims:
         own = (metric.key for metric in metrics if metric.key.startswith(COLUMN))
         return list(dict.fromkeys(key.removeprefix(COLUMN) for key in own))
 
-    def stands_for(self, name: str, baseline: str) -> tuple[str, ...]:
-        """The variants that a name may mean: those of a group, the baseline, or the one of that name."""
+    def variants_of(self, name: str, baseline: str) -> tuple[str, ...]:
+        """The variants that a name in a claim refers to: those of a group, the baseline, or the variant itself."""
         if name in self.groups:
             return self.groups[name].variants
         return (baseline if name == BASELINE else name,)
@@ -230,9 +230,9 @@ def _margin(given: Any, where: str) -> Margin:
 
 
 def _metric(key: Any, where: str) -> Metric:
-    """A metric of the report by its name, or a column of ``metrics.csv`` by ``{column: NAME}``."""
+    """A metric of the report, given by its name, or a column of ``metrics.csv``, given by ``{column: NAME}``."""
     if isinstance(key, dict):
-        return own_metric(_text(_mapping(key, where, ("column",)).get("column"), f"{where}.column"))
+        return column_metric(_text(_mapping(key, where, ("column",)).get("column"), f"{where}.column"))
     if key not in BY_KEY:
         raise InputError(f"{where}: there is no metric {key}; {_near(key, BY_KEY)}")
     return BY_KEY[key]

@@ -76,12 +76,12 @@ class Study:
         validated: Whether ``global/*`` is measured on validation clients instead of the test set.
         select: The metric by which the study chooses a combination; empty if it chooses none.
         claims: The claims that the study names, or None.
-        looks: When claims are tested while seeds are added; None if all seeds were fixed before.
+        looks: The numbers of seeds at which claims are tested; None if all seeds were fixed in advance.
         baseline: The variant with which the study compares others.
         within: The axis whose values are ``partitions``, at which variants are compared.
         record: The content of ``study.json``; empty if there is none.
         superseded: Folders of runs that are left out, since there is a newer one of the same name and seed.
-        unplanned: Folders of runs that are left out, since ``study.json`` has none of their name and seed.
+        unplanned: Folders of runs that are left out, since ``study.json`` has no run of their name and seed.
     """
 
     folder: Path
@@ -121,9 +121,9 @@ class Study:
 def collect(folder: Path, rounds: int | None = None) -> Study:
     """Read a folder of runs: ``NAME/seed_K`` of a study, or ``NAME/version_N``.
 
-    ``study.json`` says what is variant and partition, and which runs should be there. Without it names are split at
-    their last underscore, if all have one and what follows stands for a partition each, as far as configs tell; and
-    every variant is expected at every partition and seed.
+    ``study.json`` records the variant and partition of each run, and which runs are planned. Without this file every
+    variant is expected at every partition and seed. Names are then split into variant and partition at their last
+    underscore, if all names have one and their endings correspond one to one to the partitions in the configs.
 
     Args:
         folder: The study's folder.
@@ -144,7 +144,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     runs = [run for run in read if run is not None]
     if not runs:
         raise _no_runs(folder, bool(found))
-    if not plan and _named_by_partition(runs):
+    if not plan and _names_end_in_partition(runs):
         runs = [replace(run, variant=v, partition=p) for run in runs for v, p in [_cell(run.name)]]
     within = str(record.get("within") or PARTITION)
     for group in [runs] if within == PARTITION else _by_partition(runs):
@@ -188,11 +188,13 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     )
 
 
-def _no_runs(folder: Path, begun: bool) -> NoRunsError:
-    if begun:
-        return NoRunsError(f"no run under {folder} has a global/accuracy yet, which reports compare; let a round end")
+def _no_runs(folder: Path, started: bool) -> NoRunsError:
+    if started:
+        return NoRunsError(
+            f"no run under {folder} has a global/accuracy yet, which reports compare; wait until a round has finished"
+        )
     what = f"no NAME/seed_K/{METRICS_CSV} under {folder}" if folder.is_dir() else f"no folder {folder}"
-    return NoRunsError(f"there is {what}; start runs with fedlit study or fedlit fit, or give the folder that has them")
+    return NoRunsError(f"there is {what}; start runs with fedlit study or fedlit fit, or give the folder of your runs")
 
 
 def _check_same_data(runs: Iterable[Run]) -> None:
@@ -212,8 +214,7 @@ def _check_same_data(runs: Iterable[Run]) -> None:
             raise InputError(
                 f"runs of different data cannot be compared: data.{key} is {known.get(key)} in {other.folder} and "
                 f"{facts.get(key)} in {run.folder}; make a report for each in its own folder, or name the "
-                "axis that changes "
-                "the data by within: in the study file"
+                "axis that changes the data by within: in the study file"
             )
 
 
@@ -266,16 +267,19 @@ def _cell(name: str) -> Cell:
     return (variant, partition) if variant else (name, ANY)
 
 
-def _named_by_partition(runs: Sequence[Run]) -> bool:
-    """Whether names end in the name of a partition, as cnn_dir05, and not as lr_01 and lr_03 of one partition."""
+def _names_end_in_partition(runs: Sequence[Run]) -> bool:
+    """Whether all names end in the name of a partition, such as cnn_dir05.
+
+    It is False for names such as lr_01 and lr_03 of runs with the same partition.
+    """
     ends, divisions = [run.name.rpartition("_")[2] for run in runs], [_division(run.config) for run in runs]
-    known = {(end, said) for end, said in zip(ends, divisions, strict=True) if said}
-    alike = len(known) == len({end for end, _ in known}) == len({said for _, said in known})
-    return alike and all("_" in run.name for run in runs)
+    known = {(end, division) for end, division in zip(ends, divisions, strict=True) if division}
+    one_to_one = len(known) == len({end for end, _ in known}) == len({division for _, division in known})
+    return one_to_one and all("_" in run.name for run in runs)
 
 
 def _division(config: Mapping[str, Any]) -> str:
-    """How the data are divided among clients; empty where its config is unknown."""
+    """A text that describes how the data are divided among clients; empty if the config is unknown."""
     arguments = lookup(config, "data", "init_args")
     known = isinstance(arguments, Mapping)
     return repr([arguments.get("partition"), arguments.get("num_clients")]) if known else ""

@@ -33,8 +33,8 @@ from fedlit.report.proposal import propose
 from fedlit.report.statistics import Comparison
 from fedlit.runs.folder import usable
 
-#: The page, by which an earlier report is known.
-PAGE, OURS = "report.html", b"fedlit"
+#: The page, and the text in it by which an earlier report is recognised.
+PAGE, PAGE_MARK = "report.html", b"fedlit"
 TABLES = ("runs.csv", "seconds.csv", "summary.csv", "differences.csv", "claims.csv", "missing.csv")
 
 
@@ -64,7 +64,7 @@ def report(
     out = Path(out or folder / "report")
     study = collect(folder, rounds)
     if baseline is not None and baseline not in study.variants:
-        raise InputError(f"--baseline: no variant {baseline}; there are {', '.join(study.variants)}: name one of them")
+        raise InputError(f"--baseline: there is no variant {baseline}; use one of {', '.join(study.variants)}")
     usable(out, "--out")
     found = analyse(study, target, baseline, asked or study.claims)
     write(found, out)
@@ -75,7 +75,7 @@ def write(found: Analysis, out: Path) -> None:
     """Write the page, the Markdown, the tables and the pictures.
 
     Raises:
-        InputError: When a file of one of their names is there that is not of an earlier report.
+        InputError: If a file with one of these names exists and does not belong to an earlier report.
     """
     _refuse_foreign(out, [PAGE, *TABLES, "report.md", *(f"{chart.name}.png" for chart in found.charts)])
     out.mkdir(parents=True, exist_ok=True)
@@ -92,12 +92,14 @@ def write(found: Analysis, out: Path) -> None:
 
 
 def _refuse_foreign(out: Path, names: Sequence[str]) -> None:
-    """Refuse to write over files of the user's: a folder without a page that fedlit wrote is no report's."""
+    """Refuse to replace the user's files: only a folder with a page that fedlit wrote holds an earlier report."""
     with suppress(OSError):
-        if OURS in (out / PAGE).read_bytes():
+        if PAGE_MARK in (out / PAGE).read_bytes():
             return
     if there := next((name for name in names if (out / name).exists()), None):
-        raise InputError(f"{out / there} is there, and not of an earlier report; move it, or give another --out")
+        raise InputError(
+            f"{out / there} exists and does not belong to an earlier report; move it, or give another --out"
+        )
 
 
 def _tables(found: Analysis, out: Path) -> None:

@@ -220,7 +220,7 @@ def _judged(
     parts = _parts(evidence, claim, partitions)
     details = tuple(detail for detail in _details(evidence, claim, partitions, beside) if detail.difference.n)
     result = verdict([part.finding for part in parts])
-    reason = _unmeasured(evidence, parts) or _without_margin(evidence, parts) or _reason(result, parts)
+    reason = _unmeasured(evidence, parts) or _missing_for_margin(evidence, parts) or _reason(result, parts)
     against_alone = any(part.finding == "against" and part.stands_alone for part in parts)
     if presumed and presumed.verdict == "contradicted" and not against_alone:
         result, reason = "undecided", f"claim {claim.presumes} is contradicted: {claim.because}"
@@ -331,12 +331,12 @@ def _unmeasured(evidence: Evidence, parts: Sequence[Part]) -> str:
     )
 
 
-def _without_margin(evidence: Evidence, parts: Sequence[Part]) -> str:
-    """Whose mean a margin is a share of where it was not run; empty as a rule."""
+def _missing_for_margin(evidence: Evidence, parts: Sequence[Part]) -> str:
+    """The variants without a run that a margin refers to; empty if there are none."""
     names = {part.contrast.expectation.margin.of for part in parts} - {""}
     there = set(evidence.measured["variant"])
     missing = sorted({evidence.ran(name)[0] for name in names} - there)
-    return f"a margin is a share of {' and '.join(missing)}, of which there is no run" if missing else ""
+    return f"a margin is a share of the mean of {' and '.join(missing)}, which has no finished run" if missing else ""
 
 
 def _reason(result: Verdict, parts: Sequence[Part]) -> str:

@@ -165,14 +165,14 @@ METRICS = (
     ),
     Metric("megabytes", "megabytes sent", "Cost", 0, 0, "down and up over all rounds, 10^6 bytes"),
 )
-#: What the key of a column of ``metrics.csv`` begins with, which may be called as a metric is.
+#: Prefix of the key of a metric that is a column of ``metrics.csv``; the column may have the name of another metric.
 COLUMN = "column "
 
 
-def own_metric(column: str) -> Metric:
-    """A column of ``metrics.csv``, such as what a callback or a client of the user's logs, as a metric."""
-    meaning = f"{column} of metrics.csv, the last value up to the round compared"
-    return Metric(f"{COLUMN}{column}", column, "Of your own", 0, 4, meaning, needs="that column in metrics.csv")
+def column_metric(column: str) -> Metric:
+    """The metric for a column of ``metrics.csv``, for example one that the user's callback or client logs."""
+    meaning = f"the last value of the column {column} of metrics.csv, up to the compared round"
+    return Metric(f"{COLUMN}{column}", column, "Your own metrics", 0, 4, meaning, needs="this column in metrics.csv")
 
 
 BY_KEY = {metric.key: metric for metric in METRICS}

@@ -17,7 +17,7 @@ from fedlit.core.tables import unescape_cell
 from fedlit.report.record import Key
 from fedlit.runs.folder import METRICS_CSV
 from fedlit.runs.participation import draws_of
-from fedlit.runs.read import config_of, damaged, is_of_rounds
+from fedlit.runs.read import config_of, damaged, is_table_of_rounds
 from fedlit.runs.state import recorded
 from fedlit.runs.words import lookup
 
@@ -89,12 +89,12 @@ def read_outcome(path: Path) -> pd.DataFrame:
 
 
 def find_runs(folder: Path) -> dict[Key, list[Path]]:
-    """The folders of runs, by name and seed; of several versions of one seed the newest comes last.
+    """The folders of runs, by name and seed; if a seed has several versions, the newest is the last.
 
     The seed is the part ``seed_K`` of the path, else ``seed_everything`` of the config, else the version.
     """
     found: dict[Key, list[tuple[int, Path]]] = {}
-    for path in filter(is_of_rounds, sorted(folder.glob(f"**/{METRICS_CSV}"))):
+    for path in filter(is_table_of_rounds, sorted(folder.glob(f"**/{METRICS_CSV}"))):
         parts = path.parent.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
         versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
@@ -104,8 +104,8 @@ def find_runs(folder: Path) -> dict[Key, list[Path]]:
         if seeds:
             seed = seeds[-1]
         else:
-            written = config_of(path.parent).get("seed_everything")
-            seed = written if isinstance(written, int) and not isinstance(written, bool) else version
+            configured = config_of(path.parent).get("seed_everything")
+            seed = configured if isinstance(configured, int) and not isinstance(configured, bool) else version
         found.setdefault((name, seed), []).append((version, path.parent))
     return {key: [place for _, place in sorted(places)] for key, places in found.items()}
 
@@ -138,7 +138,7 @@ def read_run(
             raise ValueError("rounds must be whole numbers >= 0")
     except (ValueError, TypeError) as error:
         raise damaged(folder / METRICS_CSV, error) from error
-    table = table[table["round"] > 0]  # before the first one there is only what callbacks of the user's log
+    table = table[table["round"] > 0]  # row 0 has only metrics that the user's callbacks log before the first round
     if table["global/accuracy"].isna().all():
         return None
     config = config_of(folder)
@@ -149,6 +149,6 @@ def read_run(
 def _state(folder: Path) -> tuple[str, int]:
     """The recorded state of a run and its planned rounds; empty and 0 if unknown."""
     with suppress(InputError):
-        said = recorded(folder)
-        return said.get("state", ""), said.get("rounds") or 0
+        record = recorded(folder)
+        return record.get("state", ""), record.get("rounds") or 0
     return "", 0

@@ -43,7 +43,7 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
         if column in table:
             result[key] = float(validated[column].iloc[-1])
     if math.isnan(result.get("loss", 0.0)):
-        result["loss"] = math.inf  # it diverged, and must not be passed over as if it had none
+        result["loss"] = math.inf  # it diverged; as NaN it would be left out of the means
     means = {
         "clients_p10": "clients/accuracy_p10",
         "clients_mean": "clients/accuracy_mean",
@@ -122,8 +122,8 @@ def targets(study: Study, baseline: str, target: float | None = None) -> dict[st
 def measure_all(study: Study, target: Mapping[str, float], columns: Sequence[str] = ()) -> pd.DataFrame:
     """A row for each finished run: variant, partition, seed, and its metrics up to the horizon.
 
-    Of further columns of its table it has the last value. The stability of a run that learned nothing is NaN: its
-    accuracy is always that of one class.
+    For each of ``columns`` of its table it has the last value. The stability of a run that learned nothing is NaN, as
+    its accuracy is always that of one class.
     """
     rows = [
         {
@@ -143,7 +143,7 @@ def measure_all(study: Study, target: Mapping[str, float], columns: Sequence[str
 
 
 def _last(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
-    """The last known values of columns; of those that a table lacks none."""
+    """The last known value of each of the columns that the table has."""
     known = {name: table[name].dropna() for name in columns if name in table}
     return {f"{COLUMN}{name}": float(values.iloc[-1]) for name, values in known.items() if len(values)}
 
@@ -172,7 +172,7 @@ def contrast(measured: pd.DataFrame, metric: str, weights: Mapping[Cell, float])
         cells.append(dict(zip(seeds[there].tolist(), values[there].tolist(), strict=True)))
     common = sorted(set.intersection(*map(set, cells)))
     table = np.array([[cell[seed] for cell in cells] for seed in common]).reshape(len(common), len(cells))
-    with np.errstate(invalid="ignore"):  # of two infinite ones the difference is unknown
+    with np.errstate(invalid="ignore"):  # the difference of two infinite values is NaN
         sums = table @ np.array(list(weights.values()))
     return pd.Series(sums, index=pd.Index(common, dtype="int64"))
 

@@ -36,8 +36,8 @@ class ByRound(Callback):
 
     It is written before the round's checkpoint. On a resume, files of rounds after the checkpoint are removed and
     written again, so a stopped and resumed run ends with the same files as an uninterrupted one. A new fit removes
-    files of an earlier fit from a run's folder; in another folder of the Trainer they may belong to anything, so it is
-    refused.
+    files of an earlier fit from a run's folder. In another folder of the Trainer such files may be the user's, so the
+    fit is refused.
 
     Args:
         every: Rounds k from one file to the next, at least 1.
@@ -68,8 +68,8 @@ class ByRound(Callback):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(each, ByRound) and each.pattern == self.pattern for each in callbacks if each is not self):
             raise InputError(
-                f"trainer.callbacks has two that write rounds/{self.pattern.format('NNNN')}, such as "
-                f"{type(self).__name__}, and one would replace the files of the other; leave one out"
+                f"trainer.callbacks has two callbacks that write rounds/{self.pattern.format('NNNN')} (one is a "
+                f"{type(self).__name__}), so one would replace the files of the other; leave one out"
             )
         place = trainer.log_dir or trainer.default_root_dir  # on all ranks, since it communicates
         self._folder = pl_module.loop.folder or Path(place)

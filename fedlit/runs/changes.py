@@ -35,9 +35,9 @@ MAY_CHANGE = {
     "*": True,
 }
 
-#: What runs that are compared may differ in, by patterns of keys: how many rounds they are asked for, where data and
-#: results lie, what is shown, and which machine they are on.
-BESIDE_RESULTS = (
+#: Patterns of the keys of settings that do not affect results, so that compared runs may differ in them: the number of
+#: rounds, where data and results are, what is displayed, and the machine.
+WITHOUT_EFFECT = (
     "trainer.max_epochs",
     "trainer.max_time*",
     "trainer.logger*",
@@ -53,7 +53,7 @@ BESIDE_RESULTS = (
     "data.download",
     "data.eval_batch_size",
 )
-#: Refused changes that a message shows, and characters of a value.
+#: At most this many changes are shown in a message, and this many characters of a value.
 SHOWN, SHOWN_WIDTH = 3, 60
 
 
@@ -83,9 +83,9 @@ class Change(NamedTuple):
         return next(may for pattern, may in MAY_CHANGE.items() if fnmatchcase(key, pattern))
 
     @property
-    def matters(self) -> bool:
-        """Whether results may differ by it, as far as the earlier config knows the setting."""
-        return not self.is_new and not any(fnmatchcase(self.key, pattern) for pattern in BESIDE_RESULTS)
+    def affects_results(self) -> bool:
+        """Whether results may depend on it; False if the earlier config does not have the setting."""
+        return not self.is_new and not any(fnmatchcase(self.key, pattern) for pattern in WITHOUT_EFFECT)
 
     def __str__(self) -> str:
         return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"

@@ -92,12 +92,14 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     probabilities = torch.cat(trainer.predict_loop.predictions).float().cpu()  # (N, C)
     confidence, predicted = probabilities.max(-1)
     share = cast(Batches, trainer.predict_dataloaders).indices  # of this rank
-    indices = (torch.arange(len(data.test)) if share is None else share)[: len(predicted)]  # a limit leaves the first
+    indices = (torch.arange(len(data.test)) if share is None else share)[
+        : len(predicted)
+    ]  # with a limit, predictions exist for the first samples only
     targets = data.test.targets.cpu()[indices]
     if trainer.world_size > 1:
         path = path.with_stem(f"predictions_rank{trainer.global_rank}")
     if trainer.is_global_zero:
-        remove_earlier(folder, trainer.world_size)
+        remove_other_predictions(folder, trainer.world_size)
     names = data.class_names
     rows = (
         (index, names[target], names[guess], f"{sure:.6f}")
@@ -109,8 +111,11 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     Terminal().print(f"predictions: {path}")
 
 
-def remove_earlier(folder: Path, ranks: int) -> None:
-    """Remove predictions that were made with another number of ranks, which would be mistaken for the new ones."""
+def remove_other_predictions(folder: Path, ranks: int) -> None:
+    """Remove earlier predictions that this call does not replace, as they were written by another number of ranks.
+
+    They may belong to another checkpoint, and would be mistaken for a part of the new predictions.
+    """
     written = {f"predictions_rank{rank}.csv" for rank in range(ranks)} if ranks > 1 else {"predictions.csv"}
     for file in folder.glob("predictions*.csv"):
         if re.fullmatch(r"predictions(_rank\d+)?\.csv", file.name) and file.name not in written:

@@ -63,7 +63,7 @@ class AttentionFilm(ByRound):
         self.digits = as_int("digits", digits)
         if digits < 1:
             raise InputError(f"digits must be at least 1, got {digits}; 4 is the default")
-        self._chosen = 0  # the client that is followed
+        self._chosen = 0  # number of the client that is followed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
@@ -76,8 +76,8 @@ class AttentionFilm(ByRound):
         super().on_train_start(trainer, pl_module)
         if not gates(pl_module, shown_inputs(data_of(trainer), 1)):
             warn(
-                "AttentionFilm writes nothing: no module of the network has a method gate that takes what its forward "
-                "does and returns (B, C, h, w), so there are no gates to follow"
+                "AttentionFilm writes nothing, as the network has no gates to follow: no module has a method gate that "
+                "takes the arguments of its forward and returns a tensor (B, C, h, w)"
             )
 
     def record(self, trainer: Trainer, module: FederatedModule, path: Path) -> None:

@@ -51,14 +51,14 @@ def gates(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:
     """The four-dimensional results of all methods ``gate`` in a network for B inputs, by the module's name.
 
     Their shape is (B, C, h, w); a gate that is the same for all inputs is repeated. A ``gate`` may also be a module
-    with parameters; one without, such as timm's, is only the function at the end of a gate.
+    with parameters. A module without parameters, such as timm's ``gate``, is only an activation and is ignored.
     """
     found: dict[str, Floats] = {}
 
     def look(name: str, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         try:
             gate = module.gate(*arguments, *named.values())  # type: ignore[operator]
-        except Exception:  # a method of this name need not be a gate; then only its map is missing
+        except Exception:  # a method of this name need not be a gate; it is then ignored
             return
         if isinstance(gate, Tensor) and gate.dim() == 4 and gate.shape[0] in (1, len(inputs)):
             found[name] = gate.float().expand(len(inputs), -1, -1, -1).cpu().numpy()

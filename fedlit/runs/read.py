@@ -17,7 +17,7 @@ from fedlit.runs.folder import CONFIG, METRICS_CSV, versions
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The one in C reads a config ten times as fast.
+#: Reads YAML; the loader in C is ten times as fast.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -40,8 +40,11 @@ def rows_of(run: Path) -> list[dict[str, str]]:
     return rows
 
 
-def is_of_rounds(table: Path) -> bool:
-    """Whether a table may be a run's: it has rounds, and not the steps of Lightning's ``CSVLogger``, or nothing yet."""
+def is_table_of_rounds(table: Path) -> bool:
+    """Whether a ``metrics.csv`` can be a run's: it is empty, or has a column ``round``.
+
+    The tables of Lightning's ``CSVLogger`` have the same name and a column ``step``.
+    """
     try:
         with require_regular(table).open(encoding="utf-8", errors="replace") as file:
             columns = file.readline().strip().split(",")
@@ -51,12 +54,12 @@ def is_of_rounds(table: Path) -> bool:
 
 
 def config_of(run: Path) -> dict[str, Any]:
-    """The ``config.yaml`` of a run; empty where there is none, or it cannot be read."""
+    """The ``config.yaml`` of a run; empty if it does not exist or cannot be read."""
     return read_config(run / CONFIG)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config that a run left; empty where there is none, or it cannot be read."""
+    """A config file of a run; empty if it does not exist or cannot be read."""
     config = None
     with suppress(yaml.YAMLError, OSError, ValueError, RecursionError):
         config = yaml.load(require_regular(path).read_text(encoding="utf-8"), LOADER)
@@ -65,8 +68,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """The error for a table that cannot be read."""
-    said = one_line(f"{type(error).__name__}: {error}", 200)
-    return InputError(f"{path} is not a table of a run's rounds ({said}); remove it, or its run's folder")
+    reason = one_line(f"{type(error).__name__}: {error}", 200)
+    return InputError(f"{path} is not a table of a run's rounds ({reason}); remove it, or its run's folder")
 
 
 def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]:
@@ -85,7 +88,7 @@ def read_runs(logs: str | Path = "logs", *names: str) -> dict[str, pd.DataFrame]
     found = {
         name: runs[-1] / METRICS_CSV
         for name in wanted
-        if (runs := [v for v in versions(logs, name) if is_of_rounds(v / METRICS_CSV)])
+        if (runs := [v for v in versions(logs, name) if is_table_of_rounds(v / METRICS_CSV)])
     }
     missing = [name for name in names if name not in found]
     if missing or not found:

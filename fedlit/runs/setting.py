@@ -27,7 +27,7 @@ LABELS = "labels.csv"
 #: The folder that contains fedlit's package: a checkout, or site-packages.
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("fedlit", "torch", "lightning", "numpy")
-#: Of a hash of a file.
+#: Number of digits that are kept of a hash.
 DIGITS = 8
 #: Labels are counted for at most this many clients, the first ones.
 MOST_CLIENTS = 1000
@@ -69,7 +69,7 @@ def origin() -> dict[str, str]:
 
 
 def own_code() -> dict[str, str]:
-    """The user's own modules that are loaded, by name: the first digits of the SHA-256 of each one's file."""
+    """The user's modules that are loaded: the first digits of the SHA-256 of each file, by the module's name."""
     found = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__dict__", {}).get("__file__")
@@ -80,17 +80,17 @@ def own_code() -> dict[str, str]:
 
 
 def own_code_of(run: Path) -> list[tuple[str, str]]:
-    """The same of a finished or begun run, of all that it was gone on with: names and hashes."""
-    said = (part.partition(" ") for each in origins(run) for part in each.get("own code", "").split(", "))
-    return [(name, digest) for name, _, digest in said if digest]
+    """Names and hashes of the user's modules, as a run recorded them at its start and at each resume."""
+    parts = (part.partition(" ") for each in origins(run) for part in each.get("own code", "").split(", "))
+    return [(name, digest) for name, _, digest in parts if digest]
 
 
 def origins(run: Path) -> list[dict[str, str]]:
     """The entries of ``origin.json``, the latest last; empty for a run of an earlier version."""
     with suppress(OSError, ValueError, RecursionError):
-        said = json.loads(require_regular(run / ORIGIN).read_text())
-        if isinstance(said, list) and all(isinstance(each, dict) for each in said):
-            return [{str(name): str(value) for name, value in each.items()} for each in said]
+        entries = json.loads(require_regular(run / ORIGIN).read_text())
+        if isinstance(entries, list) and all(isinstance(each, dict) for each in entries):
+            return [{str(name): str(value) for name, value in each.items()} for each in entries]
     return []
 
 

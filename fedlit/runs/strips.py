@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 Floats = NDArray[Any]
 Frames = Mapping[int, Mapping[str, Floats]]
 
-#: Columns of rounds in a film.
+#: At most this many rounds are shown, as columns of a film or as ticks.
 MOST_ROUNDS = 8
-#: The most inputs shown in a film: with 100 of them, drawing takes ten minutes.
+#: At most this many inputs are shown in a film: drawing 100 takes ten minutes.
 MOST_INPUTS = 12
 COLOURS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
 
@@ -53,8 +53,8 @@ def map_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
         place.text(-0.06, 0.5, model, transform=place.transAxes, rotation=90, ha="right", va="center", fontsize=7)
     if shown is not None:
         figure.colorbar(shown, ax=grid[:, -1].tolist(), label="gate", fraction=0.15, aspect=40)
-    told = "; ".join(f"{model}: {label}" for model, label in labels.items() if model in models)
-    figure.suptitle(f"{name} on the same inputs\n{told}", fontsize=9, parse_math=False)
+    described = "; ".join(f"{model}: {label}" for model, label in labels.items() if model in models)
+    figure.suptitle(f"{name} on the same inputs\n{described}", fontsize=9, parse_math=False)
     return figure
 
 

@@ -64,7 +64,7 @@ from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock
 from fedlit.study.ending import conclude
-from fedlit.study.plan import Plan, read_plan, unjudged_claims
+from fedlit.study.plan import Plan, read_plan, untestable_claims
 from fedlit.study.run import StudyRun
 from fedlit.study.select import mean, metric_of, rank, score
 from fedlit.study.sweep import run_all
@@ -112,8 +112,8 @@ def main(words: Sequence[str]) -> int:
     console = Terminal()
     for line in changed_code(runs):
         console.print(line)
-    for number, why in unjudged_claims(plan).items():
-        console.print(f"claim {number} will not be decided: {why}")
+    for number, why in untestable_claims(plan).items():
+        console.print(f"claim {number} cannot be tested: {why}")
     if options.dry_run:
         _show(runs, jobs, console)
         _outlook(plan, now, folder, jobs, console)
@@ -193,7 +193,7 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
         table.add_row(str(name), *(f"{number:.4f}" for number in numbers))
     console.print(table)
     write_table(folder / "selection.csv", ["combination", *(f"seed_{seed}" for seed in plan.seeds), "mean"], rows)
-    given = zip(ranked[0].words[::2], ranked[0].words[1::2], strict=True)
+    given = zip(ranked[0].arguments[::2], ranked[0].arguments[1::2], strict=True)
     words = [word for pair in given if pair not in plan.common for word in pair]
     command = ["fedlit", "fit", "--config", str(plan.base), *words]
     console.print(f"to train the best on all clients: {shlex.join(command)}")
@@ -215,7 +215,8 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
         "axes": plan.axes,
         "runs": [{"name": run.combination.name, "seed": run.seed, "axes": run.combination.values} for run in runs],
         "combinations": {
-            each.name: {"rounds": each.rounds, "words": each.words, "config": each.config} for each in plan.combinations
+            each.name: {"rounds": each.rounds, "words": each.arguments, "config": each.config}
+            for each in plan.combinations
         },
         "hashes": {f"{run.combination.name}/{run.version}": found for run in runs if (found := run.hashes())},
     }

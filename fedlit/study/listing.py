@@ -83,26 +83,26 @@ def list_runs(logs: str | Path) -> list[Listed]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder with a config.yaml, which other programs write too, has another file that a run writes."""
+    """Whether a folder with a config.yaml is a run's: other programs write this file too, so another one is needed."""
     return any((folder / name).exists() for name in (STATE, LOCK, METRICS_CSV))
 
 
 def _listed(folder: Path) -> Listed:
     config, notes = config_of(folder), []
     rows: list[dict[str, str]] = []
-    said: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     try:
         rows = rows_of(folder)
     except InputError as error:
         notes.append(str(error))
     try:
-        said = recorded(folder)
+        record = recorded(folder)
     except InputError as error:
         notes.append(str(error))
-    asked = said.get("rounds", lookup(config, "trainer", "max_epochs"))
+    asked = record.get("rounds", lookup(config, "trainer", "max_epochs"))
     asked = asked if isinstance(asked, int) and asked >= 0 else None
     done = int(rows[-1]["round"]) if rows else 0
-    state: RunState = said.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
+    state: RunState = record.get("state") or ("finished" if asked is not None and done >= asked else "interrupted")
     if held(folder):
         state = "running"
     elif state == "running":  # the process was killed
@@ -118,7 +118,7 @@ def _listed(folder: Path) -> Listed:
         done,
         asked,
         accuracies,
-        said.get("error", ""),
+        record.get("error", ""),
         max(written, default=0.0),
         tuple(notes),
         facts(config),
@@ -162,17 +162,17 @@ def main(words: Sequence[str]) -> int:
 def table(runs: Sequence[Listed], logs: Path, now: float, console: Terminal) -> Table:
     """A row for each run, with the columns that fit; the age is the time since the run last wrote a file."""
 
-    def said(name: str, dropped: int, right: bool = False) -> Column:
+    def fact(name: str, dropped: int, right: bool = False) -> Column:
         return Column(name, [run.facts.get(name, "") for run in runs], dropped, right)
 
     columns = [
         *columns_of_all(runs, logs),
         Column("best", [_accuracy(max(run.accuracies, default=None)) for run in runs], 2),
         Column("last", [_accuracy(next(reversed(run.accuracies), None)) for run in runs]),
-        said("attention", 3),
-        said("partition", 4),
-        said("mu", 5, right=True),
-        said("seed", 6, right=True),
+        fact("attention", 3),
+        fact("partition", 4),
+        fact("mu", 5, right=True),
+        fact("seed", 6, right=True),
         Column("time", [_time(sum(run.seconds)) if run.seconds else "" for run in runs], 7),
         Column("age", [age(now - run.changed_at) for run in runs], 8),
     ]

@@ -1,4 +1,4 @@
-"""What a study changes in its base config: keys and values, and the words that say them to ``fedlit fit``."""
+"""The changes that a study makes to its base config: their keys and values, and the arguments for ``fedlit fit``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from fedlit.core.errors import InputError
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones, in their order; what has a class path or numbers for keys stays whole.
+    """Nested keys as dotted keys, in the same order.
 
-    A date, which YAML makes of a text such as 2026-01-02, is that text again.
+    A mapping with a class path, or whose keys are not all text, is kept as one value. YAML reads a text such as
+    2026-01-02 as a date; it is converted back to text.
     """
     found: dict[str, Any] = {}
     for key, value in tree.items():
@@ -31,61 +32,71 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def settings(changes: Mapping[str, Any], where: str) -> list[str]:
-    """The settings that changes set, each by its one name, however it is written: also those within a class's.
+def setting_names(changes: Mapping[str, Any], where: str) -> list[str]:
+    """The dotted names of the settings that changes set, including the arguments of classes.
+
+    The name of a setting does not depend on how it is written: it has no ``init_args`` and no ``class_path``.
+
+    Args:
+        changes: By nested or dotted keys.
+        where: The part of the study file, for the error message.
 
     Raises:
-        InputError: When one is set twice; ``where`` says for what.
+        InputError: If a setting is set twice.
     """
-    found = list(_settings(changes))
+    found = list(_setting_names(changes))
     for key, times in Counter(found).items():
         if times > 1:
-            raise InputError(f"{where}: {key} is set {times} times, written in several ways; leave one of them")
+            raise InputError(f"{where}: {key} is set {times} times, under different spellings; keep one of them")
     return found
 
 
-def _settings(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _setting_names(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in changes.items():
         path = re.sub(r"\.(init_args|class_path)\b", "", f"{prefix}{key}")
         if isinstance(value, dict) and value:
-            yield from _settings(value, f"{path}.")
+            yield from _setting_names(value, f"{path}.")
         else:
             yield path
 
 
-def words(changes: Mapping[str, Any], quoted: bool = True) -> tuple[tuple[str, str], ...]:
-    """``--key`` and its value, for each change: a class before its arguments, and a list before what is added to it.
+def as_arguments(changes: Mapping[str, Any], quoted: bool = True) -> tuple[tuple[str, str], ...]:
+    """The pair ``--key``, value for each change.
+
+    A class comes before its arguments, and a list before its additions (``key+``).
 
     Args:
         changes: By dotted keys.
-        quoted: Whether a text that YAML would read as something else is in quotes.
+        quoted: Whether to quote a text that YAML would read as another type, such as ``no`` or ``007``.
     """
     ordered = sorted(changes, key=lambda key: (re.sub(r"\.init_args\b", "", key).count("."), key.endswith("+")))
-    return tuple((f"--{key}", _word(changes[key], quoted)) for key in ordered)
+    return tuple((f"--{key}", _as_yaml(changes[key], quoted)) for key in ordered)
 
 
-def misread(changes: Mapping[str, Any]) -> set[str]:
-    """The texts among the values that YAML would read as something else."""
+def ambiguous_texts(changes: Mapping[str, Any]) -> set[str]:
+    """The texts among the values that YAML would read as another type."""
     return {value for value in changes.values() if isinstance(value, str) and not _reads_as_itself(value)}
 
 
-def as_taken(given: Sequence[str], config: Any) -> tuple[str, ...]:
-    """The words, without quotes where an argument took them for text, as one that can be nothing else does.
+def without_literal_quotes(arguments: Sequence[str], config: Any) -> tuple[str, ...]:
+    """The arguments, without quotes that the parser took as part of the text.
+
+    The parser does this for an argument whose type is text only, as it does not read its value as YAML.
 
     Args:
-        given: Of `words`.
-        config: What came of them, as it is read from YAML.
+        arguments: The result of `as_arguments`, quoted and flattened.
+        config: The config that the parser made of these arguments.
     """
-    taken = set(all_strings(config))
-    return tuple(json.loads(word) if word.startswith('"') and word in taken else word for word in given)
+    texts = set(all_strings(config))
+    return tuple(json.loads(each) if each.startswith('"') and each in texts else each for each in arguments)
 
 
-def _word(value: Any, quoted: bool) -> str:
+def _as_yaml(value: Any, quoted: bool) -> str:
     """A value as YAML."""
     if isinstance(value, str) and (not quoted or _reads_as_itself(value)):
         return value
     if isinstance(value, float) and not math.isfinite(value):
-        return str(yaml.safe_dump(value)).split()[0]  # .inf, which JSON has no word for
+        return str(yaml.safe_dump(value)).split()[0]  # .inf, which JSON cannot express
     return json.dumps(value, default=str, ensure_ascii=False)
 
 

@@ -24,7 +24,7 @@ from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
 from fedlit.runs.changes import PLACE
 from fedlit.runs.folder import folder_name
-from fedlit.study.overrides import as_taken, flat, misread, settings, words
+from fedlit.study.overrides import ambiguous_texts, as_arguments, flat, setting_names, without_literal_quotes
 from fedlit.study.seeds import is_count, read_seeds
 from fedlit.study.select import check_select, metric_of
 
@@ -41,8 +41,8 @@ SET_BY_STUDY = {
     "config": "base:",
 }
 
-#: What a run's config has beside what a combination makes it: its place and its seed.
-NOT_ITS_OWN = (*PLACE, "seed_everything")
+#: Settings that a combination does not determine: where a run is kept, and its seed.
+SET_FOR_EACH_RUN = (*PLACE, "seed_everything")
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Combination:
     Args:
         name: The names of the values, joined by ``_``.
         values: The name of the value on each axis, by axis.
-        words: The changes as arguments for ``fedlit fit``.
+        arguments: The changes as arguments for ``fedlit fit``.
         rounds: The number of rounds of each run.
-        config: The config of its runs with all defaults, without seed and place.
+        config: The config of its runs with all defaults, without `SET_FOR_EACH_RUN`.
     """
 
     name: str
     values: Mapping[str, str] = field(compare=False)
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     rounds: int
     config: dict[str, Any] = field(compare=False)
 
@@ -72,10 +72,11 @@ class Plan:
         base: The config.
         seeds: All seeds that may be run.
         combinations: The combinations of changes.
-        common: Changes in all combinations, as pairs of arguments for ``fedlit fit``; their ``words`` contain them too.
+        common: Changes in all combinations, as pairs of arguments for ``fedlit fit``. The ``arguments`` of each
+            combination contain them too.
         select: The metric by which the best combination is chosen, or None.
         claims: The content of the file of claims, or None.
-        looks: When claims are tested while seeds are added; None if all seeds are run.
+        looks: The numbers of seeds at which claims are tested while seeds are added; None if all seeds are run.
         baseline: The variant with which claims compare others.
         within: The axis at whose values variants are compared.
         tree: The content of the file.
@@ -155,8 +156,10 @@ def _plan(path: Path) -> Plan:
     common = _common(tree.get("set"), axes)
     first = {"trainer.max_epochs": rounds} if rounds else {}
     given = [("set", common), *((name, each) for values in axes for name, each in values.items())]
-    if rounds and any("trainer.max_epochs" in settings(each, where) for where, each in given):
-        raise InputError("trainer.max_epochs is also set by rounds: for all runs; leave one of the two out")
+    if rounds and any("trainer.max_epochs" in setting_names(each, where) for where, each in given):
+        raise InputError(
+            "trainer.max_epochs is also set by rounds:, which applies to all runs; leave out one of the two"
+        )
     combinations = []
     for names in itertools.product(*axes):
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
@@ -168,22 +171,26 @@ def _plan(path: Path) -> Plan:
             raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
     if select is not None:
         for each in combinations:
-            _unseen_test_set(select, each)
+            _refuse_test_set(select, each)
     if seeds.looks and len(rounds_of := sorted({each.rounds for each in combinations})) > 1:
         raise InputError(
             f"seeds.until: decided needs the same number of rounds in all runs, got {rounds_of}; give rounds:"
         )
     plan = Plan(
-        base, seeds.all, tuple(combinations), words(common), select, claims, seeds.looks, baseline, within, tree
+        base, seeds.all, tuple(combinations), as_arguments(common), select, claims, seeds.looks, baseline, within, tree
     )
     variants = dict.fromkeys(variant for variant, _ in plan.cells)
     if (seeds.looks or "baseline" in tree) and baseline not in variants:
         raise InputError(f"baseline: there is no variant {baseline}; use one of {', '.join(variants)}")
     if claims and BASELINE in variants and baseline != BASELINE:
-        raise InputError(f"claims: {BASELINE} stands for {baseline}, and a variant is called so; name it otherwise")
-    unjudged = unjudged_claims(plan)
-    if seeds.looks and claims and len(unjudged) == len(claims.claims):
-        raise InputError(f"seeds.until: decided, and no claim can be judged: {unjudged[1]}; mend the file of claims")
+        raise InputError(
+            f"claims: the name {BASELINE} means the variant {baseline}, but another variant has this name; rename it"
+        )
+    untestable = untestable_claims(plan)
+    if seeds.looks and claims and len(untestable) == len(claims.claims):
+        raise InputError(
+            f"seeds.until: decided needs a claim that can be tested, but {untestable[1]}; correct the file of claims"
+        )
     return plan
 
 
@@ -195,22 +202,22 @@ def _claims(given: Any, folder: Path) -> Claims:
 
 
 def _common(given: Any, axes: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """What ``set`` changes in all runs."""
+    """The changes of ``set``, which apply to all runs, by dotted keys."""
     if not isinstance(given, dict | None):
         raise InputError(
             f"set must be keys of a config, got {given}; write for example {{data.validation_clients: 10}}"
         )
-    by_axes = {key for values in axes for name, changes in values.items() for key in settings(changes, name)}
-    for key in settings(given or {}, "set"):
+    by_axes = {key for values in axes for name, changes in values.items() for key in setting_names(changes, name)}
+    for key in setting_names(given or {}, "set"):
         if (ours := key.split(".")[0]) in SET_BY_STUDY:
             raise InputError(f"set: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
         if key in by_axes:
-            raise InputError(f"set: {key} is also changed by an axis; leave one of the two out")
+            raise InputError(f"set: {key} is also changed by an axis; leave out one of the two")
     return flat(given or {})
 
 
-def _unseen_test_set(select: str, combination: Combination) -> None:
-    """Refuse to choose settings by the test set."""
+def _refuse_test_set(select: str, combination: Combination) -> None:
+    """Refuse a metric of the test set as the one by which settings are chosen."""
     data = combination.config["data"].get("init_args", {})
     if metric_of(select).startswith("global/") and not data.get("validation_clients"):
         raise InputError(
@@ -219,18 +226,18 @@ def _unseen_test_set(select: str, combination: Combination) -> None:
         )
 
 
-def unjudged_claims(plan: Plan) -> dict[int, str]:
-    """By number, the claims that no run of the study can decide, and why."""
+def untestable_claims(plan: Plan) -> dict[int, str]:
+    """The claims that the runs of the study cannot test, by number, with the reason."""
     found: dict[int, str] = {}
     variants, places = {v for v, _ in plan.cells}, {MEAN, SMALLEST, LARGEST, *(p for _, p in plan.cells)}
     for number, claim in enumerate(plan.claims.claims if plan.claims else (), 1):
         assert plan.claims is not None
         names = [name for part in claim.parts for name in (*part.compare, part.margin.of) if name]
-        known = {name: plan.claims.stands_for(name, plan.baseline) for name in names}
-        missing = [f"variant {' or '.join(them)}" for them in known.values() if variants.isdisjoint(them)]
+        meant = {name: plan.claims.variants_of(name, plan.baseline) for name in names}
+        missing = [f"variant {' or '.join(them)}" for them in meant.values() if variants.isdisjoint(them)]
         missing += [f"{plan.within} {at}" for part in claim.parts for at in part.at if at not in places]
         if missing:
-            found[number] = f"there is no {' and no '.join(dict.fromkeys(missing))}"
+            found[number] = f"the study has no {' and no '.join(dict.fromkeys(missing))}"
     return found
 
 
@@ -262,7 +269,7 @@ def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
                 raise InputError(
                     f"axes.{axis}.{name} must be keys of a config, got {changes}; write {{}} to change nothing"
                 )
-            for key in settings(changes or {}, f"axes.{axis}.{name}"):
+            for key in setting_names(changes or {}, f"axes.{axis}.{name}"):
                 if (ours := key.split(".")[0]) in SET_BY_STUDY:
                     raise InputError(f"axes.{axis}.{name}: a study sets {ours} itself; use {SET_BY_STUDY[ours]}")
                 if setters.setdefault(key, axis) != axis:
@@ -276,7 +283,7 @@ def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
 
 
 class Rehearsal(FedlitCLI):
-    """``fedlit fit`` up to the Trainer: the config is parsed, data, net and federation are made, no file is written."""
+    """``fedlit fit`` without its Trainer: parses the config, makes data, net and federation, and writes no file."""
 
     def seed(self) -> None:
         """Do nothing: there is no run."""
@@ -290,36 +297,46 @@ class Rehearsal(FedlitCLI):
     def run(self, command: str) -> None:
         """Do nothing: only the config is needed."""
 
-    def kept_config(self) -> dict[str, Any]:
-        """The config as a run keeps it, as it is read from YAML."""
+    def saved_config(self) -> dict[str, Any]:
+        """The config as it would be read from a run's ``config.yaml``."""
         return dict(yaml.safe_load(self.command_parser.dump(self.config[self.subcommand], skip_none=False)))
 
 
 def _combination(
     name: str, values: Mapping[str, str], base: Path, changes: Mapping[str, Any], seed: int
 ) -> Combination:
-    """A combination, in the words that say its changes: whether a text is in quotes depends on what takes it."""
-    said, config = tuple(chain(*words(changes, quoted=False))), None
-    doubtful = misread(changes)
-    with suppress(InputError) if doubtful else nullcontext():
-        config = _rehearsed(name, base, said, seed)
-    if config is None or not doubtful <= set(all_strings(config)):
-        said = tuple(chain(*words(changes)))
-        config = _rehearsed(name, base, said, seed)
-        if (taken := as_taken(said, config)) != said:
-            said, config = taken, _rehearsed(name, base, taken, seed)
+    """A combination of changes.
+
+    Some arguments read a text such as ``no`` as it is, others read it as YAML and need quotes. So the arguments are
+    first tried without quotes, then with them, and then without those that became part of a text.
+    """
+    arguments, config = tuple(chain(*as_arguments(changes, quoted=False))), None
+    ambiguous = ambiguous_texts(changes)
+    with suppress(InputError) if ambiguous else nullcontext():
+        config = _rehearsed(name, base, arguments, seed)
+    if config is None or not ambiguous <= set(all_strings(config)):
+        arguments = tuple(chain(*as_arguments(changes)))
+        config = _rehearsed(name, base, arguments, seed)
+        if (unquoted := without_literal_quotes(arguments, config)) != arguments:
+            arguments, config = unquoted, _rehearsed(name, base, unquoted, seed)
     rounds = config["trainer"]["max_epochs"]
     if not is_count(rounds, 1):
         raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
-    return Combination(name, values, said, rounds, {key: config[key] for key in config if key not in NOT_ITS_OWN})
+    return Combination(
+        name, values, arguments, rounds, {key: config[key] for key in config if key not in SET_FOR_EACH_RUN}
+    )
 
 
-def _rehearsed(name: str, base: Path, said: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """The config of a combination, after all is made of it that a run makes before its Trainer."""
+def _rehearsed(name: str, base: Path, arguments: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """The config of a combination, checked by making all objects that a run makes before its Trainer.
+
+    Raises:
+        InputError: With the combination's name, if ``fedlit fit`` would refuse the config.
+    """
     try:
-        return Rehearsal(["fit", "--config", str(base), *said, "--seed_everything", str(seed)]).kept_config()
+        return Rehearsal(["fit", "--config", str(base), *arguments, "--seed_everything", str(seed)]).saved_config()
     except Exception as error:
-        told = find_input_error(error)
-        if told is None:
+        mistake = find_input_error(error)
+        if mistake is None:
             raise
-        raise InputError(f"{name}: {one_line(str(told))}") from error
+        raise InputError(f"{name}: {one_line(str(mistake))}") from error

@@ -53,17 +53,20 @@ class StudyRun:
 
     @property
     def finished(self) -> bool:
-        """Whether its ``run.json`` says so, written after its last checkpoint and table; it may have stopped early."""
-        return self._finished_of == self.rounds
+        """Whether its ``run.json`` records that it has finished; it may have stopped early by itself.
+
+        The record is written after the last checkpoint and the last row of the table.
+        """
+        return self._planned_when_finished == self.rounds
 
     @property
-    def _finished_of(self) -> int | None:
-        """Of how many rounds it is finished; None where it is not."""
+    def _planned_when_finished(self) -> int | None:
+        """The number of rounds that were planned when it finished; None if it has not finished."""
         try:
-            said = recorded(self.folder)
-        except InputError:  # an unreadable record, which the run replaces when it ends next
+            record = recorded(self.folder)
+        except InputError:  # an unreadable record, which the run replaces at its next end
             return None
-        return said.get("rounds") if said.get("state") == "finished" else None
+        return record.get("rounds") if record.get("state") == "finished" else None
 
     @property
     def rounds_done(self) -> int:
@@ -71,7 +74,7 @@ class StudyRun:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a checkpoint to resume from: the last one, or one that stands in for it."""
+        """Whether there is a checkpoint to resume from: the last one, or another that replaces it if it is missing."""
         return any((self.folder / CHECKPOINTS / name).is_file() for name in (LAST, PREVIOUS, BEST))
 
     @property
@@ -82,7 +85,7 @@ class StudyRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it was begun or gone on with; empty where that cannot be read."""
+        """The config with which it was started or last resumed; empty if it cannot be read."""
         return config_of(self.folder)
 
     def round_seconds(self) -> list[float]:
@@ -103,33 +106,33 @@ class StudyRun:
         return ""
 
     def check(self) -> None:
-        """Refuse a folder in which it can neither go on nor begin again without a loss.
+        """Refuse a folder in which the run can be neither resumed nor started without losing results.
 
         Raises:
-            InputError: When a run there has made more rounds, or is finished after fewer and has no checkpoint to go
-                on from, or there are files that are no run's.
+            InputError: If the run in the folder has trained more rounds than planned, if it has finished after fewer
+                rounds and has no checkpoint to resume from, or if the folder has files that no run wrote.
         """
-        if (made := len(self.round_seconds())) > self.rounds:
+        if (trained := len(self.round_seconds())) > self.rounds:
             raise InputError(
-                f"{self.folder} has made {made} rounds, more than the {self.rounds} asked for; give this study another "
-                f"--name, or compare its runs at round {self.rounds} by fedlit report --rounds {self.rounds}"
+                f"the run in {self.folder} has trained {trained} rounds, but the study file asks for {self.rounds}; "
+                f"give this study another --name, or compare runs at this round by fedlit report --rounds {self.rounds}"
             )
         if self.finished or self.begun or is_unused(self.folder):
             return
         remedy = "give this study another --name, or remove that folder"
-        if (rounds := self._finished_of) is not None:
+        if (rounds := self._planned_when_finished) is not None:
             raise InputError(
-                f"{self.folder} is finished after {rounds} rounds, and without a checkpoint it cannot go on to "
-                f"{self.rounds}; {remedy}"
+                f"the run in {self.folder} has finished {rounds} rounds and has no checkpoint, so it cannot be resumed "
+                f"to reach {self.rounds}; {remedy}"
             )
         if not any((self.folder / name).is_file() for name in (STATE, LOCK)):
-            raise InputError(f"{self.folder} holds files that no run of fedlit left there; {remedy}")
+            raise InputError(f"{self.folder} contains files that are not those of a run; {remedy}")
 
     def clear(self) -> None:
         """Remove the files of a run that was stopped before its first checkpoint, so that it starts again.
 
         Raises:
-            InputError: When another process is still at work there, or `check` refuses the folder.
+            InputError: If another process uses the folder, or `check` refuses it.
         """
         self.check()
         if self.folder.is_dir() and not self.finished and not self.begun:
@@ -139,7 +142,7 @@ class StudyRun:
 
     def command(self) -> list[str]:
         """The command that starts it, or resumes it from its last checkpoint."""
-        words = ["fit", "--config", self.base, *self.combination.words, "--seed_everything", self.seed]
+        words = ["fit", "--config", self.base, *self.combination.arguments, "--seed_everything", self.seed]
         words += ["--logs_dir", self.study, "--name", self.combination.name, "--version", self.version]
         words += ["--trainer.max_epochs", self.rounds]
         if self.begun:

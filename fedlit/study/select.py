@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from fedlit.core.errors import InputError
 
-#: Last rounds of a run that a combination is chosen by.
+#: The score of a run is the mean of the metric over this many last rounds.
 SELECT_ROUNDS = 5
-#: From the word before a metric to the sign that sorts the best first.
-WAYS = {"lowest": 1, "highest": -1}
-#: Metrics of which it is known which way is better.
+#: Words before a metric, and the sign with which ascending order puts the best first.
+DIRECTIONS = {"lowest": 1, "highest": -1}
+#: Names of metrics whose low, or high, values are better.
 LOWEST, HIGHEST = re.compile(r".*loss"), re.compile(r".*(accuracy|f1)(_mean|_macro|_p\d+)?")
 
 
@@ -23,39 +23,42 @@ def score(values: Sequence[float]) -> float:
 
 
 def mean(scores: Sequence[float]) -> float:
-    """Over seeds."""
+    """The mean of a combination's scores over seeds."""
     return float(sum(scores) / len(scores))
 
 
 def check_select(select: object) -> str:
-    """What a study file gives for ``select``: a metric, after ``lowest`` or ``highest`` where its name does not tell.
+    """The checked value of ``select`` in a study file: ``METRIC``, ``lowest METRIC`` or ``highest METRIC``.
 
     Raises:
-        InputError: When it is another thing, or does not say which way is better.
+        InputError: If it is not of this form, or if a metric alone does not show whether low or high values are better.
     """
     if not isinstance(select, str) or not metric_of(select):
         raise InputError(f"select must be a metric of the rounds, got {select}; for example global/accuracy")
-    way, _, metric = select.rpartition(" ")
-    if way not in WAYS and (way or not (LOWEST.fullmatch(metric) or HIGHEST.fullmatch(metric))):
+    direction, _, metric = select.rpartition(" ")
+    if direction not in DIRECTIONS and (direction or not (LOWEST.fullmatch(metric) or HIGHEST.fullmatch(metric))):
         raise InputError(
-            f"select: which {metric} is the best, the lowest or the highest? got {select}; write lowest {metric}, or "
-            f"highest {metric}"
+            f"select must state whether low or high values of {metric} are better, got {select}; write lowest {metric} "
+            f"or highest {metric}"
         )
     return select
 
 
 def metric_of(select: str) -> str:
-    """The metric's name, as ``metrics.csv`` has it."""
+    """The metric's name, which is a column of ``metrics.csv``."""
     return select.rpartition(" ")[2]
 
 
 def order(select: str) -> int:
-    """1 where the least is the best, as of a loss, or of what is said to be; else -1."""
-    way = select.rpartition(" ")[0]
-    return WAYS.get(way, 1 if LOWEST.fullmatch(metric_of(select)) else -1)
+    """1 if the lowest value is the best, as for a loss; -1 if the highest is."""
+    direction = select.rpartition(" ")[0]
+    return DIRECTIONS.get(direction, 1 if LOWEST.fullmatch(metric_of(select)) else -1)
 
 
 def rank(select: str, scores: Sequence[float]) -> tuple[bool, float]:
-    """What sorts combinations by their scores at each seed, the best first, and last those that diverged at any."""
+    """The sort key of a combination with these scores over seeds.
+
+    The best comes first; a combination that diverged at any seed comes last.
+    """
     found = mean(scores)
     return not math.isfinite(found), order(select) * found

@@ -87,11 +87,11 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
                 run, failure = started[future], future.result()
                 if failure:
                     failed.append(run)
-                told = f"failed: {failure}; full output in {run.output}" if failure else "finished"
+                outcome = f"failed: {failure}; full output in {run.output}" if failure else "finished"
                 ended += 1
                 left = progress.tasks[everything].time_remaining
                 time_left = f", {timedelta(seconds=int(left))} left" if left and ended < len(runs) else ""
-                console.print(f"{run}: {told} ({ended} of {len(runs)} runs{time_left})")
+                console.print(f"{run}: {outcome} ({ended} of {len(runs)} runs{time_left})")
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
@@ -120,7 +120,7 @@ def fit(run: Process, environment: dict[str, str], on_round: Callable[[int], Non
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
-            errors="replace",  # what else a run's own code prints
+            errors="replace",  # the user's own code may print other encodings
             env=environment,
         ) as process,
     ):

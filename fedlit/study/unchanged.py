@@ -1,4 +1,4 @@
-"""What must not change from one call of a study to the next: the settings of its runs, and what its claims are."""
+"""Checks what must stay the same from one call of a study to the next: settings of its runs, looks and claims."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from fedlit.runs.setting import own_code, own_code_of
 from fedlit.study.plan import Plan
 from fedlit.study.run import StudyRun
 
-#: Changed settings that a message shows.
+#: At most this many changed settings, or names of combinations, are shown in a message.
 SHOWN = 3
 
 
 def check_unchanged(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
-    """Refuse to go on with a study whose runs were made otherwise than its file says now.
+    """Refuse to continue a study if existing runs have other settings than its file gives now.
 
     Raises:
-        InputError: Naming a run and what differs, or a folder in which a run can neither go on nor begin.
+        InputError: Naming a run and the settings that differ; if the looks or claims have changed; if the folder
+            belongs to another study; or by `StudyRun.check`.
     """
     record = read_object(folder / STUDY)
     combinations = record.get("combinations", {})
@@ -33,7 +34,7 @@ def check_unchanged(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
     others = known.keys() - {each.name for each in plan.combinations}
     if others == known.keys() and any(any((folder / name).glob(f"*/{METRICS_CSV}")) for name in others):
         raise InputError(
-            f"{folder} holds another study, of {', '.join(list(known)[:SHOWN])}; give this study another --name"
+            f"{folder} contains another study, with {', '.join(list(known)[:SHOWN])}; give this study another --name"
         )
     begun = [run for run in runs if run.begun or run.finished]
     if begun:
@@ -45,7 +46,7 @@ def check_unchanged(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
 
 
 def changed_code(runs: Sequence[StudyRun]) -> Iterator[str]:
-    """A line for each module of the user's that is not, as it is now, the one that runs were made with."""
+    """A line for each of the user's modules that has changed since runs were made with it."""
     made_with: dict[tuple[str, str], int] = {}
     for run in runs:
         for module in dict.fromkeys(own_code_of(run.folder)):
@@ -54,8 +55,8 @@ def changed_code(runs: Sequence[StudyRun]) -> Iterator[str]:
     for (name, digest), times in made_with.items():
         if now.get(name, digest) != digest:
             yield (
-                f"{name} was changed since {times} of the runs were made with it: if results depend on that, give this "
-                "study another --name"
+                f"{name} has changed since {times} of the runs were made with it; if this change affects results, give "
+                "this study another --name"
             )
 
 
@@ -64,25 +65,31 @@ def _config_of(combination: Any) -> Any:
 
 
 def _same_settings(run: StudyRun, before: Mapping[str, Any]) -> None:
-    """Refuse a run of other settings, finished or not: it would be compared with runs of the new ones."""
+    """Refuse a run with other settings, finished or not, as it would be compared with runs with the new settings."""
     seed = {"seed_everything": run.seed} if "seed_everything" in before else {}
-    found = [each for each in changes(before, {**run.combination.config, **seed}) if each.matters]
+    found = [each for each in changes(before, {**run.combination.config, **seed}) if each.affects_results]
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError(
-            f"{run.folder} was started with other settings: {'; '.join(map(str, found[:SHOWN]))}{more}; "
-            "give this study another --name, or remove that folder"
+            f"the run in {run.folder} has other settings than the study file (run -> file): "
+            f"{'; '.join(map(str, found[:SHOWN]))}{more}; give this study another --name, or remove that folder"
         )
 
 
 def _same_looks(plan: Plan, record: Mapping[str, Any], folder: Path) -> None:
-    """Refuse other looks, and other claims where there are looks: their error rate is of what was planned."""
+    """Refuse other looks, and other claims if there are looks, as their error rate holds only for a fixed plan."""
     before, now = record.get("looks"), list(plan.looks.at) if plan.looks else None
-    remedy = "verdicts would not keep their error rate, so give this study another --name, and other seeds by first:"
+    remedy = "this would invalidate the error rate of verdicts; give this study another --name, and new seeds by first:"
     if now != before:
         was, given = (f"looks at {looks} seeds" if looks else "a list of seeds" for looks in (before, now))
         raise InputError(f"seeds: {folder} was started with {was}, but the file now has {given}; {remedy}")
     claims = recorded_claims(record, folder / STUDY)
-    judged = (claims and claims.judged, record.get("baseline", BASELINE_VARIANT), record.get("within", PARTITION))
-    if now and plan.claims and judged != (plan.claims.judged, plan.baseline, plan.within):
-        raise InputError(f"claims: {folder} was started with others, or with another baseline or within; {remedy}")
+    before_claims = (
+        claims and claims.without_texts,
+        record.get("baseline", BASELINE_VARIANT),
+        record.get("within", PARTITION),
+    )
+    if now and plan.claims and before_claims != (plan.claims.without_texts, plan.baseline, plan.within):
+        raise InputError(
+            f"claims: {folder} was started with other claims, another baseline or another within; {remedy}"
+        )

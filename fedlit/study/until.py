@@ -62,22 +62,22 @@ def asked_for(plan: Plan, now: Status) -> list[Asked]:
     """
     looks = plan.looks
     assert looks is not None
-    return _runs(plan, now, lambda part: looks.after(part.seeds) if _may_be_settled(part) else None)
+    return _runs(plan, now, lambda part: looks.after(part.seeds) if _can_be_decided(part) else None)
 
 
-def _may_be_settled(part: Part) -> bool:
-    """Whether further seeds may settle a part: not where a run diverged, whose difference is not finite."""
+def _can_be_decided(part: Part) -> bool:
+    """Whether more seeds can decide a part; they cannot if a run diverged, as the difference is then not finite."""
     return part.finding == "open" and math.isfinite(part.difference.mean)
 
 
 def likely(plan: Plan, now: Status) -> list[Asked]:
-    """The runs that will be there at the end if the means and the scatter of the differences stay as they are."""
-    settles = {id(each.part): each.seeds or len(plan.seeds) for each in now.undecided if _may_be_settled(each.part)}
-    return _runs(plan, now, lambda part: settles.get(id(part)))
+    """The runs that the finished study will have if the means and the scatter of the differences stay as they are."""
+    needed = {id(each.part): each.seeds or len(plan.seeds) for each in now.undecided if _can_be_decided(each.part)}
+    return _runs(plan, now, lambda part: needed.get(id(part)))
 
 
 def _runs(plan: Plan, now: Status, wanted: Callable[[Part], int | None]) -> list[Asked]:
-    """All runs up to the number of seeds by which parts were judged, or that they need."""
+    """All runs up to the number of seeds with which a part was judged, or the number it needs if that is larger."""
     assert plan.looks is not None
     seeds = dict.fromkeys(plan.combinations, plan.looks.at[0])
     for part in (part for claim in now.judged for part in claim.parts):

@@ -139,9 +139,9 @@ def test_patterns_without_a_match_are_refused(algorithm: object, message: str):
     [
         (Algorithm(), ""),
         (ClippedMean(1.0), ""),
-        (KeepLocal(["0"]), "KeepLocal: evaluated is the global model"),
-        (chain(ClippedMean(1.0), KeepLocal(["0"])), "KeepLocal: evaluated is the global model"),
-        (BatchNormPolicy(), "BatchNormPolicy: evaluated is the global model"),
+        (KeepLocal(["0"]), "KeepLocal: the global model is evaluated"),
+        (chain(ClippedMean(1.0), KeepLocal(["0"])), "KeepLocal: the global model is evaluated"),
+        (BatchNormPolicy(), "BatchNormPolicy: the global model is evaluated"),
     ],
     ids=["none", "clip", "local", "chain", "norm"],
 )
@@ -154,5 +154,5 @@ def test_outside_of_a_fit_it_is_said_which_model_is_evaluated(
     )
     trainer.test(module, datamodule=data(), verbose=False)
     err = capsys.readouterr().err
-    assert ("evaluated is the global model" in err) is bool(said)
+    assert ("the global model is evaluated" in err) is bool(said)
     assert said in err

@@ -347,22 +347,22 @@ def write_mus(folder: Path, *runs: tuple[int, float]) -> Path:
     return folder
 
 
-def test_seeds_of_unlike_settings_are_told(tmp_path: Path) -> None:
+def test_seeds_with_different_settings_are_named(tmp_path: Path) -> None:
     text = said(write_mus(tmp_path / "unlike", (0, 0.0), (1, 0.1)))
-    assert "- plain at all, from seed 0 to others: model.mu: 0.0 -> 0.1 at seed 1" in text
+    assert "- plain at all, compared with seed 0: model.mu: 0.0 -> 0.1 at seed 1" in text
     alike = write_mus(tmp_path / "alike", (0, 0.1), (1, 0.1))
     for seed in (0, 1):
         config = alike / f"plain/version_{seed}/config.yaml"
         config.write_text(config.read_text().replace("init_args: {", f"init_args: {{seed: {seed}, "))
-    assert "unlike settings" not in said(alike)
+    assert "different settings" not in said(alike)
 
 
-def test_a_run_that_a_newer_one_stands_for_is_told(tmp_path: Path) -> None:
+def test_a_run_that_is_left_out_for_a_newer_one_is_named(tmp_path: Path) -> None:
     text = said(write_mus(tmp_path, (3, 0.0), (3, 0.1)))
-    assert "as there is a newer run of the same name and seed: 1 run, `plain/version_0`" in text
+    assert "as there is a newer run with the same name and seed: 1 run, `plain/version_0`" in text
 
 
-def test_settings_that_were_changed_on_the_way_are_told(tmp_path: Path) -> None:
+def test_a_run_that_was_resumed_with_other_settings_is_named(tmp_path: Path) -> None:
     run = write_mus(tmp_path, (0, 0.1)) / "plain/version_0"
     before = (run / "config.yaml").read_text().replace("mu: 0.1", "mu: 0.01").replace("max_epochs: 5", "max_epochs: 3")
     (run / "config_until_round_3.yaml").write_text(before)
@@ -384,7 +384,7 @@ def test_a_loss_that_diverged_is_not_passed_over(lost: str, tmp_path: Path) -> N
 def test_a_baseline_that_is_no_variant_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=3)
     assert main([str(tmp_path), "--baseline", "plian"]) == 2
-    assert "--baseline: no variant plian; there are plain: name one of them" in capsys.readouterr().err
+    assert "--baseline: there is no variant plian; use one of plain" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
 
 
@@ -395,7 +395,7 @@ def test_files_of_the_users_are_not_written_over(name: str, tmp_path: Path, caps
     mine.parent.mkdir()
     mine.write_text("mine")
     assert main([str(tmp_path / "s"), "--out", str(mine.parent)]) == 2
-    assert f"{mine} is there, and not of an earlier report; move it" in capsys.readouterr().err
+    assert f"{mine} exists and does not belong to an earlier report; move it" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in mine.parent.iterdir()] == [(name, "mine")]
 
 
@@ -406,13 +406,13 @@ def test_a_report_replaces_an_earlier_one(tmp_path: Path) -> None:
     assert said(tmp_path) != before
 
 
-def test_a_margin_that_is_a_share_of_what_was_not_run_is_told(tmp_path: Path) -> None:
+def test_a_margin_that_refers_to_a_variant_without_runs_is_named(tmp_path: Path) -> None:
     write_study(tmp_path / "s", CELLS, rounds=3)
     part = {"metric": "loss", "is": "higher", "compare": {"spatial": 1, "baseline": -1}}
     claim = {"claim": "X.", "parts": [part | {"margin": {"share": 0.1, "of": "plian"}}]}
     (tmp_path / "c.yaml").write_text(json.dumps({"claims": [claim]}))
     text = said(tmp_path / "s", "--claims", str(tmp_path / "c.yaml"))
-    assert "A margin is a share of plian, of which there is no run." in text
+    assert "A margin is a share of the mean of plian, which has no finished run." in text
 
 
 @pytest.mark.parametrize("column", ["mine/score", "accuracy"])
@@ -434,7 +434,7 @@ def test_a_column_that_no_run_has_is_told(tmp_path: Path) -> None:
     part = {"metric": {"column": "mine"}, "is": "higher", "compare": {"spatial": 1, "baseline": -1}, "margin": 0.1}
     (tmp_path / "c.yaml").write_text(json.dumps({"claims": [{"claim": "X.", "parts": [part]}]}))
     text = said(folder, "--claims", str(tmp_path / "c.yaml"))
-    assert "The runs have no mine, which needs that column in metrics.csv" in text
+    assert "The runs have no mine, which needs this column in metrics.csv" in text
 
 
 def test_code_that_was_changed_between_runs_is_told(tmp_path: Path) -> None:

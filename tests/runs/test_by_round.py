@@ -285,8 +285,12 @@ def test_many_inputs_are_kept_and_a_few_drawn() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (ClientAccuracy(2), ClientAccuracy(3), r"two that write rounds/clients_NNNN.csv, such as ClientAccuracy"),
-        (AttentionFilm(client=0), AttentionFilm(client=3), r"two that write rounds/attention_NNNN.npz"),
+        (
+            ClientAccuracy(2),
+            ClientAccuracy(3),
+            r"two callbacks that write rounds/clients_NNNN.csv \(one is a ClientAccuracy",
+        ),
+        (AttentionFilm(client=0), AttentionFilm(client=3), r"two callbacks that write rounds/attention_NNNN.npz"),
     ],
     ids=["accuracy", "film"],
 )

@@ -16,7 +16,7 @@ from fedlit.cli import main
 from fedlit.data import MNIST5k
 from fedlit.federated import FederatedModule
 from fedlit.models import EmnistCNN
-from fedlit.runs.evaluation import class_accuracy, client_accuracy, is_chance, remove_earlier
+from fedlit.runs.evaluation import class_accuracy, client_accuracy, is_chance, remove_other_predictions
 
 
 def test_class_accuracy_is_the_share_of_right_predictions() -> None:
@@ -66,7 +66,7 @@ def test_predictions_of_another_number_of_ranks_are_removed_and_nothing_else(
     own = ["mine.csv", "predictions_old.csv"]
     for name in (*own, "predictions.csv", *(f"predictions_rank{rank}.csv" for rank in range(4))):
         (tmp_path / name).touch()
-    remove_earlier(tmp_path, ranks)
+    remove_other_predictions(tmp_path, ranks)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*own, *left])
 
 

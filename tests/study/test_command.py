@@ -228,7 +228,7 @@ def test_runs_started_with_other_settings_are_not_resumed(capsys: pytest.Capture
     Path("grid.yaml").write_text(STUDY.replace("alpha: 0.1", "alpha: 0.2"))
     assert study() == 2
     assert (
-        "plain_dir01/seed_0 was started with other settings: data.partition.alpha: 0.1 -> 0.2; give"
+        "plain_dir01/seed_0 has other settings than the study file (run -> file): data.partition.alpha: 0.1 -> 0.2; "
         in capsys.readouterr().err
     )
     assert study("--name=other") == 0
@@ -271,12 +271,12 @@ MISTAKES = {
     "rounds": ("rounds: 2", "rounds: many", "got many", "leave it out"),
     "two axes": ("spatial: {}", "spatial: {data.partition: fedlit.data.Uniform}", "data.partition is also", "one axis"),
     "seed of a run": ("{}", "{seed_everything: 3}", "a study sets seed_everything itself", "use seeds:"),
-    "rounds of a run": ("{}", "{trainer.max_epochs: 3}", "trainer.max_epochs", "leave one of the two out"),
+    "rounds of a run": ("{}", "{trainer.max_epochs: 3}", "trainer.max_epochs", "leave out one of the two"),
     "rounds of all": (
         "axes:",
         "set: {trainer: {max_epochs: 3}}\naxes:",
-        "trainer.max_epochs is also set by rounds: for all runs",
-        "leave one",
+        "trainer.max_epochs is also set by rounds:, which applies to all runs",
+        "leave out one",
     ),
     "two spellings": (
         "spatial: {}",
@@ -288,9 +288,14 @@ MISTAKES = {
         "axes:",
         "set: {model.net: {class_path: fedlit.models.EmnistCNN, init_args: {attention: null}}}\naxes:",
         "set: model.net.attention is also changed by an axis",
-        "leave one",
+        "leave out one",
     ),
-    "no way": ("axes:", "select: drift/mean\naxes:", "which drift/mean is the best", "write lowest drift/mean"),
+    "no way": (
+        "axes:",
+        "select: drift/mean\naxes:",
+        "whether low or high values of drift/mean are better",
+        "write lowest drift/mean",
+    ),
     "option": ("{}", "{model.net.norms: group}", "spatial_iid: model.net.norms", "did you mean norm?"),
     "value": ("alpha: 0.1", "alpha: 0", "plain_dir01: alpha must be a finite number > 0", "use fedlit.data.Uniform"),
     "yaml": ("axes:", "axes: [", "not valid YAML", "correct it there"),

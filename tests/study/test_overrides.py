@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fedlit.core.errors import InputError
-from fedlit.study.overrides import as_taken, flat, settings, words
+from fedlit.study.overrides import as_arguments, flat, setting_names, without_literal_quotes
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from fedlit.study.overrides import as_taken, flat, settings, words
     ],
 )
 def test_a_class_goes_before_its_arguments_and_a_list_before_what_is_added(changes: Any, keys: list[str]) -> None:
-    assert [key for key, _ in words(changes)] == [f"--{key}" for key in keys]
+    assert [key for key, _ in as_arguments(changes)] == [f"--{key}" for key in keys]
 
 
 TEXTS = ("plain", "no", "1", "a: b: c", "[x", "@home", "%d", "*", "", "two\nlines", "\U0001f600: naïve")
@@ -30,12 +30,12 @@ TEXTS = ("plain", "no", "1", "a: b: c", "[x", "@home", "%d", "*", "", "two\nline
 
 @pytest.mark.parametrize("value", [*TEXTS, 0.5, None, True, [1, "a"]])
 def test_a_value_is_read_as_what_it_is(value: Any) -> None:
-    ((_, word),) = words({"key": value})
+    ((_, word),) = as_arguments({"key": value})
     assert yaml.safe_load(word) == value
 
 
-def test_what_json_has_no_word_for_is_said_as_well() -> None:
-    ((_, infinite),) = words({"a": float("inf")})
+def test_values_that_json_cannot_express_are_written_in_yaml() -> None:
+    ((_, infinite),) = as_arguments({"a": float("inf")})
     assert yaml.safe_load(infinite) == float("inf")
     assert flat({"a": {"b": date(2026, 1, 2)}}) == {"a.b": "2026-01-02"}
 
@@ -50,20 +50,20 @@ def test_what_json_has_no_word_for_is_said_as_well() -> None:
     ],
 )
 def test_a_setting_has_one_name_however_it_is_written(changes: Any) -> None:
-    assert settings(changes, "set") == settings(flat(changes), "set") == ["data.batch_size"]
+    assert setting_names(changes, "set") == setting_names(flat(changes), "set") == ["data.batch_size"]
 
 
 def test_a_class_sets_its_arguments() -> None:
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
-    assert settings({"model.client_optimizer": optimizer}, "set") == [
+    assert setting_names({"model.client_optimizer": optimizer}, "set") == [
         "model.client_optimizer",
         "model.client_optimizer.lr",
     ]
 
 
 def test_a_setting_that_is_written_in_two_ways_is_refused() -> None:
-    with pytest.raises(InputError, match=r"axes.a.b: data.batch_size is set 2 times, written in several ways; leave"):
-        settings({"data.batch_size": 4, "data.init_args.batch_size": 8}, "axes.a.b")
+    with pytest.raises(InputError, match=r"axes.a.b: data.batch_size is set 2 times, under different spellings; keep"):
+        setting_names({"data.batch_size": 4, "data.init_args.batch_size": 8}, "axes.a.b")
 
 
 def test_numbers_for_keys_are_those_of_a_value() -> None:
@@ -73,6 +73,13 @@ def test_numbers_for_keys_are_those_of_a_value() -> None:
     }
 
 
-def test_quotes_that_an_argument_took_for_text_are_left_out() -> None:
+def test_quotes_that_an_argument_took_as_text_are_removed() -> None:
     given = ("--a", '"no"', "--b", '"1"', "--c", "x")
-    assert as_taken(given, {"a": '"no"', "b": "1", "c": "x"}) == ("--a", "no", "--b", '"1"', "--c", "x")
+    assert without_literal_quotes(given, {"a": '"no"', "b": "1", "c": "x"}) == (
+        "--a",
+        "no",
+        "--b",
+        '"1"',
+        "--c",
+        "x",
+    )

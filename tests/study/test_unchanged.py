@@ -105,7 +105,10 @@ def test_more_rounds_are_refused_where_there_is_no_checkpoint(capsys: pytest.Cap
     runs = finished(STUDY, checkpoints=False)
     Path("grid.yaml").write_text(STUDY.replace("rounds: 2", "rounds: 3"))
     assert study() == 2
-    assert "seed_0 is finished after 2 rounds, and without a checkpoint it cannot go on to 3" in capsys.readouterr().err
+    assert (
+        "seed_0 has finished 2 rounds and has no checkpoint, so it cannot be resumed to reach 3"
+        in capsys.readouterr().err
+    )
     assert all((run / "metrics.csv").is_file() for run in runs)
 
 
@@ -115,7 +118,7 @@ def test_files_that_no_run_left_are_not_removed(capsys: pytest.CaptureFixture[st
     mine.write_text("mine")
     Path("grid.yaml").write_text(STUDY)
     assert study() == 2
-    assert "logs/grid/dir01/seed_0 holds files that no run of fedlit left there" in capsys.readouterr().err
+    assert "logs/grid/dir01/seed_0 contains files that are not those of a run" in capsys.readouterr().err
     assert mine.read_text() == "mine"
 
 
@@ -142,14 +145,17 @@ def test_finished_runs_of_other_settings_are_not_counted_among_new_ones(
     assert study("--dry_run") == (2 if told else 0)
     said = capsys.readouterr().err
     assert told in said
-    assert ("seed_0 was started with other settings: " in said) == bool(told)
+    assert ("seed_0 has other settings than the study file" in said) == bool(told)
 
 
 def test_a_copy_of_a_run_is_not_that_of_another_seed(capsys: pytest.CaptureFixture[str]) -> None:
     runs = finished(STUDY)
     (runs[1] / "config.yaml").write_bytes((runs[0] / "config.yaml").read_bytes())
     assert study() == 2
-    assert "seed_1 was started with other settings: seed_everything: 0 -> 1" in capsys.readouterr().err
+    assert (
+        "seed_1 has other settings than the study file (run -> file): seed_everything: 0 -> 1"
+        in capsys.readouterr().err
+    )
 
 
 # Of each: what is changed in the file of claims or of the study between two looks, and whether that is refused.
@@ -171,14 +177,14 @@ def test_claims_stay_as_they_are_between_looks(
     for file in (Path("claims.yaml"), Path("grid.yaml")):
         file.write_text(file.read_text().replace(old, new))
     assert study("--dry_run") == (2 if refused else 0)
-    assert ("claims: logs/grid was started with others" in capsys.readouterr().err) == refused
+    assert ("claims: logs/grid was started with other claims" in capsys.readouterr().err) == refused
 
 
 def test_a_study_of_other_names_has_a_folder_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     finished(STUDY)
     Path("grid.yaml").write_text(STUDY.replace("dir01:", "skewed:"))
     assert study() == 2
-    assert "logs/grid holds another study, of dir01; give this study another --name" in capsys.readouterr().err
+    assert "logs/grid contains another study, with dir01; give this study another --name" in capsys.readouterr().err
 
 
 def test_code_of_ones_own_that_was_changed_since_is_told(
@@ -190,7 +196,7 @@ def test_code_of_ones_own_that_was_changed_since_is_told(
         (run / "origin.json").write_text(json.dumps([{"own code": "changing_parts 00000000"}]))
     capsys.readouterr()
     assert study("--dry_run") == 0
-    assert "changing_parts was changed since 2 of the runs were made with it" in capsys.readouterr().out
+    assert "changing_parts has changed since 2 of the runs were made with it" in capsys.readouterr().out
     monkeypatch.delitem(sys.modules, "changing_parts")
 
 
@@ -198,4 +204,4 @@ def test_fewer_rounds_than_were_made_are_refused(capsys: pytest.CaptureFixture[s
     finished(STUDY)
     Path("grid.yaml").write_text(STUDY.replace("rounds: 2", "rounds: 1"))
     assert study() == 2
-    assert "seed_0 has made 2 rounds, more than the 1 asked for; give this study" in capsys.readouterr().err
+    assert "seed_0 has trained 2 rounds, but the study file asks for 1; give this study" in capsys.readouterr().err

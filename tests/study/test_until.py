@@ -257,29 +257,30 @@ def test_a_plan_without_claims_is_refused(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("{spatial: 1", "{spatail: 1", "there is no variant spatail"),
-        ("{spatial: 1", "{attentive: 1", "there is no variant cbam or eca"),
-        ("at: dir01", "at: dir1", "there is no partition dir1"),
-        ("at: dir01", "at: dir01, margin: {share: 0.1, of: none}", "there is no variant none"),
+        ("{spatial: 1", "{spatail: 1", "the study has no variant spatail"),
+        ("{spatial: 1", "{attentive: 1", "the study has no variant cbam or eca"),
+        ("at: dir01", "at: dir1", "the study has no partition dir1"),
+        ("at: dir01", "at: dir01, margin: {share: 0.1, of: none}", "the study has no variant none"),
     ],
 )
-def test_a_claim_on_what_is_not_in_the_study_is_told_before_anything_runs(
+def test_a_claim_on_a_variant_or_partition_without_runs_is_named_before_anything_runs(
     old: str, new: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     groups = "groups: {attentive: {mean_of: [cbam, eca]}}"
     Path("claims.yaml").write_text(groups + CLAIMS.replace(old, new, 1))
     assert study("--dry_run") == 0
-    assert f"claim 1 will not be decided: {why}" in capsys.readouterr().out
+    assert f"claim 1 cannot be tested: {why}" in capsys.readouterr().out
     alone = yaml.safe_load(Path("claims.yaml").read_text())
     Path("claims.yaml").write_text(yaml.safe_dump(alone | {"claims": alone["claims"][:1]}))
     assert study("--dry_run") == 2
-    assert f"no claim can be judged: {why}; mend the file of claims" in capsys.readouterr().err
+    assert f"needs a claim that can be tested, but {why}; correct the file of claims" in capsys.readouterr().err
 
 
 def test_a_variant_called_baseline_must_be_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     Path("grid.yaml").write_text(STUDY.replace("channel:", "baseline:"))
     assert study("--dry_run") == 2
-    assert "claims: baseline stands for plain, and a variant is called so" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "claims: the name baseline means the variant plain, but another variant has this name" in error
 
 
 def test_a_part_on_runs_that_diverged_asks_for_no_more_seeds(capsys: pytest.CaptureFixture[str]) -> None:

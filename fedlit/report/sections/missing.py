@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fedlit.report.document import Bullets, Element, Table, Text
 from fedlit.report.draws import compare_draws
 from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.numbers import count
-from fedlit.report.unlike import changed_code, changed_on_the_way, unlike_settings
+from fedlit.report.unlike import changed_code, changed_on_resume, differing_settings
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 #: At most this many missing runs are listed.
@@ -28,7 +29,8 @@ def missing(found: Analysis) -> Iterable[Element]:
             f"**No finished run of `{found.baseline}`**, so there are no differences to it; "
             "give another variant with `--baseline`."
         )
-    yield from _unlike(study)
+    yield from _different_runs(study)
+    yield from _left_out(study)
     yield from _diverged(found)
     yield from _seeds(study)
     yield from _lengths(study)
@@ -37,39 +39,51 @@ def missing(found: Analysis) -> Iterable[Element]:
     yield from _unlike_draws(study)
 
 
-def _unlike(study: Study) -> Iterable[Element]:
-    if lines := tuple(unlike_settings(study)):
+def _different_runs(study: Study) -> Iterable[Element]:
+    """Compared runs with different settings or code."""
+    if lines := tuple(differing_settings(study)):
         yield Text(
-            "**Seeds of one variant have unlike settings**, so that their mean and interval are of no one setting:"
+            "**Seeds of one variant have different settings**, so their mean and interval do not describe one setting:"
         )
         yield Bullets(lines)
-    if lines := tuple(changed_on_the_way(study)):
-        yield Text("**Settings were changed on the way**, and the runs went on with others:")
+    if lines := tuple(changed_on_resume(study)):
+        yield Text("**Runs were resumed with other settings**:")
         yield Bullets(lines)
     if lines := tuple(changed_code(study)):
-        yield Text("**Code of your own was changed between runs** that are compared; the SHA-256 of its modules:")
-        yield Bullets(lines)
-    if study.unplanned:
-        told = ", ".join(f"`{place.relative_to(study.folder)}`" for place in study.unplanned[:MOST_GAPS])
-        yield Text(f"**Left out**, as the study does not plan them: {count(len(study.unplanned), 'run')}, {told}.")
-    if study.superseded:
-        told = ", ".join(f"`{place.relative_to(study.folder)}`" for place in study.superseded[:MOST_GAPS])
         yield Text(
-            f"**Left out**, as there is a newer run of the same name and seed: {count(len(study.superseded), 'run')}, "
-            f"{told}. Give runs that are to be compared names of their own."
+            "**Your own code changed between runs** that are compared. Its modules, by the SHA-256 of their files:"
         )
+        yield Bullets(lines)
+
+
+def _left_out(study: Study) -> Iterable[Element]:
+    """Runs in the folder that are not compared."""
+    if study.unplanned:
+        number, folders = count(len(study.unplanned), "run"), _folders(study, study.unplanned)
+        yield Text(f"**Left out**, as the study does not plan them: {number}, {folders}.")
+    if study.superseded:
+        number, folders = count(len(study.superseded), "run"), _folders(study, study.superseded)
+        yield Text(
+            f"**Left out**, as there is a newer run with the same name and seed: {number}, {folders}. To compare such "
+            "runs, give them different names."
+        )
+
+
+def _folders(study: Study, places: Sequence[Path]) -> str:
+    return ", ".join(f"`{place.relative_to(study.folder)}`" for place in places[:MOST_GAPS])
 
 
 def _diverged(found: Analysis) -> Iterable[Element]:
-    """Runs whose loss is no number any more: the means of the others look better than they are."""
+    """Runs whose loss is not finite; without them the means of the loss look better than they are."""
     if "loss" not in found.measured:
         return
     rows = found.measured[np.isinf(found.measured["loss"].astype(float))].to_dict("records")
     if rows:
-        told = ", ".join(f"{row['variant']} at {row['partition']}, seed {row['seed']}" for row in rows[:MOST_GAPS])
+        names = ", ".join(f"{row['variant']} at {row['partition']}, seed {row['seed']}" for row in rows[:MOST_GAPS])
         yield Text(
-            f"**{count(len(rows), 'run')} diverged**: the loss of {told} is not finite. The means of the loss are of "
-            "the other seeds, and look better than they are; a difference in the loss with such a run decides nothing."
+            f"**{count(len(rows), 'run')} diverged**: the loss of {names} is not finite. The means of the loss contain "
+            "only the other seeds, so they look better than they are. A difference in the loss is not tested if it "
+            "contains such a run."
         )
 
 
@@ -85,10 +99,10 @@ def _seeds(study: Study) -> Iterable[Element]:
 def _lengths(study: Study) -> Iterable[Element]:
     lengths = Counter(run.asked or run.rounds for run in study.runs)
     if len(lengths) > 1:
-        told = ", ".join(f"{count(n, 'run')} of {rounds}" for rounds, n in sorted(lengths.items()))
+        numbers = ", ".join(f"{count(n, 'run')} of {rounds}" for rounds, n in sorted(lengths.items()))
         yield Text(
-            f"**Runs of different lengths**: {told} rounds. All are compared at round {study.horizon}; `--rounds` sets "
-            "another round."
+            f"**Runs of different lengths**: {numbers} rounds. All are compared at round {study.horizon}; `--rounds` "
+            "sets another round."
         )
 
 
@@ -126,6 +140,7 @@ def _outcomes(study: Study) -> Iterable[Element]:
 
 
 def _unlike_draws(study: Study) -> Iterable[Element]:
+    """Runs at one seed and partition that do not share their random draws."""
     draws = compare_draws(study)
     if draws.differing:
         yield Text(
