@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from fedlit.cli import main
+from fedlit.report.claims import read_claims
 from fedlit.study.plan import Plan, read_plan
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -62,7 +63,7 @@ def test_configs_of_the_grid_differ_in_their_name_only(variant: str, partition: 
 def test_a_studys_combinations_are_configs_that_fit_takes(study: str) -> None:
     plan = read_plan(FOLDER / f"{study}.yaml")
     assert plan.seeds == tuple(range(3 if study == "study" else 10))
-    assert plan.claims == (yaml.safe_load(CLAIMS.read_text()) if study == "study" else None)
+    assert plan.claims == (read_claims(CLAIMS) if study == "study" else None)
     assert {each.rounds for each in plan.combinations} == {20}
     for each in plan.combinations:
         assert each.config["data"]["class_path"] == "fedlit.data.EMNIST"
