@@ -238,7 +238,7 @@ def test_fednovas_steps_are_of_the_rate_of_the_round():
 
 def test_fednova_with_a_proximal_term_takes_no_clipping():
     loop = FederatedLoop(2, seed=0, algorithm=FedNova())
-    with pytest.raises(InputError, match=r"FedNova .* model.client_clip_norm 1.0 cuts; .* set model.mu to 0"):
+    with pytest.raises(InputError, match=r"FedNova .* model.client_clip_norm is 1.0; .* set model.mu to 0"):
         fit(FederatedModule(net(), mu=0.1, client_clip_norm=1.0), loop)
     fit(FederatedModule(net(), mu=0.0, client_clip_norm=1.0), FederatedLoop(2, seed=0, algorithm=FedNova()), rounds=1)
 
