@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import yaml
@@ -48,6 +48,8 @@ class FedlitCLI(FederationArguments):
     """Runs a command: finds the run's folder, makes the Trainer with fedlit's callbacks, and writes the results."""
 
     place: Place | None = None
+    #: Settings that differ from those the checkpoint was trained with, as a warning beside its results.
+    other_settings: str | None = None
 
     def instantiate_classes(self) -> None:
         """As in ``FederationArguments``, and sets the Trainer's arguments. On an error, the folder is unlocked."""
@@ -86,7 +88,7 @@ class FedlitCLI(FederationArguments):
         self.place = Place(self.run_name, section, str(self.subcommand), self._accept)
 
     def _accept(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that cannot be resumed with these settings; warn if they change its scores."""
+        """Refuse a checkpoint that cannot be resumed with these settings; remember those that change its scores."""
         if self.subcommand == "fit":
             self._check_resumable(checkpoint)
         before = config_in(checkpoint, KeepConfig.__name__)
@@ -96,8 +98,8 @@ class FedlitCLI(FederationArguments):
         found = changes(before, yaml.safe_load(section))
         if self.subcommand == "fit":
             refuse(found)
-        elif told := other_results(found):
-            warn(told)
+        else:
+            self.other_settings = other_results(found)
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> None:
         with suppress(LookupError, TypeError):  # a part is missing or damaged: the error on restoring it says more
@@ -197,14 +199,20 @@ class FedlitCLI(FederationArguments):
             )
 
     def after_validate(self) -> None:
-        warn_of_limit(self.trainer, "val")
+        self._warn_of_results("val")
 
     def after_test(self) -> None:
         assert self.place is not None
-        warn_of_limit(self.trainer, "test")
+        self._warn_of_results("test")
         write_test(self.trainer, self.place.results, show=self.config[self.subcommand].verbose)
 
     def after_predict(self) -> None:
         assert self.place is not None
-        warn_of_limit(self.trainer, "predict")
+        self._warn_of_results("predict")
         write_predictions(self.trainer, self.place.results)
+
+    def _warn_of_results(self, stage: Literal["val", "test", "predict"]) -> None:
+        """Warn if the results are of a part of the data, or of other settings than the checkpoint's."""
+        if self.other_settings and self.trainer.is_global_zero:
+            warn(self.other_settings)
+        warn_of_limit(self.trainer, stage)
