@@ -191,8 +191,8 @@ class Sites(FederatedData):
         return tuple(own if own is not None else found for own, found in zip(given, measured, strict=True))  # type: ignore[return-value]
 
     def identity(self) -> dict[str, Any]:
-        """The sites, the number of their examples, and hashes of these."""
-        found = {name: self.link.introductions[name] for name in self.sites}
+        """The sites and, during a fit, the number of their examples and hashes of these."""
+        found = {name: self.link.introductions[name] for name in self.sites} if self._link else {}
         sizes = {f"number of training examples of site {name}": said["examples"] for name, said in found.items()}
         hashes = {f"hash of the data of site {name}": said["data"] for name, said in found.items()}
         return {"list of sites": ", ".join(self.sites), **sizes, **hashes}

@@ -152,11 +152,11 @@ OTHERS: dict[str, tuple[Callable[[Path], Node], str]] = {
     ),
     "another optimizer": (
         lambda folder: Node(trainer_of(built_otherwise(client_optimizer=lambda p: SGD(p, lr=0.2)), 2, folder).answer),
-        r"site site2: optimizer is .*'lr': 0\.2.* there and .*'lr': 0\.1",
+        r"site site2: optimizer is .*'lr': 0\.2.* at the site and .*'lr': 0\.1",
     ),
     "another clip": (
         lambda folder: Node(trainer_of(built_otherwise(client_clip_norm=1.0), 2, folder).answer),
-        r"site site2: client is .*client_clip_norm 1\.0 there",
+        r"site site2: client is .*client_clip_norm 1\.0 at the site",
     ),
     "another algorithm": (
         lambda folder: Node(trainer_of(built_otherwise(algorithm=KeepLocal([r"^3"])), 2, folder).answer),
