@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -137,10 +137,9 @@ def refuse(found: Iterable[Change]) -> None:
     """
     refused = [change for change in found if not change.is_allowed and not change.is_new]
     if refused:
-        more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         raise InputError(
-            f"a run cannot be resumed with {'; '.join(map(str, refused[:SHOWN]))}{more}; leave it as in the run's "
-            "config.yaml, or start a new run without --ckpt_path"
+            f"a run cannot be resumed with {in_words(refused)}; leave it as in the run's config.yaml, or start a new "
+            "run without --ckpt_path"
         )
 
 
@@ -158,11 +157,16 @@ def other_results(found: Iterable[Change]) -> str | None:
     ]
     if not other:
         return None
-    more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
     return (
-        f"the checkpoint was trained with other settings: {'; '.join(map(str, other[:SHOWN]))}{more}; the results are "
-        "for the new ones; to use those of the run, give its config.yaml"
+        f"the checkpoint was trained with other settings: {in_words(other)}; the results are for the new ones; to use "
+        "those of the run, give its config.yaml"
     )
+
+
+def in_words(found: Sequence[Change]) -> str:
+    """The first few changes, and the number of the others."""
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{'; '.join(map(str, found[:SHOWN]))}{more}"
 
 
 class _Nothing:

@@ -9,13 +9,13 @@ from typing import Any
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, recorded_claims
-from fedlit.runs.changes import changes
+from fedlit.runs.changes import changes, in_words
 from fedlit.runs.folder import METRICS_CSV, STUDY
 from fedlit.runs.setting import own_code, own_code_of
 from fedlit.study.plan import Plan
 from fedlit.study.run import StudyRun
 
-#: At most this many changed settings, or names of combinations, are shown in a message.
+#: At most this many names of combinations are shown in a message.
 SHOWN = 3
 
 
@@ -69,10 +69,9 @@ def _same_settings(run: StudyRun, before: Mapping[str, Any]) -> None:
     seed = {"seed_everything": run.seed} if "seed_everything" in before else {}
     found = [each for each in changes(before, {**run.combination.config, **seed}) if each.affects_results]
     if found:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError(
-            f"the run in {run.folder} has other settings than the study file (run -> file): "
-            f"{'; '.join(map(str, found[:SHOWN]))}{more}; give this study another --name, or remove that folder"
+            f"the run in {run.folder} has other settings than the study file (run -> file): {in_words(found)}; give "
+            "this study another --name, or remove that folder"
         )
 
 
