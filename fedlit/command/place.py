@@ -128,7 +128,6 @@ def _check_place(run: Path, name: str | None, version: str | None) -> None:
     for option, given, has in (("--name", name, run.parent.name), ("--version", version, run.name)):
         if given not in (None, has):
             raise InputError(
-                f"{option} is {given}, but the checkpoint belongs to the run {run}, which resumes in its "
-                "own folder; leave "
-                f"{option} out, or copy the checkpoint to another folder to start a new run from it"
+                f"{option} is {given}, but the checkpoint belongs to the run {run}, which resumes in its own folder; "
+                f"leave {option} out, or copy the checkpoint to another folder to start a new run from it"
             )

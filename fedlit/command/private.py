@@ -101,9 +101,8 @@ class ChangesOfClass(logging.Logger):
             before, now, arguments = changed.groups()
             arguments = self.CLASS.sub(r"\1", arguments)
             line = (
-                f"{arguments} was given for {before} and is ignored for {now}, which has no such argument "
-                "or does not take "
-                "this value"
+                f"{arguments} was given for {before} and is ignored for {now}, which has no such argument or does not "
+                "take this value"
             )
             self.left_out += [line] if line not in self.left_out else []
 

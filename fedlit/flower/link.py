@@ -61,9 +61,8 @@ class Link:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise InputError(
-                    f"no answer from {', '.join(missing)} within {seconds:g} s; start the SuperNodes of "
-                    "these sites, or "
-                    "remove them from data.sites"
+                    f"no answer from {', '.join(missing)} within {seconds:g} s; start the SuperNodes of these sites, "
+                    "or remove them from data.sites"
                 )
             problems = self._greet_new(left)
             if problems:
@@ -178,8 +177,7 @@ def name_of(registered_as: str, said: str, must_be_registered: bool) -> str:
         )
     if not registered_as and must_be_registered:
         raise WireError(
-            f"it states the name {said}, but its key is not registered under a name; register it by flwr "
-            "supernode register "
-            "KEY --name NAME, or set data.registered to false if all sites are trusted"
+            f"it states the name {said}, but its key is not registered under a name; register it by flwr supernode "
+            "register KEY --name NAME, or set data.registered to false if all sites are trusted"
         )
     return said

@@ -182,9 +182,8 @@ class Sites(FederatedData):
             return self._given_mean, self._given_std
         if train is None:
             raise InputError(
-                "data.mean and data.std are not given, and the server has no training examples to measure "
-                "them; give both, "
-                "in units of [0, 1]"
+                "data.mean and data.std are not given, and the server has no training examples to measure them; give "
+                "both, in units of [0, 1]"
             )
         measured = channel_stats(train.inputs)
         given = (self._given_mean, self._given_std)

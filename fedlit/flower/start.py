@@ -52,9 +52,8 @@ def site(words: Sequence[str]) -> int:
     status = _status([program, "--node-config", f'{KEY}="{Path(file).resolve()}"', *options])
     if status > 0 and (key := option(options, "--auth-supernode-private-key")):
         raise InputError(
-            f"the SuperNode ended with status {status}; if it says that it failed to activate, the server "
-            "does not know its "
-            f"key: register it at the server by flwr supernode register {Path(key).name}.pub --name NAME"
+            f"the SuperNode ended with status {status}; if it says that it failed to activate, the server does not "
+            f"know its key: register it at the server by flwr supernode register {Path(key).name}.pub --name NAME"
         )
     return status
 

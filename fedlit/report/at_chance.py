@@ -40,8 +40,7 @@ def in_words(study: Study) -> str:
     rest = f", and {len(runs) - NAMED} others" if len(runs) > NAMED else ""
     such = "It is" if len(runs) == 1 else "They are"
     return (
-        f"**{count(len(runs), 'run')} learned nothing**: {named}{rest} ended no better than a model that "
-        "always predicts "
-        f"the most frequent class. {such} left out of the measures of stability, since such a model looks perfectly "
-        "steady. All other numbers include such runs, so intervals are wide there."
+        f"**{count(len(runs), 'run')} learned nothing**: {named}{rest} ended no better than a model that always "
+        f"predicts the most frequent class. {such} left out of the measures of stability, since such a model looks "
+        "perfectly steady. All other numbers include such runs, so intervals are wide there."
     )

@@ -250,9 +250,8 @@ def _clients(study: Study) -> Chart | None:
         if lines
     )
     caption = (
-        f"The final global model on each client's own training data ({CLIENTS_CSV}); the clients of each "
-        "variant and seed "
-        f"are sorted by accuracy. {_bands(lines)}"
+        f"The final global model on each client's own training data ({CLIENTS_CSV}); the clients of each variant and "
+        f"seed are sorted by accuracy. {_bands(lines)}"
     )
     return Chart("clients", "Accuracy over clients", caption, panels)
 

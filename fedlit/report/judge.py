@@ -350,9 +350,8 @@ def _reason(result: Verdict, parts: Sequence[Part]) -> str:
     reason = "; ".join(f"{said[name]}: {', '.join(dict.fromkeys(found[name]))}" for name in said if name in found)
     if result != "undecided" and smallest_p(seeds) > 1 - LEVEL:
         reason += (
-            f" (with {seeds} seeds this assumes normal differences: a test without this assumption cannot "
-            "give less than "
-            f"p = {smallest_p(seeds):g})"
+            f" (with {seeds} seeds this assumes normal differences: a test without this assumption cannot give less "
+            f"than p = {smallest_p(seeds):g})"
         )
     return reason
 

@@ -70,9 +70,8 @@ def _file_of(study: Study) -> Mapping[str, Any]:
     tree = study.record.get("file")
     if not isinstance(tree, Mapping) or not isinstance(tree.get("axes"), Mapping):
         raise InputError(
-            f"the record of {study.folder} does not have its study file, as it was written by an early "
-            "version; run the "
-            "study's command again, which keeps finished runs and adds the study file"
+            f"the record of {study.folder} does not have its study file, as it was written by an early version; run "
+            "the study's command again, which keeps finished runs and adds the study file"
         )
     return tree
 

@@ -92,9 +92,8 @@ def write_predictions(trainer: Trainer, folder: Path) -> None:
     probabilities = torch.cat(trainer.predict_loop.predictions).float().cpu()  # (N, C)
     confidence, predicted = probabilities.max(-1)
     share = cast(Batches, trainer.predict_dataloaders).indices  # of this rank
-    indices = (torch.arange(len(data.test)) if share is None else share)[
-        : len(predicted)
-    ]  # with a limit, predictions exist for the first samples only
+    indices = torch.arange(len(data.test)) if share is None else share
+    indices = indices[: len(predicted)]  # with a limit, only the first samples are predicted
     targets = data.test.targets.cpu()[indices]
     if trainer.world_size > 1:
         path = path.with_stem(f"predictions_rank{trainer.global_rank}")

@@ -70,9 +70,8 @@ class Board(TensorBoardLogger):
         """Flush everything that was logged to disk."""
         if not self._begun and (renamed := put_before(Path(self.log_dir), time.time())):
             rank_zero_warn(
-                f"the clock was set back since the earlier part of the run: {renamed} event files were "
-                "given earlier times "
-                "in their names, so that TensorBoard shows the rounds in order"
+                f"the clock was set back since the earlier part of the run: {renamed} event files were given earlier "
+                "times in their names, so that TensorBoard shows the rounds in order"
             )
         self._begun = True
         with writing(self.log_dir):
@@ -141,9 +140,8 @@ class MetricsTable(Logger):
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         if numbers.pop("round", row) != row:
             raise InputError(
-                f"a metric 'round' with the value {metrics['round']} was logged in round {row}, but "
-                f"{self._path.name} uses "
-                "this name to number its rows; give the metric another name"
+                f"a metric 'round' with the value {metrics['round']} was logged in round {row}, but {self._path.name} "
+                "uses this name to number its rows; give the metric another name"
             )
         if not isinstance(row, int) or row < 0 or (self.round is not None and row > self.round):
             self._leave_out(numbers, row)

@@ -29,9 +29,8 @@ from fedlit.runs.words import opening
 
 #: Printed at the end of a run whose model is at chance, see `fedlit.runs.evaluation.is_chance`.
 LEARNED_NOTHING = (
-    "the run has learned nothing: the model is no better than one that always predicts the most frequent "
-    "class; a lower "
-    "learning rate of model.client_optimizer, clipping by model.client_clip_norm, or more rounds may help"
+    "the run has learned nothing: the model is no better than one that always predicts the most frequent class; a "
+    "lower learning rate of model.client_optimizer, clipping by model.client_clip_norm, or more rounds may help"
 )
 
 

@@ -62,9 +62,8 @@ def _power(pairs: Sequence[Comparison]) -> str:
     family = max(sum(c.metric.key == key for c in pairs) for key in {c.metric.key for c in pairs})
     floor = smallest_p(n)
     text = (
-        f"A pair is two runs of one seed, with the same data, initial weights and cohorts. With {n} pairs, "
-        "a test without "
-        f"assumptions about their distribution cannot give less than p = {floor:.3g}"
+        f"A pair is two runs of one seed, with the same data, initial weights and cohorts. With {n} pairs, a test "
+        f"without assumptions about their distribution cannot give less than p = {floor:.3g}"
     )
     if floor > 1 - LEVEL:
         text += ", however large the difference, so it could not confirm anything here"

@@ -24,14 +24,13 @@ def method(found: Analysis) -> Iterable[Element]:
             yield Text(" ".join(paragraph.split()))
     yield from _seeds_needed(found)
     yield Text(
-        f"**Intervals** of a metric are {LEVEL:.0%} intervals for its mean over seeds, within the range of "
-        "the metric: 0 to 1 "
-        "for a share, >= 0 for others. They are score intervals like Wilson's for a share, with Student's t and the "
-        "variance between seeds instead of the binomial one: all means within t standard errors of the measured mean, "
-        "where the error shrinks towards a bound like that of a share. Far from a bound they agree with Student's "
-        "interval. Paired differences have Student's interval. "
-        f"With fewer than {LEAST_SEEDS} seeds there is none: with two it would be 12.7 standard errors to each side. "
-        "Times depend on the load of the machine and are never marked as the best."
+        f"**Intervals** of a metric are {LEVEL:.0%} intervals for its mean over seeds, within the range of the metric: "
+        "0 to 1 for a share, >= 0 for others. They are score intervals like Wilson's for a share, with Student's t and "
+        "the variance between seeds instead of the binomial one: all means within t standard errors of the measured "
+        "mean, where the error shrinks towards a bound like that of a share. Far from a bound they agree with "
+        f"Student's interval. Paired differences have Student's interval. With fewer than {LEAST_SEEDS} seeds there is "
+        "none: with two it would be 12.7 standard errors to each side. Times depend on the load of the machine and are "
+        "never marked as the best."
     )
     yield Text(
         f"**Metrics** of each run up to round {found.study.horizon}; in a shorter run, “last {LAST_ROUNDS} rounds” are "
@@ -46,11 +45,10 @@ def method(found: Analysis) -> Iterable[Element]:
 def _seeds_needed(found: Analysis) -> Iterable[Element]:
     if found.claims:
         yield Text(
-            "**Seeds that would decide a claim** are rough estimates from the mean and spread of its "
-            "differences so far. Two "
-            "are given: the seeds of the look that would decide it if both stayed as they are, in a study that stops "
-            "when it is decided; and the seeds at which one test at "
-            f"{1 - LEVEL:.0%} would find an effect of the margin 4 times in 5."
+            "**Seeds that would decide a claim** are rough estimates from the mean and spread of its differences so "
+            "far. Two are given: the seeds of the look that would decide it if both stayed as they are, in a study "
+            f"that stops when it is decided; and the seeds at which one test at {1 - LEVEL:.0%} would find an effect "
+            "of the margin 4 times in 5."
         )
 
 
@@ -61,9 +59,8 @@ def _like_draws(study: Study) -> Iterable[Element]:
 def _told(draws: Draws) -> str:
     if not draws.groups:
         return (
-            "unknown. No two variants have `draws.json`, with hashes of partition, participation (cohorts "
-            "and stragglers) "
-            "and batch order, at one seed and partition; runs write it at their end."
+            "unknown. No two variants have `draws.json`, with hashes of partition, participation (cohorts and "
+            "stragglers) and batch order, at one seed and partition; runs write it at their end."
         )
     of = f"{draws.agreeing} of {draws.groups} combinations of seed and partition"
     unknown = f" {count(draws.unknown, 'run')} without `draws.json` could not be checked." if draws.unknown else ""

@@ -133,9 +133,8 @@ def _outcomes(study: Study) -> Iterable[Element]:
         known = sum(run.outcome(name, study.horizon) is not None for run in study.finished)
         if total and known < total:
             yield Text(
-                f"**Accuracy by {what}** is known for {known} of {total} compared runs: the others have no "
-                f"`{name}` for "
-                f"round {study.horizon}, which `fedlit fit` writes after its last round."
+                f"**Accuracy by {what}** is known for {known} of {total} compared runs: the others have no `{name}` "
+                f"for round {study.horizon}, which `fedlit fit` writes after its last round."
             )
 
 
