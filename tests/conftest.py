@@ -43,6 +43,16 @@ def _talkative_again() -> None:
         logging.getLogger(f"lightning.{name}").setLevel(logging.NOTSET)
 
 
+@pytest.fixture(autouse=True)
+def _clean_folder() -> Iterator[None]:
+    """A test that writes into the folder in which pytest runs fails; caches are hidden files."""
+    folder = Path.cwd()
+    before = set(folder.iterdir())
+    yield
+    new = [path.name for path in set(folder.iterdir()) - before if not path.name.startswith((".", "__"))]
+    assert not new, f"left behind in {folder}: {', '.join(sorted(new))}; write to tmp_path"
+
+
 @pytest.fixture
 def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
     """Writes past so many bytes of a file fail, as on a full disk."""
