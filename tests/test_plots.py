@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.collections import QuadMesh
 
 from fedlit import plots
+from fedlit.runs.strips import channel_strip
 
 
 def test_the_partition_is_drawn_client_by_class() -> None:
@@ -43,6 +46,25 @@ def test_only_some_of_many_classes_are_named_at_their_positions() -> None:
 def test_a_long_class_name_is_cut() -> None:
     axes = plots.confusion_heatmap(np.eye(2, dtype=np.int64), ["a" * 24, "b" * 25]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a" * 24, "b" * 21 + "..."]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (3, 2)], ids=str)
+@pytest.mark.parametrize("draw", ["partition", "confusion", "channels"])
+def test_each_cell_is_as_large_as_any_other_also_in_a_single_row_or_column(draw: str, shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    figure = {
+        "partition": lambda: plots.partition_heatmap(np.ones(shape, dtype=np.int64), ["a"] * columns),
+        "confusion": lambda: plots.confusion_heatmap(np.ones((rows, rows), dtype=np.int64), ["a"] * rows),
+        "channels": lambda: channel_strip(
+            {round: {"global/gate": np.ones((2, rows, 1, 1))} for round in range(1, columns + 1)}, {"global": "global"}
+        ),
+    }[draw]()
+    mesh = figure.axes[0].collections[0]
+    assert isinstance(mesh, QuadMesh)
+    x, y = np.moveaxis(mesh.get_coordinates(), -1, 0)
+    across = rows if draw == "confusion" else columns
+    assert np.array_equal(x, np.broadcast_to(np.arange(across + 1) - 0.5, x.shape))
+    assert np.array_equal(y, np.broadcast_to(np.arange(rows + 1)[:, None] - 0.5, y.shape))
 
 
 def test_long_class_names_stand_upright_under_the_picture() -> None:

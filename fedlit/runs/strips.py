@@ -76,8 +76,7 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
             gates = [frames[round].get(f"{model}/{name}", missing).astype(np.float32) for round in rounds]
             heat = np.stack([gate.mean(0).ravel() for gate in gates], axis=1)  # (C, R)
             axes = grid[row, column]
-            cells = axes.pcolormesh(np.arange(len(rounds)), np.arange(channels), heat, shading="nearest", **COLOURS)
-            axes.invert_yaxis()
+            drawn = plots.cells(axes, heat, **COLOURS)
             ticks = spread_over(range(len(rounds)), MOST_ROUNDS)
             axes.set_xticks(ticks, [str(rounds[tick]) for tick in ticks])
             axes.tick_params(labelsize=8)
@@ -85,7 +84,7 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
             axes.set_xlabel("round" if row == len(names) - 1 else "", fontsize=8)
             low, high = np.nanmin(heat), np.nanmax(heat)
             axes.set_title(f"{labels[model]}\nfrom {low:.2f} to {high:.2f}", fontsize=8, parse_math=False)
-    figure.colorbar(cells, ax=grid[:, -1].tolist(), label="gate, mean over the inputs", fraction=0.05, aspect=40)
+    figure.colorbar(drawn, ax=grid[:, -1].tolist(), label="gate, mean over the inputs", fraction=0.05, aspect=40)
     return figure
 
 
