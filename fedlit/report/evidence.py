@@ -129,12 +129,17 @@ class Evidence:
         return [place]
 
     def margin(self, margin: Margin, metric: Metric, partitions: Sequence[str]) -> float:
-        """A margin in the metric's unit; NaN if it is a share of the mean of a variant that was not run."""
+        """A margin in the metric's unit, >= 0.
+
+        It is NaN if it is a share of the mean of a variant that was not run, or of a mean that is not finite, as that
+        of a loss is if a run diverged: any effect would be smaller than an infinite margin.
+        """
         if not margin.of:
             return margin.size
         variant = self.ran(margin.of)[0]
         runs = self.measured[(self.measured["variant"] == variant) & self.measured["partition"].isin(list(partitions))]
-        return margin.size * float(runs[metric.key].mean()) if metric.key in runs and len(runs) else math.nan
+        mean = abs(float(runs[metric.key].mean())) if metric.key in runs and len(runs) else math.nan
+        return margin.size * mean if math.isfinite(mean) else math.nan
 
 
 def product_of(variants: Mapping[str, float], places: Mapping[str, float]) -> dict[Cell, float]:

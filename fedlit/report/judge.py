@@ -100,7 +100,7 @@ class Part:
 
     Args:
         contrast: The comparison.
-        margin: A smaller effect counts as no effect; NaN if it is a share of a variant that was not run.
+        margin: A smaller effect counts as no effect; NaN if it is a share of a mean that is unknown or not finite.
         difference: The paired difference over seeds.
         corrected_p: The p of the paired t-test, corrected for the parts of the claim.
         finding: For or against the claim, or open.
@@ -220,7 +220,8 @@ def _judged(
     parts = _parts(evidence, claim, partitions)
     details = tuple(detail for detail in _details(evidence, claim, partitions, beside) if detail.difference.n)
     result = verdict([part.finding for part in parts])
-    reason = _unmeasured(evidence, parts) or _missing_for_margin(evidence, parts) or _reason(result, parts)
+    no_margin = _missing_for_margin(evidence, parts) if result == "undecided" else ""
+    reason = _unmeasured(evidence, parts) or no_margin or _reason(result, parts)
     against_alone = any(part.finding == "against" and part.stands_alone for part in parts)
     if presumed and presumed.verdict == "contradicted" and not against_alone:
         result, reason = "undecided", f"claim {claim.presumes} is contradicted: {claim.because}"
@@ -332,11 +333,17 @@ def _unmeasured(evidence: Evidence, parts: Sequence[Part]) -> str:
 
 
 def _missing_for_margin(evidence: Evidence, parts: Sequence[Part]) -> str:
-    """The variants without a run that a margin refers to; empty if there are none."""
-    names = {part.contrast.expectation.margin.of for part in parts} - {""}
+    """The variants that a margin refers to and that have no run, or no finite mean; empty if there are none."""
+    shares = [(part, evidence.ran(of)[0]) for part in parts if (of := part.contrast.expectation.margin.of)]
     there = set(evidence.measured["variant"])
-    missing = sorted({evidence.ran(name)[0] for name in names} - there)
-    return f"a margin is a share of the mean of {' and '.join(missing)}, which has no finished run" if missing else ""
+    if missing := sorted({variant for _, variant in shares} - there):
+        return f"a margin is a share of the mean of {' and '.join(missing)}, which has no finished run"
+    unknown = dict.fromkeys(
+        f"{part.metric.title} of {variant}"
+        for part, variant in shares
+        if part.finding == "open" and math.isnan(part.contrast.margin(evidence))
+    )
+    return f"a margin is a share of the mean {' and '.join(unknown)}, which is not finite" if unknown else ""
 
 
 def _reason(result: Verdict, parts: Sequence[Part]) -> str:

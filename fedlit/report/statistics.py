@@ -17,6 +17,7 @@ from fedlit.report.metrics import BY_KEY, COLUMN, LAST_ROUNDS, METRICS, TESTED, 
 from fedlit.report.record import Cell
 from fedlit.report.run import Run
 from fedlit.runs.outcome import CLIENTS_CSV
+from fedlit.runs.read import rows_of
 
 #: The keys of the result of `stability`.
 STABILITY = tuple(metric.key for metric in METRICS if metric.topic == "Stability")
@@ -122,8 +123,8 @@ def targets(study: Study, baseline: str, target: float | None = None) -> dict[st
 def measure_all(study: Study, target: Mapping[str, float], columns: Sequence[str] = ()) -> pd.DataFrame:
     """A row for each finished run: variant, partition, seed, and its metrics up to the horizon.
 
-    For each of ``columns`` of its table it has the last value. The stability of a run that learned nothing is NaN, as
-    its accuracy is always that of one class.
+    For each of ``columns`` of its table it has the last value, which is infinite if it is not a number. The stability
+    of a run that learned nothing is NaN, as its accuracy is always that of one class.
     """
     rows = [
         {
@@ -132,7 +133,7 @@ def measure_all(study: Study, target: Mapping[str, float], columns: Sequence[str
             "seed": run.seed,
             **measure(_until(run.table, study.horizon), target[run.partition], _clients(run, study.horizon)),
             **(dict.fromkeys(STABILITY, math.nan) if learned_nothing(run, study.horizon) else {}),
-            **_last(_until(run.table, study.horizon), columns),
+            **_last(run, study.horizon, columns),
         }
         for run in study.finished
     ]
@@ -142,10 +143,16 @@ def measure_all(study: Study, target: Mapping[str, float], columns: Sequence[str
     )
 
 
-def _last(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
-    """The last known value of each of the columns that the table has."""
-    known = {name: table[name].dropna() for name in columns if name in table}
-    return {f"{COLUMN}{name}": float(values.iloc[-1]) for name, values in known.items() if len(values)}
+def _last(run: Run, horizon: int, columns: Sequence[str]) -> dict[str, float]:
+    """The last value of each of the columns of a run's table that have any.
+
+    It is infinite if it is not a number, as after a divergence, so that no earlier value counts in its place and a
+    difference that contains it is not tested. Rounds in which nothing was logged are passed over.
+    """
+    rows = [row for row in rows_of(run.folder) if 0 < int(row["round"]) <= horizon] if columns else []
+    cells = {name: [cell for row in rows if (cell := row.get(name))] for name in columns}
+    last = {f"{COLUMN}{name}": float(found[-1]) for name, found in cells.items() if found}
+    return {name: math.inf if math.isnan(value) else value for name, value in last.items()}
 
 
 def _clients(run: Run, horizon: int) -> ArrayLike:

@@ -66,8 +66,13 @@ def asked_for(plan: Plan, now: Status) -> list[Asked]:
 
 
 def _can_be_decided(part: Part) -> bool:
-    """Whether more seeds can decide a part; they cannot if a run diverged, as the difference is then not finite."""
-    return part.finding == "open" and math.isfinite(part.difference.mean)
+    """Whether more seeds can decide a part.
+
+    They cannot if a run diverged, as the difference is then not finite, nor if there is a p but no margin, as that is
+    then a share of a mean that is unknown or not finite.
+    """
+    has_no_margin = math.isnan(part.margin) and not math.isnan(part.corrected_p)
+    return part.finding == "open" and math.isfinite(part.difference.mean) and not has_no_margin
 
 
 def likely(plan: Plan, now: Status) -> list[Asked]:

@@ -168,6 +168,31 @@ def test_margins_of_loss_and_wobble_are_shares_of_the_plain_model() -> None:
     assert np.allclose(margins, [0.1 * plain["wobble"].mean(), 0.02, 0.05 * plain["loss"].mean()])
 
 
+@pytest.mark.parametrize(
+    ("plain", "margin", "finding"),
+    [
+        ([2.0, 2.0, 2.0], 0.2, "for"),
+        ([-2.0, -2.0, -2.0], 0.2, "for"),  # a score below 0: what counts is the size of its mean
+        ([0.001, 0.001, 0.001], 0.0001, "open"),
+        ([2.0, 2.0, math.inf], math.nan, "open"),  # diverged: any effect would be smaller than a share of it
+        ([math.nan, math.nan, math.nan], math.nan, "open"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["unchanged", "not lower", "not higher"])
+def test_a_margin_is_a_share_of_the_size_of_a_finite_mean(
+    kind: str, plain: list[float], margin: float, finding: str
+) -> None:
+    measured = made_up(noise=1e-6)
+    measured["loss"] = [0.01 * np.sin(17 * i) for i in range(len(measured))]  # no effect
+    measured.loc[measured["variant"] == "plain", "loss"] = plain * 3
+    keys = {"metric": "loss", "is": kind, "compare": {"channel": 1, "spatial": -1}, "at": "iid"}
+    (claim,) = judge(measured, tree=one(**keys, margin={"share": 0.1}))
+    (part,) = claim.parts
+    assert part.margin == pytest.approx(margin, nan_ok=True)
+    assert part.finding == finding
+    assert ("mean final loss of plain, which is not finite" in claim.reason) is math.isnan(margin)
+
+
 def test_the_rules_are_those_of_the_docstring() -> None:
     text = " ".join(rules())
     assert "supported" in text

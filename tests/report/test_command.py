@@ -429,6 +429,23 @@ def test_a_column_of_the_users_can_be_claimed_on(column: str, tmp_path: Path) ->
     assert judged[["metric", "finding", "mean", "n"]].values.tolist() == [[f"column {column}", "for", 1.0, 3]]
 
 
+@pytest.mark.parametrize("lost", ["nan", "inf"])
+def test_a_column_that_is_no_number_at_the_end_of_a_run_is_not_replaced_by_an_earlier_value(
+    lost: str, tmp_path: Path
+) -> None:
+    folder = write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, rounds=4)
+    for i, path in enumerate(sorted(folder.glob("*/seed_*/metrics.csv"))):
+        table = pd.read_csv(path).assign(mine=float(i // 3))  # 0 of plain, 1 of spatial
+        table.loc[2:, "mine"] = float(lost) if "spatial_iid/seed_1" in str(path) else table["mine"]
+        path.write_text(table.to_csv(index=False, na_rep="nan"))
+    part = {"metric": {"column": "mine"}, "is": "higher", "compare": {"spatial": 1, "baseline": -1}, "margin": 0.1}
+    (tmp_path / "c.yaml").write_text(json.dumps({"claims": [{"claim": "X.", "parts": [part]}]}))
+    text = said(folder, "--claims", str(tmp_path / "c.yaml"))
+    judged = pd.read_csv(folder / "report/claims.csv")
+    assert judged[["finding", "mean", "n"]].values.tolist() == [["open", math.inf, 3]]
+    assert "**The last value of `mine` is not a finite number** in 1 run: spatial at iid, seed 1." in text
+
+
 def test_a_column_that_no_run_has_is_told(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)}, rounds=4)
     part = {"metric": {"column": "mine"}, "is": "higher", "compare": {"spatial": 1, "baseline": -1}, "margin": 0.1}

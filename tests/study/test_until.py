@@ -283,12 +283,19 @@ def test_a_variant_called_baseline_must_be_the_baseline(capsys: pytest.CaptureFi
     assert "claims: the name baseline means the variant plain, but another variant has this name" in error
 
 
-def test_a_part_on_runs_that_diverged_asks_for_no_more_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "compared",
+    [
+        "compare: {channel: 1, baseline: -1}, margin: 0.1",
+        "compare: {spatial: 1, baseline: -1}, margin: {share: 0.1, of: channel}",
+    ],
+)
+def test_a_part_on_runs_that_diverged_asks_for_no_more_seeds(compared: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Channel's loss is no number at any seed, and no further seed changes that."""
     Path("stand_in.py").write_text(
         STAND_IN.replace("{accuracy},1.0,", "{accuracy},{'nan' if 'channel' in name else 1.0},")
     )
-    part = "{metric: loss, is: unchanged, compare: {channel: 1, baseline: -1}, at: iid, margin: 0.1}"
+    part = f"{{metric: loss, is: unchanged, at: iid, {compared}}}"
     Path("claims.yaml").write_text(f"claims: [{{claim: X., parts: [{part}]}}]")
     assert study() == 0
     assert set(seeds_run().values()) == {3}

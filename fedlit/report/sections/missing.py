@@ -13,6 +13,7 @@ from fedlit.report.collect import Study
 from fedlit.report.document import Bullets, Element, Table, Text
 from fedlit.report.draws import compare_draws
 from fedlit.report.intervals import LEAST_SEEDS
+from fedlit.report.metrics import COLUMN
 from fedlit.report.numbers import count
 from fedlit.report.unlike import changed_code, changed_on_resume, differing_settings
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
@@ -74,17 +75,32 @@ def _folders(study: Study, places: Sequence[Path]) -> str:
 
 
 def _diverged(found: Analysis) -> Iterable[Element]:
-    """Runs whose loss is not finite; without them the means of the loss look better than they are."""
-    if "loss" not in found.measured:
-        return
-    rows = found.measured[np.isinf(found.measured["loss"].astype(float))].to_dict("records")
-    if rows:
-        names = ", ".join(f"{row['variant']} at {row['partition']}, seed {row['seed']}" for row in rows[:MOST_GAPS])
+    """Runs whose loss is not finite, without which the means of the loss look better than they are; and runs whose last
+    value of a claimed column is not finite."""
+    if names := _not_finite(found, "loss"):
         yield Text(
-            f"**{count(len(rows), 'run')} diverged**: the loss of {names} is not finite. The means of the loss contain "
-            "only the other seeds, so they look better than they are. A difference in the loss is not tested if it "
-            "contains such a run."
+            f"**{count(len(names), 'run')} diverged**: the loss of {_few(names)} is not finite. The means of the loss "
+            "contain only the other seeds, so they look better than they are. A difference in the loss is not tested "
+            "if it contains such a run."
         )
+    for column in found.claims.columns if found.claims else ():
+        if names := _not_finite(found, f"{COLUMN}{column}"):
+            yield Text(
+                f"**The last value of `{column}` is not a finite number** in {count(len(names), 'run')}: "
+                f"{_few(names)}. A difference in it is not tested if it contains such a run."
+            )
+
+
+def _not_finite(found: Analysis, key: str) -> list[str]:
+    """The runs in which a metric is infinite."""
+    if key not in found.measured:
+        return []
+    rows = found.measured[np.isinf(found.measured[key].astype(float))].to_dict("records")
+    return [f"{row['variant']} at {row['partition']}, seed {row['seed']}" for row in rows]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_GAPS])
 
 
 def _seeds(study: Study) -> Iterable[Element]:
