@@ -15,7 +15,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import read_object, require_regular
 from fedlit.core.tables import unescape_cell
 from fedlit.report.record import Key
-from fedlit.runs.folder import METRICS_CSV
+from fedlit.runs.folder import METRICS_CSV, files_below
 from fedlit.runs.participation import draws_of
 from fedlit.runs.read import config_of, damaged, is_table_of_rounds
 from fedlit.runs.state import recorded
@@ -94,7 +94,7 @@ def find_runs(folder: Path) -> dict[Key, list[Path]]:
     The seed is the part ``seed_K`` of the path, else ``seed_everything`` of the config, else the version.
     """
     found: dict[Key, list[tuple[int, Path]]] = {}
-    for path in filter(is_table_of_rounds, sorted(folder.glob(f"**/{METRICS_CSV}"))):
+    for path in filter(is_table_of_rounds, files_below(folder, METRICS_CSV)):
         parts = path.parent.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
         versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]

@@ -21,6 +21,7 @@ METRICS_CSV = "metrics.csv"
 STATE = "run.json"
 LOCK = "run.lock"
 MAX_NAME = 200  # bytes of a run's name; file systems have 255
+BEHIND_LINKS = 4  # from the folder of all runs over those of a study and a name to that of a run
 STUDY = "study.json"  # in the folder of a study: its definition
 
 
@@ -84,6 +85,25 @@ def versions(logs: str | Path, name: str) -> list[Path]:
         (int(m[1]), path) for path in folder.glob("version_*") if (m := re.fullmatch(r"version_(\d+)", path.name))
     ]
     return [path for _, path in sorted(numbered)]
+
+
+def files_below(folder: Path, name: str) -> list[Path]:
+    """All files of a name in a folder and below it, sorted; each once, by a path without links if it has one.
+
+    Links to folders are followed ``BEHIND_LINKS`` folders deep, as a run, a study or all runs may have been moved to
+    another disk and replaced by a link. They are not followed further, as they may lead to anything.
+    """
+    found: dict[Path, Path] = {}
+    links: list[Path] = []
+    for here, folders, files in os.walk(folder):
+        if name in files:
+            path = Path(here) / name
+            found[path.parent.resolve()] = path
+        links += [path for each in folders if (path := Path(here) / each).is_symlink()]
+    for link in sorted(links):
+        for path in (path for depth in range(BEHIND_LINKS) for path in sorted(link.glob("*/" * depth + name))):
+            found.setdefault(path.parent.resolve(), path)
+    return sorted(found.values())
 
 
 def find_checkpoint(logs: str | Path, name: str, which: str, version: str | None = None) -> Path:

@@ -19,7 +19,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import read_object
 from fedlit.core.terminal import Column, Terminal, table_of
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import CHECKPOINTS, CONFIG, LOCK, METRICS_CSV, STATE, STUDY
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, LOCK, METRICS_CSV, STATE, STUDY, files_below
 from fedlit.runs.read import config_of, rows_of
 from fedlit.runs.state import RunState, held, recorded
 from fedlit.runs.words import facts, lookup
@@ -76,7 +76,7 @@ def list_runs(logs: str | Path) -> list[Listed]:
         raise InputError(
             f"the folder {logs} does not exist; give the folder of all runs, for example: fedlit runs logs"
         )
-    runs = [_listed(path.parent) for path in Path(logs).rglob(CONFIG) if _is_run(path.parent)]
+    runs = [_listed(path.parent) for path in files_below(Path(logs), CONFIG) if _is_run(path.parent)]
     if not runs:
         raise InputError(f"there are no runs under {logs}; start one with fedlit fit, or give another folder")
     return sorted(runs, key=lambda run: run.folder)
@@ -207,7 +207,7 @@ def age(seconds: float) -> str:
 def _commands(runs: Sequence[Listed]) -> Iterator[str]:
     """The command that resumes each run; for a run of a study, the command of the study."""
     for run in runs:
-        study = run.folder.parents[1] / STUDY
+        study = run.folder.absolute().parent.parent / STUDY
         if run.state in ("interrupted", "failed") and study.is_file():
             if command := _command_of(study):
                 yield command

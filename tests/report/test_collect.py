@@ -48,6 +48,16 @@ def test_runs_are_found_in_each_layout(layout: str, tmp_path: Path) -> None:
     assert (study.variants, study.seeds, len(study.finished)) == (("plain", "spatial"), (0, 1), 4)
 
 
+def test_a_variant_and_a_run_that_were_replaced_by_links_are_found(tmp_path: Path) -> None:
+    logs = write_study(tmp_path / "logs", shapes(), seeds=(0, 1))
+    (tmp_path / "disk").mkdir()
+    for moved in ("spatial_iid", "channel_iid/seed_1"):
+        to = (logs / moved).rename(tmp_path / "disk" / moved.replace("/", "_"))
+        (logs / moved).symlink_to(to)
+    study = collect(logs)
+    assert (len(study.finished), study.gaps) == (24, ())
+
+
 def test_if_a_seed_has_two_versions_the_newer_one_is_used(tmp_path: Path) -> None:
     for version, final in ((9, 0.5), (10, 0.9)):
         write_run(tmp_path / f"plain_iid/version_{version}", scalars(final, 0), None, seed=3)

@@ -9,7 +9,7 @@ import pytest
 
 from fedlit.core.errors import InputError
 from fedlit.runs import read_runs
-from fedlit.runs.folder import find_checkpoint, run_of, versions
+from fedlit.runs.folder import files_below, find_checkpoint, run_of, versions
 
 
 def make(logs: Path, name: str, version: int, *checkpoints: str) -> Path:
@@ -79,3 +79,34 @@ def test_missing_runs_are_named(tmp_path: Path) -> None:
         read_runs(tmp_path)
     with pytest.raises(InputError, match=r"no runs of mine"):
         read_runs(tmp_path, "mine")
+
+
+@pytest.mark.parametrize(
+    ("links", "found"),
+    [
+        ({}, ["logs/s/a/seed_0"]),
+        ({"logs/s/b": "disk/s/a"}, ["logs/s/a/seed_0", "logs/s/b/seed_0"]),
+        ({"logs/s/a/seed_1": "disk/s/a/seed_0"}, ["logs/s/a/seed_0", "logs/s/a/seed_1"]),
+        ({"logs/t": "disk/s"}, ["logs/s/a/seed_0", "logs/t/a/seed_0"]),
+        ({"logs/s/latest": "logs/s/a", "logs/s/a/best": "logs/s/a/seed_0"}, ["logs/s/a/seed_0"]),  # each once
+        ({"logs/s/a/seed_0/up": "logs", "logs/s/gone": "nowhere"}, ["logs/s/a/seed_0"]),
+        ({"logs/all": "disk"}, ["logs/all/s/a/seed_0", "logs/s/a/seed_0"]),
+        ({"logs/all": "."}, ["logs/s/a/seed_0"]),  # the other run is deeper than any of fedlit's
+    ],
+    ids=str,
+)
+def test_runs_behind_links_are_found_and_each_only_once(
+    links: dict[str, str], found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for disk in ("logs", "disk"):
+        (tmp_path / disk / "s/a/seed_0").mkdir(parents=True)
+        (tmp_path / disk / "s/a/seed_0/metrics.csv").touch()
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    monkeypatch.chdir(tmp_path)
+    assert [str(path.parent) for path in files_below(Path("logs"), "metrics.csv")] == found
+    monkeypatch.chdir("logs/s")
+    (tmp_path / "way").symlink_to(tmp_path / "logs")
+    for folder in (Path(), Path("a"), tmp_path / "way"):
+        assert (files_below(folder, "metrics.csv") != []) is True
+    assert files_below(tmp_path / "none", "metrics.csv") == []

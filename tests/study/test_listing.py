@@ -41,6 +41,24 @@ def test_a_run_is_listed_with_progress_and_accuracy(tmp_path: Path) -> None:
     assert (plain.state, plain.done, max(plain.accuracies), plain.accuracies[-1]) == ("finished", 3, 0.9, 0.8)
 
 
+@pytest.mark.parametrize("here", [".", "study", "study/plain_iid", "study/plain_iid/seed_0"])
+def test_runs_are_listed_from_any_folder_above_them_or_their_own(
+    here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "study/plain_iid/seed_0", 0.2, state="interrupted")
+    (tmp_path / "study/study.json").write_text('{"command": ["fedlit", "study", "--config", "s.yaml"]}')
+    monkeypatch.chdir(tmp_path / here)
+    assert main(["runs", "."]) == 0
+    assert "  fedlit study --config s.yaml\n" in capsys.readouterr().out
+
+
+def test_a_run_that_was_replaced_by_a_link_is_listed(tmp_path: Path) -> None:
+    make(tmp_path / "disk/seed_0", 0.2)
+    (tmp_path / "logs/plain").mkdir(parents=True)
+    (tmp_path / "logs/plain/seed_0").symlink_to(tmp_path / "disk/seed_0")
+    assert [run.folder for run in list_runs(tmp_path / "logs")] == [tmp_path / "logs/plain/seed_0"]
+
+
 @pytest.mark.parametrize(
     ("said", "rounds", "expected"),
     [
