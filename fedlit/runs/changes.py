@@ -122,11 +122,12 @@ def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """The differences between two configs, as read from YAML.
 
-    A class that replaces another is one change, including its arguments. A setting that is missing in the earlier
-    config, for example of an earlier version, is a change from nothing.
+    A class that replaces another is one change, including its arguments. So is a dict that is the value of an argument,
+    whatever its keys. A setting that is missing in the earlier config, for example of an earlier version, is a change
+    from nothing.
     """
     first, second = ({key: value for key, value in tree.items() if key not in PLACE} for tree in (before, now))
-    return list(_differences(first, second, ""))
+    return list(_differences(first, second, "", has_settings=True))
 
 
 def refuse(found: Iterable[Change]) -> None:
@@ -179,13 +180,29 @@ class _Nothing:
 _NOTHING = _Nothing()
 
 
-def _differences(before: Any, now: Any, key: str) -> Iterator[Change]:
-    if isinstance(before, Mapping) and isinstance(now, Mapping) and before.get("class_path") == now.get("class_path"):
+def _differences(before: Any, now: Any, key: str, has_settings: bool = False) -> Iterator[Change]:
+    """The differences at and below a key.
+
+    Args:
+        before, now: The values.
+        key: The key.
+        has_settings: Whether the keys of a mapping are settings, as those of a section of the config and of a class's
+            ``init_args`` are; those of a dict that is an argument's value are not.
+    """
+    if _are_alike(before, now) and (has_settings or "class_path" in before):
         for name in dict.fromkeys((*before, *now)):
             within = key if name == "init_args" else f"{key}.{name}".strip(".")
-            yield from _differences(before.get(name, _NOTHING), now.get(name, _NOTHING), within)
+            absent = {} if name == "dict_kwargs" else _NOTHING  # no version adds these by itself
+            inner = (side.get(name, absent) for side in (before, now))
+            yield from _differences(*inner, within, has_settings=not key or name == "init_args")
     elif before != now and not (before in (None, _NOTHING) and now in (None, _NOTHING)):
         yield Change(key, before, now)
+
+
+def _are_alike(before: Any, now: Any) -> bool:
+    """Whether both are mappings, and of one class if they are of a class."""
+    both = isinstance(before, Mapping) and isinstance(now, Mapping)
+    return both and before.get("class_path") == now.get("class_path")
 
 
 def _shown(value: Any) -> str:

@@ -141,6 +141,38 @@ def test_a_setting_unknown_to_an_earlier_version_is_never_refused() -> None:
     assert changes(data(size=2), data(size=2, fold=None)) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": 1, "b": 2}, {"a": 1}),
+        ({"a": 1}, {}),
+        ({}, {"a": 1}),
+        ({"a": {"x": 1}}, {"a": {"x": 1, "y": 2}}),
+    ],
+)
+@pytest.mark.parametrize("place", ["init_args", "dict_kwargs"])
+def test_a_dict_is_one_value_whose_keys_are_no_settings(before: Any, now: Any, place: str) -> None:
+    """A key that is added to it is not a setting that an earlier version did not know."""
+    first, second = (
+        {"model": {"net": {"class_path": "a.B", place: {"names": names} if place == "init_args" else names}}}
+        for names in (before, now)
+    )
+    (change,) = changes(first, second)
+    assert change.key == ("model.net.names" if place == "init_args" else "model.net.dict_kwargs")
+    assert (change.before, change.now) == (before, now)
+    assert change.affects_results
+    with pytest.raises(InputError, match="cannot be resumed with"):
+        refuse([change])
+
+
+def test_keyword_arguments_of_a_function_that_come_later_are_a_change() -> None:
+    first, second = ({"model": {"net": {"class_path": "a.B", **more}}} for more in ({}, {"dict_kwargs": {"k": 1}}))
+    assert [str(change) for change in changes(first, second)] == ["model.net.dict_kwargs: {} -> {'k': 1}"]
+    with pytest.raises(InputError, match="cannot be resumed with"):
+        refuse(changes(first, second))
+
+
 # --- runs that go on -------------------------------------------------------------------------------------------------
 
 TINY = (
