@@ -13,6 +13,8 @@ A study file NAME.yaml starts the runs LOGS_DIR/NAME/COMBINATION/seed_K:
       iid: {data.partition: fedlit.data.Uniform}
       dir05: {data.partition: fedlit.data.Dirichlet, data.partition.alpha: 0.5}
 
+A dict that is the value of an argument, such as model.mu.names, replaces the base's; model.mu.names.KEY sets one key.
+
 To choose settings, for example a learning rate and mu, without looking at the test set:
 
   set: {data.validation_clients: 10}    settings of all runs; here 10 clients never train and validate each round

@@ -25,11 +25,55 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and value and "class_path" not in value and all(isinstance(k, str) for k in value):
+        if _is_flattened(value):
             found |= flat(value, f"{path}.")
         else:
             found[path] = str(value) if isinstance(value, date) else value
     return found
+
+
+def _is_flattened(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and bool(value) and "class_path" not in value and all(isinstance(k, str) for k in value)
+    )
+
+
+def dicts_in(tree: Mapping[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
+    """The mappings that `flat` writes as dotted keys, by their dotted paths: sections, or dicts that are values."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in tree.items():
+        if _is_flattened(value):
+            found |= {f"{prefix}{key}": value, **dicts_in(value, f"{prefix}{key}.")}
+    return found
+
+
+def merged(dicts: Mapping[str, dict[str, Any]], config: Any) -> dict[str, dict[str, Any]]:
+    """Those of the dicts that are values of arguments and have more keys in a config, as they were merged into others.
+
+    ``fedlit fit`` adds a key by ``--model.mu.names.KEY`` and replaces all by ``--model.mu.names '{...}'``.
+
+    Args:
+        dicts: The result of `dicts_in`.
+        config: The config that the parser made of them with dotted keys.
+    """
+    return {path: given for path, given in dicts.items() if names_of_value(config, path) > {*given}}
+
+
+def as_values(changes: Mapping[str, Any], dicts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The changes, by dotted keys, with each of these dicts as one value."""
+    within = {key for path, given in dicts.items() for key in flat(given, f"{path}.")}
+    outer = {path: given for path, given in dicts.items() if not any(path.startswith(f"{each}.") for each in dicts)}
+    return {key: value for key, value in changes.items() if key not in within} | outer
+
+
+def names_of_value(config: Any, path: str) -> set[str]:
+    """The keys of the dict that is the value of an argument; empty for another value, a section and a class."""
+    section, *names = (name for name in path.split(".") if name != "init_args")
+    value = config.get(section)
+    for name in names:
+        inner = value.get("init_args", value) if isinstance(value, dict) else None
+        value = inner.get(name) if isinstance(inner, dict) else None
+    return {*value} if names and isinstance(value, dict) and "class_path" not in value else set()
 
 
 def setting_names(changes: Mapping[str, Any], where: str) -> list[str]:

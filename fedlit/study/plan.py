@@ -24,7 +24,17 @@ from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
 from fedlit.runs.changes import PLACE
 from fedlit.runs.folder import folder_name
-from fedlit.study.overrides import ambiguous_texts, as_arguments, flat, setting_names, without_literal_quotes
+from fedlit.study.overrides import (
+    ambiguous_texts,
+    as_arguments,
+    as_values,
+    dicts_in,
+    flat,
+    merged,
+    names_of_value,
+    setting_names,
+    without_literal_quotes,
+)
 from fedlit.study.seeds import is_count, read_seeds
 from fedlit.study.select import check_select, metric_of
 
@@ -161,11 +171,16 @@ def _plan(path: Path) -> Plan:
             "trainer.max_epochs is also set by rounds:, which applies to all runs; leave out one of the two"
         )
     combinations = []
+    as_written = [{str(name): changes for name, changes in axis.items()} for axis in tree["axes"].values()]
     for names in itertools.product(*axes):
         changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
         values = dict(zip(tree["axes"], names, strict=True))
-        merged = {key: value for each in (first, common, *changes) for key, value in each.items()}
-        combinations.append(_combination("_".join(names), values, base, merged, seeds.all[0]))
+        every = {key: value for each in (first, common, *changes) for key, value in each.items()}
+        written = [tree.get("set"), *(axis[name] for axis, name in zip(as_written, names, strict=True))]
+        dicts: dict[str, dict[str, Any]] = {}
+        for path, given in chain.from_iterable(dicts_in(each or {}).items() for each in written):
+            dicts[path] = dicts.get(path, {}) | given
+        combinations.append(_combination("_".join(names), values, base, every, dicts, seeds.all[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
             raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
@@ -303,9 +318,39 @@ class Rehearsal(FedlitCLI):
 
 
 def _combination(
-    name: str, values: Mapping[str, str], base: Path, changes: Mapping[str, Any], seed: int
+    name: str,
+    values: Mapping[str, str],
+    base: Path,
+    changes: Mapping[str, Any],
+    dicts: Mapping[str, dict[str, Any]],
+    seed: int,
 ) -> Combination:
-    """A combination of changes.
+    """A combination of changes, by dotted keys.
+
+    A dict that is the value of an argument replaces the base's. Whether it is one, or a part of the config as any other
+    mapping, is known from the config that the parser makes.
+
+    Args:
+        name, values, base: As in `Combination` and `Plan`.
+        changes: The changes.
+        dicts: The mappings that were written for these changes, see `dicts_in`.
+        seed: A seed to check them with.
+    """
+    arguments, config = _parsed(name, base, changes, seed)
+    if found := merged(dicts, config):
+        replaced = _parsed(name, base, as_values(changes, found), seed)
+        if all(names_of_value(replaced[1], path) < names_of_value(config, path) for path in found):
+            arguments, config = replaced
+    rounds = config["trainer"]["max_epochs"]
+    if not is_count(rounds, 1):
+        raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
+    return Combination(
+        name, values, arguments, rounds, {key: config[key] for key in config if key not in SET_FOR_EACH_RUN}
+    )
+
+
+def _parsed(name: str, base: Path, changes: Mapping[str, Any], seed: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The arguments for a combination's changes, and the config that they make.
 
     Some arguments read a text such as ``no`` as it is, others read it as YAML and need quotes. So the arguments are
     first tried without quotes, then with them, and then without those that became part of a text.
@@ -319,12 +364,7 @@ def _combination(
         config = _rehearsed(name, base, arguments, seed)
         if (unquoted := without_literal_quotes(arguments, config)) != arguments:
             arguments, config = unquoted, _rehearsed(name, base, unquoted, seed)
-    rounds = config["trainer"]["max_epochs"]
-    if not is_count(rounds, 1):
-        raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
-    return Combination(
-        name, values, arguments, rounds, {key: config[key] for key in config if key not in SET_FOR_EACH_RUN}
-    )
+    return arguments, config
 
 
 def _rehearsed(name: str, base: Path, arguments: tuple[str, ...], seed: int) -> dict[str, Any]:

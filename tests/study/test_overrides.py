@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from fedlit.cli import main
 from fedlit.core.errors import InputError
+from fedlit.study import sweep
 from fedlit.study.overrides import as_arguments, flat, setting_names, without_literal_quotes
 
 
@@ -51,6 +56,40 @@ def test_values_that_json_cannot_express_are_written_in_yaml() -> None:
 )
 def test_a_setting_has_one_name_however_it_is_written(changes: Any) -> None:
     assert setting_names(changes, "set") == setting_names(flat(changes), "set") == ["data.batch_size"]
+
+
+SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
+#: A base config with a dict as the value of an argument, and the names that a study's changes leave of it.
+NAMES = {"class_path": "fedlit.mu.MuByName", "init_args": {"names": {"weight": 0.1, "bias": 0.2}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, {"weight": 0.1, "bias": 0.2}),
+        ({"model.mu.names": {"weight": 0.5}}, {"weight": 0.5}),
+        ({"model.mu.init_args.names": {"conv": 0.5, "bias": 1.0}}, {"conv": 0.5, "bias": 1.0}),
+        ({"model": {"mu": {"names": {"weight": 0.5}}, "client_clip_norm": 3.0}}, {"weight": 0.5}),
+        ({"model": {"mu": {"init_args": {"names": {"weight": 0.5}}}}}, {"weight": 0.5}),
+        ({"model.mu.names.weight": 0.5}, {"weight": 0.5, "bias": 0.2}),  # as with fedlit fit, one key of the dict
+        ({"model.mu.names": {"weight": 0.5}, "model.mu.names.conv": 2.0}, {"weight": 0.5, "conv": 2.0}),
+        ({"model.mu": {"class_path": "MuByName", "init_args": {"names": {"weight": 0.5}}}}, {"weight": 0.5}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", ["axis", "set"])
+def test_a_dict_that_is_a_value_replaces_that_of_the_base(
+    changes: Any, names: dict[str, float], place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "FEDLIT", (sys.executable, "-c", "raise SystemExit(1)"))  # runs nothing
+    base = yaml.safe_load(SMOKE.read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base | {"model": base.get("model", {}) | {"mu": NAMES}}))
+    given = {"axes": {"mu": {"x": changes}}} if place == "axis" else {"set": changes, "axes": {"mu": {"x": {}}}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"base": "base.yaml", **given}))
+    assert main(["study", "--config", "study.yaml"]) == 1
+    config = json.loads(Path("logs/study/study.json").read_text())["combinations"]["x"]["config"]
+    assert config["model"]["mu"]["init_args"]["names"] == names
 
 
 def test_a_class_sets_its_arguments() -> None:
