@@ -44,6 +44,8 @@ def _panel(study: Study, partition: str) -> Clients | None:
     shown = ranked[np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_CLIENTS)).astype(int))]
     if not len(shown):
         return None
+    known_sizes = pd.concat([table["samples"] for table in tables.values()])
+    samples = known_sizes[~known_sizes.index.duplicated()]  # variants may have other numbers of clients
     runs = [run for run in study.finished if (run.partition, run.seed) == (partition, seed)]
     known = next((table for run in runs if (table := _labels(run.folder / LABELS, shown)) is not None), None)
     return Clients(
@@ -51,7 +53,7 @@ def _panel(study: Study, partition: str) -> Clients | None:
         tuple(accuracy.columns),
         tuple(map(str, shown)),
         accuracy.loc[shown].to_numpy(dtype=float).T,
-        tuple(next(iter(tables.values())).loc[shown, "samples"].astype(int)),
+        tuple(samples.loc[shown].astype(int)),
         *((tuple(map(unescape_cell, known.columns)), known.to_numpy(dtype=np.int64)) if known is not None else ()),
     )
 

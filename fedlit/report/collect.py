@@ -131,7 +131,7 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
             the last round of any run.
 
     Raises:
-        NoRunsError: If there is no run with a metrics.csv, or none has reached ``rounds``.
+        NoRunsError: If there is no run with a metrics.csv, or none has reached ``rounds`` or was validated until then.
         InputError: If the table of a run is damaged, or runs have different data.
     """
     record = read_record(folder / STUDY)
@@ -153,6 +153,9 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     horizon = rounds or min((run.rounds for run in runs if run.ended), default=furthest)
     if horizon > furthest:
         raise NoRunsError(f"no run under {folder} has reached round {horizon}; the furthest has reached {furthest}")
+    compared = (run.table for run in runs if run.rounds >= horizon)
+    if all(table.loc[table["round"] <= horizon, "global/accuracy"].isna().all() for table in compared):
+        raise NoRunsError(f"no run under {folder} was validated up to round {horizon}; give a later one by --rounds")
     keys = set(plan.values()) or {(run.variant, run.partition) for run in runs}
     known = within == PARTITION
     places = dict.fromkeys(partition for _, partition in _ordered(keys, plan))

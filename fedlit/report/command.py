@@ -34,7 +34,7 @@ from fedlit.report.statistics import Comparison
 from fedlit.runs.folder import usable
 
 #: The page, and the text in it by which an earlier report is recognised.
-PAGE, PAGE_MARK = "report.html", b"fedlit"
+PAGE, PAGE_MARK = "report.html", b'<meta name="generator" content="fedlit report">'
 TABLES = ("runs.csv", "seconds.csv", "summary.csv", "differences.csv", "claims.csv", "missing.csv")
 
 
@@ -78,7 +78,12 @@ def write(found: Analysis, out: Path) -> None:
         InputError: If a file with one of these names exists and does not belong to an earlier report.
     """
     _refuse_foreign(out, [PAGE, *TABLES, "report.md", *(f"{chart.name}.png" for chart in found.charts)])
+    text = document(found)
+    page = to_html(text)
     out.mkdir(parents=True, exist_ok=True)
+    (out / PAGE).write_text(
+        page, encoding="utf-8"
+    )  # first, as it marks the folder as a report's if this is interrupted
     for chart in found.charts:
         together(chart, found.study.variants).savefig(out / f"{chart.name}.png")
     _tables(found, out)
@@ -86,9 +91,7 @@ def write(found: Analysis, out: Path) -> None:
     _save(_judged(found.judged), out / "claims.csv")
     gaps = pd.DataFrame([asdict(gap) for gap in found.study.gaps], columns=["variant", "partition", "seed", "done"])
     _save(gaps, out / "missing.csv")
-    text = document(found)
     (out / "report.md").write_text(to_markdown(text, out), encoding="utf-8")
-    (out / PAGE).write_text(to_html(text), encoding="utf-8")
 
 
 def _refuse_foreign(out: Path, names: Sequence[str]) -> None:

@@ -231,3 +231,13 @@ def test_runs_without_an_accuracy_are_told_apart_from_none(tmp_path: Path) -> No
     write_run(tmp_path / "plain/seed_0", scalars(0.8, 0).drop(columns="global/accuracy"), None)
     with pytest.raises(InputError, match=r"no run under .* has a global/accuracy yet"):
         collect(tmp_path)
+
+
+def test_a_round_up_to_which_no_run_was_validated_is_refused(tmp_path: Path) -> None:
+    for name in ("plain", "spatial"):
+        table = scalars(0.8, 0)
+        table.loc[table["round"] % 5 > 0, "global/accuracy"] = math.nan
+        write_run(tmp_path / name / "seed_0", table, None)
+    with pytest.raises(InputError, match=r"no run under .* was validated up to round 4; give a later one by --rounds"):
+        collect(tmp_path, 4)
+    assert collect(tmp_path, 5).horizon == 5

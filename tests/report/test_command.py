@@ -393,10 +393,32 @@ def test_files_of_the_users_are_not_written_over(name: str, tmp_path: Path, caps
     write_study(tmp_path / "s", {("plain", "iid"): (0.8, 0.0)}, rounds=3)
     mine = tmp_path / "mine" / name
     mine.parent.mkdir()
-    mine.write_text("mine")
+    content = "<p>What I think of fedlit's report</p>"
+    mine.write_text(content)
     assert main([str(tmp_path / "s"), "--out", str(mine.parent)]) == 2
     assert f"{mine} exists and does not belong to an earlier report; move it" in capsys.readouterr().err
-    assert [(path.name, path.read_text()) for path in mine.parent.iterdir()] == [(name, "mine")]
+    assert [(path.name, path.read_text()) for path in mine.parent.iterdir()] == [(name, content)]
+
+
+def test_a_report_replaces_one_that_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0)}, rounds=3)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedlit.report.command._differences", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            main([str(tmp_path)])
+    assert (tmp_path / "report/runs.csv").is_file()
+    assert said(tmp_path)
+
+
+def test_variants_may_have_other_numbers_of_clients(tmp_path: Path) -> None:
+    for name, clients in (("plain", 2), ("spatial", 4)):
+        write_run(tmp_path / name / "seed_0", scalars(0.8, 0), None)
+        write_outcome(tmp_path / name / "seed_0", [0.1 * k for k in range(clients)])
+    assert "Every client" in said(tmp_path)
 
 
 def test_a_report_replaces_an_earlier_one(tmp_path: Path) -> None:
