@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from fedlit.core.errors import InputError
 from fedlit.core.messages import warn
-from fedlit.runs.folder import METRICS_CSV, shown
+from fedlit.runs.folder import LOCK, METRICS_CSV, STATE, shown
 
 #: Type of a Trainer's argument ``logger``.
 Given = Logger | Sequence[Logger] | bool | None
@@ -24,15 +24,16 @@ def own_loggers(given: Given) -> list[Logger]:
 
 
 def check_places(loggers: Iterable[Logger], run: Path) -> None:
-    """Refuse a logger that would write its table over the run's.
+    """Refuse a logger that would write its table to the folder of the run, or of another one.
 
     Raises:
         InputError: Naming the folder.
     """
     for logger in loggers:
-        if isinstance(logger, CSVLogger) and Path(logger.log_dir).resolve() == run.resolve():
+        folder = Path(logger.log_dir).resolve() if isinstance(logger, CSVLogger) else None
+        if folder and (folder == run.resolve() or any((folder / name).exists() for name in (STATE, LOCK))):
             raise InputError(
-                f"trainer.logger: {type(logger).__name__} would write {METRICS_CSV} to {shown(run)}, which has "
+                f"trainer.logger: {type(logger).__name__} would write {METRICS_CSV} to {shown(folder)}, which has "
                 "fedlit's own; give the logger another save_dir, or leave it out"
             )
 

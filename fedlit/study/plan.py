@@ -37,6 +37,7 @@ from fedlit.study.overrides import (
 )
 from fedlit.study.seeds import is_count, read_seeds
 from fedlit.study.select import check_select, metric_of
+from fedlit.study.shared_loggers import refuse_shared
 
 KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline", "within")
 #: The metric that depends on other runs, as the accuracy to reach is a share of the baseline's.
@@ -184,6 +185,7 @@ def _plan(path: Path) -> Plan:
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:
             raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
+    refuse_shared([each.config for each in combinations], len(seeds.all))
     if select is not None:
         for each in combinations:
             _refuse_test_set(select, each)

@@ -3,7 +3,8 @@
   fedlit verify --config configs/quickstart.yaml --at_round 2 --rounds 4
 
 It takes all options of fedlit fit. One run is not stopped. Another is killed by SIGKILL in the middle of the round
-after --at_round, and is resumed from its checkpoint. The files of both are compared by SHA-256.
+after --at_round, and is resumed from its checkpoint. The files of both are compared by SHA-256. Loggers that the config
+names are left out, as they would keep records of runs that are only compared.
 """
 
 from __future__ import annotations

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from federations import table
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from fedlit.cli import main
 from fedlit.core.checkpoint import read
+from fedlit.core.errors import InputError
+from fedlit.runs.own_loggers import check_places
 
 TINY = (
     "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "
@@ -162,6 +164,18 @@ def test_a_table_in_the_runs_folder_is_refused(tmp_path: Path, capsys: pytest.Ca
         "another" in line
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("record", ["run.json", "run.lock"])
+def test_a_table_in_another_runs_folder_is_refused(record: str, tmp_path: Path) -> None:
+    """Its own table would be renamed, so that reports would not find the run any more."""
+    other = tmp_path / "logs/run/version_0"
+    other.mkdir(parents=True)
+    (other / record).touch()
+    logger = CSVLogger(tmp_path / "logs", "run", "version_0")
+    with pytest.raises(InputError, match=r"would write metrics.csv to .*version_0, which has fedlit's own"):
+        check_places([logger], tmp_path / "logs/run/version_1")
+    check_places([CSVLogger(tmp_path / "logs", "csv", "version_0")], tmp_path / "logs/run/version_1")
 
 
 @pytest.mark.filterwarnings("ignore")
