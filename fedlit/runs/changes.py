@@ -192,9 +192,9 @@ def _differences(before: Any, now: Any, key: str, has_settings: bool = False) ->
     if _are_alike(before, now) and (has_settings or "class_path" in before):
         for name in dict.fromkeys((*before, *now)):
             within = key if name == "init_args" else f"{key}.{name}".strip(".")
-            absent = {} if name == "dict_kwargs" else _NOTHING  # no version adds these by itself
-            inner = (side.get(name, absent) for side in (before, now))
-            yield from _differences(*inner, within, has_settings=not key or name == "init_args")
+            absent: Any = {} if name == "dict_kwargs" else _NOTHING  # no version adds these by itself
+            was, new = before.get(name, absent), now.get(name, absent)
+            yield from _differences(was, new, within, has_settings=not key or name == "init_args")
     elif before != now and not (before in (None, _NOTHING) and now in (None, _NOTHING)):
         yield Change(key, before, now)
 

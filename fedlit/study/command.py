@@ -145,6 +145,11 @@ def main(words: Sequence[str]) -> int:
     conclude(folder, console)
     if failed:
         console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
+        if now and (waiting := _waiting(now, failed)):
+            console.print(
+                f"claim {' and '.join(map(str, waiting))} cannot be tested further without them: a look needs all of "
+                "its seeds, as a verdict would depend on which seeds fail if others took their place"
+            )
     elif plan.select:
         _select(plan, runs, folder, console)
     console.print(f"view it: tensorboard --logdir {shlex.quote(str(folder))}")
@@ -160,6 +165,14 @@ def _runs(plan: Plan, now: Status | None, folder: Path) -> list[StudyRun]:
     every = [(each, seed) for seed in plan.seeds for each in plan.combinations]
     asked = asked_for(plan, now) if now else every
     return [StudyRun(plan.base, each, seed, folder) for each, seed in asked]
+
+
+def _waiting(now: Status, failed: Sequence[StudyRun]) -> list[int]:
+    """The claims that have an open part which compares one of these runs."""
+    names = {run.combination for run in failed}
+    return sorted(
+        {each.claim for each in now.undecided if any(now.cells[cell] in names for cell in each.part.contrast.cells)}
+    )
 
 
 def _outlook(plan: Plan, now: Status | None, folder: Path, jobs: int, console: Terminal) -> None:

@@ -179,8 +179,8 @@ def _plan(path: Path) -> Plan:
         every = {key: value for each in (first, common, *changes) for key, value in each.items()}
         written = [tree.get("set"), *(axis[name] for axis, name in zip(as_written, names, strict=True))]
         dicts: dict[str, dict[str, Any]] = {}
-        for path, given in chain.from_iterable(dicts_in(each or {}).items() for each in written):
-            dicts[path] = dicts.get(path, {}) | given
+        for key, mapping in chain.from_iterable(dicts_in(each or {}).items() for each in written):
+            dicts[key] = dicts.get(key, {}) | mapping
         combinations.append(_combination("_".join(names), values, base, every, dicts, seeds.all[0]))
     for name, times in Counter(each.name for each in combinations).items():
         if times > 1:

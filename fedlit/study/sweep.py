@@ -76,6 +76,8 @@ def run_all(runs: Sequence[AnyMember], jobs: int, console: Terminal) -> list[Any
             done[run] = round
 
         failure = fit(run, environment, on_round)
+        if failure is None and not run.finished:  # for example after sys.exit() in a callback
+            failure = "its process ended without an error, but the run has not finished"
         progress.remove_task(bar)
         return failure
 

@@ -17,7 +17,7 @@ from fedlit.study.plan import Combination, read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.sweep import FEDLIT, fit, run_all
 
-#: Stands in for fedlit: finishes a run, or fails if its name begins with "broken".
+#: Stands in for fedlit: finishes a run, fails if its name begins with "broken", or ends if it begins with "quits".
 STAND_IN = """
 import json, os, sys
 from pathlib import Path
@@ -26,6 +26,8 @@ name, rounds = words["--name"], int(words["--trainer.max_epochs"])
 print("threads:", os.environ.get("OMP_NUM_THREADS"))
 if name.startswith("broken"):
     sys.exit("fedlit: error: nothing works; mend it")
+if name.startswith("quits"):
+    sys.exit()
 folder = Path(words["--logs_dir"]) / name / words["--version"]
 folder.mkdir(parents=True)
 for round in range(1, rounds + 1):
@@ -52,6 +54,15 @@ def finish(runs: list[StudyRun], jobs: int = 2) -> tuple[list[StudyRun], str]:
     """The failed runs, and the output."""
     text = io.StringIO()
     return run_all(runs, jobs, Console(file=text, soft_wrap=True)), text.getvalue()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_process_that_ends_without_an_error_before_its_run_has_finished_counts_as_failed(tmp_path: Path) -> None:
+    """A study would start it again for ever."""
+    runs = made(tmp_path, "quits")
+    failed, said = finish(runs)
+    assert failed == runs
+    assert "quits, seed 0: failed: its process ended without an error, but the run has not finished" in said
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -148,6 +148,16 @@ def test_a_run_that_always_fails_ends_the_study(
     assert settled(capsys.readouterr().out)["1"] == "supported"
 
 
+def test_a_seed_that_always_fails_is_not_replaced_by_others_and_the_claims_that_wait_for_it_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIL", "channel_iid/seed_1")
+    assert study() == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert seeds_run()["channel_iid"] == 2
+    assert "1 of 18 runs failed; the same command tries them again claim 3 cannot be tested further" in out
+
+
 def test_a_dry_run_shows_the_state_of_the_claims_and_the_likely_rest(capsys: pytest.CaptureFixture[str]) -> None:
     assert study("--dry_run") == 0
     assert "18 runs: 0 done, 0 part-done, 18 to do" in capsys.readouterr().out
