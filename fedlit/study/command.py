@@ -70,7 +70,7 @@ from fedlit.study.plan import Plan, read_plan, untestable_claims
 from fedlit.study.run import StudyRun
 from fedlit.study.select import mean, metric_of, rank, score
 from fedlit.study.sweep import run_all
-from fedlit.study.unchanged import changed_code, check_unchanged
+from fedlit.study.unchanged import changed_code, check_plan, check_runs
 from fedlit.study.until import Status, asked_for, likely, status, table
 
 
@@ -108,9 +108,10 @@ def main(words: Sequence[str]) -> int:
     usable(folder, "--logs_dir or --name")
     plan = read_plan(file)
     jobs = options.jobs or (1 if torch.cuda.is_available() else available_cores())
+    check_plan(plan, folder)
     now = status(plan, folder) if plan.looks else None
     runs = _runs(plan, now, folder)
-    check_unchanged(plan, runs, folder)
+    check_runs(runs, folder)
     console = Terminal()
     for line in changed_code(runs):
         console.print(line)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object
-from fedlit.report.record import BASELINE_VARIANT, PARTITION, recorded_claims
+from fedlit.report.claims import LARGEST, MEAN, SMALLEST, Claims
+from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of, recorded_claims
 from fedlit.runs.changes import changes, in_words
 from fedlit.runs.folder import METRICS_CSV, STUDY
 from fedlit.runs.setting import own_code, own_code_of
@@ -19,28 +21,32 @@ from fedlit.study.run import StudyRun
 SHOWN = 3
 
 
-def check_unchanged(plan: Plan, runs: Sequence[StudyRun], folder: Path) -> None:
-    """Refuse to continue a study if existing runs have other settings than its file gives now.
+def check_plan(plan: Plan, folder: Path) -> None:
+    """Refuse to continue a study that is another one, or whose looks, claims or compared runs have changed.
 
     Raises:
-        InputError: Naming a run and the settings that differ; if the looks or claims have changed; if the folder
-            belongs to another study; or by `StudyRun.check`.
+        InputError: Naming what differs.
     """
-    record = read_object(folder / STUDY)
-    combinations = record.get("combinations", {})
-    known = isinstance(combinations, dict) and {name: _config_of(each) for name, each in combinations.items()}
-    if not isinstance(known, dict) or not all(isinstance(config, dict) for config in known.values()):
-        raise InputError(f"{folder / STUDY} is not the record of a study; remove it, or give this study another --name")
-    others = known.keys() - {each.name for each in plan.combinations}
-    if others == known.keys() and any(any((folder / name).glob(f"*/{METRICS_CSV}")) for name in others):
+    record, known = _record(folder)
+    if not any(any((folder / name).glob(f"*/{METRICS_CSV}")) for name in known):
+        return
+    if known.keys().isdisjoint(each.name for each in plan.combinations):
         raise InputError(
             f"{folder} contains another study, with {', '.join(list(known)[:SHOWN])}; give this study another --name"
         )
-    begun = [run for run in runs if run.begun or run.finished]
-    if begun:
-        _same_looks(plan, record, folder)
-    for run in begun:
-        _same_settings(run, run.config or known.get(run.combination.name, {}))
+    _same_looks(plan, record, folder)
+
+
+def check_runs(runs: Sequence[StudyRun], folder: Path) -> None:
+    """Refuse to continue a study if existing runs have other settings than its file gives now.
+
+    Raises:
+        InputError: Naming a run and the settings that differ; or by `StudyRun.check`.
+    """
+    _, known = _record(folder)
+    for run in runs:
+        if run.begun or run.finished:
+            _same_settings(run, run.config or known.get(run.combination.name, {}))
     for run in runs:
         run.check()
 
@@ -60,6 +66,16 @@ def changed_code(runs: Sequence[StudyRun]) -> Iterator[str]:
             )
 
 
+def _record(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record of a study, and the config of each of its combinations by name; empty if there is none."""
+    record = read_object(folder / STUDY)
+    combinations = record.get("combinations", {})
+    known = isinstance(combinations, dict) and {name: _config_of(each) for name, each in combinations.items()}
+    if not isinstance(known, dict) or not all(isinstance(config, dict) for config in known.values()):
+        raise InputError(f"{folder / STUDY} is not the record of a study; remove it, or give this study another --name")
+    return record, known
+
+
 def _config_of(combination: Any) -> Any:
     return combination.get("config") if isinstance(combination, dict) else None
 
@@ -76,7 +92,8 @@ def _same_settings(run: StudyRun, before: Mapping[str, Any]) -> None:
 
 
 def _same_looks(plan: Plan, record: Mapping[str, Any], folder: Path) -> None:
-    """Refuse other looks, and other claims if there are looks, as their error rate holds only for a fixed plan."""
+    """Refuse other looks, and if there are looks, other claims or runs that they compare: their error rate holds only
+    for a fixed plan."""
     before, now = record.get("looks"), list(plan.looks.at) if plan.looks else None
     remedy = "this would invalidate the error rate of verdicts; give this study another --name, and new seeds by first:"
     if now != before:
@@ -92,3 +109,31 @@ def _same_looks(plan: Plan, record: Mapping[str, Any], folder: Path) -> None:
         raise InputError(
             f"claims: {folder} was started with other claims, another baseline or another within; {remedy}"
         )
+    if now and plan.claims and isinstance(axes := record.get("axes"), dict):
+        cells = _cells(axes, plan.within), plan.cells
+        earlier, present = (_compared(plan.claims, plan.baseline, each) for each in cells)
+        if differ := [f"{' at '.join(c)} is {'missing' if c in earlier else 'new'}" for c in sorted(earlier ^ present)]:
+            raise InputError(
+                f"axes: {folder} was started with other runs that the claims compare: {', '.join(differ[:SHOWN])}; "
+                f"{remedy}"
+            )
+
+
+def _cells(axes: Mapping[str, Sequence[Any]], within: str) -> set[Cell]:
+    """Variant and partition of each combination of the values of a study's axes."""
+    named = ([str(value) for value in values] for values in axes.values())
+    return {
+        cell_of("_".join(names), dict(zip(axes, names, strict=True)), axes, within)
+        for names in itertools.product(*named)
+    }
+
+
+def _compared(claims: Claims, baseline: str, cells: Iterable[Cell]) -> set[Cell]:
+    """Those of the variants and partitions that the claims compare."""
+    every, found = set(cells), set[Cell]()
+    for part in itertools.chain.from_iterable(claim.parts for claim in claims.claims):
+        names = [name for name in (*part.compare, part.margin.of) if name]
+        variants = {variant for name in names for variant in claims.variants_of(name, baseline)}
+        is_over_all = not {MEAN, SMALLEST, LARGEST}.isdisjoint(part.at)
+        found |= {(variant, at) for variant, at in every if variant in variants and (is_over_all or at in part.at)}
+    return found

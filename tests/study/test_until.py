@@ -176,6 +176,37 @@ def test_the_looks_cannot_be_changed_once_there_are_runs(capsys: pytest.CaptureF
         assert "was started with looks at [3, 6, 9, 12] seeds" in capsys.readouterr().err
 
 
+# Of each: what is changed in the study file between two looks, and what is said of it.
+AXES = {
+    "a compared variant is gone": ("    channel:", "    other:", "channel at iid is missing;"),
+    "a compared partition has another name": (
+        "    dir01:",
+        "    skewed:",
+        "plain at dir01 is missing, spatial at dir01 is missing;",
+    ),
+    "a partition is new, over which a claim takes a mean": (
+        "    dir01:",
+        "    more: {}\n    dir01:",
+        "channel at more is new, plain at more is new;",
+    ),
+    "a variant is new that no claim compares": ("    plain:", "    more: {}\n    plain:", ""),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), AXES.values(), ids=list(AXES))
+def test_the_runs_that_claims_compare_cannot_be_changed_once_there_are_runs(
+    old: str, new: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "more" in message:
+        head, _, last = CLAIMS.rpartition(", at: iid")
+        Path("claims.yaml").write_text(head + last)
+    assert study() == 0
+    Path("grid.yaml").write_text(STUDY.replace(old, new))
+    capsys.readouterr()
+    assert study("--dry_run") == (2 if message else 0)
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("seeds", "message"),
     [
