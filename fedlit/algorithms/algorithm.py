@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
+from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.mu import Mu
@@ -55,6 +56,26 @@ class Facts:
         places = [place for place, each in enumerate(self.chain) if each is part]
         return self.chain[: places[0]] if places else ()
 
+    @property
+    def local(self) -> tuple[str, ...]:
+        """Names of the trainable tensors that an algorithm of the chain keeps with the clients; known after prepare."""
+        names = frozenset[str]().union(*(part.local for part in self.chain))
+        return tuple(name for name in self.layout.trainable if name in names)
+
+    def shared(self, vector: Tensor) -> Tensor:
+        """A vector (T,) with zeros at the parameters that stay with the clients, whose fits start from their own."""
+        return vector.index_fill(0, self._local_positions(vector.device), 0.0) if self.local else vector
+
+    def replaced_local(self, vector: Tensor, other: Tensor) -> Tensor:
+        """A vector (T,) with the values of another one at the parameters that stay with the clients."""
+        if not self.local:
+            return vector
+        where = self._local_positions(vector.device)
+        return vector.index_copy(0, where, other[where].to(vector))
+
+    def _local_positions(self, device: torch.device) -> Tensor:
+        return self.layout.positions(self.local).to(device)
+
     def plain_sgd(self, algorithm: str) -> Mapping[str, Any]:
         """The settings of the clients' optimizer, which has to be SGD.
 
@@ -95,6 +116,11 @@ class Average(NamedTuple):
     total: float
     tasks: tuple[ClientTask, ...]
     extra: Mapping[str, tuple[Weights, float]]
+
+    @property
+    def answered(self) -> float:
+        """Sum of the tasks' weights: ``total`` without what missing clients add to it, see ``counts_missing``."""
+        return exact_sum([task.weight for task in self.tasks])
 
 
 class Algorithm:

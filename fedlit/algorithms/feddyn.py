@@ -16,7 +16,7 @@ class FedDyn(Algorithm):
     Client k minimises F_k(w) - <g_k, w> + alpha/2 ||w - w_t||^2 and then takes g_k <- g_k - alpha (w_k - w_t). The
     server keeps h <- h - alpha |S|/N (mean_S w_k - w_t) and its new model is mean_S w_k - h/alpha. alpha is
     ``model.mu``: one number, more than 0, that does not change. Means weight clients by ``federation.averaging``; the
-    paper's is ``uniform``.
+    paper's is ``uniform``. Parameters that stay with the clients (``KeepLocal`` in a chain) have no linear term.
     """
 
     def prepare(self, facts: Facts) -> None:
@@ -41,17 +41,18 @@ class FedDyn(Algorithm):
         return self.facts.layout.num_trainable
 
     def begin(self, sent: Broadcast, kept: Tensor | None) -> Tensor | None:
-        return None if kept is None else -kept.to(sent.weights.floats)
+        return None if kept is None else -self.facts.shared(kept.to(sent.weights.floats))
 
     def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
         change = (ended.floats - sent.weights.floats)[: self.kept_size] * -self._alpha
-        return change if kept is None else kept.to(change) + change
+        return self.facts.shared(change if kept is None else kept.to(change) + change)
 
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
         size, mean = self.kept_size, average.weights
         moved = (mean.floats - sent.weights.floats)[:size]
-        change = moved * (-self._alpha * len(average.tasks) / self.facts.num_clients)
-        h = state["h"].to(change) + change if "h" in state else change
+        share = len(average.tasks) / self.facts.num_clients * (average.total / average.answered)  # of mean_S
+        change = moved * (-self._alpha * share)
+        h = self.facts.shared(state["h"].to(change) + change if "h" in state else change)
         floats = mean.floats.clone()
         floats[:size] -= h / self._alpha
         return {**state, "h": h, "alpha": self._alpha}, mean._replace(floats=floats)

@@ -23,7 +23,7 @@ class FedNova(Algorithm):
         w_{t+1} = w_t + tau_eff sum_k p_k (w_k - w_t) / ||a_k||_1.
 
     Clients have to train with SGD, with or without momentum, and all parameters have to share one mu. Buffers are
-    averaged plainly.
+    averaged plainly, and so are parameters that stay with the clients (``KeepLocal`` in a chain).
     """
 
     @property
@@ -56,12 +56,14 @@ class FedNova(Algorithm):
         steps = exact_sum([task.weight * self._length(sent, task) for task in average.tasks]) / average.total
         start, size = sent.weights.floats, self.facts.layout.num_trainable
         moved = start + (normalised.floats - start) * (steps * total / average.total)
-        floats = torch.cat([moved[:size], average.weights.floats[size:]])
+        shared = self.facts.replaced_local(moved[:size], average.weights.floats)
+        floats = torch.cat([shared, average.weights.floats[size:]])
         return state, average.weights._replace(floats=floats)
 
     def _length(self, sent: Broadcast, task: ClientTask) -> float:
         rate, momentum, dampening = self._sgd
-        return normaliser(task.steps, rate * sent.rate, momentum, dampening, self._nesterov, sent.mu[0])
+        # max: parameters that stay with the clients have a mu of 0, and all others the same one.
+        return normaliser(task.steps, rate * sent.rate, momentum, dampening, self._nesterov, max(sent.mu))
 
 
 @cache

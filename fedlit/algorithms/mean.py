@@ -7,6 +7,7 @@ from typing import Literal
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.noise import Noise
 from fedlit.core.average import WeightedMean
+from fedlit.core.errors import InputError
 from fedlit.core.records import Broadcast, Weights
 
 
@@ -15,8 +16,9 @@ class Mean(Algorithm):
 
     Args:
         missing: How a client of the cohort counts that was dropped, failed or was rejected: ``left out``; or ``zero``,
-            as an update of zero, so that no client's weight depends on which others answered. None is ``zero`` if the
-            chain has ``Noise``, else ``left out``.
+            as an update of zero, so that no client's weight depends on which others answered. ``zero`` needs clients
+            of equal weight (``federation.averaging: uniform``). None is ``zero`` if they are and the chain has
+            ``Noise``, else ``left out``.
     """
 
     def __init__(self, missing: Literal["left out", "zero"] | None = None) -> None:
@@ -24,19 +26,25 @@ class Mean(Algorithm):
 
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)
+        is_uniform = facts.averaging == "uniform"
+        if self.missing == "zero" and not is_uniform:
+            raise InputError(
+                "Mean with missing 'zero' is defined for clients of equal weight, not for weights by size; set "
+                "federation.averaging to uniform"
+            )
         noisy = any(isinstance(part, Noise) for part in facts.chain)
-        self.counts_missing = self.missing == "zero" or (self.missing is None and noisy)
+        self.counts_missing = self.missing == "zero" or (self.missing is None and noisy and is_uniform)
 
     def reducer(self, sent: Broadcast) -> WeightedMean | None:
         return _CohortMean(sent.weights, self.facts.clients_per_round) if self.counts_missing else None
 
 
 class _CohortMean(WeightedMean):
-    """A mean in which missing clients of a cohort count as updates of zero, of weight 1.
+    """A mean in which missing clients of a cohort count as updates of zero, of weight 1; a draw has a weight of 1.
 
     Args:
         start: w_t.
-        cohort: Number of clients in the cohort, on all ranks together.
+        cohort: Number of draws of the cohort, on all ranks together.
     """
 
     def __init__(self, start: Weights, cohort: int) -> None:
@@ -45,5 +53,5 @@ class _CohortMean(WeightedMean):
 
     def reduce(self) -> None:
         super().reduce()
-        if missing := self._cohort - self.count:
+        if missing := self._cohort - self.weight:
             self.add_state(self._like, missing)

@@ -22,7 +22,8 @@ class Scaffold(Algorithm):
 
     Clients have to train with SGD without momentum or weight decay, because (x - y)/(K eta) stands for the mean of
     their gradients, after clipping if gradients are clipped; eta is the round's learning rate. If updates are clipped
-    or averaged robustly, c is still computed from the clients' unchanged updates.
+    or averaged robustly, c is still computed from the clients' unchanged updates. Parameters that stay with the clients
+    (``KeepLocal`` in a chain) have no control variates, as a fit does not start from the server's.
     """
 
     def prepare(self, facts: Facts) -> None:
@@ -46,11 +47,11 @@ class Scaffold(Algorithm):
 
     def begin(self, sent: Broadcast, kept: Tensor | None) -> Tensor:
         control = sent.message
-        return control.clone() if kept is None else control - kept.to(control)
+        return self.facts.shared(control.clone() if kept is None else control - kept.to(control))
 
     def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
         moved = (ended.floats - sent.weights.floats)[: len(sent.message)]  # y - x
-        return moved / (-steps * self._rate * sent.rate) - self.begin(sent, kept)
+        return self.facts.shared(moved / (-steps * self._rate * sent.rate) - self.begin(sent, kept))
 
     def extra_weights(self, sent: Broadcast, task: ClientTask) -> Mapping[str, float]:
         return {"per step": task.weight / (task.steps * (self._rate * sent.rate))}
@@ -58,7 +59,7 @@ class Scaffold(Algorithm):
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
         per_step, total = average.extra["per step"]
         # sum_k p_k (x - y_k)/(K_k eta) over sum_k p_k: the clients' mean gradient.
-        gradient = ((sent.weights.floats - per_step.floats) * (total / average.total))[: len(sent.message)]
+        gradient = ((sent.weights.floats - per_step.floats) * (total / average.answered))[: len(sent.message)]
         # Each c_k of the cohort changed by (x - y)/(K eta) - c.
         control = sent.message + (gradient - sent.message) * (len(average.tasks) / self.facts.num_clients)
-        return {**state, "control": control}, average.weights
+        return {**state, "control": self.facts.shared(control)}, average.weights

@@ -9,8 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from federations import data, facts, fit, net, quadratic_module, quadratics, two_ranks, weights
-from torch import Tensor
+from federations import (
+    Displacement,
+    HalfSquare,
+    data,
+    facts,
+    fit,
+    net,
+    quadratic_module,
+    quadratics,
+    two_ranks,
+    weights,
+)
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from fedlit.algorithms import (
@@ -32,9 +43,13 @@ from fedlit.algorithms import (
     TrimmedMean,
     chain,
 )
+from fedlit.algorithms.aggregation import Aggregation
 from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout, read_state
+from fedlit.core.records import Broadcast, ClientTask, Weights
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.mu import ConstantMu
 
 SIZES = (8, 4, 16, 4, 12, 6)  # no batch of one, which BatchNorm cannot take
 
@@ -201,6 +216,86 @@ def test_scaffold_uses_the_clients_unclipped_updates():
         fit(FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.05)), loop, rounds=1)
         kept[norm] = [update.weights.floats for update in updates]
     assert all(torch.equal(a, b) for a, b in zip(*kept.values(), strict=True))
+
+
+class PersonalAndShared(nn.Module):
+    """``Displacement`` with a part for each client: personal + shared - x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.personal = nn.Parameter(torch.zeros(3))
+        self.shared = nn.Parameter(torch.zeros(3))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.personal + self.shared - inputs
+
+
+@pytest.mark.parametrize("rule", [Algorithm, Scaffold, FedDyn, FedNova])
+def test_what_stays_with_a_client_fits_that_client_beside_any_other_rule(rule: Callable[[], Algorithm]):
+    """Every client can fit its point exactly by its personal part; a correction towards the server's would pull it."""
+    module = FederatedModule(PersonalAndShared(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1), loss=HalfSquare())
+    algorithm: list[Algorithm] = [rule(), KeepLocal(["personal"])]
+    loop = FederatedLoop(3, 5, seed=0, averaging="uniform", engine=LoopEngine(), algorithm=algorithm)
+    found: dict[int, Tensor] = {}
+    loop.on_update.append(lambda answer: found.update({answer.task.client: answer.weights.floats}))
+    points = [[1.0, 0.0, 0.0], [0.0, 4.0, 0.0], [-9.0, 0.0, 0.0]]
+    fit(module, loop, quadratics(points), rounds=40)
+    fitted = torch.stack([found[k][:3] + found[k][3:] for k in range(3)])
+    torch.testing.assert_close(fitted, torch.tensor(points), rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("local", ["personal", "shared"])
+def test_fednovas_normaliser_takes_mu_of_the_shared_parameters(local: str):
+    """(1 - (1 - eta mu)^tau)/(eta mu), whichever parameter of the net comes first."""
+    net = PersonalAndShared()
+    algorithm = chain(FedNova(), KeepLocal([local]))
+    algorithm.prepare(facts(net, mu=ConstantMu(1.0)))
+    mu = tuple(0.0 if name == local else 1.0 for name in ("personal", "shared"))
+    model = read_state(net, Layout.of(net))
+    task = ClientTask(0, 0, 0, steps=10, epochs=1.0, num_examples=1, weight=1.0)
+    found = algorithm.extra_weights(Broadcast(model, mu, model.floats[:0]), task)
+    assert found["normalised"] == pytest.approx(0.1 / (1 - 0.9**10))
+
+
+def averaged(algorithm: Algorithm, clients: dict[int, float], **changed: Any) -> tuple[Any, Tensor]:
+    """The server's state and target of a cohort of four, whose ``clients`` (with weights) answered a move by 1."""
+    algorithm.prepare(facts(Displacement(), mu=ConstantMu(0.1), **changed))
+    start = Weights(torch.zeros(3), torch.zeros(0, dtype=torch.int64))
+    sent = Broadcast(start, (0.1,), algorithm.message({}, start))
+    aggregation = Aggregation(algorithm, sent)
+    for client, weight in clients.items():
+        task = ClientTask(client, 0, 0, steps=1, epochs=1.0, num_examples=1, weight=weight)
+        aggregation.add(ClientUpdate(task, start._replace(floats=torch.ones(3)), [3.0], {"loss": 1.0}))
+    average = aggregation.average()
+    assert average is not None
+    state, target = algorithm.conclude({}, sent, average)
+    return state, target.floats
+
+
+@pytest.mark.parametrize(
+    ("clients", "expected"),
+    [({0: 1.0, 1: 1.0}, 0.5), ({0: 2.0, 1: 1.0, 2: 1.0}, 1.0), ({0: 2.0, 1: 1.0}, 0.75)],
+    ids=["two missing", "one drawn twice", "one drawn twice, one missing"],
+)
+def test_missing_clients_count_as_updates_of_zero_and_clients_drawn_twice_are_not_missing(
+    clients: dict[int, float], expected: float
+):
+    assert averaged(Mean("zero"), clients)[1].tolist() == pytest.approx([expected] * 3)
+
+
+def test_missing_clients_count_only_where_all_clients_have_the_same_weight():
+    with pytest.raises(InputError, match=r"missing 'zero' .* set federation.averaging to uniform"):
+        averaged(Mean("zero"), {0: 100.0}, averaging="size")
+    _, mean = averaged(chain(Clip(9.0), Mean(), Noise(0.0, delta=None)), {0: 100.0}, averaging="size")
+    assert mean.tolist() == [1.0] * 3  # left out
+
+
+@pytest.mark.parametrize("rule", [Scaffold, FedDyn])
+def test_the_servers_state_depends_only_on_clients_that_answered(rule: Callable[[], Algorithm]):
+    """Its sums are over them, whether missing clients count in the mean or not."""
+    states = [averaged(chain(rule(), Mean(missing)), {0: 1.0, 1: 1.0})[0]["0"] for missing in ("left out", "zero")]
+    for name, value in states[0].items():
+        assert torch.as_tensor(value).tolist() == pytest.approx(torch.as_tensor(states[1][name]).tolist())
 
 
 @pytest.mark.parametrize(
