@@ -75,10 +75,12 @@ def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode within the block, and back into its mode afterwards."""
-    was_training = net.training
+    """Put a network into evaluation mode within the block, and each of its modules back into its mode afterwards."""
+    modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
         yield
     finally:
-        net.train(was_training)
+        net.train(modes[0][1])  # a class of a user's may do more here than set the mode
+        for module, was_training in modes:
+            module.training = was_training

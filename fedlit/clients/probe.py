@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fedlit.clients.client import ClientModule
+from fedlit.clients.gradients import evaluating
 from fedlit.clients.nets import check_logits, check_takes_a_batch, input_remedy, trial_copy
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
-from fedlit.core.private_torch import BatchNorm
+from fedlit.core.private_torch import BatchNorm, compiled_parts
 from fedlit.core.seeding import global_rng_state, isolated_rng
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
@@ -27,19 +30,16 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     """
     examples = _probe_inputs(data).to(next(net.parameters(), torch.empty(0)).device)
     inputs = data.transform(examples)
-    shape, training = tuple(inputs.shape[1:]), net.training
+    shape = tuple(inputs.shape[1:])
     check_takes_a_batch(net, inputs)
-    net.eval()  # statistics and random state stay as they are
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(net):  # statistics and random state stay as they are
             logits = net(inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"the net does not take the data's inputs of shape {shape}, {kind_of(examples)} "
             f"({one_line(str(error), 150)}); {input_remedy(net, inputs)}"
         ) from error
-    finally:
-        net.train(training)
     check_logits(logits, len(inputs), data.num_classes)
     check_in_training(net, inputs, data.num_classes)
 
@@ -59,7 +59,8 @@ def _probe_inputs(data: FederatedData) -> Tensor:
 def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
     """Refuse a net with another output in training mode (auxiliary heads), or another output in each call.
 
-    Such a net keeps something outside its state, which the clients of a process would share and a resumed run lacks.
+    The latter keeps something outside its state, which the clients of a process would share and a resumed run lacks. It
+    may also matter in evaluation alone, such as running statistics in a buffer that is not persistent.
 
     Raises:
         InputError: Naming the output, or the attribute that the net sets, if there is one.
@@ -70,11 +71,15 @@ def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
         except ValueError:  # a normalisation needs more values; whether it matters depends on the clients' batches
             return
         check_logits(first, len(inputs), num_classes, " in training")
-        moved = trial.state_dict()
-        for name, before in net.state_dict().items():
-            moved[name].copy_(before)
+        _check_copies(net, inputs)
+        _copy_state(net, trial)
         with isolated_rng(0, inputs.device):
             second = trial(inputs)
+        _copy_state(net, trial)
+        with isolated_rng(0, inputs.device), evaluating(net):
+            untrained = net(inputs)
+        with isolated_rng(0, inputs.device), evaluating(trial):
+            trained = trial(inputs)
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
         attribute = assigned_attribute(net, inputs)
         raise InputError(
@@ -82,6 +87,37 @@ def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
             f"weights and random draws{f', and sets {attribute}' if attribute else ''}; keep such state in a buffer "
             "(register_buffer), which is sent, averaged and saved"
         )
+    if not torch.allclose(untrained, trained, rtol=1e-3, atol=1e-5, equal_nan=True):
+        written = written_buffer(net, inputs) or assigned_attribute(net, inputs)
+        raise InputError(
+            f"in evaluation, {type(net).__name__} gives another output after a forward pass in training, for the same "
+            f"weights and buffers{f', as that writes {written}' if written else ''}; keep such state in a buffer that "
+            "is part of the net's state_dict (register_buffer without persistent=False), which is sent, averaged and "
+            "saved"
+        )
+
+
+def _check_copies(net: nn.Module, inputs: Tensor) -> None:
+    """Refuse a net whose copies compute with the net's own parameters, as in a lambda that refers to ``self``."""
+    if compiled_parts(net):  # a forward pass with gradients compiles anew, which takes long
+        return
+    named = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    gradients: tuple[Tensor | None, ...] = ()
+    with trial_copy(net, inputs.device) as trial, torch.enable_grad(), suppress(Exception):  # the fits will show it
+        gradients = torch.autograd.grad(trial(inputs).sum(), list(named.values()), allow_unused=True)
+    for name, gradient in zip(named, gradients, strict=False):
+        if gradient is not None:
+            raise InputError(
+                f"a copy of {type(net).__name__} computes with {name} of the original, so clients, which train copies, "
+                "would change nothing; replace the function that refers to the net from its __init__, such as a lambda "
+                "with self, by a method"
+            )
+
+
+def _copy_state(source: nn.Module, target: nn.Module) -> None:
+    there = target.state_dict()
+    for name, value in source.state_dict().items():
+        there[name].copy_(value)
 
 
 def written_buffer(module: nn.Module, *inputs: Tensor) -> str | None:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fedlit.clients.gradients import divisor
+from fedlit.clients.gradients import divisor, evaluating
 from fedlit.clients.probe import written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
@@ -144,13 +144,8 @@ def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
     size = 2 if data.num_classes != 2 else 3
     device = next(net.parameters(), torch.empty(0)).device
     rows = torch.arange(size, device=data.test.targets.device) % len(data.test)
-    training = net.training
-    net.eval()  # statistics and random state stay as they are
-    try:
-        with torch.no_grad():
-            logits = net(data.transform(data.test.inputs[rows].to(device)))
-    finally:
-        net.train(training)
+    with torch.no_grad(), evaluating(net):  # statistics and random state stay as they are
+        logits = net(data.transform(data.test.inputs[rows].to(device)))
     return logits.detach().requires_grad_(), data.test.targets[rows].to(device)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +37,12 @@ class Layout:
         """The layout of a network; a tensor with several names (tied weights) is stored once, by its first name.
 
         Raises:
-            InputError: If the network holds complex numbers.
+            InputError: If the network holds complex numbers, or its ``state_dict`` has anything else than its
+                parameters and buffers.
         """
-        state = _without_aliases(net.state_dict(keep_vars=True))
+        state = net.state_dict(keep_vars=True)
+        _check_members(net, state)
+        state = _without_aliases(state)
         floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
         trainable = tuple(name for name, tensor in floats.items() if tensor.requires_grad)
         fixed = tuple(name for name, tensor in floats.items() if not tensor.requires_grad)
@@ -69,6 +73,17 @@ class Layout:
         """Indices of the scalars of these floating-point tensors in a flat vector (P,), in the order given."""
         spans = self.split(torch.arange(sum(self.numels)))
         return torch.cat([spans[name] for name in names])
+
+
+def _check_members(net: nn.Module, state: Mapping[str, Any]) -> None:
+    members = {id(tensor) for tensor in (*net.parameters(), *net.buffers())}
+    for name, value in state.items():
+        if id(value) not in members:
+            raise InputError(
+                f"the net's state_dict has {name}, a {type(value).__name__} that is none of its parameters and buffers "
+                "(because of get_extra_state, or an override or hook of state_dict that copies), so clients could not "
+                "receive it; keep it in a buffer (register_buffer)"
+            )
 
 
 def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -91,3 +91,30 @@ def test_double_precision_survives():
     layout = Layout.of(net)
     assert read_state(net, layout).floats.dtype == torch.float64
     assert (read_state(net, layout).floats[:4] == 1 / 3).all()
+
+
+class Extra(nn.Linear):
+    """Keeps more than tensors."""
+
+    def get_extra_state(self):
+        return {"seen": 1}
+
+
+class ExtraTensor(nn.Linear):
+    def get_extra_state(self):
+        return torch.ones(2)
+
+
+class Copying(nn.Linear):
+    """Gives copies of its tensors."""
+
+    def state_dict(self, *args, **kwargs):
+        return {name: tensor.clone() for name, tensor in super().state_dict(*args, **kwargs).items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Extra, "_extra_state"), (ExtraTensor, "_extra_state"), (Copying, "weight")]
+)
+def test_a_state_that_cannot_be_written_is_refused(kind, name):
+    with pytest.raises(InputError, match=f"state_dict has {name}, .* none of its parameters and buffers"):
+        Layout.of(kind(2, 2))

@@ -162,3 +162,40 @@ def test_a_net_may_count_its_calls_in_a_buffer() -> None:
     expected = weights(trained(LoopEngine(), CountingInABuffer))
     for engine in ENGINES:
         assert torch.equal(weights(trained(engine(), CountingInABuffer)), expected)
+
+
+class Centring(nn.Module):
+    """Subtracts the batch's mean in training, and a running mean in evaluation, which may be part of its state."""
+
+    def __init__(self, persistent: bool) -> None:
+        super().__init__()
+        self.body = nn.Linear(5, 3)
+        self.register_buffer("mean", torch.zeros(5), persistent=persistent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0), 0.5)
+        return self.body(x - (x.mean(0) if self.training else self.mean))
+
+
+def test_what_training_changes_and_evaluation_uses_has_to_be_in_the_state() -> None:
+    fit(FederatedModule(Centring(persistent=True)), FederatedLoop(4, seed=0, engine=LoopEngine()))
+    with pytest.raises(InputError, match=r"in evaluation, Centring gives another output .* writes mean; keep"):
+        fit(FederatedModule(Centring(persistent=False)))
+
+
+class Referring(nn.Module):
+    """Computes by a function that refers to this object, also in a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(5, 3)
+        self.call = lambda x: self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+def test_a_net_whose_copies_compute_with_the_original_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a copy of Referring computes with body.weight of the original"):
+        fit(FederatedModule(Referring()))
