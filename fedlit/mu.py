@@ -137,6 +137,11 @@ class AdaptiveMu(Mu):
             self._move(-self._step)
             self._falls = 0 if self._restart else self._falls
 
+    @property
+    def watch(self) -> str:
+        """The metric that is the loss."""
+        return self._watch
+
     def _move(self, by: float) -> None:
         self._mu = round(min(max(self._mu + by, self._least), self._most), 12)  # ten steps of 0.1 are 1
 
@@ -145,6 +150,7 @@ class AdaptiveMu(Mu):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._mu, self._loss, self._falls = state["mu"], state["loss"], state["falls"]
+        self._move(0.0)  # the bounds may be others than in the checkpoint's run
 
 
 def _strength(name: str, mu: float) -> float:

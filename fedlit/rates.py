@@ -38,7 +38,7 @@ class Rates:
         for schedule in self._schedules.values():
             schedule.renew()
         for role, optimizer in optimizers.items():
-            self._own[role] = rate_of(optimizer)
+            self.measure(role, optimizer)
             if self._given[role] is not None and not all("lr" in group for group in optimizer.param_groups):
                 raise InputError(
                     f"model.{role}_schedule changes the learning rate lr, which {type(optimizer).__name__} does not "
@@ -46,6 +46,15 @@ class Rates:
                 )
             for round in {0, max(0, (rounds or 0) - 1)}:
                 self.factor(role, round)
+
+    def measure(self, role: str, optimizer: object) -> None:
+        """Take a role's own rate from its present optimizer, as a callback or a client's own class may set another.
+
+        Args:
+            role: The role.
+            optimizer: Its optimizer; anything else, such as optimizers with schedulers, has no known rate.
+        """
+        self._own[role] = rate_of(optimizer) if isinstance(optimizer, Optimizer) else None
 
     def factor(self, role: str, round: int) -> float:
         """The factor of a role's learning rate in a round (from 0).

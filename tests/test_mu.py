@@ -12,7 +12,8 @@ from lightning import Callback, Trainer
 from torch.optim import SGD
 
 from fedlit.core.errors import InputError
-from fedlit.federated import AdaptiveMu, ConstantMu, FederatedLoop, FederatedModule, Mu, MuByName
+from fedlit.engines import LoopEngine
+from fedlit.federated import AdaptiveMu, ConstantMu, Diagnostics, FederatedLoop, FederatedModule, Mu, MuByName
 
 LOSS = "clients/train_loss"
 
@@ -298,3 +299,29 @@ def test_each_parameter_is_pulled_with_the_mu_of_its_name():
             for (name, w), g in zip(by_hand.named_parameters(), gradients, strict=True):
                 w -= lr * (g + strengths[name] * (w - anchor[name]))
     torch.testing.assert_close(weights(module.net), weights(by_hand), rtol=1e-5, atol=1e-7)
+
+
+def test_bounds_that_change_on_a_resume_count_at_once():
+    mu = AdaptiveMu(0.2, most=0.5)
+    mu.load_state_dict({"mu": 1.0, "loss": 2.0, "falls": 3})
+    assert mu.value == 0.5
+    assert mu.state_dict() == {"mu": 0.5, "loss": 2.0, "falls": 3}
+
+
+@pytest.mark.parametrize(
+    ("watch", "diagnostics", "refused"),
+    [
+        ("clients/train_los", None, True),
+        ("global/loss", None, True),  # is measured after mu was updated
+        ("diagnostics/train_loss", None, True),
+        ("diagnostics/train_loss", Diagnostics(every=1), False),
+    ],
+)
+def test_a_watched_metric_that_no_round_has_is_refused(watch: str, diagnostics: Diagnostics | None, refused: bool):
+    module = FederatedModule(net(), AdaptiveMu(watch=watch))
+    loop = FederatedLoop(4, seed=0, engine=LoopEngine(), diagnostics=diagnostics)
+    if refused:
+        with pytest.raises(InputError, match=f"AdaptiveMu watches '{watch}', which no round has .*clients/accuracy"):
+            fit(module, loop)
+    else:
+        fit(module, loop)

@@ -7,6 +7,7 @@ from federations import data, fit, net, weights
 from torch.optim import SGD
 
 from fedlit.core.errors import InputError
+from fedlit.data import Partition
 from fedlit.federated import (
     ClientUpdate,
     FederatedLoop,
@@ -125,6 +126,17 @@ def test_partial_work_is_aggregated_dropped_clients_are_not():
     metrics = module.round_metrics
     assert (metrics["round/dropped"], metrics["round/partial"], metrics["round/clients"]) == (1, 2, 5)
     assert (metrics["round/epochs_asked"], metrics["round/epochs_done"]) == (12, 2 * 3 + 1 + 0.5)
+
+
+def test_a_client_without_data_does_no_work():
+    federation = data()
+    federation.setup()
+    some = federation.partition
+    federation.partition = Partition(some.order, np.insert(some.offsets, 1, 0))  # client 0 has no examples
+    loop = FederatedLoop(7, 2, seed=0)
+    tasks = loop.cohort(0, federation)
+    assert [task.epochs for task in tasks] == [0, 2, 2, 2, 2, 2, 2]
+    assert loop.work_metrics(tasks)["round/epochs_done"] == 12
 
 
 def test_a_round_whose_clients_are_all_dropped_changes_nothing_and_says_so():

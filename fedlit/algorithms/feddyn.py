@@ -45,7 +45,7 @@ class FedDyn(Algorithm):
 
     def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
         change = (ended.floats - sent.weights.floats)[: self.kept_size] * -self._alpha
-        return self.facts.shared(change if kept is None else kept.to(change) + change)
+        return self.facts.shared(change if kept is None else kept.to(change) + change).float()
 
     def conclude(self, state: State, sent: Broadcast, average: Average) -> tuple[State, Weights]:
         size, mean = self.kept_size, average.weights

@@ -51,7 +51,7 @@ class Scaffold(Algorithm):
 
     def end(self, sent: Broadcast, ended: Weights, steps: int, kept: Tensor | None) -> Tensor:
         moved = (ended.floats - sent.weights.floats)[: len(sent.message)]  # y - x
-        return self.facts.shared(moved / (-steps * self._rate * sent.rate) - self.begin(sent, kept))
+        return self.facts.shared(moved / (-steps * self._rate * sent.rate) - self.begin(sent, kept)).float()
 
     def extra_weights(self, sent: Broadcast, task: ClientTask) -> Mapping[str, float]:
         return {"per step": task.weight / (task.steps * (self._rate * sent.rate))}

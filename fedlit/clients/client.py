@@ -20,6 +20,7 @@ from fedlit.clients.gradients import accuracy, full_gradient, make_dense, norm_o
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout, read_state, write_state
+from fedlit.core.origin import is_fedlit_class
 from fedlit.core.proximal import add_proximal_gradient, squared_moves
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.core.seeding import address, reseed_all
@@ -30,7 +31,11 @@ from fedlit.rates import scale
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 #: Names of metrics that every fit may have, which a client of a user's own cannot log.
-RESERVED_NAMES = frozenset({"loss", "accuracy", "proximal", "samples", "own_accuracy", "gamma", "client", "weight"})
+RESERVED_NAMES = frozenset(
+    {"loss", "accuracy", "proximal", "samples", "own_accuracy", "gamma", "client", "weight", "drift"}
+)
+#: Those of them that ``ClientModule.measure`` measures.
+MEASURED_NAMES = frozenset({"own_accuracy", "gamma"})
 #: Scales gradients down to a norm if theirs is greater.
 ClipGradients = Callable[[Sequence[Tensor], float], object]
 
@@ -44,6 +49,7 @@ class ClientModule(LightningModule):
 
     Args:
         net: The network; copied, so that the server's stays unchanged. Maps a batch of inputs to logits (B, classes).
+            All of it is in training mode; what a subclass puts into evaluation mode in its ``__init__`` stays in it.
         optimizer: From parameters to an optimizer, called for each fit.
         loss: Mean loss of logits (B, classes) and targets (B,).
         algorithm: How the federation differs from FedProx; None for FedProx.
@@ -72,6 +78,7 @@ class ClientModule(LightningModule):
         #: Factor of the learning rate in this round.
         self.rate = 1.0
         self._follows_rate = False
+        self._is_completed = False
         self._own_metrics: dict[str, list[float | Tensor]] = {}
 
     @property
@@ -95,7 +102,8 @@ class ClientModule(LightningModule):
         self.rate = broadcast.rate
         views = self.layout.split(broadcast.weights.floats)
         names = self.layout.trainable
-        self._anchor = [views[name].view_as(p) for name, p in zip(names, self.parameters_, strict=True)]
+        # In the parameters' types: all are in the widest type of the net, which may be that of a buffer.
+        self._anchor = [views[name].view_as(p).to(p.dtype) for name, p in zip(names, self.parameters_, strict=True)]
         self._indices_of_mu: dict[float, list[int]] = defaultdict(list)  # of the parameters with each mu
         for i, mu in enumerate(broadcast.mu):
             self._indices_of_mu[mu].append(i)
@@ -117,7 +125,7 @@ class ClientModule(LightningModule):
         self._hits: list[Tensor] = []
         self._sizes: list[int] = []
         self._own_metrics = {}
-        self._follows_rate = False
+        self._follows_rate = self._is_completed = False
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The task loss of one batch; the proximal term is added as a gradient in ``on_before_optimizer_step``.
@@ -142,7 +150,7 @@ class ClientModule(LightningModule):
             logits: (B, classes).
             targets: Class numbers (B,).
         """
-        self._losses.append(loss.detach())
+        self._losses.append(loss.detach().clone())  # a copy, as the caller may add to it in place
         self._hits.append((logits.detach().argmax(-1) == targets).sum())
         self._sizes.append(len(targets))
 
@@ -152,7 +160,8 @@ class ClientModule(LightningModule):
         The round's metrics have its distribution over clients: ``clients/NAME_mean``, ``_std``, ``_p10``, ``_p90``. The
         other arguments of ``LightningModule.log`` configure a Trainer's loggers and have no effect here.
         """
-        self._own_metrics.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)
+        # A copy, as parameters and buffers change with the next step.
+        self._own_metrics.setdefault(name, []).append(value.detach().clone() if isinstance(value, Tensor) else value)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Complete the gradient, in full precision and after any gradient scaler has unscaled it."""
@@ -171,8 +180,8 @@ class ClientModule(LightningModule):
             clip: Clips the gradients; for stacks, those of each client separately.
             is_at_anchor: Whether still w = w_t, where the gradient of the proximal term is zero.
         """
-        is_completed = any(self._indices_of_mu) or self.correction is not None or self.clip_norm is not None
-        if self._may_be_sparse and is_completed:
+        self._is_completed = True
+        if self._may_be_sparse and self._must_complete:
             make_dense(parameters)  # only if necessary, as an optimizer may require sparse gradients
         if not is_at_anchor:
             self._add_proximal_gradients(parameters)
@@ -180,9 +189,14 @@ class ClientModule(LightningModule):
             views = self.layout.split_trainable(self.correction)
             for parameter, view, anchor in zip(parameters, views, self._anchor, strict=True):
                 if parameter.grad is not None:
-                    parameter.grad = parameter.grad + view.view_as(anchor)
+                    parameter.grad = parameter.grad + view.view_as(anchor).to(anchor)
         if self.clip_norm is not None:
             clip(parameters, self.clip_norm)
+
+    @property
+    def _must_complete(self) -> bool:
+        """Whether ``complete`` changes gradients in this fit."""
+        return any(self._indices_of_mu) or self.correction is not None or self.clip_norm is not None
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameters_)
@@ -201,7 +215,8 @@ class ClientModule(LightningModule):
 
         Raises:
             InputError: If this round has a learning rate of its own, but the fit's optimizer was not made by
-                ``optimizer``, which applies it; or if no batch was counted.
+                ``optimizer``, which applies it; if an override of ``on_before_optimizer_step`` left out what it adds to
+                the gradients; or if no batch was counted.
         """
         if self.rate != 1 and not self._follows_rate:
             raise InputError(
@@ -212,6 +227,12 @@ class ClientModule(LightningModule):
             raise InputError(
                 f"{type(self).__name__}.training_step counts no batch, so the fit has no loss and no accuracy; call "
                 "super().training_step(batch, batch_idx), or self.note(loss, logits, targets)"
+            )
+        if self._must_complete and not self._is_completed and not is_fedlit_class(self):
+            raise InputError(
+                f"{type(self).__name__} trains without the proximal term, federation.algorithm's correction and "
+                "model.client_clip_norm, which ClientModule.on_before_optimizer_step applies to the gradients; call "
+                "super().on_before_optimizer_step(optimizer) in an override of it"
             )
         losses = zip(torch.stack(self._losses).tolist(), self._sizes, strict=True)
         totals = FitTotals(
@@ -242,8 +263,12 @@ class ClientModule(LightningModule):
         """The metrics of ``measure`` and those that were logged, as numbers."""
         measured = {name: float(value) for name, value in self.measure(task, data).items()}
         means = {name: sum(map(float, values)) / len(values) for name, values in self._own_metrics.items()}
-        if taken := sorted(means.keys() & (measured.keys() | RESERVED_NAMES)):
-            raise InputError(f"{type(self).__name__} logs {taken[0]!r}, a metric that exists already; use another name")
+        for does, names in (("measures", measured.keys() - MEASURED_NAMES), ("logs", means.keys())):
+            for name in sorted(names):
+                if name in RESERVED_NAMES or name.startswith("drift/") or (does == "logs" and name in measured):
+                    raise InputError(
+                        f"{type(self).__name__} {does} {name!r}, a metric that exists already; use another name"
+                    )
         return measured | means
 
     def measures(self, task: ClientTask, data: FederatedData) -> bool:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -37,6 +38,17 @@ def check_trainable(net: nn.Module) -> None:
     if not any(parameter.requires_grad for parameter in net.parameters()):
         has = "all parameters frozen" if any(True for _ in net.parameters()) else "no parameters"
         raise InputError(f"the net has {has} and so nothing to train; set requires_grad=True for some")
+
+
+def warn_of_evaluation_mode(net: nn.Module) -> None:
+    """Warn of modules that were put into evaluation mode within a net in training mode, as clients train all of it."""
+    found = [name for name, module in net.named_modules() if not module.training]
+    if net.training and found:
+        rank_zero_warn(
+            f"the net's {found[0]} is in evaluation mode, but clients train the whole net in training mode; to keep it "
+            "in evaluation mode, such as a BatchNorm with frozen statistics, put it there in the __init__ of your own "
+            "ClientModule, after super().__init__"
+        )
 
 
 def parameter_outside_net(net: nn.Module, module: nn.Module) -> str | None:

@@ -24,6 +24,7 @@ from fedlit.core.origin import is_fedlit_class
 from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import data_of
 from fedlit.federated.meter import RoundMeter
+from fedlit.mu import AdaptiveMu
 
 if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
@@ -96,6 +97,24 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
                 f"trainer.callbacks: {type(callback).__name__} monitors {monitored!r}, which no round has; available "
                 f"metrics are {_listed(names)}"
             )
+
+
+def check_watched(trainer: Trainer, module: FederatedModule) -> None:
+    """Refuse an ``AdaptiveMu`` that watches a metric which no round has when mu is updated, before validation.
+
+    Raises:
+        InputError: Naming the metric and the available ones.
+    """
+    if not isinstance(module.mu, AdaptiveMu):
+        return
+    watch = module.mu.watch
+    names = [name for name in metric_names(trainer, module) if not name.startswith("global/")]
+    is_own = not is_fedlit_class(module.loop.session.client) and watch.startswith("clients/")
+    if watch not in names and not is_own:
+        raise InputError(
+            f"model.mu AdaptiveMu watches {watch!r}, which no round has when mu is updated, so mu would never change; "
+            f"available metrics are {_listed(names)}"
+        )
 
 
 def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fedlit.federated.module import FederatedModule
 
 MU_RULE = "rule for mu"
+ARGUMENTS = "arguments of callbacks"
 
 
 def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
@@ -30,6 +31,7 @@ def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
         **_identity(module),
         "mu": module.mu.state_dict(),
         "rates": module.rates.state_dict(),
+        ARGUMENTS: module.arguments_of_callbacks.record(),
         **_settings(module),
     }
 
@@ -57,7 +59,8 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
         rank_zero_info(f"{change} from round {checkpoint['global_step'] + 1} on")
     finish_epoch(checkpoint["loops"], checkpoint["global_step"])
     then |= settings
-    module.arguments_of_callbacks = GivenArguments(module.trainer.callbacks)  # type: ignore[attr-defined]
+    callbacks = module.trainer.callbacks  # type: ignore[attr-defined]
+    module.arguments_of_callbacks = GivenArguments(callbacks, then.get(ARGUMENTS))
 
 
 def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def draw_work(
     Raises:
         InputError: If the model of stragglers does not return a number from 0 to ``epochs`` for each client.
     """
-    given = stragglers.work(clients, epochs, seed, round)
+    given = stragglers.work(clients.copy(), epochs, seed, round)  # a copy, which it may change
     wrong = None
     try:
         work = np.asarray(given, dtype=np.float64)

@@ -32,6 +32,7 @@ class FixedParts:
 
     def __init__(self, module: FederatedModule) -> None:
         self._parts = {name: getattr(module, name) for name in READ_ONCE}
+        self._mu = module.mu
         self._optimizer = type(module.server_optimizer(trainable(module.net)))
 
     def check(self, module: FederatedModule, optimizer: Optimizer) -> None:
@@ -55,6 +56,12 @@ class FixedParts:
         if not isinstance(module.mu, Mu):
             raise InputError(
                 f"the module's mu was set to {module.mu!r}; set it to a Mu, such as ConstantMu({module.mu!r})"
+            )
+        if module.mu is not self._mu and module.trainer.checkpoint_callbacks:
+            raise InputError(
+                f"the module's mu was replaced by a {type(module.mu).__name__} after the fit had begun, but a resumed "
+                "run would begin with the old one; change mu in the update of a class of your own (a subclass of "
+                "fedlit.federated.Mu), or train without checkpoints"
             )
         now = {name for name, parameter in module.net.named_parameters() if parameter.requires_grad}
         if changed := sorted(now ^ set(module.layout.trainable)):

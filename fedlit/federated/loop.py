@@ -20,13 +20,14 @@ from fedlit.algorithms.algorithm import Algorithm, Facts, State
 from fedlit.algorithms.chained import chain
 from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
+from fedlit.clients.client import ClientModule
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
-from fedlit.core.layout import trainable
 from fedlit.core.limits import COUNT_MAX
+from fedlit.core.messages import one_line
 from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_lightning import log_epochs_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
@@ -38,7 +39,7 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.engine_trial import check_engine
 from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client, warn_of_objective
-from fedlit.federated.callback_checks import check_monitored, check_states
+from fedlit.federated.callback_checks import check_monitored, check_states, check_watched
 from fedlit.federated.checkpointed import resume_from, write_record
 from fedlit.federated.cohort import check_repeats, draw_cohort, draw_work
 from fedlit.federated.diagnostics import Diagnostics
@@ -143,6 +144,7 @@ class FederatedLoop(Callback, RoundSource):
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self.saved_rounds = SavedRounds()
         self._is_resumed = False
+        self._local: list[str] | None = None  # names of the tensors that stay with clients; None if unknown
         self._together: int | None = None  # number of clients trained as one program; None until it is known
 
     @property
@@ -175,6 +177,7 @@ class FederatedLoop(Callback, RoundSource):
             )
         self.stragglers.check(data.num_clients)
         self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
+        self._local = None
         versions.version()  # refuses an invalid FEDLIT_KERNELS
         self.algorithm_state = {}
         if self.tune_allocator:
@@ -196,7 +199,10 @@ class FederatedLoop(Callback, RoundSource):
         site.data.to(site.device)
         if site.device.type == "cpu" and (slower := native.shortfall()):
             rank_zero_warn(slower)
-        self.algorithm.prepare(self.facts(module, site.data))
+        facts = self.facts(module, site.data)
+        module.rates.measure("client", facts.optimizer)
+        self.algorithm.prepare(facts)
+        self._check_local()
         self.algorithm.resume(self.algorithm_state)
         folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)
         store = ClientStore(folder, trainer.global_rank) if folder else None
@@ -221,12 +227,23 @@ class FederatedLoop(Callback, RoundSource):
         rounds = range(first, first + 8 if last < 0 else min(first + 8, last))
         check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
 
+    def _check_local(self) -> None:
+        """Refuse to resume with other tensors that stay with clients: they would start from those of the others."""
+        here = sorted(self.algorithm.local)
+        if self._local not in (None, here):
+            names, before = (one_line(", ".join(tensors), 100) or "nothing" for tensors in (here, self._local or ()))
+            raise InputError(
+                f"federation.algorithm {self.algorithm.name} keeps {names} with the clients, but until now kept "
+                f"{before}; use the run's config.yaml, or start anew without --ckpt_path"
+            )
+        self._local = here
+
     def facts(self, module: FederatedModule, data: FederatedData) -> Facts:
         """What an algorithm may know about the federation."""
         return Facts(
             layout=module.layout,
             net=module.net,
-            optimizer=module.client_optimizer(trainable(module.net)),
+            optimizer=_optimizer_of_a_fit(module.client_with(Algorithm())),
             mu=module.mu,
             clip_norm=module.client_clip_norm,
             num_clients=data.num_clients,
@@ -257,6 +274,7 @@ class FederatedLoop(Callback, RoundSource):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
         check_server_optimizer(trainer, module)
+        check_watched(trainer, module)
         self.session.fixed.check(module, trainer.optimizers[0])
         log_epochs_from_one(trainer)
         self._try_out(module, trainer.current_epoch)
@@ -362,7 +380,7 @@ class FederatedLoop(Callback, RoundSource):
                 round=round,
                 seed=seed,
                 steps=steps_for(int(size), data.batch_size, float(epochs)) if epochs > 0 and size > 0 else 0,
-                epochs=float(epochs),
+                epochs=float(epochs) if size > 0 else 0.0,
                 num_examples=int(size),
                 weight=float(weight),
                 diagnose=diagnose,
@@ -380,11 +398,12 @@ class FederatedLoop(Callback, RoundSource):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"algorithm": _on_cpu(self.algorithm_state), "together": self._together}
+        return {"algorithm": _on_cpu(self.algorithm_state), "together": self._together, "local": self._local}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._is_resumed = True
         self.algorithm_state = state_dict["algorithm"]
+        self._local = state_dict.get("local")  # missing in checkpoints of an earlier fedlit
         self._together = state_dict.get("together") or 1  # missing in checkpoints of an earlier fedlit, which used 1
         if not isinstance(self._together, int) or not 1 <= self._together <= COUNT_MAX:
             raise InputError(
@@ -395,6 +414,16 @@ class FederatedLoop(Callback, RoundSource):
     def identity(self, data: FederatedData) -> dict[str, Any]:
         """Facts that must be the same in a resumed run: the clients, their data, and the seed of all draws."""
         return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
+
+
+def _optimizer_of_a_fit(client: ClientModule) -> object:
+    """What a client's ``configure_optimizers`` returns; None if a class of a user's can say it only within a fit."""
+    if is_fedlit_class(client):
+        return client.configure_optimizers()
+    try:
+        return client.configure_optimizers()
+    except Exception:  # any kind; an algorithm that needs the optimizer will refuse it
+        return None
 
 
 def _with_steps(tasks: Iterable[ClientTask]) -> list[ClientTask]:

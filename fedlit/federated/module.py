@@ -20,7 +20,7 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
-from fedlit.clients.nets import check_trainable
+from fedlit.clients.nets import check_trainable, warn_of_evaluation_mode
 from fedlit.clients.probe import check_fit
 from fedlit.clients.step_checks import check_arguments, check_loss, check_optimizer
 from fedlit.core.checkpoint import CheckpointFile, read
@@ -167,6 +167,7 @@ class FederatedModule(LightningModule):
         if metrics["round/samples"]:
             metrics["round/samples_per_second"] = metrics["round/samples"] / seconds
         metrics |= self.loop.algorithm.metrics(self.current_epoch + 1)
+        self.rates.measure("server", self.trainer.optimizers[0])
         metrics |= {"federation/mu": float(self.mu.value), **self.rates.metrics(self.current_epoch)}
         self.round_metrics, self.logged = metrics, {}
         if self.trainer.checkpoint_callbacks:
@@ -264,11 +265,14 @@ class FederatedModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
+        if stage == "fit":
+            warn_of_evaluation_mode(self.net)
         check_fit(self.net, data)
         check_loss(self.loss, self.net, data)
         if stage == "fit":  # only the weights of an earlier fit are kept
             self.mu.renew()
-            self.round_metrics, self.logged, self.arguments_of_callbacks = {}, {}, GivenArguments([])
+            self.round_metrics, self.logged = {}, {}
+            self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
             client = check_optimizer("model.client_optimizer", self.client_optimizer, self.net)
             # Lightning calls ``step`` with a closure.
             server = check_optimizer("model.server_optimizer", self.server_optimizer, self.net, closure=lambda: None)

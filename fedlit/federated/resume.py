@@ -145,20 +145,30 @@ class GivenArguments:
     """The constructor arguments of callbacks that keep them in attributes of the same names.
 
     They are restored after a checkpoint is loaded, as ``EarlyStopping.load_state_dict``, for example, takes the
-    checkpoint's ``patience``.
+    checkpoint's ``patience``. An attribute that had changed since the checkpoint's run began is state, and stays as it
+    was loaded unless its argument is another one now.
 
     Args:
         callbacks: The callbacks, before a checkpoint is loaded.
+        then: ``record`` in the checkpoint's run; empty if it is unknown.
     """
 
-    def __init__(self, callbacks: Iterable[Callback]) -> None:
+    def __init__(self, callbacks: Iterable[Callback], then: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._given = [(callback, _arguments(callback)) for callback in callbacks]
+        self._then = then or {}
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """The arguments by the callbacks' ``state_key``."""
+        return {callback.state_key: arguments for callback, arguments in self._given}
 
     def restore(self) -> None:
         """Set the callbacks' arguments to their original values."""
         for callback, arguments in self._given:
+            then = self._then.get(callback.state_key, {})
             for name, value in arguments.items():
-                if getattr(callback, name) != value:
+                loaded = getattr(callback, name)
+                is_state = name in then and then[name] == value != loaded
+                if loaded != value and not is_state:
                     setattr(callback, name, value)
 
 

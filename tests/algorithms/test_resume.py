@@ -97,3 +97,10 @@ def test_versions_that_no_checkpoint_needs_are_removed(tmp_path: Path):
     assert len(set(clients)) == len(SIZES)
     # Two for each that the last checkpoint needs, the last round's, and those that it took the place of.
     assert len(clients) <= 2 * len(SIZES) + 2 * 3
+
+
+def test_other_tensors_that_stay_with_clients_are_refused_on_a_resume(tmp_path: Path):
+    """Weights of the same size would else be written into another layer."""
+    run(tmp_path, KeepLocal([r"^1\.weight"]), 2)
+    with pytest.raises(InputError, match=r"KeepLocal keeps 1.bias with the clients, but until now kept 1.weight; use"):
+        run(tmp_path, KeepLocal([r"^1\.bias"]), 3, checkpoint(tmp_path))

@@ -12,10 +12,12 @@ import torch
 from federations import data, fit, net, weights
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import SGD, Adam
 
+from fedlit.algorithms import Algorithm, FedDyn, Scaffold
 from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.federated import ClientModule, ClientUpdate, Diagnostics, FederatedLoop, FederatedModule
 
 
 class Counting(ClientModule):
@@ -123,6 +125,27 @@ class Hooked(ClientModule):
             parameter.grad /= self.seen
 
 
+class Clipping(ClientModule):
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        nn.utils.clip_grad_norm_(self.parameters_, 1.0)
+
+
+class ClippingAfter(Clipping):
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        ClientModule.on_before_optimizer_step(self, optimizer)
+        super().on_before_optimizer_step(optimizer)
+
+
+class Frozen(ClientModule):
+    """Keeps a layer in evaluation mode, without dropout."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.net[2].eval()  # type: ignore[index]  # dropout
+
+
+#: Lightning's warning, which the server's Trainer and those of clients give.
+EVAL_MODE = r"Found \d+ module\(s\) in eval mode"
 MEMORY = "trains a client differently each time, from the same model, data and draws"
 #: Each class with the message that refuses it; None if engines and a resumed run agree.
 CASES: list[tuple[type[ClientModule], str | None]] = [
@@ -138,6 +161,9 @@ CASES: list[tuple[type[ClientModule], str | None]] = [
     (OfSteps, "global_step of OfSteps would depend on the engine"),
     (OfRounds, None),
     (Hooked, f"Hooked {MEMORY}"),
+    (Clipping, "Clipping trains without the proximal term.*; call super"),
+    (ClippingAfter, None),
+    (Frozen, None),
 ]
 ENGINES: list[Callable[[], Engine]] = [LoopEngine, TrainerEngine, lambda: WorkersEngine(workers=2)]
 
@@ -145,11 +171,11 @@ ENGINES: list[Callable[[], Engine]] = [LoopEngine, TrainerEngine, lambda: Worker
 def run(
     client: type[ClientModule], engine: Engine | None = None, rounds: int = 3, clients: int = 4, **kwargs: Any
 ) -> FederatedModule:
-    module = FederatedModule(net(), client=client)
+    module = FederatedModule(net(dropout=0.5 if client is Frozen else 0.0), client=client)
     return fit(module, FederatedLoop(clients, 2, seed=0, engine=engine), rounds=rounds, **kwargs)
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists", f"ignore:{EVAL_MODE}")
 @pytest.mark.parametrize(("client", "refused"), CASES, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_users_client_is_refused_or_engines_and_a_resumed_run_agree(
     client: type[ClientModule], refused: str | None, tmp_path: Path
@@ -210,7 +236,102 @@ def test_what_a_client_logs_or_measures_is_in_a_rounds_metrics(engine: Callable[
         assert (found["clients/half_mean"], found["clients/half_std"]) == (0.5, 0.0)
 
 
-@pytest.mark.parametrize("name", ["loss", "gamma", "number"])
+@pytest.mark.filterwarnings("ignore:federation.diagnostics measures model.loss")
+@pytest.mark.parametrize("diagnostics", [None, Diagnostics()])
+def test_what_is_logged_is_the_value_of_the_step(diagnostics: Diagnostics | None) -> None:
+    """A parameter changes in place with each step and when gamma is measured; a loss may be added to in place."""
+
+    class Logging(ClientModule):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            bias = self.net[0].bias[0]  # type: ignore[index]
+            self.log("bias", bias)
+            self.log("copy", float(bias))
+            loss = super().training_step(batch, batch_idx)
+            loss += 100
+            return loss
+
+    module = FederatedModule(net(), client=Logging)
+    found = fit(module, FederatedLoop(4, 2, seed=0, diagnostics=diagnostics), rounds=1).round_metrics
+    assert found["clients/bias_mean"] == pytest.approx(found["clients/copy_mean"])
+    assert found["clients/train_loss"] < 10
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy", "weight", "client", "drift", "drift/rest"])
+def test_a_name_of_another_metric_cannot_be_measured(name: str) -> None:
+    class Taking(ClientModule):
+        def measure(self, task: Any, data: Any) -> dict[str, float]:
+            return super().measure(task, data) | {name: 7.0}
+
+    with pytest.raises(InputError, match=f"Taking measures '{name}', a metric that exists already; use another name"):
+        run(Taking)
+
+
+@pytest.mark.parametrize("more", [{}, {"client_holdout": 0.4}])
+@pytest.mark.parametrize("diagnostics", [None, Diagnostics(every=1)])
+def test_a_batchnorm_that_a_client_freezes_stays_frozen_whatever_is_measured(
+    more: dict[str, float], diagnostics: Diagnostics | None
+) -> None:
+    class Freezing(ClientModule):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.net[1].eval()  # type: ignore[index]
+
+    given = net(norm=True)
+    module = FederatedModule(given, client=Freezing)
+    loop = FederatedLoop(3, 2, seed=0, engine=LoopEngine(), diagnostics=diagnostics)
+    fit(module, loop, data((10, 10, 10), batch_size=3 if more else 5, **more), rounds=2)
+    assert int(given[1].num_batches_tracked) == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings(f"ignore:{EVAL_MODE}")
+def test_a_module_of_the_net_in_evaluation_mode_is_named() -> None:
+    given = net(norm=True)
+    given[1].eval()
+    module, loop = FederatedModule(given), FederatedLoop(3, 2, seed=0, engine=LoopEngine())
+    with pytest.warns(UserWarning, match="the net's 1 is in evaluation mode, but clients train the whole net in train"):
+        fit(module, loop, data((10, 10, 10), batch_size=5), rounds=1)
+    assert int(given[1].num_batches_tracked) > 0  # type: ignore[arg-type]
+
+
+class OwnRate(ClientModule):
+    def configure_optimizers(self) -> SGD:
+        return SGD(self.parameters_, lr=0.02)
+
+
+class OwnAdam(ClientModule):
+    def configure_optimizers(self) -> Adam:
+        return Adam(self.parameters_, lr=0.02)
+
+
+def test_a_clients_own_optimizer_is_the_one_of_algorithms_and_metrics() -> None:
+    """SCAFFOLD's control variates depend on the learning rate, and are defined for SGD."""
+
+    def control(lr: float, client: type[ClientModule] | None) -> Tensor:
+        module = FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=lr), client=client)
+        loop = FederatedLoop(4, seed=0, engine=LoopEngine(), algorithm=Scaffold())
+        assert fit(module, loop).round_metrics["federation/client_lr"] == 0.02
+        found: Tensor = loop.algorithm_state["control"]
+        return found
+
+    assert torch.equal(control(0.5, OwnRate), control(0.02, None))
+    with pytest.raises(InputError, match=r"SCAFFOLD is defined for clients that train with SGD .*, not with Adam"):
+        control(0.02, OwnAdam)
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm, Scaffold, FedDyn])
+def test_a_buffer_of_float64_changes_nothing_for_parameters_of_float32(algorithm: Callable[[], Algorithm]) -> None:
+    """A flat state is in the widest type of the net."""
+    found = []
+    for kind in (torch.float32, torch.float64):
+        given = net()
+        given.register_buffer("unused", torch.zeros(2, dtype=kind))
+        loop = FederatedLoop(4, seed=0, engine=LoopEngine(), algorithm=algorithm(), averaging="uniform")
+        fit(FederatedModule(given, mu=0.1, client_clip_norm=1.0), loop)
+        found.append(weights(given))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("name", ["loss", "gamma", "number", "drift", "drift/rest"])
 def test_a_reserved_metric_name_is_refused(name: str) -> None:
     class Taking(ClientModule):
         def measure(self, task: Any, data: Any) -> dict[str, float]:

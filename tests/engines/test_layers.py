@@ -53,6 +53,7 @@ class Images(nn.Module):
         super().__init__()
         self.first, self.body = nn.Conv2d(1, 4, 3), body
         features = body.eval()(torch.zeros(2, 4, 6, 6)).flatten(1).shape[1]
+        body.train()
         self.last = nn.Linear(features, 3)
 
     def forward(self, x: Tensor) -> Any:

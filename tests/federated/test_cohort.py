@@ -134,3 +134,15 @@ def test_a_sampling_has_to_define_by_size() -> None:
 
     with pytest.raises(InputError, match="Silent does not define by_size; set it in the class: True if"):
         FederatedLoop(4, sampling=Silent())
+
+
+def test_stragglers_may_change_the_array_that_they_are_given() -> None:
+    def change(self: Any, clients: Any, epochs: float, *_: int) -> Any:
+        clients //= 2
+        return np.where(clients == 0, epochs / 2, epochs)
+
+    federation = data()
+    federation.setup()
+    tasks = FederatedLoop(6, 2, seed=0, stragglers=Working(change)).cohort(0, federation)
+    assert [task.client for task in tasks] == [*range(6)]
+    assert [task.epochs for task in tasks] == [1, 1, 2, 2, 2, 2]

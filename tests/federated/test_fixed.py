@@ -96,6 +96,14 @@ def test_a_mu_set_before_a_round_is_used_in_that_round() -> None:
     assert not torch.equal(weights(pulled), weights(run(2)))
 
 
+def test_a_mu_that_a_resumed_run_would_lack_is_refused(tmp_path: Path) -> None:
+    change = Does("on_train_epoch_start", setting(mu=lambda: ConstantMu(5.0)))
+    with pytest.raises(
+        InputError, match=r"mu was replaced by a ConstantMu .*; change mu in the update of a class of yo"
+    ):
+        run(2, change, ModelCheckpoint(tmp_path))
+
+
 @torch.no_grad()
 def halve(module: Any) -> None:
     for parameter in module.net.parameters():
@@ -121,3 +129,4 @@ def test_changes_that_take_effect_do_so_in_a_resumed_run(
     changed(2)
     resumed = changed(4, tmp_path / "last.ckpt")
     assert torch.equal(weights(resumed), straight)
+    assert resumed.round_metrics["federation/server_lr"] == (0.25 if change is slow_down else 1.0)

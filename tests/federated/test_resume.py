@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from federations import fit, quadratic_module, quadratics, weights
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import SGD, Adam
 
@@ -192,3 +193,30 @@ def test_a_users_server_optimizer_keeps_all_its_state_or_is_refused(
     loop = FederatedLoop(3, 1, seed=0)
     unchecked = fit(quadratic_module(lr=RATE, server_optimizer=server), loop, quadratics(POINTS), 4)
     assert torch.equal(weights(unchecked.net), straight)  # to look changes nothing
+
+
+class Waning(Callback):
+    """Halves its argument in each round, and keeps it in checkpoints."""
+
+    def __init__(self, rate: float = 1.0) -> None:
+        self.rate = rate
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rate /= 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rate = state_dict["rate"]
+
+
+@pytest.mark.parametrize(("now", "expected"), [(1.0, 1 / 8), (3.0, 3.0 / 2)])
+def test_a_callbacks_argument_that_became_state_is_resumed_unless_it_is_another_one_now(
+    now: float, expected: float, tmp_path: Path
+) -> None:
+    fit(rounds=2, root=tmp_path, callbacks=[Waning()])
+    (path,) = tmp_path.rglob("*.ckpt")
+    resumed = Waning(now)
+    fit(rounds=3, root=tmp_path, callbacks=[resumed], ckpt_path=path)
+    assert resumed.rate == expected
