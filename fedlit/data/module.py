@@ -157,7 +157,9 @@ class FederatedData(LightningDataModule, ABC):
         seed = resolve_seed(self._requested_seed)
         if self.is_set_up and (stage != "fit" or (seed, self.partitioner) == (self.seed, self._split_by)):
             return
-        self.seed, self.notes, self.validation, self._own = seed, [], None, None
+        self.seed, self.validation, self._own = seed, None, None
+        if self.is_set_up:  # before, keep what was told when the data were read for their number of classes
+            self.notes = []
         self._split_by = self.partitioner
         self.train, self.test = self._loaded()
         self.fingerprint = self.train.fingerprint

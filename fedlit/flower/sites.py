@@ -131,8 +131,9 @@ class Sites(FederatedData):
         seed = resolve_seed(self._requested_seed)
         if self.is_set_up and stage != "fit":
             return
-        self.seed, self.notes, self.num_clients = seed, [], len(self.sites)
+        self.seed, self.num_clients = seed, len(self.sites)
         self.train, self.test = self.load()
+        self.notes = [*dict.fromkeys(self.held_out.notes)]
         sizes = np.zeros(len(self.sites), dtype=np.int64)
         if stage == "fit":
             self.federation = uuid4().hex

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, TensorDataset
 from torchvision.datasets import FakeData
 
 from fedlit.core.errors import InputError
-from fedlit.data import ByGroup, Dirichlet, FederatedData, Tensors, TorchDataset
+from fedlit.data import ByGroup, Dirichlet, FederatedData, Tensors, TorchDataset, Uniform
+from fedlit.flower import Sites
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
 LABELS = np.arange(60) % 3
@@ -233,6 +234,22 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, arrays: dict[str, n
 def test_unused_arrays_are_reported(tmp_path: Path) -> None:
     data = ready(Tensors(npz(tmp_path, images=IMAGES, labels=LABELS, writer=WRITERS), num_clients=5))
     assert "data.npz: writer not used; the names of arrays that are used are images, inputs, labels" in data.notes[0]
+
+
+@pytest.mark.parametrize("first", ["class_names", "num_classes", "in_channels"])
+def test_what_is_told_when_the_data_are_read_before_the_setup_is_kept(tmp_path: Path, first: str) -> None:
+    path = npz(tmp_path, images=IMAGES, labels=LABELS, groups=np.arange(60) // 12, n_train=45, writer=WRITERS)
+    data = Tensors(path, num_clients=5, seed=0)
+    getattr(data, first)  # as fedlit fit does to give it to the net
+    told = [line.split(";")[0] for line in ready(data).notes]
+    assert told[:2] == [f"{path}: writer not used", "1 groups are only in the test rows and cannot be clients"]
+    data.partitioner = Uniform()  # another setup for a fit reads the data again
+    data.setup("fit")
+    assert [line.split(";")[0] for line in data.notes] == told
+    sites = Sites(["a"], Tensors(path), registered=False)  # the server's own data
+    getattr(sites, first)
+    sites.setup("test")
+    assert [line.split(";")[0] for line in sites.notes] == told[:2]
 
 
 @pytest.mark.parametrize(
