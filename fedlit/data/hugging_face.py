@@ -49,7 +49,7 @@ class HuggingFace(InMemory):
         **kwargs: The arguments of `InMemory`.
 
     Raises:
-        InputError: If the columns cannot be used.
+        InputError: If the columns cannot be used, or the test set numbers its classes otherwise.
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class HuggingFace(InMemory):
     def read(self) -> Source:
         """See `InMemory.read`."""
         train, test = self._splits()
-        rows = _Rows(train, *self._columns)
-        tested = None if test is None else materialise(_Rows(test, *self._columns), self.images)
+        rows, held_out = _Rows(train, *self._columns), None if test is None else _Rows(test, *self._columns)
+        self.refuse_other_classes(rows.class_names, held_out and held_out.class_names)
+        tested = None if held_out is None else materialise(held_out, self.images)
         return Source(materialise(rows, self.images), tested, rows.class_names)
 
     def _splits(self) -> tuple[Any, Any]:
@@ -87,7 +88,11 @@ class HuggingFace(InMemory):
             raise InputError(
                 f"the data set has no split named train, only {', '.join(found)}; give one of these splits itself"
             )
-        return found["train"], found.get("test") if test is None and self.test_fraction is None else test
+        if test is None and self.test_fraction is None:
+            test = found.get("test")
+        if unused := [name for name, split in found.items() if split is not found["train"] and split is not test]:
+            self.tell(f"splits of the data set that are not used: {', '.join(unused)}")
+        return found["train"], test
 
 
 class _Rows(Dataset[Any]):

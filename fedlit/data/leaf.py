@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +143,9 @@ def _users_of(path: Path) -> Iterator[_Part]:
     """
     try:
         content = json.loads(require_regular(path).read_text(encoding="utf-8"))
+        times = Counter(content["users"])
+        if wrong := [user for user in (*times, *content["user_data"]) if times[user] != 1]:
+            raise ValueError(f"user {wrong[0]} of user_data is {times[wrong[0]]} times in users")
         for user, number in zip(content["users"], content["num_samples"], strict=True):
             x, y = (_array(content["user_data"][user][name]) for name in ("x", "y"))
             if not len(x) == len(y) == number:

@@ -139,6 +139,25 @@ class InMemory(FederatedData):
         del self._source  # names and channels are known, and the tensors need not be in memory twice
         return train, test
 
+    def refuse_other_classes(self, train: Any, test: Any) -> None:
+        """Refuse a test set in which a class has another number than in the training set.
+
+        Args:
+            train: Names of the training set's classes in the order of their numbers; None if it has none.
+            test: Those of the test set.
+
+        Raises:
+            InputError: Naming the first such class, unless ``class_names`` say what the numbers of both sets mean.
+        """
+        if self._given_names is not None or train is None or test is None:
+            return
+        for number, (name, other) in enumerate(zip(_texts(train), _texts(test), strict=False)):
+            if name != other:
+                raise InputError(
+                    f"label {number} is {name} in the training set and {other} in the test set; give both the same "
+                    "classes in the same order, or class_names if the numbers mean the same in both"
+                )
+
     def tell_of_untrained_groups(self, train: Examples, test: Examples) -> None:
         """Tell how many groups are only in the test set, if any."""
         if train.groups is None or test.groups is None:
@@ -268,12 +287,13 @@ class TorchDataset(InMemory):
     Args:
         train: The training set: a dataset, a list of samples, or a callable that returns either (in YAML a class path).
             Its attribute ``classes``, if any, has the names of the classes.
-        test: The test set, like ``train``; None holds out ``test_fraction`` of ``train``.
+        test: The test set, like ``train``, with the same classes; None holds out ``test_fraction`` of ``train``.
         **kwargs: The arguments of `InMemory`: class_names, mean, std, test_fraction, images, and those of
             `FederatedData`.
 
     Raises:
-        InputError: If the samples cannot be used, or need more memory than is free.
+        InputError: If the samples cannot be used, need more memory than is free, or the test set numbers its classes
+            otherwise.
     """
 
     def __init__(
@@ -295,9 +315,11 @@ class TorchDataset(InMemory):
 
     def read(self) -> Source:
         """See `InMemory.read`."""
-        train = make_dataset(self._train)
-        test = None if self._test is None else materialise(make_dataset(self._test), self.images)
-        return Source(materialise(train, self.images), test, classes_of(train))
+        train, test = make_dataset(self._train), None if self._test is None else make_dataset(self._test)
+        names = classes_of(train)
+        self.refuse_other_classes(names, None if test is None else classes_of(test))
+        tested = None if test is None else materialise(test, self.images)
+        return Source(materialise(train, self.images), tested, names)
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -66,6 +66,29 @@ def test_splits_are_its_own_or_drawn(made: Callable[[], Any], sizes: tuple[int, 
     assert (len(data.train), len(data.test)) == sizes
 
 
+@pytest.mark.parametrize(
+    ("splits", "options", "unused"),
+    [
+        (["train", "test"], {}, ""),
+        (["train", "validation"], {}, "validation"),
+        (["train", "test", "validation", "extra"], {}, "validation, extra"),
+        (["train", "test"], {"test_fraction": 0.2}, "test"),
+        (["train", "test"], {"test": pictures}, "test"),
+    ],
+)
+def test_splits_that_are_not_used_are_named(splits: list[str], options: dict[str, Any], unused: str) -> None:
+    data = HuggingFace(hf.DatasetDict({name: pictures() for name in splits}), num_clients=2, seed=0, **options)
+    data.setup()
+    told = [note for note in data.notes if "splits" in note]
+    assert told == ([f"splits of the data set that are not used: {unused}"] if unused else [])
+
+
+def test_a_test_set_that_numbers_its_classes_otherwise_is_refused() -> None:
+    other = pictures().cast_column("digit", hf.ClassLabel(names=["odd", "even"]))
+    with pytest.raises(InputError, match="label 0 is even in the training set and odd in the test set"):
+        HuggingFace(hf.DatasetDict({"train": pictures(), "test": other}), num_clients=2).setup()
+
+
 def test_columns_of_numbers_are_named() -> None:
     data = HuggingFace(numbers(), inputs="x", labels="y", test_fraction=0.4, num_clients=2, seed=0)
     data.setup()

@@ -90,6 +90,18 @@ def test_texts_are_tokens_and_their_labels_classes(tmp_path: Path) -> None:
         ({"a": {"x": [[1.0]], "y": [1]}}, {"users": ["a", "b"]}, {}, "is not a file of LEAF"),
         ({"a": {"x": [[1.0]], "y": [1]}}, {"user_data": []}, {}, "is not a file of LEAF"),
         (
+            {"a": {"x": [[1.0]], "y": [1]}, "b": {"x": [[1.0]], "y": [0]}},
+            {"users": ["a"], "num_samples": [1]},
+            {},
+            "user b of user_data is 0 times in users",
+        ),
+        (
+            {"a": {"x": [[1.0]], "y": [1]}},
+            {"users": ["a", "a"], "num_samples": [1, 1]},
+            {},
+            "user a of user_data is 2 times in users",
+        ),
+        (
             {"a": {"x": [[1.0]], "y": [1]}, "b": {"x": [[1.0, 2.0]], "y": [0]}},
             {},
             {},

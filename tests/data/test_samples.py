@@ -135,6 +135,29 @@ def test_a_dataset_names_its_classes_and_so_does_a_subset_of_it(names: Any) -> N
     assert ready(named([1, 2, 3]), PAIRS).class_names == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("xyz", "xz", "label 1 is y in the training set and z in the test set"),  # an ImageFolder that lacks a class
+        ("xyz", "zxy", "label 0 is x in the training set and z in the test set"),
+        ("xyz", "xyz", ""),
+        ("xyz", "xy", ""),
+        ("xyz", "", ""),  # names that are not known
+        ("", "xyz", ""),
+    ],
+)
+def test_a_test_set_that_numbers_its_classes_otherwise_is_refused(train: str, test: str, said: str) -> None:
+    given = [named(list(names)) if names else PAIRS for names in (train, test)]
+    subsets = [Subset(dataset, range(6)) for dataset in given]
+    assert ready(*given, class_names=list("abc")).class_names == ["a", "b", "c"]  # for the numbers of both sets
+    for pair in (given, subsets):
+        if said:
+            with pytest.raises(InputError, match=f"{said}; give both the same classes"):
+                ready(*pair)
+        else:
+            assert ready(*pair).num_classes == 3
+
+
 @pytest.mark.parametrize("names", ["xyz", {"x": 1, "y": 0, "z": 2}, {"x", "y", "z"}, 3, []])
 def test_class_names_that_are_not_an_ordered_list_are_refused(names: Any) -> None:
     with pytest.raises(
