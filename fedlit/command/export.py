@@ -106,6 +106,8 @@ def _checkpoint(options: Any) -> Path:
 def taken(data: FederatedData, inputs: Tensor) -> str:
     """The type, shape and scaling of the network's inputs, in words."""
     kind = f"{str(inputs.dtype).removeprefix('torch.')} (batch, {', '.join(map(str, inputs.shape[1:]))})"
+    if data.own_transform:
+        return f"{kind}: the result of {type(data).__module__}.{data.own_transform}"
     return f"{kind}: (pixels / 255 - {data.mean}) / {data.std}" if data.test.inputs.dtype == torch.uint8 else kind
 
 

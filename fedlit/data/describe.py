@@ -31,6 +31,7 @@ def describe(
     class_names: Sequence[str],
     mean: float | Sequence[float],
     std: float | Sequence[float],
+    own: str | None = None,
 ) -> Iterator[str]:
     """The lines that describe a data set: sizes, shape, kind and normalisation of its inputs, and its classes.
 
@@ -40,9 +41,11 @@ def describe(
         class_names: One name per class, (C,).
         mean: Mean that pixels are normalised by, one number or one per channel, in units of [0, 1].
         std: Standard deviation, as ``mean``.
+        own: Name of the data module's own ``transform``, which replaces the normalisation; None if it has none.
     """
     is_pixels = train.inputs.dtype == torch.uint8
-    treated = f"normalised by mean {_short(mean)} and std {_short(std)}" if is_pixels else "not normalised"
+    normalised = f"normalised by mean {_short(mean)} and std {_short(std)}" if is_pixels else "not normalised"
+    treated = f"converted by {own}" if own else normalised
     shape = "x".join(map(str, train.inputs.shape[1:]))
     yield (
         f"data: {len(train):,} training and {len(test):,} test examples of {len(class_names):,} classes; "

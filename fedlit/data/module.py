@@ -169,7 +169,7 @@ class FederatedData(LightningDataModule, ABC):
         asked = self._requested_clients or clients_by(self.partitioner, labels, groups)
         self.num_clients = asked or DEFAULT_NUM_CLIENTS
         self.partition = split_by(self.partitioner, labels, self.num_clients, self.seed, groups)
-        for note in describe(self.train, self.test, self.class_names, self.mean, self.std):
+        for note in describe(self.train, self.test, self.class_names, self.mean, self.std, self.own_transform):
             self.tell(note)
         if self.partition.note:
             self.tell(f"{type(self.partitioner).__name__} partition: {self.partition.note}")
@@ -187,7 +187,7 @@ class FederatedData(LightningDataModule, ABC):
             train, test = check_pair(self.load(), name)
         check_examples(train, test, len(check_names(self.class_names, name)))
         check_statistics(self.mean, self.std, train.inputs)
-        if type(self).transform is not FederatedData.transform:
+        if self.own_transform:
             check_transform(self.transform, train.inputs[:8], name)
         return train, test
 
@@ -234,6 +234,11 @@ class FederatedData(LightningDataModule, ABC):
         An override has to return a new tensor, in which the result for an example depends on that example alone.
         """
         return normalise(x, self.mean, self.std)
+
+    @property
+    def own_transform(self) -> str | None:
+        """The name of an override of `transform`; None if there is none."""
+        return None if type(self).transform is FederatedData.transform else f"{type(self).__name__}.transform"
 
     def to(self, device: torch.device | str) -> None:
         """Move all examples to ``device``, where batches are then made and normalised."""

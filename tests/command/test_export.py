@@ -6,16 +6,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from tiny import fit
-from torch import nn
+from torch import Tensor, nn
 
 from fedlit.cli import main
+from fedlit.command.export import taken
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
-from fedlit.data import MNIST5k
+from fedlit.data import FederatedData, MNIST5k, Tensors
 from fedlit.federated import FederatedModule
 from fedlit.federated.reload import load_arguments
 from fedlit.models import EmnistCNN
@@ -48,6 +50,27 @@ def test_the_file_is_written_to_the_runs_folder_and_its_inputs_are_printed(
     images = torch.randn(5, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(torch.export.load(run / "last.pt2").module()(images), module(images))
+
+
+class Centred(MNIST5k):
+    """Digits with a conversion of their own."""
+
+    def transform(self, x: Tensor) -> Tensor:
+        return x / 127.5 - 1
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (MNIST5k(), "float32 (batch, 1, 28, 28): (pixels / 255 - 0.1309) / 0.308"),
+        (Centred(), f"float32 (batch, 1, 28, 28): the result of {__name__}.Centred.transform"),
+        (Tensors(train=(np.ones((9, 4), np.float32), [0, 1, 0] * 3), num_clients=1), "float32 (batch, 4)"),
+    ],
+    ids=["normalised", "own transform", "numbers"],
+)
+def test_the_files_inputs_are_described_as_they_are_made(data: FederatedData, said: str) -> None:
+    data.setup()
+    assert taken(data, data.transform(data.test.inputs)) == said
 
 
 def test_a_checkpoint_outside_of_a_run_needs_its_config_and_exports_to_the_current_folder(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedlit.data import Examples, Tensors
+from fedlit.data import Examples, MNIST5k, Tensors
 from fedlit.data.describe import describe
 
 
@@ -26,6 +26,19 @@ def told(inputs: torch.Tensor, targets: list[int], names: list[str]) -> list[str
 def test_shape_kind_and_normalisation_are_described_in_one_line(inputs: torch.Tensor, said: str) -> None:
     (line,) = told(inputs, [0, 1, 1], ["a", "b"])
     assert line == f"data: 3 training and 1 test examples of 2 classes; inputs are {said}"
+
+
+class Centred(MNIST5k):
+    """Digits with a conversion of their own."""
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 127.5 - 1
+
+
+def test_an_own_transform_is_named_instead_of_the_normalisation_that_it_replaces() -> None:
+    data = Centred()
+    data.setup()
+    assert data.notes[0].endswith("inputs are 1x28x28 uint8 pixels, converted by Centred.transform")
 
 
 def test_labels_that_start_at_1_are_reported() -> None:
