@@ -243,6 +243,8 @@ def test_a_printed_config_runs_unchanged(words: list[str], capsys: pytest.Captur
         (["--config=first.yaml"], "first"),
         (["--config=first.yaml", "--config=second.yaml"], "second"),
         (["--config=first.yaml", "--name=mine"], "mine"),
+        (["--config=model: {mu: 0.3}"], "default"),  # YAML in place of a file
+        (["--config=first.yaml", "--config=model: {mu: 0.3}"], "first"),
     ],
 )
 def test_a_run_is_named_after_its_last_config(words: list[str], name: str) -> None:

@@ -69,8 +69,8 @@ class FedlitCLI(FederationArguments):
     def run_name(self) -> str:
         """The run's name: ``--name``, else the name of the last config file, else ``default``."""
         section = self.config[self.subcommand]
-        configs = section.get("config") or []
-        return section.name or (Path(str(configs[-1])).stem if configs else "default")
+        files = [file for file in section.get("config") or [] if file is not None]  # None for YAML in place of a file
+        return section.name or (Path(str(files[-1])).stem if files else "default")
 
     def before_instantiate_classes(self) -> None:
         section = self.config[self.subcommand]

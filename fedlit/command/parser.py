@@ -7,17 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jsonargparse import get_loader, set_loader
+
 from fedlit.command.blame import error_in_user_code
 from fedlit.command.defaults import OwnDefaults
 from fedlit.command.explain import explain
 from fedlit.command.named import check_functions
 from fedlit.command.sections import OWNERS
 from fedlit.core.bundled import bundled, find
-from fedlit.core.configs import check_config, read_text
+from fedlit.core.configs import check_config, check_yaml, read_text
 from fedlit.core.errors import InputError
 from fedlit.core.messages import find_input_error, missing_package
 
 CONFIG_OPTIONS = ("-c", "--config")
+#: Name of ``load_strictly`` among jsonargparse's loaders.
+STRICT = "fedlit"
 
 
 class Parser(OwnDefaults):
@@ -30,9 +35,9 @@ class Parser(OwnDefaults):
     hints: Mapping[str, str] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(
-            *args, allow_abbrev=False, **kwargs
-        )  # a mistyped option is an error, even if it begins like an option
+        set_loader(STRICT, load_strictly, (yaml.YAMLError,))
+        # without abbreviations a mistyped option is an error, even if it begins like an option
+        super().__init__(*args, **{"parser_mode": STRICT, "allow_abbrev": False, **kwargs})
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """As in jsonargparse; a bundled config may be given by its name."""
@@ -45,14 +50,30 @@ class Parser(OwnDefaults):
     def check_value(self, key: str, value: Any, wanted: Any) -> None:
         check_functions(key, value, wanted)
 
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """As in jsonargparse, but mistakes that it ignores are errors."""
+        check_config(content, (*OWNERS, "data", "seed_everything"))
+        return super().parse_string(content, *args, **kwargs)
+
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in jsonargparse, but an error names the file, and mistakes that jsonargparse ignores are errors."""
+        """As in jsonargparse, but an error names the file."""
         try:
-            check_config(read_text(Path(path)), (*OWNERS, "data", "seed_everything"))
+            read_text(Path(path))
             return super().parse_path(path, *args, **kwargs)
         except ValueError as error:
             _pass_on(error)
             raise InputError(f"{path}: {find_input_error(error) or explain(str(error), error, self)}") from error
+
+
+def load_strictly(text: str) -> Any:
+    """The value of a YAML text: of an option, of a config, or of a file that stands for a part of a config.
+
+    Raises:
+        InputError: If a key is given twice, of which jsonargparse would keep the last.
+    """
+    if ":" in text:  # else it has no mapping
+        check_yaml(text)
+    return get_loader("yaml")(text)
 
 
 def by_name(words: Sequence[str]) -> list[str]:
