@@ -23,6 +23,7 @@ from torch import Tensor
 
 import fedlit
 from fedlit.command.parser import Parser
+from fedlit.command.place import check_place
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
@@ -100,6 +101,8 @@ def _checkpoint(options: Any) -> Path:
         return find_checkpoint(options.logs_dir, plain_name(name), options.ckpt_path, options.version)
     if not (file := Path(options.ckpt_path)).is_file():
         raise InputError(f"no checkpoint file {options.ckpt_path!r}; use --ckpt_path last, best or a file")
+    if run := run_of(file):
+        check_place(run, options.name, options.version, "export")
     return file
 
 

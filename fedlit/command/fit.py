@@ -38,7 +38,7 @@ from fedlit.runs import (
 )
 from fedlit.runs.changes import changes, config_in, other_results, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
-from fedlit.runs.folder import CHECKPOINTS
+from fedlit.runs.folder import CHECKPOINTS, shown
 from fedlit.runs.own_loggers import keep_tables
 from fedlit.runs.setting import Setting
 from fedlit.runs.stop import RankWatch
@@ -126,7 +126,8 @@ class FedlitCLI(FederationArguments):
         run = self.place.locked()
         section.federation.folder = self.save_config_kwargs["folder"] = run
         hparams, given_by_user = self._hparams()
-        log = RunLog(section.logs_dir, self._command, hparams, self.place.lock, given_by_user, self.written_config())
+        logs = shown(run.parents[1]) if run and self.place.is_existing_run else section.logs_dir
+        log = RunLog(logs, self._command, hparams, self.place.lock, given_by_user, self.written_config())
         place_own(callbacks, run)
         kept = checkpoints(run and run / CHECKPOINTS) if given.enable_checkpointing is not False else []
         self.trainer_defaults["callbacks"] = [

@@ -54,9 +54,11 @@ class Place:
             raise InputError(f"fedlit {command} needs a trained model; give --ckpt_path best, last or a file")
         elif section.version and is_first_rank():
             _check_unused(self.logs / name / section.version)
-        if command == "fit" and self.checkpoint and is_first_rank() and (run := run_of(self.checkpoint)):
-            _check_place(run, section.name, section.version)
-            self.lock = FolderLock(run)
+        if self.checkpoint and is_first_rank() and (run := run_of(self.checkpoint)):
+            if command == "fit" or section.ckpt_path not in ("last", "best"):  # else it was found by name and version
+                check_place(run, section.name, section.version, command)
+            if command == "fit":
+                self.lock = FolderLock(run)
         if self.checkpoint:
             self.finished_rounds = self._read_rounds(self.checkpoint, section.ckpt_path)
 
@@ -123,11 +125,18 @@ def _check_unused(folder: Path) -> None:
         raise InputError(f"{folder} already has a run; resume it by --ckpt_path last, or give another --version")
 
 
-def _check_place(run: Path, name: str | None, version: str | None) -> None:
-    """Refuse another folder for a resumed run."""
+def check_place(run: Path, name: str | None, version: str | None, command: str) -> None:
+    """Refuse a name or a version that is not that of a checkpoint's run, in whose folder a command writes.
+
+    Raises:
+        InputError: Naming the option.
+    """
     for option, given, has in (("--name", name, run.parent.name), ("--version", version, run.name)):
         if given not in (None, has):
-            raise InputError(
-                f"{option} is {given}, but the checkpoint belongs to the run {run}, which resumes in its own folder; "
-                f"leave {option} out, or copy the checkpoint to another folder to start a new run from it"
-            )
+            said = f"{option} is {given}, but the checkpoint belongs to the run {run}"
+            if command == "fit":
+                raise InputError(
+                    f"{said}, which resumes in its own folder; leave {option} out, or copy the checkpoint to another "
+                    "folder to start a new run from it"
+                )
+            raise InputError(f"{said}, whose folder fedlit {command} writes to; leave {option} out")
