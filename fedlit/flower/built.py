@@ -22,6 +22,9 @@ from fedlit.flower.site_data import Described
 from fedlit.flower.trainer_of_site import SiteTrainer
 from fedlit.flower.wire import Terms
 
+#: Arguments of a site's data without an effect there: the server says how its sites train.
+OF_SERVER = ("batch_size", "eval_batch_size", "client_holdout", "validation_clients", "mean", "std")
+
 #: Options that turn off parts of the server's config that a site does not need.
 WITHOUT = ("--trainer.callbacks", "null", "--trainer.logger", "false")
 
@@ -54,8 +57,12 @@ def own_data(place: Place) -> FederatedData:
     """The site's data, as its file names them.
 
     Raises:
-        InputError: If they cannot be made.
+        InputError: If they cannot be made, or an argument has no effect.
     """
+    if unused := [name for name in OF_SERVER if name in (place.data.get("init_args") or {})]:
+        raise InputError(
+            f"{place.path.name}: data.{unused[0]} has no effect at a site, as the server's settings count; leave it out"
+        )
     load(NAMED_SHORTLY)
     parser = Parser()
     parser.add_subclass_arguments(FederatedData, "data")

@@ -53,12 +53,13 @@ class OwnData(FederatedData):
         own_names: The class names of the site's data; numbers if it has none.
 
     Raises:
-        InputError: If a label has no name.
+        InputError: If a label has no name, or inputs would be converted otherwise than the site's data say.
     """
 
     def __init__(self, own: FederatedData, terms: Terms, client: int = 0) -> None:
         super().__init__(batch_size=terms.batch_size, client_holdout=terms.client_holdout, seed=terms.data_seed)
         self.mean, self.std = terms.mean, terms.std
+        refuse_own_conversion(own, "the data of a site")
         examples = training_examples(own)
         self.own_names = [*own.class_names]
         if len(examples) and int(examples.targets.max()) >= len(self.own_names):
@@ -78,6 +79,24 @@ class OwnData(FederatedData):
     @property
     def class_names(self) -> list[str]:
         return self._names
+
+
+def refuse_own_conversion(data: FederatedData, which: str) -> None:
+    """Refuse data that convert or augment their inputs, as the server's mean and std are all that is applied.
+
+    Args:
+        data: The data of a site, or those of the server.
+        which: What messages call them.
+
+    Raises:
+        InputError: Naming the method or argument.
+    """
+    found = data.own_transform or ("an augmentation" if data.augmentation else "")
+    if found:
+        raise InputError(
+            f"{which} have {found}, which has no effect in a federation of sites: inputs are only normalised by the "
+            "server's mean and std; convert them in load, or before they are saved"
+        )
 
 
 def training_examples(data: FederatedData) -> Examples:

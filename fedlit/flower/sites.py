@@ -21,6 +21,7 @@ from fedlit.flower.grid import connection
 from fedlit.flower.identity import differences, inputs_of
 from fedlit.flower.kinds import GREETING
 from fedlit.flower.link import Link
+from fedlit.flower.site_data import refuse_own_conversion
 from fedlit.flower.wire import Terms
 
 #: The longest name of a site.
@@ -79,6 +80,7 @@ class Sites(FederatedData):
             raise InputError("data.sites is empty; give it the names of the sites")
         if not 0 < wait_s < 1e9:
             raise InputError(f"data.wait_s must be > 0, got {wait_s}; 600 is the default")
+        refuse_own_conversion(held_out, "data.held_out")
         self.sites, self.held_out, self.registered, self.wait_s = sites, held_out, registered, wait_s
         self._given_mean, self._given_std = mean, std
         self._link: Link | None = None

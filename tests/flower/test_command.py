@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from offices import Node, OfficeGrid, flower
 
 from fedlit.cli import main
 from fedlit.core.errors import InputError
-from fedlit.flower.built import built
+from fedlit.data import FederatedData, MNIST5k
+from fedlit.flower import Sites
+from fedlit.flower.built import built, own_data
 from fedlit.flower.command import FILES, write_project
 from fedlit.flower.place import read_place
 from fedlit.flower.relay import path_in
+from fedlit.flower.site_data import OwnData
+from fedlit.flower.wire import Terms
 from fedlit.runs.read import rows_of
 
 SIZES = {"north": 20, "south": 12, "west": 7}
@@ -161,9 +165,35 @@ def test_a_super_node_started_without_the_sites_file_says_how_to_start_it(tmp_pa
 
 
 def test_data_that_cannot_be_made_are_reported_with_the_sites_file(tmp_path: Path):
-    from fedlit.flower.built import own_data
-
     path = tmp_path / "site.yaml"
     path.write_text("{name: a, data: {class_path: fedlit.data.Tensors, init_args: {paht: x.npz}}}")
     with pytest.raises(InputError, match=r"site\.yaml: data: .*paht"):
         own_data(read_place(path))
+
+
+@pytest.mark.parametrize("argument", ["batch_size: 8", "client_holdout: 0.2", "validation_clients: 1", "mean: 0.5"])
+def test_an_argument_that_has_no_effect_at_a_site_is_refused(argument: str, tmp_path: Path):
+    path = tmp_path / "site.yaml"
+    path.write_text(f"{{name: a, data: {{class_path: fedlit.data.Tensors, init_args: {{path: x.npz, {argument}}}}}}}")
+    name = argument.partition(":")[0]
+    with pytest.raises(InputError, match=rf"site\.yaml: data\.{name} has no effect at a site.* leave it out"):
+        own_data(read_place(path))
+
+
+class Centred(MNIST5k):
+    """Digits with a conversion of their own."""
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 127.5 - 1
+
+
+@pytest.mark.parametrize(
+    ("make", "has"), [(Centred, "Centred.transform"), (lambda: MNIST5k(augment=torch.nn.Identity()), "an augmentation")]
+)
+def test_data_whose_conversion_would_not_be_applied_are_refused(make: Callable[[], FederatedData], has: str):
+    terms = Terms(4, 0.0, 0, [str(digit) for digit in range(10)], 1, 1, 0.1309, 0.308)
+    with pytest.raises(InputError, match=rf"the data of a site have {has}, which has no effect"):
+        OwnData(make(), terms)
+    with pytest.raises(InputError, match=rf"data\.held_out have {has}, which has no effect"):
+        Sites(["a"], make())
+    assert len(OwnData(MNIST5k(), terms).train) == 4000
