@@ -57,9 +57,12 @@ def reseed(device: torch.device, seed: int) -> None:
 
 
 def reseed_all(device: torch.device, seed: int) -> None:
-    """Seed all global generators: PyTorch's on the CPU and on a device, NumPy's and Python's."""
+    """Seed all global generators: PyTorch's on the CPU and on a device, NumPy's and Python's.
+
+    The seed may be any whole number; PyTorch and NumPy get the remainder that they can take.
+    """
     for each in {torch.device("cpu"), device}:
-        reseed(each, seed)
+        reseed(each, seed % 2**64)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
 

@@ -79,6 +79,15 @@ def test_all_global_generators_begin_at_a_seed():
     assert all(one != other for one, other in zip(found[1], found[2], strict=True))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64, 10**30])
+def test_a_seed_may_be_any_whole_number(seed: int):
+    def draws() -> tuple[float, float, float]:
+        with isolated_rng(seed, torch.device("cpu")):
+            return torch.rand(()).item(), random.random(), np.random.rand()  # noqa: NPY002
+
+    assert draws() == draws()
+
+
 def test_fits_leave_the_generators_of_numpy_and_python_unchanged():
     reseed_all(torch.device("cpu"), 3)
     expected = [draws()[1:] for _ in range(2)]
