@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -40,7 +41,7 @@ class TrainerEngine(Engine):
         def fit(tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
             (task,) = tasks
             client.start(task)
-            renew(inner, task.steps)
+            renew(inner, task.steps, count_steps=client.automatic_optimization)
             batches = site.data.client_batches(task.client, task.round, task.seed)
             try:
                 inner.fit(client, train_dataloaders=batches)
@@ -67,6 +68,7 @@ def inner_trainer(site: Site) -> Trainer:
         strategy=SingleDeviceStrategy(device),
         plugins=[LightningEnvironment()],  # the fit belongs to this rank alone
         precision=site.precision.precision,
+        callbacks=[StopAfterBatches()],
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
@@ -76,9 +78,32 @@ def inner_trainer(site: Site) -> Trainer:
     )
 
 
-def renew(trainer: Trainer, steps: int) -> None:
-    """Reset a Trainer for a fit of ``steps`` mini-batches: new loops, and a new gradient scaler if it has one."""
-    renew_loops(trainer, steps)
+class StopAfterBatches(Callback):
+    """Ends a fit after its mini-batches; ``max_steps`` counts the optimizers' steps instead.
+
+    A client with manual optimization may take several steps on a batch, or none that the Trainer sees.
+    """
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            trainer.should_stop = True
+
+
+def renew(trainer: Trainer, steps: int, count_steps: bool = True) -> None:
+    """Reset a Trainer for a fit: new loops, and a new gradient scaler if it has one.
+
+    Args:
+        trainer: A result of ``inner_trainer``.
+        steps: Number of mini-batches.
+        count_steps: Whether an optimizer takes one step on each of them, so that ``max_steps`` is their number too.
+    """
+    renew_loops(trainer, steps if count_steps else -1)
+    (counter,) = (each for each in trainer.callbacks if isinstance(each, StopAfterBatches))  # type: ignore[attr-defined]
+    counter.left = steps
     plugin = trainer.precision_plugin
     if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
         plugin.scaler = GradScaler(trainer.strategy.root_device.type)
