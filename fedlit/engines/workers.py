@@ -56,20 +56,29 @@ class WorkersEngine(Engine):
     Args:
         engine: The engine that workers run; None is ``LoopEngine``.
         workers: Number of processes; None is one for each core that this process may use.
-        block_size: Number of clients that a worker is given at a time, for an engine that trains several together.
+        block_size: Number of clients that a worker is given at a time, a multiple of those that the engine trains
+            together; None is their number.
     """
 
-    def __init__(self, engine: Engine | None = None, workers: int | None = None, block_size: int = 1) -> None:
+    def __init__(self, engine: Engine | None = None, workers: int | None = None, block_size: int | None = None) -> None:
         if workers is not None and not 1 <= workers <= MAX_WORKERS:
             raise InputError(
                 f"workers must be from 1 to {MAX_WORKERS}, got {workers}; leave it out for one worker per core"
             )
-        if not 1 <= block_size <= MAX_WORKERS:
-            raise InputError(f"block_size must be from 1 to {MAX_WORKERS}, got {block_size}; 1 is the default")
         self.engine = engine or LoopEngine()
         self.workers = as_int("workers", workers or available_cores())
-        self.block_size = as_int("block_size", block_size)
-        self.together = min(block_size, self.engine.together)
+        self.together = self.engine.together
+        self.block_size = self.together if block_size is None else as_int("block_size", block_size)
+        if not 1 <= self.block_size <= MAX_WORKERS:
+            raise InputError(
+                f"block_size must be from 1 to {MAX_WORKERS}, got {self.block_size}; by default it is the number of "
+                f"clients that {type(self.engine).__name__} trains together, {self.together}"
+            )
+        if self.block_size % self.together:
+            raise InputError(
+                f"block_size must be a multiple of the {self.together} clients that {type(self.engine).__name__} "
+                f"trains together, as their results may depend on it, got {self.block_size}; leave it out"
+            )
         self._pool: _Pool | None = None
 
     def check(self, client: ClientModule, site: Site) -> None:

@@ -8,7 +8,7 @@ from federations import Watch, data, fit, net, site, weights
 from lightning import Callback
 
 from fedlit.core.errors import InputError
-from fedlit.engines import WorkersEngine
+from fedlit.engines import VectorizedEngine, WorkersEngine
 from fedlit.engines.auto import auto
 from fedlit.engines.loop import LoopEngine
 from fedlit.engines.trainer import TrainerEngine
@@ -146,6 +146,18 @@ def test_a_client_whose_worker_dies_each_time_is_rejected_by_name():
 def test_counts_below_one_are_refused(option: dict[str, int]):
     with pytest.raises(InputError, match="must be from 1 to 1024, got 0"):
         WorkersEngine(**option)
+
+
+@pytest.mark.parametrize(("together", "block_size", "given"), [(1, None, 1), (1, 3, 3), (10, None, 10), (10, 20, 20)])
+def test_a_worker_is_given_what_its_engine_trains_together(together: int, block_size: int | None, given: int):
+    workers = WorkersEngine(LoopEngine() if together == 1 else VectorizedEngine(together), block_size=block_size)
+    assert (workers.block_size, workers.together) == (given, together)
+
+
+@pytest.mark.parametrize("block_size", [1, 5, 25])
+def test_a_block_that_divides_clients_that_are_trained_together_is_refused(block_size: int):
+    with pytest.raises(InputError, match=f"multiple of the 10 clients that VectorizedEngine .* got {block_size}"):
+        WorkersEngine(VectorizedEngine(10), block_size=block_size)
 
 
 def test_the_default_engine_is_one_worker_per_core_or_the_plain_loop(monkeypatch: pytest.MonkeyPatch):
