@@ -163,14 +163,43 @@ def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
 
 def assigned_attribute(net: nn.Module, inputs: Tensor) -> str | None:
     """Name of the first attribute that a forward pass in training assigns; None if there is none."""
+    return next(iter(assigned_attributes(net, inputs)), None)
+
+
+def assigned_attributes(net: nn.Module, inputs: Tensor, training: bool = True) -> list[str]:
+    """Names of all attributes that a forward pass assigns, such as ``0.calls``."""
     with trial_copy(net, inputs.device) as trial:
+        trial.train(training)
         before = {name: dict(vars(module)) for name, module in trial.named_modules()}
         trial(inputs)
-    for name, module in trial.named_modules():
-        for attribute, value in vars(module).items():
-            if attribute not in before[name] or before[name][attribute] is not value:
-                return f"{name}.{attribute}".strip(".")
-    return None
+    return [
+        f"{name}.{attribute}".strip(".")
+        for name, module in trial.named_modules()
+        for attribute, value in vars(module).items()
+        if attribute not in before[name] or before[name][attribute] is not value
+    ]
+
+
+def settings(module: nn.Module) -> dict[str, object]:
+    """The numbers, truth values and texts in public attributes of a module and all modules in it, by name."""
+    return {
+        f"{name}.{attribute}".strip("."): value
+        for name, part in module.named_modules()
+        for attribute, value in vars(part).items()
+        if isinstance(value, int | float | str) and attribute != "training" and not attribute.startswith("_")
+    }
+
+
+def fixed_settings(net: nn.Module, data: FederatedData) -> dict[str, object]:
+    """The settings of a network that its own code does not change as it computes; none of a compiled network."""
+    if compiled_parts(net):  # a forward pass of a copy compiles anew, which takes long
+        return {}
+    inputs = data.transform(_probe_inputs(data).to(next(net.parameters(), torch.empty(0)).device))
+    written: set[str] = set()
+    for training in (True, False):
+        with suppress(ValueError):  # a normalisation that needs more examples, in training
+            written.update(assigned_attributes(net, inputs, training))
+    return {name: value for name, value in settings(net).items() if name not in written}
 
 
 def check_single_examples(client: ClientModule, data: FederatedData) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fedlit.clients.gradients import divisor, evaluating
-from fedlit.clients.probe import written_buffer
+from fedlit.clients.probe import settings, written_buffer
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.limits import FLOAT32_MAX
@@ -133,6 +133,16 @@ def _made_up(num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
     count = min(2 * num_classes, max(6, NUMBERS // num_classes))
     targets = torch.arange(count, device=device) * max(1, num_classes // count) % num_classes
     return (12.9 * torch.arange(count * num_classes, device=device)).sin().view(-1, num_classes), targets
+
+
+def fixed_loss_settings(loss: nn.Module, net: nn.Module, data: FederatedData) -> dict[str, object]:
+    """The settings of a loss that its own code does not change as it computes."""
+    logits, targets = _examples(net, data)
+    with warnings.catch_warnings(action="ignore"), isolated_rng(0, logits.device):
+        trial = copy.deepcopy(loss)
+        trial(logits, targets)
+    after = settings(trial)
+    return {name: value for name, value in settings(loss).items() if str(after.get(name)) == str(value)}
 
 
 def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:

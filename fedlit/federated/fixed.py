@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from torch.optim import Optimizer
 
+from fedlit.clients.probe import fixed_settings, settings
+from fedlit.clients.step_checks import fixed_loss_settings
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.mu import Mu
 
 if TYPE_CHECKING:
+    from fedlit.data.module import FederatedData
     from fedlit.federated.module import FederatedModule
 
 #: Attributes of a module that are read when its fit begins, and what to do instead of setting them later.
@@ -21,6 +24,12 @@ READ_ONCE = {
     "loss": "give model.loss",
     "client_clip_norm": "give model.client_clip_norm",
 }
+#: Parts whose attributes are fixed during a fit, with the reason and what to do instead.
+CHANGED = {
+    "net": "clients train copies that were made then; keep it in a buffer (register_buffer), which each round sends to "
+    "them",
+    "loss": "worker processes and a resumed run would not see it; give model.loss its final value",
+}
 
 
 class FixedParts:
@@ -28,10 +37,15 @@ class FixedParts:
 
     Args:
         module: The server.
+        data: The clients' data.
     """
 
-    def __init__(self, module: FederatedModule) -> None:
+    def __init__(self, module: FederatedModule, data: FederatedData) -> None:
         self._parts = {name: getattr(module, name) for name in READ_ONCE}
+        self._settings = {
+            "net": fixed_settings(module.net, data),
+            "loss": fixed_loss_settings(module.loss, module.net, data),
+        }
         self._mu = module.mu
         self._optimizer = type(module.server_optimizer(trainable(module.net)))
 
@@ -53,6 +67,14 @@ class FixedParts:
                     f"{name} was replaced after the fit had begun, but clients or a resumed run would not see the new "
                     f"one; {READ_ONCE[name]}"
                 )
+        for part, remedy in CHANGED.items():
+            now = settings(getattr(module, part))
+            for name, value in self._settings[part].items():
+                if name in now and str(now[name]) != str(value):
+                    raise InputError(
+                        f"the {part}'s {name} was changed from {value!r} to {now[name]!r} after the fit had begun, but "
+                        f"{remedy}"
+                    )
         if not isinstance(module.mu, Mu):
             raise InputError(
                 f"the module's mu was set to {module.mu!r}; set it to a Mu, such as ConstantMu({module.mu!r})"
@@ -63,9 +85,9 @@ class FixedParts:
                 "run would begin with the old one; change mu in the update of a class of your own (a subclass of "
                 "fedlit.federated.Mu), or train without checkpoints"
             )
-        now = {name for name, parameter in module.net.named_parameters() if parameter.requires_grad}
-        if changed := sorted(now ^ set(module.layout.trainable)):
-            what = "unfrozen" if changed[0] in now else "frozen"
+        trained = {name for name, parameter in module.net.named_parameters() if parameter.requires_grad}
+        if changed := sorted(trained ^ set(module.layout.trainable)):
+            what = "unfrozen" if changed[0] in trained else "frozen"
             raise InputError(
                 f"the net's {changed[0]} was {what} after the FederatedModule was made, but from then on it is fixed "
                 "which parameters clients train; set its requires_grad before"

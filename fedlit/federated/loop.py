@@ -216,7 +216,9 @@ class FederatedLoop(Callback, RoundSource):
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = ExitStack()
         draws.enter_context(isolated_rng(self.seed, site.device, np.random.MT19937()))
-        self._session = Session(site, client, choice.engine, FixedParts(module), draws, store, temporary, choice.why)
+        self._session = Session(
+            site, client, choice.engine, FixedParts(module, site.data), draws, store, temporary, choice.why
+        )
         choice.engine.check(client, site)
         self._together = choice.engine.together
         if choice.is_change:

@@ -58,8 +58,18 @@ def setting(**changed: Callable[[], Any]) -> Callable[[Any], None]:
     return change
 
 
+def drop_less(module: Any) -> None:
+    module.net[2].p = 0.25
+
+
+def smooth(module: Any) -> None:
+    module.loss.label_smoothing = 0.1
+
+
 REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
     *((hook, freeze, r"the net's 0.weight was frozen .*; set its requires_grad before") for hook in HOOKS),
+    *((hook, drop_less, r"2.p was changed from 0.0 to 0.25 .*; keep it in a buffer") for hook in HOOKS[2:]),
+    ("on_train_epoch_start", smooth, r"loss's label_smoothing was changed from 0.0 to 0.1 .*; give model.loss"),
     *((hook, swap_optimizer, "optimizer is Adam, but model.server_optimizer is SGD") for hook in HOOKS[2:]),
     ("on_train_epoch_start", setting(net=net), "net was replaced .* would not see the new one; change its weights"),
     ("on_train_epoch_start", setting(loss=nn.CrossEntropyLoss), "loss was replaced"),
@@ -76,6 +86,39 @@ def test_an_attribute_whose_change_has_no_effect_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=says):
         run(3, Does(hook, change))
+
+
+class Counts(nn.Module):
+    """Notes how often it was called, and in which mode: its own code may set attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.evaluated = 0, False
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        self.evaluated = not self.training
+        return x
+
+
+class Remembers(nn.CrossEntropyLoss):
+    """Keeps its last value, for a progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = 0.0
+
+    def forward(self, logits: Any, targets: Any) -> Any:
+        loss = super().forward(logits, targets)
+        self.last = float(loss.detach())
+        return loss
+
+
+def test_attributes_that_net_and_loss_set_themselves_may_change() -> None:
+    module = FederatedModule(nn.Sequential(Counts(), net()), 0.1, lambda p: SGD(p, lr=0.1), loss=Remembers())
+    fit(module, FederatedLoop(4, seed=0, engine=LoopEngine()), rounds=3)
+    assert module.net[0].calls > 3  # type: ignore[index, union-attr]
+    assert module.loss.last > 0
 
 
 class OwnOptimizer(FederatedModule):
