@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -45,11 +46,12 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     check_format(checkpoint)
     check_record(checkpoint)
     then, settings = checkpoint["fedlit"], _settings(module)
+    or_anew = ", or start anew without --ckpt_path" if module.trainer.state.fn == TrainerFn.FITTING else ""
     for fact, value in _identity(module).items():
         if fact in then and then[fact] != value:
             raise InputError(
                 f"the checkpoint is of another federation: {fact} is {then[fact]} there, but {value} here; "
-                "use the run's config.yaml and the same data, or start anew without --ckpt_path"
+                f"use the run's config.yaml and the same data{or_anew}"
             )
     if changed := versions.other_kernels(then.get("kernels"), settings["kernels"]):
         rank_zero_warn(changed)

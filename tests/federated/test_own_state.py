@@ -55,6 +55,21 @@ def test_a_users_own_hooks_do_not_break_a_resume(kind: type[FederatedModule], tm
         run(kind, 5, tmp_path, path, seed=1)
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using .ckpt_path., callbacks")
+@pytest.mark.parametrize(("verb", "offers_a_new_run"), [("fit", True), ("test", False)])
+def test_only_a_fit_can_start_anew(verb: str, offers_a_new_run: bool, tmp_path: Path) -> None:
+    run(FederatedModule, 1, tmp_path)
+    (path,) = tmp_path.rglob("*step=1.ckpt")
+    module = FederatedModule(net(), AdaptiveMu(0.1), lambda p: SGD(p, lr=0.1))
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=2, callbacks=[FederatedLoop(4, seed=1)], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="of another federation") as refusal:
+        getattr(trainer, verb)(module, datamodule=data(), ckpt_path=path, weights_only=True)
+    assert ("start anew" in str(refusal.value)) == offers_a_new_run
+
+
 class History(Callback):
     """Keeps a given value in its state."""
 
