@@ -6,35 +6,19 @@ import difflib
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fedlit.command.fit import FedlitCLI
 from fedlit.core.bundled import find
-from fedlit.core.configs import all_strings, read_yaml
+from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
-from fedlit.core.messages import find_input_error, one_line
 from fedlit.report.claims import BASELINE, LARGEST, MEAN, SMALLEST, Claims, read_claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
 from fedlit.report.sequential import Looks
-from fedlit.runs.changes import PLACE
 from fedlit.runs.folder import folder_name
-from fedlit.study.overrides import (
-    ambiguous_texts,
-    as_arguments,
-    as_values,
-    dicts_in,
-    flat,
-    merged,
-    names_of_value,
-    setting_names,
-    without_literal_quotes,
-)
+from fedlit.study.combination import Combination, combination
+from fedlit.study.overrides import as_arguments, dicts_in, flat, setting_names
 from fedlit.study.seeds import is_count, read_seeds
 from fedlit.study.select import check_select, metric_of
 from fedlit.study.shared_loggers import refuse_shared
@@ -51,28 +35,6 @@ SET_BY_STUDY = {
     "ckpt_path": "the same command again, which resumes runs",
     "config": "base:",
 }
-
-#: Settings that a combination does not determine: where a run is kept, and its seed.
-SET_FOR_EACH_RUN = (*PLACE, "seed_everything")
-
-
-@dataclass(frozen=True)
-class Combination:
-    """One value of each axis.
-
-    Args:
-        name: The names of the values, joined by ``_``.
-        values: The name of the value on each axis, by axis.
-        arguments: The changes as arguments for ``fedlit fit``.
-        rounds: The number of rounds of each run.
-        config: The config of its runs with all defaults, without `SET_FOR_EACH_RUN`.
-    """
-
-    name: str
-    values: Mapping[str, str] = field(compare=False)
-    arguments: tuple[str, ...]
-    rounds: int
-    config: dict[str, Any] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -171,20 +133,7 @@ def _plan(path: Path) -> Plan:
         raise InputError(
             "trainer.max_epochs is also set by rounds:, which applies to all runs; leave out one of the two"
         )
-    combinations = []
-    as_written = [{str(name): changes for name, changes in axis.items()} for axis in tree["axes"].values()]
-    for names in itertools.product(*axes):
-        changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
-        values = dict(zip(tree["axes"], names, strict=True))
-        every = {key: value for each in (first, common, *changes) for key, value in each.items()}
-        written = [tree.get("set"), *(axis[name] for axis, name in zip(as_written, names, strict=True))]
-        dicts: dict[str, dict[str, Any]] = {}
-        for key, mapping in chain.from_iterable(dicts_in(each or {}).items() for each in written):
-            dicts[key] = dicts.get(key, {}) | mapping
-        combinations.append(_combination("_".join(names), values, base, every, dicts, seeds.all[0]))
-    for name, times in Counter(each.name for each in combinations).items():
-        if times > 1:
-            raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
+    combinations = _combinations(tree, axes, first | common, base, seeds.all[0])
     refuse_shared([each.config for each in combinations], len(seeds.all))
     if select is not None:
         for each in combinations:
@@ -196,19 +145,54 @@ def _plan(path: Path) -> Plan:
     plan = Plan(
         base, seeds.all, tuple(combinations), as_arguments(common), select, claims, seeds.looks, baseline, within, tree
     )
+    _check_claims(plan)
+    return plan
+
+
+def _check_claims(plan: Plan) -> None:
+    """Refuse a baseline that is not run, and claims that no run can test."""
     variants = dict.fromkeys(variant for variant, _ in plan.cells)
-    if (seeds.looks or "baseline" in tree) and baseline not in variants:
-        raise InputError(f"baseline: there is no variant {baseline}; use one of {', '.join(variants)}")
-    if claims and BASELINE in variants and baseline != BASELINE:
+    if (plan.looks or "baseline" in plan.tree) and plan.baseline not in variants:
+        raise InputError(f"baseline: there is no variant {plan.baseline}; use one of {', '.join(variants)}")
+    if plan.claims and BASELINE in variants and plan.baseline != BASELINE:
         raise InputError(
-            f"claims: the name {BASELINE} means the variant {baseline}, but another variant has this name; rename it"
+            f"claims: the name {BASELINE} means the variant {plan.baseline}, but another variant has this name; rename "
+            "it"
         )
     untestable = untestable_claims(plan)
-    if seeds.looks and claims and len(untestable) == len(claims.claims):
+    if plan.looks and plan.claims and len(untestable) == len(plan.claims.claims):
         raise InputError(
             f"seeds.until: decided needs a claim that can be tested, but {untestable[1]}; correct the file of claims"
         )
-    return plan
+
+
+def _combinations(
+    tree: Mapping[str, Any], axes: list[dict[str, dict[str, Any]]], common: dict[str, Any], base: Path, seed: int
+) -> list[Combination]:
+    """Every combination of the axes' values, checked with a seed.
+
+    Args:
+        tree: The content of the study file.
+        axes: The result of `_axes`.
+        common: Changes in all combinations, by dotted keys.
+        base: The config.
+        seed: The seed.
+    """
+    as_written = [{str(name): changes for name, changes in axis.items()} for axis in tree["axes"].values()]
+    found = []
+    for names in itertools.product(*axes):
+        changes = [axis[name] for axis, name in zip(axes, names, strict=True)]
+        values = dict(zip(tree["axes"], names, strict=True))
+        every = {key: value for each in (common, *changes) for key, value in each.items()}
+        written = [tree.get("set"), *(axis[name] for axis, name in zip(as_written, names, strict=True))]
+        dicts: dict[str, dict[str, Any]] = {}
+        for key, mapping in itertools.chain.from_iterable(dicts_in(each or {}).items() for each in written):
+            dicts[key] = dicts.get(key, {}) | mapping
+        found.append(combination("_".join(names), values, base, every, dicts, seed))
+    for name, times in Counter(each.name for each in found).items():
+        if times > 1:
+            raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
+    return found
 
 
 def _claims(given: Any, folder: Path) -> Claims:
@@ -294,91 +278,3 @@ def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
                         f"axes.{axis}.{name}: {key} is also set by the axis {setters[key]}; set it in one axis only"
                     )
     return [{str(name): flat(changes or {}) for name, changes in values.items()} for values in given.values()]
-
-
-# --- the combinations ------------------------------------------------------------------------------------------------
-
-
-class Rehearsal(FedlitCLI):
-    """``fedlit fit`` without its Trainer: parses the config, makes data, net and federation, and writes no file."""
-
-    def seed(self) -> None:
-        """Do nothing: there is no run."""
-
-    def before_instantiate_classes(self) -> None:
-        """Do nothing: there is no folder."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
-        return None
-
-    def run(self, command: str) -> None:
-        """Do nothing: only the config is needed."""
-
-    def saved_config(self) -> dict[str, Any]:
-        """The config as it would be read from a run's ``config.yaml``."""
-        return dict(yaml.safe_load(self.command_parser.dump(self.config[self.subcommand], skip_none=False)))
-
-
-def _combination(
-    name: str,
-    values: Mapping[str, str],
-    base: Path,
-    changes: Mapping[str, Any],
-    dicts: Mapping[str, dict[str, Any]],
-    seed: int,
-) -> Combination:
-    """A combination of changes, by dotted keys.
-
-    A dict that is the value of an argument replaces the base's. Whether it is one, or a part of the config as any other
-    mapping, is known from the config that the parser makes.
-
-    Args:
-        name, values, base: As in `Combination` and `Plan`.
-        changes: The changes.
-        dicts: The mappings that were written for these changes, see `dicts_in`.
-        seed: A seed to check them with.
-    """
-    arguments, config = _parsed(name, base, changes, seed)
-    if found := merged(dicts, config):
-        replaced = _parsed(name, base, as_values(changes, found), seed)
-        if all(names_of_value(replaced[1], path) < names_of_value(config, path) for path in found):
-            arguments, config = replaced
-    rounds = config["trainer"]["max_epochs"]
-    if not is_count(rounds, 1):
-        raise InputError(f"{name}: a study needs a number of rounds >= 1, got {rounds}; give rounds:")
-    return Combination(
-        name, values, arguments, rounds, {key: config[key] for key in config if key not in SET_FOR_EACH_RUN}
-    )
-
-
-def _parsed(name: str, base: Path, changes: Mapping[str, Any], seed: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The arguments for a combination's changes, and the config that they make.
-
-    Some arguments read a text such as ``no`` as it is, others read it as YAML and need quotes. So the arguments are
-    first tried without quotes, then with them, and then without those that became part of a text.
-    """
-    arguments, config = tuple(chain(*as_arguments(changes, quoted=False))), None
-    ambiguous = ambiguous_texts(changes)
-    with suppress(InputError) if ambiguous else nullcontext():
-        config = _rehearsed(name, base, arguments, seed)
-    if config is None or not ambiguous <= set(all_strings(config)):
-        arguments = tuple(chain(*as_arguments(changes)))
-        config = _rehearsed(name, base, arguments, seed)
-        if (unquoted := without_literal_quotes(arguments, config)) != arguments:
-            arguments, config = unquoted, _rehearsed(name, base, unquoted, seed)
-    return arguments, config
-
-
-def _rehearsed(name: str, base: Path, arguments: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """The config of a combination, checked by making all objects that a run makes before its Trainer.
-
-    Raises:
-        InputError: With the combination's name, if ``fedlit fit`` would refuse the config.
-    """
-    try:
-        return Rehearsal(["fit", "--config", str(base), *arguments, "--seed_everything", str(seed)]).saved_config()
-    except Exception as error:
-        mistake = find_input_error(error)
-        if mistake is None:
-            raise
-        raise InputError(f"{name}: {one_line(str(mistake))}") from error

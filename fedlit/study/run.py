@@ -14,7 +14,7 @@ from fedlit.runs.participation import draws_of
 from fedlit.runs.read import config_of, rows_of
 from fedlit.runs.state import FolderLock, is_unused, recorded
 from fedlit.study import sweep
-from fedlit.study.plan import Combination
+from fedlit.study.combination import Combination
 
 SECONDS = "round/seconds"
 

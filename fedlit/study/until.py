@@ -15,7 +15,8 @@ from fedlit.report.numbers import effect_in_words
 from fedlit.report.outlook import Open, open_parts
 from fedlit.report.record import Cell
 from fedlit.report.statistics import measure_all, targets
-from fedlit.study.plan import Combination, Plan
+from fedlit.study.combination import Combination
+from fedlit.study.plan import Plan
 
 #: A combination at a seed.
 Asked = tuple[Combination, int]

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from fedlit.cli import main as fedlit
 from fedlit.study import sweep
-from fedlit.study.plan import Combination, read_plan
+from fedlit.study.combination import Combination
+from fedlit.study.plan import read_plan
 from fedlit.study.run import StudyRun
 from fedlit.study.sweep import FEDLIT, fit, run_all
 
