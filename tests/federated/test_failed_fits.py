@@ -37,7 +37,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "vectorized, blocks of 2": lambda: VectorizedEngine(2),
     "workers": lambda: WorkersEngine(workers=2),
     "a worker": lambda: WorkersEngine(workers=1),
-    "workers, vectorized": lambda: WorkersEngine(VectorizedEngine(2), workers=2, block_size=3),
+    "workers, vectorized": lambda: WorkersEngine(VectorizedEngine(2), workers=2, block_size=4),
 }
 CLIENTS = 6
 
