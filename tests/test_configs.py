@@ -19,7 +19,8 @@ from fedlit.study.plan import Plan, read_plan
 FOLDER = Path(__file__).parents[1] / "configs"
 STUDIES = sorted(FOLDER.rglob("study*.yaml"))
 CLAIMS = FOLDER / "claims.yaml"
-CONFIGS = sorted(set(FOLDER.rglob("*.yaml")) - {*STUDIES, CLAIMS})
+OWN_CLAIMS = FOLDER / "claims_channel.yaml"
+CONFIGS = sorted(set(FOLDER.rglob("*.yaml")) - {*STUDIES, CLAIMS, OWN_CLAIMS})
 ATTENTION = {"plain": None, "channel": "Channel", "channel_mlp": "ChannelMLP", "spatial": "Spatial"}
 ALPHA = {"iid": None, "dir05": 0.5, "dir01": 0.1}
 SYNTHETIC = {"iid": (0.0, True), "0_0": (0.0, False), "05_05": (0.5, False), "1_1": (1.0, False)}
