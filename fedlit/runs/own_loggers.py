@@ -10,7 +10,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from fedlit.core.errors import InputError
 from fedlit.core.messages import warn
-from fedlit.runs.folder import LOCK, METRICS_CSV, STATE, shown
+from fedlit.runs.folder import LOCK, METRICS_CSV, shown
+from fedlit.runs.read import is_table_of_rounds
 
 #: Type of a Trainer's argument ``logger``.
 Given = Logger | Sequence[Logger] | bool | None
@@ -31,11 +32,16 @@ def check_places(loggers: Iterable[Logger], run: Path) -> None:
     """
     for logger in loggers:
         folder = Path(logger.log_dir).resolve() if isinstance(logger, CSVLogger) else None
-        if folder and (folder == run.resolve() or any((folder / name).exists() for name in (STATE, LOCK))):
+        if folder and (folder == run.resolve() or _is_run(folder)):
             raise InputError(
                 f"trainer.logger: {type(logger).__name__} would write {METRICS_CSV} to {shown(folder)}, which has "
                 "fedlit's own; give the logger another save_dir, or leave it out"
             )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run; one with a ``run.json`` of the user's, for example, is not."""
+    return (folder / LOCK).exists() or is_table_of_rounds(folder / METRICS_CSV)
 
 
 def keep_tables(loggers: Iterable[Logger]) -> None:

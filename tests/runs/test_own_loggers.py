@@ -166,12 +166,12 @@ def test_a_table_in_the_runs_folder_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("record", ["run.json", "run.lock"])
-def test_a_table_in_another_runs_folder_is_refused(record: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "text"), [("metrics.csv", "round,global/accuracy\n1,0.5\n"), ("run.lock", "")])
+def test_a_table_in_another_runs_folder_is_refused(file: str, text: str, tmp_path: Path) -> None:
     """Its own table would be renamed, so that reports would not find the run any more."""
     other = tmp_path / "logs/run/version_0"
     other.mkdir(parents=True)
-    (other / record).touch()
+    (other / file).write_text(text)
     logger = CSVLogger(tmp_path / "logs", "run", "version_0")
     with pytest.raises(InputError, match=r"would write metrics.csv to .*version_0, which has fedlit's own"):
         check_places([logger], tmp_path / "logs/run/version_1")
