@@ -96,8 +96,7 @@ def files_below(folder: Path, name: str) -> list[Path]:
     found: dict[Path, Path] = {}
     links: list[Path] = []
     for here, folders, files in os.walk(folder):
-        if name in files:
-            path = Path(here) / name
+        if name in files and (path := Path(here) / name).exists():  # a link may lead to nothing
             found[path.parent.resolve()] = path
         links += [path for each in folders if (path := Path(here) / each).is_symlink()]
     for link in sorted(links):
