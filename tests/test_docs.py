@@ -90,6 +90,7 @@ def test_algorithms_of_a_list_are_combined(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:::lightning", "ignore:::jsonargparse")  # as the command has it
 @pytest.mark.parametrize("page", ["studies.md", "own/attention.md"])
 def test_study_files_of_the_pages_are_valid(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["fedlit"])
