@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny import fit
 from torch import Tensor, nn
 
 from fedlit.cli import main
@@ -21,21 +20,6 @@ from fedlit.data import FederatedData, MNIST5k, Tensors
 from fedlit.federated import FederatedModule
 from fedlit.federated.reload import load_arguments
 from fedlit.models import EmnistCNN
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    logs = tmp_path_factory.mktemp("trained")
-    assert fit(logs, 2) == 0
-    return logs / "run" / "version_0"
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a finished run, in a current folder without other files."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, tmp_path / "logs" / "run" / "version_0")
-    return Path("logs/run/version_0")
 
 
 def test_the_file_is_written_to_the_runs_folder_and_its_inputs_are_printed(

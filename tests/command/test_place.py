@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from contents import contents
-from tiny import fit
 
 from fedlit.cli import main
 
 COMMANDS = ("fit", "validate", "test", "predict", "export")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    logs = tmp_path_factory.mktemp("trained")
-    assert fit(logs, 1) == 0
-    return logs / "run" / "version_0"
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a finished run, in a current folder without other files."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, tmp_path / "logs" / "run" / "version_0")
-    return Path("logs/run/version_0")
 
 
 def words_of(command: str, checkpoint: Path, *more: str) -> list[str]:
