@@ -28,7 +28,7 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     Raises:
         InputError: Naming the shapes and the remedy.
     """
-    examples = _probe_inputs(data).to(next(net.parameters(), torch.empty(0)).device)
+    examples = _probe_inputs(net, data)
     inputs = data.transform(examples)
     shape = tuple(inputs.shape[1:])
     check_takes_a_batch(net, inputs)
@@ -44,16 +44,20 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     check_in_training(net, inputs, data.num_classes)
 
 
-def _probe_inputs(data: FederatedData) -> Tensor:
-    """A few inputs (B, ...); if they are tokens, those with the smallest and largest, which an embedding may lack."""
+def _probe_inputs(net: nn.Module, data: FederatedData) -> Tensor:
+    """A few inputs (B, ...), on the net's device, before the transform.
+
+    If they are tokens, those with the smallest and largest, which an embedding may lack.
+    """
     inputs = data.test.inputs
+    device = next(net.parameters(), torch.empty(0)).device
     if inputs.dtype != torch.int64 or not inputs.numel():
-        return inputs[:2]
+        return inputs[:2].to(device)
     found = []
     for part in (data.train.inputs, inputs):
         tokens = part.flatten(1)  # (N, T)
         found += [part[tokens.amin(1).argmin()], part[tokens.amax(1).argmax()]]
-    return torch.stack(found)
+    return torch.stack(found).to(device)
 
 
 def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
@@ -194,7 +198,7 @@ def fixed_settings(net: nn.Module, data: FederatedData) -> dict[str, object]:
     """The settings of a network that its own code does not change as it computes; none of a compiled network."""
     if compiled_parts(net):  # a forward pass of a copy compiles anew, which takes long
         return {}
-    inputs = data.transform(_probe_inputs(data).to(next(net.parameters(), torch.empty(0)).device))
+    inputs = data.transform(_probe_inputs(net, data))
     written: set[str] = set()
     for training in (True, False):
         with suppress(ValueError):  # a normalisation that needs more examples, in training

@@ -26,6 +26,7 @@ from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
+from fedlit.core.layout import trainable
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.messages import one_line
 from fedlit.core.origin import is_fedlit_class
@@ -245,7 +246,7 @@ class FederatedLoop(Callback, RoundSource):
         return Facts(
             layout=module.layout,
             net=module.net,
-            optimizer=_optimizer_of_a_fit(module.client_with(Algorithm())),
+            optimizer=_optimizer_of_a_fit(module),
             mu=module.mu,
             clip_norm=module.client_clip_norm,
             num_clients=data.num_clients,
@@ -418,12 +419,12 @@ class FederatedLoop(Callback, RoundSource):
         return {**data.identity(), "federation seed": self.seed, "algorithm": self.algorithm.name}
 
 
-def _optimizer_of_a_fit(client: ClientModule) -> object:
+def _optimizer_of_a_fit(module: FederatedModule) -> object:
     """What a client's ``configure_optimizers`` returns; None if a class of a user's can say it only within a fit."""
-    if is_fedlit_class(client):
-        return client.configure_optimizers()
+    if module.client_class is ClientModule:
+        return module.client_optimizer(trainable(module.net))  # the same, without a client's copy of the net
     try:
-        return client.configure_optimizers()
+        return module.client_with(Algorithm()).configure_optimizers()
     except Exception:  # any kind; an algorithm that needs the optimizer will refuse it
         return None
 
