@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+
+# The suite tests fits on CPUs, whose workers cannot be forked beside a GPU; test_gpu.py runs by itself. Processes of
+# pytest-xdist have other arguments, and this environment from the process that started them.
+if "PYTEST_XDIST_WORKER" not in os.environ and not any("test_gpu.py" in word for word in sys.argv):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

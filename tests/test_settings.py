@@ -495,3 +495,32 @@ def test_a_test_says_nothing_where_it_is_not_to(run: list[str], capsys: pytest.C
     assert main(["test", *run, "--verbose=false", "--trainer.enable_progress_bar=false"]) == 0
     assert capsys.readouterr().out == ""
     assert list(Path("logs").rglob("test.json"))
+
+
+@pytest.mark.parametrize(
+    ("given", "sees_gpu", "expected"),
+    [
+        ({}, True, "warn"),
+        ({"accelerator": "gpu"}, True, "warn"),
+        ({"accelerator": "gpu", "deterministic": False}, True, False),
+        ({"accelerator": "gpu", "deterministic": True}, True, True),
+        ({"accelerator": "gpu", "benchmark": True}, True, None),  # wants speed
+        ({"accelerator": "cpu"}, True, None),
+        ({}, False, None),
+    ],
+)
+def test_on_a_gpu_the_command_asks_for_kernels_that_give_the_same_bits_again(
+    given: dict[str, Any], sees_gpu: bool, expected: object, monkeypatch: pytest.MonkeyPatch
+):
+    class MadeError(Exception):
+        pass
+
+    def make(self: object, **kwargs: object) -> None:
+        raise MadeError(kwargs.get("deterministic"))
+
+    monkeypatch.setattr(lightning.Trainer, "__init__", make)
+    monkeypatch.setattr("fedlit.command.trainer.torch.cuda.is_available", lambda: sees_gpu)
+    monkeypatch.setattr("fedlit.command.trainer._check_gpu", lambda accelerator: None)
+    with pytest.raises(MadeError) as made:
+        Trainer(**({"precision": "32-true"} | given))
+    assert made.value.args == (expected,)

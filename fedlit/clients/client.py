@@ -32,7 +32,7 @@ from fedlit.rates import scale
 Loss = Callable[[Tensor, Tensor], Tensor]
 #: Names of metrics that every fit may have, which a client of a user's own cannot log.
 RESERVED_NAMES = frozenset(
-    {"loss", "accuracy", "proximal", "samples", "own_accuracy", "gamma", "client", "weight", "drift"}
+    {"loss", "accuracy", "proximal", "samples", "skipped_steps", "own_accuracy", "gamma", "client", "weight", "drift"}
 )
 #: Those of them that ``ClientModule.measure`` measures.
 MEASURED_NAMES = frozenset({"own_accuracy", "gamma"})

@@ -46,7 +46,7 @@ def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batc
     """
     net.zero_grad()
     total = counted = 0.0
-    with evaluating(net), torch.enable_grad():
+    with evaluating(net), backward_in_evaluation(net), torch.enable_grad():
         for inputs, targets in batches:
             if size := divisor(loss, targets):
                 part = loss(net(inputs), targets) * (size / batches.num_examples)
@@ -58,6 +58,17 @@ def full_gradient(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batc
         torch._foreach_mul_([p.grad for p in net.parameters() if p.grad is not None], scale)
         total *= scale
     return total
+
+
+@contextmanager
+def backward_in_evaluation(net: nn.Module) -> Iterator[None]:
+    """Let recurrent layers have gradients in evaluation mode, which cuDNN refuses and PyTorch's own kernels do not."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = before and not any(isinstance(module, nn.RNNBase) for module in net.modules())
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 def make_dense(parameters: Iterable[Tensor]) -> None:

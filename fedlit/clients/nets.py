@@ -17,6 +17,20 @@ from fedlit.core.errors import InputError
 from fedlit.core.seeding import isolated_rng
 
 
+def check_is_module(name: str, part: object) -> nn.Module:
+    """Return a part of the model if it is a module.
+
+    Raises:
+        InputError: Naming it, if it is a class, a function or anything else.
+    """
+    if isinstance(part, nn.Module):
+        return part
+    if isinstance(part, type):
+        raise InputError(f"{name} is the class {part.__name__}; give an object of it, such as {part.__name__}()")
+    kind = f"the function {part.__name__}" if inspect.isroutine(part) else f"a {type(part).__name__}"
+    raise InputError(f"{name} is {kind}; give a torch.nn.Module, for example one whose forward calls it")
+
+
 def check_trainable(net: nn.Module) -> None:
     """Refuse a net that has nothing to train, has lazy parameters, or whose copies cannot be trained.
 
@@ -102,7 +116,8 @@ def check_logits(answer: Any, num_inputs: int, num_classes: int, when: str = "")
 def trial_copy(module: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """A copy in training mode, without gradients; the module and all global generators stay unchanged."""
     with torch.no_grad(), isolated_rng(0, device):
-        yield copy.deepcopy(module).train()
+        # Moved, though it is there already, because that joins the copied weights of a recurrent layer on a GPU again.
+        yield copy.deepcopy(module).to(device).train()
 
 
 def input_remedy(net: nn.Module, inputs: Tensor) -> str:

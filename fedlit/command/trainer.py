@@ -19,12 +19,17 @@ from fedlit.federated.trainer_settings import check_arguments, check_settings
 Precision = LightningPrecision | Literal["auto"]
 
 
+def _is_gpu(accelerator: object) -> bool:
+    """Whether Lightning would choose a CUDA GPU."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def best_precision(accelerator: str) -> LightningPrecision:
     """The precision that suits the hardware: bf16-mixed on GPUs that have it, 16-mixed on older ones, else 32-true.
 
     A CPU without matrix instructions for bf16 trains several times slower in it, so there it is never chosen.
     """
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    if _is_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "32-true"
 
@@ -52,6 +57,8 @@ class Trainer(lightning.Trainer):
     Args:
         precision: Of the clients' training and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed
             on older ones and 32-true on a CPU.
+        deterministic: As in Lightning, but None is ``warn`` on a GPU, unless ``benchmark`` is true: the same run gives
+            the same bits, and PyTorch warns of an operation that cannot. Runs on a CPU repeat without it.
         plugins: As in Lightning. If none is for checkpoints, ``fedlit.core.checkpoint.CheckpointFile`` is added.
 
     Raises:
@@ -60,6 +67,8 @@ class Trainer(lightning.Trainer):
 
     def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
         accelerator = kwargs.get("accelerator", "auto")
+        if kwargs.get("deterministic") is None and not kwargs.get("benchmark") and _is_gpu(accelerator):
+            kwargs["deterministic"] = "warn"
         chosen = (
             best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
         )

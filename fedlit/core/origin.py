@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -25,5 +27,16 @@ def owner_of(file: str) -> Owner:
     """The owner of a file. Code without a file, such as that of a dataclass or a compiled module, is a library's."""
     if file.startswith(OURS):
         return "fedlit"
-    installed = file.startswith(INSTALLED) or not SITES.isdisjoint(Path(file).parts)
-    return "user" if Path(file).is_absolute() and not installed else "library"
+    path = Path(file)
+    installed = file.startswith(INSTALLED) or not SITES.isdisjoint(path.parts) or _is_below_installed(path)
+    return "user" if path.is_absolute() and not installed else "library"
+
+
+def _is_below_installed(path: Path) -> bool:
+    """Whether packages were installed into a file's folder of the import path, as by ``pip install --target``."""
+    return any(str(folder) in sys.path and _has_installed(folder) for folder in path.parents)
+
+
+@cache
+def _has_installed(folder: Path) -> bool:
+    return any(folder.glob("*.dist-info/RECORD"))

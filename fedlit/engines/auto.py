@@ -17,7 +17,7 @@ from fedlit.engines.loop import LoopEngine, needs_trainer
 from fedlit.engines.site import Site
 from fedlit.engines.trainer import TrainerEngine
 from fedlit.engines.vectorized import VectorizedEngine
-from fedlit.engines.workers import MAX_WORKERS, WorkersEngine, available_cores, can_fork
+from fedlit.engines.workers import MAX_WORKERS, WorkersEngine, available_cores, cannot_fork
 
 #: Clients in a block: with fewer, Python costs more of a step; with more, a round has too few blocks for its cores.
 BLOCK_SIZE = 25
@@ -63,13 +63,16 @@ def choose(client: ClientModule, site: Site, tasks: Sequence[ClientTask], togeth
         reason = "they did when the run began"
     if reason is None:
         size = together or BLOCK_SIZE
-        engine = auto(client, site, size, -(-len(tasks) // size))
-        return Choice(
-            engine, f"engine: {engine_name(engine)}; many small clients train as one program, {size} at a time"
-        )
-    engine, is_change = auto(client, site), (together or 1) > 1
-    before = f" Until now it trained {together} clients as one program, so its bits may differ." if is_change else ""
-    return Choice(engine, f"engine: {engine_name(engine)}; clients train one by one, as {reason}.{before}", is_change)
+        engine, is_change = auto(client, site, size, -(-len(tasks) // size)), False
+        how = f"many small clients train as one program, {size} at a time."
+    else:
+        engine, is_change = auto(client, site), (together or 1) > 1
+        how = f"clients train one by one, as {reason}."
+    if is_change:
+        how += f" Until now it trained {together} clients as one program, so its bits may differ."
+    if not isinstance(engine, TrainerEngine | WorkersEngine) and _cores_for_workers(site) > 1 and cannot_fork():
+        how += f" A worker process for each core would be faster, but {cannot_fork()}."
+    return Choice(engine, f"engine: {engine_name(engine)}; {how}", is_change)
 
 
 def auto(client: ClientModule, site: Site, together: int = 1, most_workers: int = MAX_WORKERS) -> Engine:
@@ -83,10 +86,15 @@ def auto(client: ClientModule, site: Site, together: int = 1, most_workers: int 
     if _needs_trainer(client):
         return TrainerEngine()
     engine = LoopEngine() if together == 1 else VectorizedEngine(together)
-    workers = available_cores() // site.processes
-    if site.device.type == "cpu" and workers > 1 and can_fork() and together <= MAX_WORKERS:
+    workers = _cores_for_workers(site)
+    if workers > 1 and not cannot_fork() and together <= MAX_WORKERS:
         return WorkersEngine(engine, min(workers, max(1, most_workers)), block_size=together)
     return engine
+
+
+def _cores_for_workers(site: Site) -> int:
+    """How many cores this rank could give to workers; 1 on an accelerator."""
+    return available_cores() // site.processes if site.device.type == "cpu" else 1
 
 
 def prefers_one_by_one(client: ClientModule, site: Site, tasks: Sequence[ClientTask]) -> str | None:

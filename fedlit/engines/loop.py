@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from fedlit.clients.client import ClientModule
@@ -16,6 +15,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
+from fedlit.engines.scaling import gradient_scaler, with_skipped_steps
 from fedlit.engines.site import Site
 
 #: The members of a LightningModule that a fit here calls; only the client itself calls ``forward`` and ``log``.
@@ -45,7 +45,7 @@ class LoopEngine(Engine):
             (task,) = tasks
             client.start(task)
             optimizer = single_optimizer(client)
-            scaler = GradScaler(site.device.type, enabled=precision.precision == "16-mixed")
+            scaler = gradient_scaler(site.device.type, precision.precision == "16-mixed")
             batches = site.data.client_batches(task.client, task.round, task.seed)
             for batch_idx, batch in islice(passes(batches), task.steps):
                 optimizer.zero_grad()
@@ -56,7 +56,7 @@ class LoopEngine(Engine):
                 client.on_before_optimizer_step(optimizer)
                 scaler.step(optimizer)
                 scaler.update()
-            return [client.finish(task, site.data)]
+            return [with_skipped_steps(client.finish(task, site.data), scaler)]
 
         for task in tasks:
             yield from attempt(fit, [task])

@@ -12,7 +12,6 @@ from lightning import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch.amp.grad_scaler import GradScaler
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import overridden_member
@@ -21,6 +20,7 @@ from fedlit.core.private_lightning import renew_loops
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
 from fedlit.engines.engine import Engine
+from fedlit.engines.scaling import gradient_scaler, with_skipped_steps
 from fedlit.engines.site import Site
 
 
@@ -48,7 +48,8 @@ class TrainerEngine(Engine):
             except SystemExit as stop:  # Trainer.fit raises it for Ctrl-C, which the server's Trainer must see
                 raise (stop.__context__ or KeyboardInterrupt()) from None
             client.to(site.device)  # a Trainer that has finished leaves its module on the CPU
-            return [client.finish(task, site.data)]
+            scaler = getattr(inner.precision_plugin, "scaler", None)
+            return [with_skipped_steps(client.finish(task, site.data), scaler)]
 
         with _quiet():  # once a round, as changing a level visits all loggers
             inner = inner_trainer(site)
@@ -106,7 +107,7 @@ def renew(trainer: Trainer, steps: int, count_steps: bool = True) -> None:
     counter.left = steps
     plugin = trainer.precision_plugin
     if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
-        plugin.scaler = GradScaler(trainer.strategy.root_device.type)
+        plugin.scaler = gradient_scaler(trainer.strategy.root_device.type)
 
 
 @contextmanager

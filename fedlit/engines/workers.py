@@ -50,8 +50,8 @@ class WorkersEngine(Engine):
     same result. If it dies again, the clients are fitted one by one, and a client whose worker dies then is a
     ``ClientFailure``.
 
-    It needs a CPU, a system with fork (not Windows), and a process that has not used a GPU, whose gradient threads do
-    not survive a fork.
+    It needs a CPU, a system with fork (not Windows), and a process that sees no GPU: with one, PyTorch starts threads
+    for gradients on it in the first backward pass, also in one on a CPU, and they do not survive a fork.
 
     Args:
         engine: The engine that workers run; None is ``LoopEngine``.
@@ -84,11 +84,8 @@ class WorkersEngine(Engine):
     def check(self, client: ClientModule, site: Site) -> None:
         if site.device.type != "cpu":
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
-        if not can_fork():
-            raise InputError(
-                "WorkersEngine forks processes, which is impossible on a system without fork and in a process that has "
-                "used a GPU; use federation.engine LoopEngine, or a new process"
-            )
+        if reason := cannot_fork():
+            raise InputError(f"WorkersEngine forks processes, but {reason}; or use federation.engine LoopEngine")
         self.engine.check(client, site)
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
@@ -127,9 +124,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def can_fork() -> bool:
-    """Whether a process forked now could train."""
-    return hasattr(os, "fork") and not torch.cuda.is_initialized()
+def cannot_fork() -> str | None:
+    """Why a process forked now could not train, with a remedy; None if it could."""
+    if not hasattr(os, "fork"):
+        return "this system cannot fork; use Linux or macOS"
+    if torch.cuda.is_available():
+        return "PyTorch's threads for a GPU do not survive a fork; hide it by CUDA_VISIBLE_DEVICES= before the command"
+    if torch.backends.mps.is_available() or torch.xpu.is_available():
+        return "PyTorch's threads for a GPU do not survive a fork; use a build of PyTorch for CPUs"
+    return None
 
 
 class _Reply(NamedTuple):

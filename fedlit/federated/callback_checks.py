@@ -124,6 +124,8 @@ def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
     measured = dict.fromkeys(("loss", "proximal", "accuracy", "samples"), 0.0)
     if data_of(trainer).client_holdout:
         measured["own_accuracy"] = 0.0
+    if trainer.precision == "16-mixed":
+        measured["skipped_steps"] = 0.0
     of_model = ["global/accuracy", "global/f1_macro", "global/loss", "global/generalisation_gap"]
     names = of_model if trainer.limit_val_batches else []
     if loop.diagnostics is not None:

@@ -145,6 +145,7 @@ class FederatedLoop(Callback, RoundSource):
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self.saved_rounds = SavedRounds()
         self._is_resumed = False
+        self._has_skipped_steps = False
         self._local: list[str] | None = None  # names of the tensors that stay with clients; None if unknown
         self._together: int | None = None  # number of clients trained as one program; None until it is known
 
@@ -178,7 +179,7 @@ class FederatedLoop(Callback, RoundSource):
             )
         self.stragglers.check(data.num_clients)
         self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
-        self._local = None
+        self._local, self._has_skipped_steps = None, False
         versions.version()  # refuses an invalid FEDLIT_KERNELS
         self.algorithm_state = {}
         if self.tune_allocator:
@@ -358,8 +359,19 @@ class FederatedLoop(Callback, RoundSource):
             store=session.store,
         )
         self.algorithm_state = result.state
+        self._warn_of_skipped_steps(result)
         self._seed_global_generators("server", sent.round)
         return result, measured
+
+    def _warn_of_skipped_steps(self, result: RoundResult) -> None:
+        """Say it once in a fit if gradients overflow float16."""
+        if result.metrics.get("round/skipped_steps") and not self._has_skipped_steps:
+            self._has_skipped_steps = True
+            rank_zero_warn(
+                "gradients of clients overflow float16; their steps are skipped, though algorithms count them, and "
+                "round/skipped_steps is their number; set trainer.precision to bf16-mixed or 32-true, or lower the "
+                "learning rate of model.client_optimizer"
+            )
 
     def _seed_global_generators(self, purpose: str, round: int) -> None:
         """Let other code, such as callbacks, draw the same numbers in a resumed run and with any engine."""

@@ -18,7 +18,7 @@ from fedlit.core.records import ClientUpdate, Weights
 
 ATTENTION = {"attention": r"\battention\b"}
 #: Values known for every client that have a summary of their own.
-KNOWN = {"client", "weight", "drift", "loss", "accuracy", "proximal", "samples", "gamma"}
+KNOWN = {"client", "weight", "drift", "loss", "accuracy", "proximal", "samples", "skipped_steps", "gamma"}
 
 
 def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
@@ -49,6 +49,7 @@ class RoundMeter:
     - ``clients/own_accuracy_mean`` and so on: accuracy on the clients' own held-out examples, if there are any; the
       same for each metric that a user's own ``ClientModule`` logs or measures;
     - ``diagnostics/gamma_mean``, ``_max``: how inexactly the local problems were solved, if measured;
+    - ``round/skipped_steps``, in 16-mixed: steps that were left out because a gradient overflowed;
     - ``round/samples``: training samples processed; ``round/megabytes_down``, ``_up``: 10^6 bytes of model state that
       a deployment would send to the cohort and back.
 
@@ -107,6 +108,8 @@ class RoundMeter:
         for name in sorted(column.keys() - KNOWN):
             if not name.startswith("drift/"):
                 result |= spread(f"clients/{name}", column[name])
+        if "skipped_steps" in column:
+            result["round/skipped_steps"] = column["skipped_steps"].sum()
         if "gamma" in column:
             result |= {
                 "diagnostics/gamma_mean": column["gamma"].mean(),

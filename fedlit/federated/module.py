@@ -20,7 +20,7 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
-from fedlit.clients.nets import check_trainable, warn_of_evaluation_mode
+from fedlit.clients.nets import check_is_module, check_trainable, warn_of_evaluation_mode
 from fedlit.clients.probe import check_fit
 from fedlit.clients.step_checks import check_arguments, check_loss, check_optimizer
 from fedlit.core.checkpoint import CheckpointFile, read
@@ -93,8 +93,8 @@ class FederatedModule(LightningModule):
         if client is not None:
             self.client_class = client
         self.automatic_optimization = False
+        self.net = check_is_module("net", net)
         check_trainable(net)
-        self.net = net
         for parameter in net.parameters():
             if parameter.dim() == 4:
                 # Convolutions are a third faster in this layout on CPUs; values do not change.
@@ -102,7 +102,7 @@ class FederatedModule(LightningModule):
         self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
-        self.loss = nn.CrossEntropyLoss() if loss is None else loss
+        self.loss = nn.CrossEntropyLoss() if loss is None else check_is_module("loss", loss)
         self.rates = Rates(client=client_schedule, server=server_schedule)
         self.client_clip_norm = check_limit("model.client_clip_norm", client_clip_norm)
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
@@ -265,6 +265,7 @@ class FederatedModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
+        self.to(self.trainer.strategy.root_device)  # Lightning would do it later; checks use the device of the fits
         if stage == "fit":
             warn_of_evaluation_mode(self.net)
         check_fit(self.net, data)

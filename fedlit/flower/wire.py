@@ -22,6 +22,7 @@ METRICS = {
     "accuracy": 1.0,
     "proximal": math.inf,
     "samples": math.inf,
+    "skipped_steps": math.inf,
     "own_accuracy": 1.0,
     "gamma": math.inf,
 }

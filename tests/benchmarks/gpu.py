@@ -2,6 +2,7 @@
 
 The loop by hand has the data on the GPU, autocast, and in 16-mixed a gradient scaler. Contenders take turns in one
 process, ``--repeats`` times; of each run the first round is left out. Evaluation, logging and checkpoints are off.
+Those named deterministic run as ``fedlit fit`` does by default, with the same bits each time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import sys
 import tempfile
 import time
@@ -85,10 +87,14 @@ def fit(server: nn.Module, x: Tensor, y: Tensor, batch: int, precision: str) -> 
     return net
 
 
-def with_engine(plan: Plan, folder: Path, name: str, precision: str) -> list[float]:
+def with_engine(plan: Plan, folder: Path, name: str, precision: str, deterministic: bool) -> list[float]:
     """Seconds of each round of fedlit with an engine."""
     rounds = Rounds()
-    api.run(plan, folder, ENGINES[name](), rounds, accelerator="gpu", devices=1, precision=precision)
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    try:
+        api.run(plan, folder, ENGINES[name](), rounds, accelerator="gpu", devices=1, precision=precision)
+    finally:
+        torch.use_deterministic_algorithms(False)
     return rounds.seconds
 
 
@@ -103,8 +109,12 @@ def race(workload: Workload, repeats: int, folder: Path) -> None:
     for precision in PRECISIONS:
         contenders["by hand", precision] = lambda p=precision: by_hand(plan, data, p)
         for name in ENGINES:
-            if (name, precision) != ("VectorizedEngine", "16-mixed"):  # refused: gradients are scaled
-                contenders[name, precision] = lambda n=name, p=precision: with_engine(plan, folder, n, p)
+            if (name, precision) == ("VectorizedEngine", "16-mixed"):  # refused: gradients are scaled
+                continue
+            for how, exact in (("", False), (", deterministic", True)):
+                contenders[name + how, precision] = lambda n=name, p=precision, e=exact: with_engine(
+                    plan, folder, n, p, e
+                )
     speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
     memory: dict[tuple[str, str], float] = {}
     samples = sum(plan.samples[WARMUP_ROUNDS:])
@@ -134,6 +144,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work?")
     options = parser.parse_args()
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # as Lightning's deterministic=True does
     if not torch.cuda.is_available():
         sys.exit("there is no GPU here: python -m tests.benchmarks measures on the CPU")
     for workload in (W1, W2):

@@ -6,20 +6,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import odd_nets
 import pytest
 import torch
-from federations import data, fit, weights
+from federations import data, fit, net, weights
 from torch import nn
 from torch.optim import SGD
 
 from fedlit.cli import main
 from fedlit.clients.nets import input_remedy
+from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.models import MLP
 
 TIED = [odd_nets.TiedWeights, odd_nets.TiedModules]
 ENGINES: list[Callable[[], Engine]] = [
@@ -122,3 +125,20 @@ def test_the_command_finds_nets_in_the_current_folder(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "class_path: mynets.Head" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"net": MLP}, "net is the class MLP; give an object of it, such as MLP\\(\\)"),
+        ({"net": net(), "loss": nn.CrossEntropyLoss}, "loss is the class CrossEntropyLoss; give an object of it"),
+        (
+            {"net": net(), "loss": nn.functional.cross_entropy},
+            "loss is the function cross_entropy; give a torch",
+        ),
+        ({"net": "resnet18"}, "net is a str; give a torch.nn.Module"),
+    ],
+)
+def test_a_model_is_made_of_modules(arguments: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        FederatedModule(**arguments)

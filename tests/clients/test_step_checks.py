@@ -409,3 +409,28 @@ def test_any_number_of_classes_is_tried_with_few_logits(classes: int):
 
 def test_a_loss_that_takes_no_single_example_is_not_judged():
     assert adds_up(Pairs(), 3, torch.device("cpu"))
+
+
+class Recurrent(nn.Module):
+    """Remembers whether cuDNN was allowed when it computed."""
+
+    def __init__(self, cells: nn.Module) -> None:
+        super().__init__()
+        self.cells, self.head, self.allowed = cells, nn.Linear(8, 3), []
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.allowed.append(torch.backends.cudnn.enabled)
+        found = self.cells(inputs)
+        return self.head(found[0] if isinstance(found, tuple) else found)
+
+
+@pytest.mark.parametrize(("cells", "allowed"), [(nn.GRU(5, 8), False), (nn.LSTM(5, 8), False), (nn.Linear(5, 8), True)])
+def test_recurrent_layers_have_gradients_in_evaluation_mode(cells: nn.Module, allowed: bool):
+    """On a GPU cuDNN refuses them; PyTorch's own kernels do not (tests/engines/test_gpu.py runs it there)."""
+    federation = data()
+    federation.setup()
+    model = Recurrent(cells)
+    full_gradient(model, nn.CrossEntropyLoss(), federation.client_eval_batches(2))
+    assert set(model.allowed) == {allowed}
+    assert torch.backends.cudnn.enabled
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -204,3 +204,14 @@ def torch_fails() -> object:
 )
 def test_the_owner_of_code_follows_from_its_path(file: str, owner: str) -> None:
     assert owner_of(file) == owner
+
+
+def test_packages_in_a_folder_of_the_import_path_are_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after ``pip install --target``; the code beside a user's script is the user's."""
+    for folder in ("libraries", "mine"):
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    record = tmp_path / "libraries" / "yaml-6.0.dist-info" / "RECORD"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert owner_of(str(tmp_path / "libraries" / "yaml" / "loader.py")) == "library"
+    assert owner_of(str(tmp_path / "mine" / "nets.py")) == "user"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from federations import cnn, data, fit, images, net, weights
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.optim import SGD, Adam
 
@@ -24,6 +25,7 @@ from fedlit.algorithms import (
     Scaffold,
     TrimmedMean,
 )
+from fedlit.cli import main
 from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import Algorithm, Diagnostics, FederatedLoop, FederatedModule
@@ -32,7 +34,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+    pytest.mark.filterwarnings("ignore:GPU available but not used"),
 ]
+CONFIGS = Path(__file__).parents[2] / "configs"
 SIZES = (9, 4, 17, 6, 12, 2)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -44,6 +48,7 @@ def _deterministic() -> Iterator[None]:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     yield
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = before
+    torch.use_deterministic_algorithms(False)
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -156,6 +161,108 @@ def test_a_run_resumed_on_a_gpu_ends_with_the_same_bits(name: str, precision: st
     run(tmp_path / "parts", 2)
     (checkpoint,) = (tmp_path / "parts").rglob("*.ckpt")
     assert torch.equal(run(tmp_path / "parts", 4, checkpoint), whole)
+
+
+def run_smoke(folder: Path, *words: str) -> dict[str, torch.Tensor]:
+    """The last state of a run of ``fedlit fit``, from its checkpoint."""
+    torch.backends.cudnn.deterministic = False  # the command itself has to see to it
+    assert main(["fit", "--config", str(CONFIGS / "smoke.yaml"), "--logs_dir", str(folder), *words]) == 0
+    (path,) = folder.rglob("last.ckpt")
+    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
+    return state
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("engine", ["LoopEngine", "TrainerEngine", "VectorizedEngine"])
+@pytest.mark.parametrize("gate", ["Spatial", "ChannelMLP", "CBAM"])
+def test_the_command_gives_the_same_bits_again(gate: str, engine: str, tmp_path: Path):
+    words = f"""--trainer.precision 32-true --model.net.attention fedlit.attention.{gate} --model.net.norm group
+        --model.net.dropout 0 --model.net.widths [32,64] --federation.local_epochs 2
+        --federation.engine fedlit.engines.{engine}""".split()
+    first = run_smoke(tmp_path / "0", *words)
+    for again in "12":
+        assert_equal(run_smoke(tmp_path / again, *words), first)
+
+
+def test_a_command_resumed_on_a_gpu_ends_with_the_same_bits(tmp_path: Path):
+    whole = run_smoke(tmp_path / "whole", "--trainer.max_epochs", "4")
+    run_smoke(tmp_path / "parts", "--trainer.max_epochs", "2")
+    assert_equal(run_smoke(tmp_path / "parts", "--trainer.max_epochs", "4", "--ckpt_path", "last"), whole)
+
+
+@pytest.mark.filterwarnings("ignore:the run began with other kernels")
+@pytest.mark.parametrize("order", [("gpu", "cpu"), ("cpu", "gpu")])
+def test_a_run_goes_on_on_the_other_processor(order: tuple[str, str], tmp_path: Path):
+    """To rounding, as no BatchNorm or dropout is in the way."""
+    words = ["--model.net.norm", "none", "--model.net.dropout", "0", "--trainer.precision", "32-true"]
+    first, second = (["--trainer.accelerator", each] for each in order)
+    whole = run_smoke(tmp_path / "whole", *words, *first, "--trainer.max_epochs", "4")
+    run_smoke(tmp_path / "parts", *words, *first, "--trainer.max_epochs", "2")
+    ended = run_smoke(tmp_path / "parts", *words, *second, "--trainer.max_epochs", "4", "--ckpt_path", "last")
+    for name, value in whole.items():
+        torch.testing.assert_close(ended[name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_small_networks_skip_no_step_in_16_mixed():
+    module = FederatedModule(cnn(), client_optimizer=lambda p: SGD(p, lr=0.1))
+    stop = EarlyStopping("round/skipped_steps", patience=10)
+    fit(module, FederatedLoop(5, seed=0), images(), accelerator="gpu", precision="16-mixed", callbacks=[stop])
+    assert module.round_metrics["round/skipped_steps"] == 0
+
+
+@pytest.mark.parametrize("engine", [LoopEngine, TrainerEngine])
+def test_a_loss_of_large_gradients_trains_in_16_mixed(engine: type[Engine]):
+    class Large(nn.Module):
+        def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return 20 * nn.functional.cross_entropy(logits, targets)
+
+    def moved(precision: str) -> float:
+        module = FederatedModule(net(), loss=Large(), client_optimizer=lambda p: SGD(p, lr=5e-3))
+        fit(module, FederatedLoop(4, seed=0, engine=engine()), accelerator="gpu", precision=precision)
+        return float((weights(module).cpu() - weights(net())).norm())
+
+    assert moved("16-mixed") == pytest.approx(moved("32-true"), rel=0.05)
+
+
+class OnGPU(nn.Module):
+    """A network whose operations exist on a GPU alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        assert inputs.is_cuda, "this kernel needs a GPU"
+        return self.net(inputs)
+
+
+def test_a_network_and_an_optimizer_that_need_a_gpu_are_tried_there():
+    module = FederatedModule(OnGPU(), client_optimizer=lambda p: Adam(p, lr=0.01, capturable=True))
+    fit(module, FederatedLoop(4, seed=0), accelerator="gpu", devices=1)
+    assert module.round_metrics["round/clients"] == 4
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.GRU(5, 8, num_layers=2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cells(inputs[:, None])[0][:, -1])
+
+
+@pytest.mark.parametrize("engine", [LoopEngine, TrainerEngine])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_copies_of_a_recurrent_network_train_without_a_warning(precision: str, engine: type[Engine]):
+    """cuDNN wants its weights in one piece of memory, and copying takes them apart; warnings are errors here."""
+    module = FederatedModule(Recurrent(), client_optimizer=lambda p: SGD(p, lr=0.1))
+    loop = FederatedLoop(4, seed=0, engine=engine(), diagnostics=Diagnostics(every=1))
+    fit(module, loop, accelerator="gpu", devices=1, precision=precision)
+    assert module.round_metrics["round/clients"] == 4
 
 
 def test_private_noise_is_the_same_on_every_device():

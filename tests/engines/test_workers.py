@@ -171,13 +171,14 @@ def test_the_default_engine_is_one_worker_per_core_or_the_plain_loop(monkeypatch
             assert running.workers == cores
 
 
-def test_a_process_that_has_used_a_gpu_forks_no_workers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+def test_a_process_that_sees_a_gpu_forks_no_workers_and_says_why(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fedlit.engines.workers.torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("fedlit.engines.auto.available_cores", lambda: 4)
     watch = Watch()
     fit(loop=FederatedLoop(2, seed=0), rounds=1, callbacks=[watch])
     assert type(watch.session.engine) is LoopEngine
-    with pytest.raises(InputError, match="a process that has used a GPU"):
+    assert "hide it by CUDA_VISIBLE_DEVICES= before the command" in watch.session.note
+    with pytest.raises(InputError, match="threads for a GPU do not survive a fork; hide it"):
         fit(loop=FederatedLoop(2, seed=0, engine=WorkersEngine()), rounds=1)
 
 
