@@ -85,7 +85,7 @@ class WorkersEngine(Engine):
         if site.device.type != "cpu":
             raise InputError("WorkersEngine is for CPUs; use federation.engine LoopEngine on an accelerator")
         if reason := cannot_fork():
-            raise InputError(f"WorkersEngine forks processes, but {reason}; or use federation.engine LoopEngine")
+            raise InputError(f"WorkersEngine forks processes, but {reason}; use federation.engine LoopEngine")
         self.engine.check(client, site)
 
     def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
@@ -127,11 +127,11 @@ def available_cores() -> int:
 def cannot_fork() -> str | None:
     """Why a process forked now could not train, with a remedy; None if it could."""
     if not hasattr(os, "fork"):
-        return "this system cannot fork; use Linux or macOS"
+        return "this system cannot fork"
     if torch.cuda.is_available():
-        return "PyTorch's threads for a GPU do not survive a fork; hide it by CUDA_VISIBLE_DEVICES= before the command"
+        return "PyTorch's threads for a GPU do not survive a fork; CUDA_VISIBLE_DEVICES= before the command hides it"
     if torch.backends.mps.is_available() or torch.xpu.is_available():
-        return "PyTorch's threads for a GPU do not survive a fork; use a build of PyTorch for CPUs"
+        return "PyTorch's threads for this machine's GPU do not survive a fork"
     return None
 
 

@@ -177,8 +177,8 @@ def test_a_process_that_sees_a_gpu_forks_no_workers_and_says_why(monkeypatch: py
     watch = Watch()
     fit(loop=FederatedLoop(2, seed=0), rounds=1, callbacks=[watch])
     assert type(watch.session.engine) is LoopEngine
-    assert "hide it by CUDA_VISIBLE_DEVICES= before the command" in watch.session.note
-    with pytest.raises(InputError, match="threads for a GPU do not survive a fork; hide it"):
+    assert "CUDA_VISIBLE_DEVICES= before the command hides it" in watch.session.note
+    with pytest.raises(InputError, match="threads for a GPU do not survive a fork; CUDA_VISIBLE_DEVICES= before"):
         fit(loop=FederatedLoop(2, seed=0, engine=WorkersEngine()), rounds=1)
 
 
