@@ -99,7 +99,7 @@ def _settings(module: FederatedModule) -> dict[str, Any]:
     """Settings that may change in a resumed run, which then reports the change."""
     return {
         SERVER_OPTIMIZER: settings_of(module.server_optimizer(trainable(module.net))),
-        "kernels": versions.kernels_on(module.trainer.strategy.root_device),
+        "kernels": versions.kernels_on(module.trainer.strategy.root_device, module.trainer.precision),
     }
 
 

@@ -57,11 +57,15 @@ def version() -> str:
     return choose(os.environ.get(VARIABLE))
 
 
-def kernels_on(device: torch.device) -> str:
-    """The kernels that run on a device, for a run's record, such as ``avx2 beside PyTorch's AVX2``."""
+def kernels_on(device: torch.device, precision: str = "32-true") -> str:
+    """The kernels that run on a device, for a run's record, such as ``avx2 beside PyTorch's AVX2``.
+
+    The precision is named unless it is 32-true: a config's ``auto`` is another one on another device.
+    """
+    within = "" if precision == "32-true" else f" in {precision}"
     if device.type != "cpu":
-        return f"PyTorch's {device.type}"
-    of_pytorch = f"PyTorch's {torch.backends.cpu.get_cpu_capability()}"
+        return f"PyTorch's {device.type}{within}"
+    of_pytorch = f"PyTorch's {torch.backends.cpu.get_cpu_capability()}{within}"
     return of_pytorch if version() == PYTORCH else f"{version()} beside {of_pytorch}"
 
 

@@ -96,6 +96,8 @@ def test_a_record_names_both_kinds_of_kernels() -> None:
     with patch.object(versions, "version", lambda: "avx2"):
         assert kernels_on(CPU) == f"avx2 beside {of_pytorch}"
         assert kernels_on(torch.device("cuda", 1)) == "PyTorch's cuda"
+        assert kernels_on(torch.device("cuda", 1), "16-mixed") == "PyTorch's cuda in 16-mixed"
+        assert kernels_on(CPU, "bf16-mixed") == f"avx2 beside {of_pytorch} in bf16-mixed"
     with patch.object(versions, "version", lambda: PYTORCH):
         assert kernels_on(CPU) == of_pytorch
 
@@ -119,8 +121,19 @@ def test_a_resume_with_other_kernels_says_so_and_goes_on(
     (path,) = tmp_path.rglob("*.ckpt")
     assert checkpoint.read(path)["fedlit"]["kernels"] == kernels_on(CPU)
     warnings.simplefilter("always")
-    with patch.object(versions, "kernels_on", lambda device: "others" if changed else kernels_on(device)):
+    with patch.object(versions, "kernels_on", lambda *on: "others" if changed else kernels_on(*on)):
         module = fit(rounds=2, root=tmp_path, ckpt_path=path)
     assert module.trainer.global_step == 2
     said = [str(warning.message) for warning in recwarn if "other kernels" in str(warning.message)]
     assert len(said) == changed
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty", "ignore:The dirpath has changed")
+def test_a_run_that_continues_in_another_precision_says_so(tmp_path: Path):
+    """Also if the config says ``auto`` on both machines."""
+    fit(rounds=1, root=tmp_path)
+    (path,) = tmp_path.rglob("*.ckpt")
+    with pytest.warns(
+        UserWarning, match="the run began with other kernels, .* and continues with .* in bf16-mixed: its"
+    ):
+        fit(rounds=2, root=tmp_path, ckpt_path=path, precision="bf16-mixed")
