@@ -142,9 +142,17 @@ class FederatedModule(LightningModule):
         self.server_step(result.target)
         self._measure(result, measured | self.loop.work_metrics(cohort.tasks), time.perf_counter() - started)
 
-    def broadcast(self) -> Broadcast:
-        """The broadcast to this round's clients."""
-        loop, model, round = self.loop, read_state(self.net, self.layout), self.current_epoch
+    def broadcast(self, round: int | None = None) -> Broadcast:
+        """The broadcast of the present model to a round's clients.
+
+        Args:
+            round: The round, from 0; None is the present one.
+        """
+        loop, model, round = (
+            self.loop,
+            read_state(self.net, self.layout),
+            self.current_epoch if round is None else round,
+        )
         strengths = zip(self.layout.trainable, self._strengths(self.mu), strict=True)
         mu = tuple(0.0 if name in loop.algorithm.local else value for name, value in strengths)
         message = loop.algorithm.message(loop.algorithm_state, model)

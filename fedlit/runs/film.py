@@ -23,7 +23,7 @@ from fedlit.data.skew import skew_of_clients
 from fedlit.engines.answers import answers
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.by_round import ByRound, files_by_round
-from fedlit.runs.client_accuracy import next_task
+from fedlit.runs.client_accuracy import broadcast_after, next_task
 from fedlit.runs.gates import Floats, as_images, gates, is_map, is_of_channels, shown_inputs
 from fedlit.runs.strips import channel_strip, map_strip
 
@@ -123,14 +123,13 @@ def fitted(module: FederatedModule, data: FederatedData, client: int) -> nn.Modu
     """The network of a client after a fit that does not affect the run; None, with a warning, if the fit failed."""
     session = module.loop.session
     tasks = [next_task(module, data, client)]
-    session.client.receive(module.broadcast())
+    session.client.receive(broadcast_after(module))
     with torch.enable_grad():
         located = session.store.located(tasks) if session.store else tasks
         (answer,) = answers(session.engine, session.client, located, session.site)
     if isinstance(answer, ClientFailure):
-        warn(
-            f"AttentionFilm: the fit of client {client} after round {module.current_epoch + 1} failed: {answer.reason}"
-        )
+        finished = module.trainer.global_step
+        warn(f"AttentionFilm: the fit of client {client} after round {finished} failed: {answer.reason}")
         return None
     write_state(session.client.net, session.client.layout, answer.weights)
     return session.client.net
