@@ -21,6 +21,7 @@ from fedlit.algorithms.chained import chain
 from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.client import ClientModule
+from fedlit.clients.members import check_called
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
@@ -85,7 +86,7 @@ class FederatedLoop(Callback, RoundSource):
         engine: How clients are trained. None is an automatic choice: many small clients with linear layers in blocks
             (``fedlit.engines.VectorizedEngine``), others one by one (``fedlit.engines.LoopEngine``); on a CPU either in
             one worker process per core (``fedlit.engines.WorkersEngine``); and ``fedlit.engines.TrainerEngine`` if a
-            client needs a Trainer. The run first prints which engine it uses and why; a resumed run keeps it.
+            client needs a Trainer. ``fedlit fit`` first prints which engine it uses and why; a resumed run keeps it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
         max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (by an error, or
             out of memory), or their weights or loss are not finite; with more, the run stops. 0 stops at the first one,
@@ -209,6 +210,7 @@ class FederatedLoop(Callback, RoundSource):
         folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
+        check_called(client)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         check_states(trainer)
