@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,22 @@ def test_study_files_of_the_pages_are_valid(page: str, tmp_path: Path, monkeypat
 def test_claims_of_the_pages_are_valid() -> None:
     (block,) = [text for text in blocks("studies.md", "yaml") if "claims" in text]
     assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]
+
+
+def described_classes() -> Iterator[type]:
+    """The classes of the page on the API, and those of the modules that it shows whole."""
+    for name in re.findall(r"^::: (.+)$", (DOCS / "api.md").read_text(), re.MULTILINE):
+        found: Any = pydoc.locate(name)
+        members = [found] if not inspect.ismodule(found) else [getattr(found, each) for each in dir(found)]
+        here = (each for each in members if not inspect.ismodule(found) or getattr(each, "__module__", "") == name)
+        yield from (each for each in here if inspect.isclass(each))
+
+
+@pytest.mark.parametrize("kind", [*described_classes()], ids=lambda kind: kind.__name__)
+def test_an_argument_that_the_docstring_of_a_class_describes_exists(kind: type) -> None:
+    found = re.search(r"^Args:\n((?: .*\n?|\n)+)", inspect.getdoc(kind) or "", re.MULTILINE)
+    named = re.findall(r"^ {4}\**(\w+):", found[1], re.MULTILINE) if found else []
+    assert {*named} <= {*inspect.signature(kind).parameters}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))

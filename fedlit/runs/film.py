@@ -36,7 +36,8 @@ Frame = Mapping[str, Floats]
 
 
 class AttentionFilm(ByRound):
-    """Follows the gates of a network over the rounds, on the same test inputs, for the global model and one client.
+    """Follows the gates of a network over the rounds, on the same held-out inputs, for the global model and one
+    client.
 
     After every k-th round and after the last one it writes ``rounds/attention_0005.npz`` with each gate (B, C, h, w) of
     the global model, ``global/NAME``, and of the model that the client would send back in the next round,
@@ -51,7 +52,8 @@ class AttentionFilm(ByRound):
         every: Rounds k from one file to the next, at least 1.
         client: The client's number; None takes the client with the most skewed labels
             (``fedlit.data.skew.label_skew``) among those with at least as many examples as the median client.
-        digits: Number B of test inputs, at least 1; they are the same in all rounds.
+        digits: Number B of inputs, at least 1; they are the same in all rounds: of the test set, or of the validation
+            clients if there are any (``data.validation_clients``).
     """
 
     pattern = "attention_{}.npz"
