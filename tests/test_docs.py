@@ -8,12 +8,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
 
 from fedlit.cli import main
+from fedlit.core.errors import InputError
 from fedlit.report.claims import claims_of
 from fedlit.study.plan import read_plan
 
@@ -124,6 +125,26 @@ def test_an_argument_that_the_docstring_of_a_class_describes_exists(kind: type) 
     found = re.search(r"^Args:\n((?: .*\n?|\n)+)", inspect.getdoc(kind) or "", re.MULTILINE)
     named = re.findall(r"^ {4}\**(\w+):", found[1], re.MULTILINE) if found else []
     assert {*named} <= {*inspect.signature(kind).parameters}
+
+
+def arguments_of_words() -> Iterator[tuple[type, str]]:
+    """The arguments, of classes on the page on the API, that take one of a few words."""
+    for kind in described_classes():
+        for name, annotation in get_type_hints(kind.__init__).items():
+            parts = (annotation, *get_args(annotation))
+            if any(get_origin(part) is Literal for part in parts):
+                yield kind, name
+
+
+#: Arguments without a default.
+NEEDED: dict[str, Any] = {"Spatial": {"channels": 4}, "CBAM": {"channels": 4}, "SpatioTemporal": {"channels": 4}}
+
+
+@pytest.mark.parametrize(("kind", "name"), [*arguments_of_words()], ids=lambda value: getattr(value, "__name__", value))
+def test_a_word_that_an_argument_does_not_know_is_refused(kind: type, name: str) -> None:
+    """In Python, where no parser compares values with annotations."""
+    with pytest.raises(InputError, match=rf"{name}\b.* must be .*, got '?soze'?; "):
+        kind(**NEEDED.get(kind.__name__, {}), **{name: "soze"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))

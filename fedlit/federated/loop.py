@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from fedlit import native
-from fedlit.algorithms.algorithm import Algorithm, Facts, State
+from fedlit.algorithms.algorithm import Algorithm, Averaging, Facts, State
 from fedlit.algorithms.chained import chain
 from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
@@ -34,6 +34,7 @@ from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_lightning import log_epochs_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, isolated_rng, reseed_all, resolve_seed
+from fedlit.core.words import check_word
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.answers import users_engine
 from fedlit.engines.auto import Choice, choose
@@ -100,7 +101,7 @@ class FederatedLoop(Callback, RoundSource):
         local_epochs: float = 2.0,
         seed: int | None = None,
         sampling: Sampling | None = None,
-        averaging: Literal["size", "uniform"] | None = None,
+        averaging: Averaging | None = None,
         stragglers: Stragglers | None = None,
         algorithm: Algorithm | list[Algorithm] | None = None,
         diagnostics: Diagnostics | None = None,
@@ -122,6 +123,8 @@ class FederatedLoop(Callback, RoundSource):
                 f"{type(self.sampling).__name__} does not define by_size; set it in the class: True if a client's "
                 "probability grows with its size, else False"
             )
+        if averaging is not None:
+            check_word("averaging", averaging, Averaging)
         if self.sampling.by_size and averaging == "size":
             raise InputError(
                 f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
