@@ -41,6 +41,7 @@ from fedlit.federated.pieces import map_pieces
 from fedlit.federated.reload import accepted, config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
+from fedlit.federated.subclass import check_data_hooks
 from fedlit.federated.trainer_settings import check_settings, warn_of_limit
 from fedlit.mu import ConstantMu, Mu
 from fedlit.rates import Rates, scaled
@@ -261,12 +262,13 @@ class FederatedModule(LightningModule):
         return []
 
     def check_trainer(self) -> None:
-        """Refuse arguments and callbacks of the Trainer that a federation does not support.
+        """Refuse arguments and callbacks of the Trainer that a federation does not support, and hooks without effect.
 
         Raises:
-            InputError: Naming the argument or callback, and the remedy.
+            InputError: Naming the argument, callback or hook, and the remedy.
         """
         check_compiled(self)
+        check_data_hooks(self)
         if self.trainer.state.fn == "fit":
             check_settings(self.trainer)
             check_callbacks(self.trainer)
