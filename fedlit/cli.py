@@ -33,7 +33,7 @@ OURS = {
 EXAMPLES = """\
   fedlit fit --config configs/quickstart.yaml    train on bundled digits, 35 s
   tensorboard --logdir logs                      view the curves
-  fedlit fit --help                              all settings"""
+  fedlit fit --help                              the settings; --help_all has all of the Trainer's too"""
 
 
 def main(args: ArgsType = None) -> int:

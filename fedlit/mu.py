@@ -16,8 +16,9 @@ from fedlit.core.renewable import Rule
 class Mu(Rule, ABC):
     """The strength mu of mu/2 ||w - w_t||^2, round by round. Subclass it and name the class path in YAML.
 
-    A rule that changes with the rounds defines ``update``, and returns all of its state from ``state_dict``. Before
-    another fit of the same object begins, its initial state is restored.
+    A rule that changes with the rounds defines ``update``, which gets a round's metrics without ``global/*``, and
+    returns all of its state from ``state_dict``. Before another fit of the same object begins, its initial state is
+    restored.
     """
 
     @property

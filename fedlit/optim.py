@@ -22,7 +22,7 @@ from fedlit.core.limits import FLOAT32_MAX
 class _Adaptive(Optimizer):
     """Algorithm 2 of Reddi et al. 2021, "Adaptive Federated Optimization" (arXiv:2003.00295).
 
-    m <- beta1 m + (1 - beta1) Delta; v is updated by the subclass; w <- w + lr m / (sqrt(v) + tau).
+    The steps are m <- beta1 m + (1 - beta1) Delta; the one of v; w <- w + lr m / (sqrt(v) + tau).
 
     Args:
         params: The parameters to optimize.
@@ -73,9 +73,18 @@ class _Adaptive(Optimizer):
 
 
 class FedAdagrad(_Adaptive):
-    __doc__ = f"""FedAdagrad: v <- v + Delta^2. ``beta1`` is 0 in the paper.
+    """FedAdagrad: v <- v + Delta^2.
 
-    {_Adaptive.__doc__}"""
+    Algorithm 2 of Reddi et al. 2021, "Adaptive Federated Optimization" (arXiv:2003.00295).
+
+    The steps are m <- beta1 m + (1 - beta1) Delta; the one of v; w <- w + lr m / (sqrt(v) + tau).
+
+    Args:
+        params: The parameters to optimize.
+        lr: The server's learning rate eta, more than 0.
+        beta1: Momentum, in [0, 1); 0 in the paper.
+        tau: Degree of adaptivity, more than 0: with a smaller tau, the steps of scalars differ more.
+    """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.1, beta1: float = 0.0, tau: float = 1e-3) -> None:
         super().__init__(params, lr, beta1, tau=tau)

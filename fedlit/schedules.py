@@ -17,8 +17,8 @@ class Schedule(Rule, ABC):
     """A factor of the learning rate, round by round. Subclass it and name the class path in YAML.
 
     A schedule that depends on the round alone defines only ``factor``, and is resumed exactly. A schedule that depends
-    on metrics also defines ``update``, and returns all of its state from ``state_dict``. Before another fit of the same
-    object begins, its initial state is restored.
+    on metrics also defines ``update``, which gets a round's metrics without ``global/*``, and returns all of its state
+    from ``state_dict``. Before another fit of the same object begins, its initial state is restored.
     """
 
     @abstractmethod

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
 
 from fedlit.cli import main
+from fedlit.core.errors import InputError
 from fedlit.report.claims import claims_of
 from fedlit.study.plan import read_plan
 
@@ -105,6 +109,42 @@ def test_study_files_of_the_pages_are_valid(page: str, tmp_path: Path, monkeypat
 def test_claims_of_the_pages_are_valid() -> None:
     (block,) = [text for text in blocks("studies.md", "yaml") if "claims" in text]
     assert [claim.parts[0].kind for claim in claims_of(yaml.safe_load(block)).claims] == ["lower"]
+
+
+def described_classes() -> Iterator[type]:
+    """The classes of the page on the API, and those of the modules that it shows whole."""
+    for name in re.findall(r"^::: (.+)$", (DOCS / "api.md").read_text(), re.MULTILINE):
+        found: Any = pydoc.locate(name)
+        members = [found] if not inspect.ismodule(found) else [getattr(found, each) for each in dir(found)]
+        here = (each for each in members if not inspect.ismodule(found) or getattr(each, "__module__", "") == name)
+        yield from (each for each in here if inspect.isclass(each))
+
+
+@pytest.mark.parametrize("kind", [*described_classes()], ids=lambda kind: kind.__name__)
+def test_an_argument_that_the_docstring_of_a_class_describes_exists(kind: type) -> None:
+    found = re.search(r"^Args:\n((?: .*\n?|\n)+)", inspect.getdoc(kind) or "", re.MULTILINE)
+    named = re.findall(r"^ {4}\**(\w+):", found[1], re.MULTILINE) if found else []
+    assert {*named} <= {*inspect.signature(kind).parameters}
+
+
+def arguments_of_words() -> Iterator[tuple[type, str]]:
+    """The arguments, of classes on the page on the API, that take one of a few words."""
+    for kind in described_classes():
+        for name, annotation in get_type_hints(kind.__init__).items():
+            parts = (annotation, *get_args(annotation))
+            if any(get_origin(part) is Literal for part in parts):
+                yield kind, name
+
+
+#: Arguments without a default.
+NEEDED: dict[str, Any] = {"Spatial": {"channels": 4}, "CBAM": {"channels": 4}, "SpatioTemporal": {"channels": 4}}
+
+
+@pytest.mark.parametrize(("kind", "name"), [*arguments_of_words()], ids=lambda value: getattr(value, "__name__", value))
+def test_a_word_that_an_argument_does_not_know_is_refused(kind: type, name: str) -> None:
+    """In Python, where no parser compares values with annotations."""
+    with pytest.raises(InputError, match=rf"{name}\b.* must be .*, got '?soze'?; "):
+        kind(**NEEDED.get(kind.__name__, {}), **{name: "soze"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))

@@ -17,6 +17,8 @@ from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
 from fedlit.mu import Mu
 from fedlit.sampling import Sampling
 
+#: Weights of the clients' models in an average: their sizes, or all the same.
+Averaging = Literal["size", "uniform"]
 #: The server's state of an algorithm, kept from round to round and in checkpoints: tensors and plain values.
 State: TypeAlias = Mapping[str, Any]
 
@@ -47,7 +49,7 @@ class Facts:
     num_clients: int
     clients_per_round: int
     sampling: Sampling
-    averaging: Literal["size", "uniform"]
+    averaging: Averaging
     seed: int
     chain: tuple[Algorithm, ...] = ()
 

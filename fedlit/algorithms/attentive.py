@@ -15,7 +15,9 @@ from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
+from fedlit.core.words import check_word
 
+By = Literal["distance", "similarity"]
 Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
 
 
@@ -39,7 +41,8 @@ class AttentiveAggregation(Algorithm):
         temperature: In the units of the score, more than 0; a smaller temperature favours fewer clients.
     """
 
-    def __init__(self, by: Literal["distance", "similarity"] = "distance", temperature: float = 1.0) -> None:
+    def __init__(self, by: By = "distance", temperature: float = 1.0) -> None:
+        check_word("by", by, By)
         if not temperature >= 1e-30:  # below this, scores divided by the temperature overflow
             raise InputError(f"temperature must be > 0, got {temperature}; 1 is the paper's, .inf is FedAvg")
         self._score = {"distance": distances, "similarity": similarities}[by]

@@ -9,6 +9,9 @@ from fedlit.algorithms.noise import Noise
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
 from fedlit.core.records import Broadcast, Weights
+from fedlit.core.words import check_word
+
+Missing = Literal["left out", "zero"]
 
 
 class Mean(Algorithm):
@@ -21,7 +24,9 @@ class Mean(Algorithm):
             ``Noise``, else ``left out``.
     """
 
-    def __init__(self, missing: Literal["left out", "zero"] | None = None) -> None:
+    def __init__(self, missing: Missing | None = None) -> None:
+        if missing is not None:
+            check_word("missing", missing, Missing)
         self.missing = missing
 
     def prepare(self, facts: Facts) -> None:

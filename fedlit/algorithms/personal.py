@@ -14,6 +14,10 @@ from fedlit.core.messages import warn
 from fedlit.core.patterns import compile_pattern
 from fedlit.core.private_torch import BatchNorm
 from fedlit.core.records import Broadcast, Weights
+from fedlit.core.words import check_word
+
+#: What of BatchNorm layers stays with the clients.
+Kept = Literal["all", "statistics"]
 
 
 class KeepLocal(Algorithm):
@@ -29,6 +33,8 @@ class KeepLocal(Algorithm):
     """
 
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
+        if isinstance(names, str):
+            raise InputError(f"names must be a list of regular expressions, got {names!r}; give [{names!r}]")
         self._patterns = [compile_pattern(name) for name in names]
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
@@ -77,7 +83,8 @@ class BatchNormPolicy(KeepLocal):
             arXiv:2008.07424).
     """
 
-    def __init__(self, local: Literal["all", "statistics"] = "all") -> None:
+    def __init__(self, local: Kept = "all") -> None:
+        check_word("local", local, Kept)
         super().__init__(("",) if local == "all" else (r"running_(mean|var)$",))
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which members of ``ClientModule`` a client overrides; an engine refuses overrides of members that it never calls."""
+"""Which members of ``ClientModule`` a client overrides; overrides of members that are never called are refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from lightning import LightningModule
 from torch import nn
 
 from fedlit.clients.client import ClientModule
+from fedlit.core.errors import InputError
 
+#: Beginnings of the names of Lightning's hooks that no fit calls: of tests, predictions and checkpoints.
+OUTSIDE_OF_FITS = ("on_test_", "test_", "on_predict_", "predict_", "on_save_checkpoint", "on_load_checkpoint")
+#: Those of the hooks that a fit calls if the client has both of ``VALIDATES``.
+OF_VALIDATION = ("on_validation_", "validation_", "val_dataloader")
+VALIDATES = ("val_dataloader", "validation_step")
 #: Properties that a Trainer or a move to a device sets, not the module's author.
 WRITTEN_BY_TRAINERS = frozenset({"dtype", "fabric", "trainer"})
 
@@ -34,6 +40,25 @@ def overridden_member(client: ClientModule, names: frozenset[str], called: froze
         if inspect.getattr_static(client, name) is not inspect.getattr_static(ClientModule, name):
             return f"{type(client).__name__} overrides {name}"
     return None
+
+
+def check_called(client: ClientModule) -> None:
+    """Refuse a client that overrides a hook of Lightning which its training does not call with any engine.
+
+    Raises:
+        InputError: Naming the hook.
+    """
+    validates = all(overridden_member(client, frozenset({name}), called=frozenset()) for name in VALIDATES)
+    never = OUTSIDE_OF_FITS if validates else (*OUTSIDE_OF_FITS, *OF_VALIDATION)
+    names = frozenset(name for name in lightning_members() if name.startswith(never))
+    if found := overridden_member(client, names, called=frozenset()):
+        of_validation = (
+            f"; validation needs {' and '.join(VALIDATES)}" if found.split()[-1].startswith(OF_VALIDATION) else ""
+        )
+        raise InputError(
+            f"{found}, which a client's training never calls{of_validation}; leave it out, or override it in a "
+            "FederatedModule, which evaluates the global model"
+        )
 
 
 def changed_setting(client: ClientModule) -> str | None:

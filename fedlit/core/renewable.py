@@ -33,7 +33,10 @@ class Rule(Renewable):
     """A number that may adapt to the metrics of the rounds."""
 
     def update(self, metrics: Mapping[str, float]) -> None:
-        """Called after each round with its metrics, which are the same on every rank."""
+        """Called after each round with its metrics, which are the same on every rank.
+
+        ``global/*`` is not among them, as the global model is validated later.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """The state that a resumed run needs, in plain values."""

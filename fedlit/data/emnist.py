@@ -63,7 +63,7 @@ class EMNIST(FederatedData):
     ) -> None:
         super().__init__(**kwargs)
         if split not in get_args(Split):
-            raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split}")
+            raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split}; balanced is the default")
         self.root = default_root() if root is None else Path(root).expanduser()
         self.split = split
         self.download = download

@@ -61,9 +61,10 @@ class FederatedData(LightningDataModule, ABC):
         client_holdout: Fraction of each client's examples, in [0, 1), rounded down, on which it does not train. After
             each of its fits the client's accuracy is measured on them, as ``clients/own_accuracy_mean`` and so on; it
             shows the effect of personal parameters, unlike the test set. Drawn with ``seed``.
-        validation_clients: Number of clients, drawn with ``seed``, that never train. Then the metrics ``global/*`` of
-            each round, and the best checkpoint, are based on their examples, and the test set stays unseen until
-            ``fedlit test``; use it to choose learning rates and mu. 0 validates on the test set.
+        validation_clients: Number of clients, drawn with ``seed``, that never train; the others are numbered anew from
+            0. Then the metrics ``global/*`` of each round, the best checkpoint, and the pictures of confusion and gates
+            are based on their examples, and the test set stays unseen until ``fedlit test``; use it to choose learning
+            rates and mu. 0 validates on the test set.
         augment: Random augmentation of the batches that clients train on, such as
             ``torchvision.transforms.v2.RandomCrop``: a module, or several in turn, from inputs (B, ...) as they were
             loaded (images are uint8) to inputs of the same shape and type. torchvision's transforms draw once per
@@ -224,6 +225,11 @@ class FederatedData(LightningDataModule, ABC):
         self.train, self.partition = examples.take(np.flatnonzero(~chosen)), partition.restricted(~chosen)
 
     @property
+    def validated(self) -> Examples:
+        """The examples for validation: those of the validation clients, else the test set."""
+        return self.test if self.validation is None else self.validation
+
+    @property
     def eval_batch_size(self) -> int:
         """Number of examples that the network evaluates at once."""
         return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
@@ -292,8 +298,8 @@ class FederatedData(LightningDataModule, ABC):
         return batch if isinstance(batch, Cohort) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def val_dataloader(self) -> Batches:
-        """This rank's share of the examples for validation: those of the validation clients, else the test set."""
-        return self._held_out_batches(self.test if self.validation is None else self.validation)
+        """This rank's share of the examples for validation."""
+        return self._held_out_batches(self.validated)
 
     def test_dataloader(self) -> Batches:
         """The held-out test set, this rank's share."""

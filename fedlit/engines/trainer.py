@@ -71,6 +71,7 @@ def inner_trainer(site: Site) -> Trainer:
         precision=site.precision.precision,
         callbacks=[StopAfterBatches()],
         max_epochs=-1,
+        num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from fedlit import native
-from fedlit.algorithms.algorithm import Algorithm, Facts, State
+from fedlit.algorithms.algorithm import Algorithm, Averaging, Facts, State
 from fedlit.algorithms.chained import chain
 from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.client import ClientModule
+from fedlit.clients.members import check_called
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
@@ -33,6 +34,7 @@ from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_lightning import log_epochs_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, isolated_rng, reseed_all, resolve_seed
+from fedlit.core.words import check_word
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.answers import users_engine
 from fedlit.engines.auto import Choice, choose
@@ -85,7 +87,7 @@ class FederatedLoop(Callback, RoundSource):
         engine: How clients are trained. None is an automatic choice: many small clients with linear layers in blocks
             (``fedlit.engines.VectorizedEngine``), others one by one (``fedlit.engines.LoopEngine``); on a CPU either in
             one worker process per core (``fedlit.engines.WorkersEngine``); and ``fedlit.engines.TrainerEngine`` if a
-            client needs a Trainer. The run first prints which engine it uses and why; a resumed run keeps it.
+            client needs a Trainer. ``fedlit fit`` first prints which engine it uses and why; a resumed run keeps it.
         tune_allocator: Whether malloc keeps freed memory for the next step (Linux with glibc; elsewhere no effect).
         max_rejected: Share of a round's clients, 0 to 1, that may be left out because their fit failed (by an error, or
             out of memory), or their weights or loss are not finite; with more, the run stops. 0 stops at the first one,
@@ -99,7 +101,7 @@ class FederatedLoop(Callback, RoundSource):
         local_epochs: float = 2.0,
         seed: int | None = None,
         sampling: Sampling | None = None,
-        averaging: Literal["size", "uniform"] | None = None,
+        averaging: Averaging | None = None,
         stragglers: Stragglers | None = None,
         algorithm: Algorithm | list[Algorithm] | None = None,
         diagnostics: Diagnostics | None = None,
@@ -121,6 +123,8 @@ class FederatedLoop(Callback, RoundSource):
                 f"{type(self.sampling).__name__} does not define by_size; set it in the class: True if a client's "
                 "probability grows with its size, else False"
             )
+        if averaging is not None:
+            check_word("averaging", averaging, Averaging)
         if self.sampling.by_size and averaging == "size":
             raise InputError(
                 f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
@@ -209,6 +213,7 @@ class FederatedLoop(Callback, RoundSource):
         folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
+        check_called(client)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         check_states(trainer)

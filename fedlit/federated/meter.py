@@ -50,20 +50,25 @@ class RoundMeter:
       same for each metric that a user's own ``ClientModule`` logs or measures;
     - ``diagnostics/gamma_mean``, ``_max``: how inexactly the local problems were solved, if measured;
     - ``round/skipped_steps``, in 16-mixed: steps that were left out because a gradient overflowed;
-    - ``round/samples``: training samples processed; ``round/megabytes_down``, ``_up``: 10^6 bytes of model state that
-      a deployment would send to the cohort and back.
+    - ``round/samples``: training samples processed; ``round/megabytes_down``, ``_up``: 10^6 bytes that a deployment
+      would send to the cohort and back: the model's state, and down also the algorithm's message (SCAFFOLD's control
+      variate).
 
     Args:
         start: The broadcast model w_t.
         layout: Its layout.
         blocks: From the name of a block of parameters to a regular expression that is searched for in their names.
+        message: What the algorithm sends to each client with the model; None is nothing.
     """
 
-    def __init__(self, start: Weights, layout: Layout, blocks: Mapping[str, str] = ATTENTION) -> None:
+    def __init__(
+        self, start: Weights, layout: Layout, blocks: Mapping[str, str] = ATTENTION, message: Tensor | None = None
+    ) -> None:
         self._start = start.floats[: layout.num_trainable]
         found = blocks_of(layout, blocks)
         self._blocks = found if len(found) > 1 else {}
-        self._megabytes = sum(part.nbytes for part in start) / 1e6
+        self._megabytes_up = sum(part.nbytes for part in start) / 1e6
+        self._megabytes_down = self._megabytes_up + (0 if message is None else message.nbytes / 1e6)
         self._directions = ExactSum(len(self._start), self._start.device)
         self._rows: list[dict[str, float]] = []
 
@@ -101,8 +106,8 @@ class RoundMeter:
             "drift/cosine_of_pairs": self._cosine_of_pairs(),
             "round/clients": len(rows),
             "round/samples": column["samples"].sum(),
-            "round/megabytes_down": len(rows) * self._megabytes,
-            "round/megabytes_up": len(rows) * self._megabytes,
+            "round/megabytes_down": len(rows) * self._megabytes_down,
+            "round/megabytes_up": len(rows) * self._megabytes_up,
         }
         result |= {f"drift/{block}": column[f"drift/{block}"].mean() for block in self._blocks}
         for name in sorted(column.keys() - KNOWN):

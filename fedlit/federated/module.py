@@ -41,6 +41,7 @@ from fedlit.federated.pieces import map_pieces
 from fedlit.federated.reload import accepted, config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
+from fedlit.federated.subclass import check_data_hooks
 from fedlit.federated.trainer_settings import check_settings, warn_of_limit
 from fedlit.mu import ConstantMu, Mu
 from fedlit.rates import Rates, scaled
@@ -142,9 +143,17 @@ class FederatedModule(LightningModule):
         self.server_step(result.target)
         self._measure(result, measured | self.loop.work_metrics(cohort.tasks), time.perf_counter() - started)
 
-    def broadcast(self) -> Broadcast:
-        """The broadcast to this round's clients."""
-        loop, model, round = self.loop, read_state(self.net, self.layout), self.current_epoch
+    def broadcast(self, round: int | None = None) -> Broadcast:
+        """The broadcast of the present model to a round's clients.
+
+        Args:
+            round: The round, from 0; None is the present one.
+        """
+        loop, model, round = (
+            self.loop,
+            read_state(self.net, self.layout),
+            self.current_epoch if round is None else round,
+        )
         strengths = zip(self.layout.trainable, self._strengths(self.mu), strict=True)
         mu = tuple(0.0 if name in loop.algorithm.local else value for name, value in strengths)
         message = loop.algorithm.message(loop.algorithm_state, model)
@@ -253,12 +262,13 @@ class FederatedModule(LightningModule):
         return []
 
     def check_trainer(self) -> None:
-        """Refuse arguments and callbacks of the Trainer that a federation does not support.
+        """Refuse arguments and callbacks of the Trainer that a federation does not support, and hooks without effect.
 
         Raises:
-            InputError: Naming the argument or callback, and the remedy.
+            InputError: Naming the argument, callback or hook, and the remedy.
         """
         check_compiled(self)
+        check_data_hooks(self)
         if self.trainer.state.fn == "fit":
             check_settings(self.trainer)
             check_callbacks(self.trainer)

@@ -70,7 +70,7 @@ def run_round(
         ElsewhereError: If more clients than that are rejected, and some fits failed; with the first traceback.
     """
     updates = Aggregation(algorithm, sent)
-    meter, screen = RoundMeter(sent.weights, client.layout, blocks), Screen(max_rejected)
+    meter, screen = RoundMeter(sent.weights, client.layout, blocks, sent.message), Screen(max_rejected)
     client.receive(sent)
     with torch.enable_grad(), store.keeping(sent.round) if store else nullcontext() as keep:
         for answer in answers(engine, client, store.located(tasks) if store else tasks, site):

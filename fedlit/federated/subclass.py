@@ -25,6 +25,28 @@ NEVER_CALLED = (
     "optimizer_step",
     "optimizer_zero_grad",
 )
+#: Hooks in whose place the Trainer calls those of the datamodule.
+OF_DATAMODULE = (
+    "predict_dataloader",
+    "test_dataloader",
+    "train_dataloader",
+    "transfer_batch_to_device",
+    "val_dataloader",
+)
+
+
+def check_data_hooks(module: FederatedModule) -> None:
+    """Refuse hooks in whose place the Trainer calls those of the datamodule.
+
+    Raises:
+        InputError: Naming the hook.
+    """
+    for hook in OF_DATAMODULE:
+        if getattr(type(module), hook) is not getattr(LightningModule, hook):
+            raise InputError(
+                f"{type(module).__name__} overrides {hook}, but the datamodule's is called; leave it out, and let the "
+                "datamodule, a FederatedData, load and transform the data"
+            )
 
 
 def check_parts(module: FederatedModule) -> None:

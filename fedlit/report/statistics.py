@@ -56,10 +56,10 @@ def measure(table: pd.DataFrame, target: float = math.nan, clients: ArrayLike = 
     if "round/seconds" in table:
         result["seconds"] = float(table["round/seconds"].median())
     if {"round/megabytes_down", "round/megabytes_up"} <= set(table):
-        down = table["round/megabytes_down"]
-        result["megabytes"] = float((down + table["round/megabytes_up"]).sum())
+        up = table["round/megabytes_up"]  # models alone; down there may also be a message of the algorithm
+        result["megabytes"] = float((table["round/megabytes_down"] + up).sum())
         if "round/clients" in table and table["round/clients"].iloc[-1] > 0:
-            result["values"] = float(round(down.iloc[-1] * 1e6 / 4 / table["round/clients"].iloc[-1]))  # float32
+            result["values"] = float(round(up.iloc[-1] * 1e6 / 4 / table["round/clients"].iloc[-1]))  # float32
     if not math.isnan(target):
         reached = np.flatnonzero(accuracy >= target)
         result["to_target"] = float(validated["round"].iloc[reached[0]]) if len(reached) else math.inf

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedlit.clients.gradients import accuracy, evaluating
-from fedlit.core.records import ClientTask
+from fedlit.core.records import Broadcast, ClientTask
 from fedlit.core.seeding import isolated_fit_rng
 from fedlit.core.tables import write_table
 from fedlit.data.examples import Batches
@@ -80,7 +80,7 @@ def accuracy_by_client(module: FederatedModule, data: FederatedData) -> dict[str
 def personal_nets(module: FederatedModule, data: FederatedData) -> Iterator[nn.Module]:
     """The network of each client as it would begin its next fit: one object, which the next client overwrites."""
     client, store = module.loop.session.client, module.loop.session.store
-    client.receive(module.broadcast())
+    client.receive(broadcast_after(module))
     tasks = [next_task(module, data, k) for k in range(data.num_clients)]
     for task in store.located(tasks) if store else tasks:
         with isolated_fit_rng():
@@ -88,12 +88,20 @@ def personal_nets(module: FederatedModule, data: FederatedData) -> Iterator[nn.M
         yield client.net
 
 
+def broadcast_after(module: FederatedModule) -> Broadcast:
+    """A broadcast of the model of the last finished round, with the learning rate of that round.
+
+    It is not always the Trainer's present round: a Trainer that stops early has ended that one.
+    """
+    return module.broadcast(module.trainer.global_step - 1)
+
+
 def next_task(module: FederatedModule, data: FederatedData, client: int) -> ClientTask:
-    """The task that a client would get if it were drawn in the next round."""
+    """The task that a client would get if it were drawn in the round that follows the finished ones."""
     loop, size = module.loop, int(data.partition.sizes[client])
     return ClientTask(
         client=client,
-        round=module.current_epoch + 1,
+        round=module.trainer.global_step,
         seed=loop.seed,
         steps=steps_for(size, data.batch_size, loop.local_epochs),
         epochs=loop.local_epochs,

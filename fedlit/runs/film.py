@@ -23,7 +23,7 @@ from fedlit.data.skew import skew_of_clients
 from fedlit.engines.answers import answers
 from fedlit.federated.module import FederatedModule
 from fedlit.runs.by_round import ByRound, files_by_round
-from fedlit.runs.client_accuracy import next_task
+from fedlit.runs.client_accuracy import broadcast_after, next_task
 from fedlit.runs.gates import Floats, as_images, gates, is_map, is_of_channels, shown_inputs
 from fedlit.runs.strips import channel_strip, map_strip
 
@@ -36,7 +36,8 @@ Frame = Mapping[str, Floats]
 
 
 class AttentionFilm(ByRound):
-    """Follows the gates of a network over the rounds, on the same test inputs, for the global model and one client.
+    """Follows the gates of a network over the rounds, on the same held-out inputs, for the global model and one
+    client.
 
     After every k-th round and after the last one it writes ``rounds/attention_0005.npz`` with each gate (B, C, h, w) of
     the global model, ``global/NAME``, and of the model that the client would send back in the next round,
@@ -51,7 +52,8 @@ class AttentionFilm(ByRound):
         every: Rounds k from one file to the next, at least 1.
         client: The client's number; None takes the client with the most skewed labels
             (``fedlit.data.skew.label_skew``) among those with at least as many examples as the median client.
-        digits: Number B of test inputs, at least 1; they are the same in all rounds.
+        digits: Number B of inputs, at least 1; they are the same in all rounds: of the test set, or of the validation
+            clients if there are any (``data.validation_clients``).
     """
 
     pattern = "attention_{}.npz"
@@ -123,14 +125,13 @@ def fitted(module: FederatedModule, data: FederatedData, client: int) -> nn.Modu
     """The network of a client after a fit that does not affect the run; None, with a warning, if the fit failed."""
     session = module.loop.session
     tasks = [next_task(module, data, client)]
-    session.client.receive(module.broadcast())
+    session.client.receive(broadcast_after(module))
     with torch.enable_grad():
         located = session.store.located(tasks) if session.store else tasks
         (answer,) = answers(session.engine, session.client, located, session.site)
     if isinstance(answer, ClientFailure):
-        warn(
-            f"AttentionFilm: the fit of client {client} after round {module.current_epoch + 1} failed: {answer.reason}"
-        )
+        finished = module.trainer.global_step
+        warn(f"AttentionFilm: the fit of client {client} after round {finished} failed: {answer.reason}")
         return None
     write_state(session.client.net, session.client.layout, answer.weights)
     return session.client.net

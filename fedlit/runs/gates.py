@@ -16,9 +16,10 @@ Floats = NDArray[np.float32]
 
 
 def shown_inputs(data: FederatedData, number: int) -> Tensor:
-    """Test inputs after preprocessing, always the same and evenly spaced, so that they cover many classes."""
-    chosen = torch.linspace(0, len(data.test) - 1, number).long()
-    return data.transform(data.test.inputs[chosen])
+    """Inputs of `FederatedData.validated` after preprocessing, always the same and evenly spaced, to cover many
+    classes."""
+    inputs = data.validated.inputs
+    return data.transform(inputs[torch.linspace(0, len(inputs) - 1, number).long()])
 
 
 def as_images(inputs: Tensor) -> Floats | None:

@@ -45,7 +45,7 @@ class Pictures(Callback):
         folder: The run's folder; None draws nothing, as on ranks other than the first.
         every_n_rounds: How often gates are drawn, and the confusion matrix if there is a new best round. All are also
             drawn at the end; 0 draws them only then.
-        digits: Number of test images shown with the gates; they are the same in all rounds.
+        digits: Number of held-out images shown with the gates; they are the same in all rounds.
     """
 
     def __init__(self, folder: Path | None, every_n_rounds: int = 10, digits: int = 8) -> None:

@@ -9,6 +9,7 @@ import torch
 from federations import Watch, data, fit, net, site
 from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from torch.optim import SGD
+from torch.utils.data import DataLoader, TensorDataset
 
 from fedlit.clients.members import client_members, lightning_members
 from fedlit.core.errors import InputError
@@ -105,6 +106,46 @@ def test_members_that_only_the_loop_calls_are_trained_by_the_loop(name: str):
     if name in client_members() - CALLED_BY_BLOCKS:
         with pytest.raises(InputError, match=rf"Client overrides {name}, which Vectorized.*LoopEngine$"):
             VectorizedEngine().check(client, site())
+
+
+#: What a client that validates overrides.
+VALIDATES: dict[str, object] = {
+    "val_dataloader": lambda self: DataLoader(TensorDataset(torch.zeros(2, 5), torch.zeros(2)), batch_size=2),
+    "validation_step": lambda self, batch, batch_idx: self.log("checked", 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"test_step": None}, "test_step, which a client's training never calls; leave it out"),
+        ({"on_predict_end": None}, "on_predict_end, which a client's training never calls; leave it out"),
+        ({"on_save_checkpoint": None}, "on_save_checkpoint, which a client's training never calls; leave it out"),
+        ({"validation_step": None}, "validation_step, .* calls; validation needs val_dataloader and validation_step;"),
+        ({"on_validation_epoch_end": None}, "on_validation_epoch_end, .* calls; validation needs val_dataloader and"),
+        ({"val_dataloader": VALIDATES["val_dataloader"]}, "val_dataloader, .* calls; validation needs val_dataloader"),
+        ({**VALIDATES, "predict_step": None}, "predict_step, which a client's training never calls; leave it out"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("engine", [None, LoopEngine(), TrainerEngine()], ids=["auto", "loop", "trainer"])
+def test_a_hook_that_no_engine_calls_is_refused(members: dict[str, Any], said: str, engine: Engine | None):
+    nothing: object = lambda self, *args, **kwargs: None  # noqa: E731
+    client_class = type("Client", (ClientModule,), {name: each or nothing for name, each in members.items()})
+    with pytest.raises(InputError, match=f"Client overrides {said}"):
+        fit(FederatedModule(net(), client=client_class), FederatedLoop(2, seed=0, engine=engine), rounds=1)
+
+
+def test_a_client_that_validates_is_validated():
+    called: list[str] = []
+    hooks = {
+        name: lambda self, *args, name=name: called.append(name) for name in HOOKS if name.startswith("on_validation_e")
+    }
+    client_class = type("Client", (ClientModule,), VALIDATES | hooks)
+    module = FederatedModule(net(), client=client_class)
+    fit(module, FederatedLoop(1, 2, seed=0, engine=TrainerEngine()), rounds=1)
+    assert {*called} == {"on_validation_end", "on_validation_epoch_end", "on_validation_epoch_start"}
+    assert module.logged["clients/checked_mean"] == 1
 
 
 def test_the_loop_calls_what_it_says_it_calls():

@@ -14,6 +14,7 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import SGD, Adam
 
+from fedlit.algorithms import Algorithm, FedDyn, Scaffold
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
 from fedlit.engines import Engine, TrainerEngine
@@ -173,6 +174,15 @@ def test_round_metrics_are_those_of_two_clients_by_hand():
     assert m["round/samples"] == n_a + n_b
     assert m["round/megabytes_up"] == 2 * 4 * len(w) / 1e6
     assert "drift/attention" not in m
+
+
+@pytest.mark.parametrize(("algorithm", "sent"), [(None, 1), (FedDyn(), 1), (Scaffold(), 2)])
+def test_megabytes_down_include_what_an_algorithm_sends_with_the_model(algorithm: Algorithm | None, sent: int):
+    module = FederatedModule(net(), client_optimizer=lambda p: SGD(p, lr=0.1))
+    fit(module, FederatedLoop(2, 1, seed=0, algorithm=algorithm), rounds=1)
+    model = 4 * len(weights(module)) / 1e6
+    found = [module.round_metrics[f"round/megabytes_{way}"] for way in ("down", "up")]
+    assert found == pytest.approx([2 * sent * model, 2 * model])
 
 
 class Named(nn.Module):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from federations import fit, net, two_ranks, weights
+from federations import data, fit, net, two_ranks, weights
+from lightning import Trainer
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import StepLR
 from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.federated.subclass import NEVER_CALLED
+from fedlit.federated.subclass import NEVER_CALLED, OF_DATAMODULE
 
 
 class Scheduled(FederatedModule):
@@ -106,6 +107,17 @@ def test_hooks_that_no_round_calls_are_refused(hook: str) -> None:
     own = type("Own", (FederatedModule,), {hook: lambda self, *args, **kwargs: 1 / 0})
     with pytest.raises(InputError, match=f"Own overrides {hook}, which no round calls"):
         fit(own(net()))
+
+
+@pytest.mark.parametrize("hook", OF_DATAMODULE)
+def test_hooks_in_whose_place_those_of_the_datamodule_are_called_are_refused(hook: str) -> None:
+    own = type("Own", (FederatedModule,), {hook: lambda self, *args, **kwargs: 1 / 0})
+    with pytest.raises(InputError, match=f"Own overrides {hook}, but the datamodule's is called"):
+        fit(own(net()))
+    runner = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    for command in (runner.validate, runner.test, runner.predict):
+        with pytest.raises(InputError, match=f"Own overrides {hook}, but the datamodule's is called"):
+            command(own(net()), datamodule=data())
 
 
 def test_the_hook_before_the_servers_step_is_called() -> None:

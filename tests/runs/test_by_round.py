@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from federations import cnn, data, fit, images, net, two_ranks, weights
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ from fedlit.runs.by_round import ByRound, files_by_round
 from fedlit.runs.film import frames_of, skewed_client
 from fedlit.runs.gates import gates, shown_inputs
 from fedlit.runs.strips import MOST_INPUTS, map_strip, spread_over
+from fedlit.schedules import Exponential, Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|Experiment logs directory)")
 
@@ -33,9 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|E
 def run(
     folder: Path,
     rounds: int,
-    *callbacks: ByRound | Outcome,
+    *callbacks: Callback,
     algorithm: Algorithm | None = None,
     resume: str | None = None,
+    schedule: Schedule | None = None,
     updates: list[ClientUpdate] | None = None,
     **trainer: object,
 ) -> FederatedModule:
@@ -51,7 +53,7 @@ def run(
     loop.on_update.append(hear)
     kept = ModelCheckpoint(dirpath=folder / "ckpt", filename="{step}", save_top_k=-1, enable_version_counter=False)
     return fit(
-        FederatedModule(cnn(CBAM), mu=0.1),
+        FederatedModule(cnn(CBAM), mu=0.1, client_schedule=schedule),
         loop,
         images(),
         rounds=rounds,
@@ -84,6 +86,26 @@ def test_a_resumed_run_has_the_same_files_as_an_uninterrupted_one(
     run(resumed, 5, callback(every=2), algorithm=algorithm(), resume="step=3")
     assert len(contents(straight)) == 3
     assert contents(resumed) == contents(straight)
+
+
+class StopsEarly(Callback):
+    """Ends the fit after a round."""
+
+    def __init__(self, round: int) -> None:
+        self.round = round
+
+    def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
+        trainer.should_stop = trainer.global_step == self.round
+
+
+@pytest.mark.parametrize("callback", [ClientAccuracy, AttentionFilm])
+def test_the_last_file_of_a_run_that_stops_early_is_that_of_its_round(callback: type[ByRound], tmp_path: Path) -> None:
+    for folder, every, stop in (("whole", 1, 9), ("stopped", 2, 3)):
+        callbacks = callback(every=every), StopsEarly(stop)
+        run(tmp_path / folder, 4, *callbacks, algorithm=KeepLocal(), schedule=Exponential(0.5))
+    whole, stopped = contents(tmp_path / "whole"), contents(tmp_path / "stopped")
+    assert list(stopped) == [callback.pattern.format(name) for name in ("0002", "0003")]
+    assert stopped.items() <= whole.items()
 
 
 def test_if_no_round_is_left_files_of_later_rounds_are_removed(tmp_path: Path) -> None:

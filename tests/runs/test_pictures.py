@@ -17,7 +17,7 @@ from fedlit.cli import main
 from fedlit.data import MNIST5k, SimulatedSensors, Tensors
 from fedlit.models import EmnistCNN, SequenceCNN
 from fedlit.runs import Pictures
-from fedlit.runs.gates import gate_maps
+from fedlit.runs.gates import gate_maps, shown_inputs
 
 
 def test_maps_are_the_gates_for_their_inputs() -> None:
@@ -77,6 +77,19 @@ def test_gates_of_sequences_are_drawn_under_them(tmp_path: Path) -> None:
     trainer = SimpleNamespace(datamodule=data, global_step=1, loggers=[])
     Pictures(tmp_path, digits=2)._attention(trainer, SequenceCNN(Temporal, widths=[2]))  # type: ignore[arg-type]
     assert (tmp_path / "attention.png").is_file()
+
+
+def test_pictures_show_no_test_input_if_clients_are_there_for_validation() -> None:
+    data = SimulatedSensors(num_clients=4, recordings=10, seed=0, validation_clients=1)
+    data.setup()
+    assert data.validation is not None
+    shown, of_clients, of_test = (
+        {tuple(each.flatten().tolist()) for each in inputs}
+        for inputs in (shown_inputs(data, 4), data.validation.inputs, data.test.inputs)
+    )
+    assert len(shown) == 4
+    assert shown <= of_clients
+    assert shown.isdisjoint(of_test)
 
 
 def test_a_run_writes_its_pictures(tmp_path: Path) -> None:
