@@ -49,6 +49,8 @@ def check_trainable(net: nn.Module) -> None:
                 f"the net's {name} has no shape before the first batch (it belongs to a lazy module); give the layer "
                 "its sizes, or run one batch through the net at the end of its __init__"
             )
+        if tensor.is_meta:
+            raise InputError(f"the net's {name} is on the meta device and has no values; make the net on a real device")
     if not any(parameter.requires_grad for parameter in net.parameters()):
         has = "all parameters frozen" if any(True for _ in net.parameters()) else "no parameters"
         raise InputError(f"the net has {has} and so nothing to train; set requires_grad=True for some")
@@ -125,6 +127,8 @@ def input_remedy(net: nn.Module, inputs: Tensor) -> str:
     for name, tensor in net.named_parameters():
         if tensor.is_floating_point() and inputs.is_floating_point() and tensor.dtype != inputs.dtype:
             kinds = f"{name} is {tensor.dtype} and the inputs are {inputs.dtype}"
+            if tensor.dtype == torch.get_default_dtype() != torch.float32:
+                return f"{kinds}: call torch.set_default_dtype(torch.float32), and make the net after it"
             return f"{kinds}: remove .double() or .half() from the net and set trainer.precision instead"
     if not inputs.is_floating_point():
         return "tokens need a net with an embedding for all of them, and pixels must be saved as uint8"
