@@ -13,6 +13,7 @@ from fedlit.algorithms.algorithm import Algorithm
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
 
@@ -42,7 +43,8 @@ class AttentiveAggregation(Algorithm):
     def __init__(self, by: Literal["distance", "similarity"] = "distance", temperature: float = 1.0) -> None:
         if not temperature >= 1e-30:  # below this, scores divided by the temperature overflow
             raise InputError(f"temperature must be > 0, got {temperature}; 1 is the paper's, .inf is FedAvg")
-        self._score = {"distance": distances, "similarity": similarities}[by]
+        scores = {"distance": distances, "similarity": similarities}
+        self._score = scores[one_of("by", by, list(scores))]
         self._temperature = temperature
 
     def reducer(self, sent: Broadcast) -> WeightedMean:

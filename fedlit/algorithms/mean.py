@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.noise import Noise
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.core.records import Broadcast, Weights
+
+Missing = Literal["left out", "zero"]
 
 
 class Mean(Algorithm):
@@ -21,8 +24,8 @@ class Mean(Algorithm):
             ``Noise``, else ``left out``.
     """
 
-    def __init__(self, missing: Literal["left out", "zero"] | None = None) -> None:
-        self.missing = missing
+    def __init__(self, missing: Missing | None = None) -> None:
+        self.missing = None if missing is None else one_of("missing", missing, get_args(Missing))
 
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)

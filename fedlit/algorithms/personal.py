@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from fedlit.algorithms.algorithm import Algorithm, Facts, overrides
 from fedlit.algorithms.chained import leaves
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.core.messages import warn
 from fedlit.core.patterns import compile_pattern
 from fedlit.core.private_torch import BatchNorm
 from fedlit.core.records import Broadcast, Weights
+
+LocalPart = Literal["all", "statistics"]
 
 
 class KeepLocal(Algorithm):
@@ -29,6 +32,8 @@ class KeepLocal(Algorithm):
     """
 
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
+        if isinstance(names, str):
+            raise InputError(f"names must be a list of regular expressions, got the text {names!r}; give [{names!r}]")
         self._patterns = [compile_pattern(name) for name in names]
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
@@ -77,7 +82,8 @@ class BatchNormPolicy(KeepLocal):
             arXiv:2008.07424).
     """
 
-    def __init__(self, local: Literal["all", "statistics"] = "all") -> None:
+    def __init__(self, local: LocalPart = "all") -> None:
+        one_of("local", local, get_args(LocalPart))
         super().__init__(("",) if local == "all" else (r"running_(mean|var)$",))
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
