@@ -79,9 +79,10 @@ def _made_client(make: Callable[..., ClientModule], *arguments: Any) -> ClientMo
         signature = inspect.signature(make)
         signature.bind(*arguments)
     except TypeError as error:
+        name = getattr(make, "__name__", make)
         raise InputError(
-            f"the client {getattr(make, '__name__', make)}{signature} must take (net, optimizer, loss, algorithm), as ClientModule does; "
-            "change its arguments"
+            f"the client {name}{signature} must take (net, optimizer, loss, algorithm), as ClientModule does; change "
+            "its arguments"
         ) from error
     client = make(*arguments)
     check_made(client, "clip_norm")

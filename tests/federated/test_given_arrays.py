@@ -121,7 +121,7 @@ class Noisy(torch.utils.data.Dataset[Any]):
 
 def test_data_that_were_read_for_their_classes_are_read_again_for_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "1")
-    early, late = TorchDataset(Noisy()), TorchDataset(Noisy())
+    early, late = (TorchDataset(Noisy(), num_clients=6) for _ in range(2))
     assert early.num_classes == 3
     monkeypatch.setenv("PL_GLOBAL_SEED", "2")
     for data in (early, late):
