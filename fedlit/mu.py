@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedlit.core.errors import InputError
+from fedlit.core.given import object_of
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.patterns import compile_pattern
 from fedlit.core.renewable import Rule
@@ -152,6 +153,18 @@ class AdaptiveMu(Mu):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._mu, self._loss, self._falls = state["mu"], state["loss"], state["falls"]
         self._move(0.0)  # the bounds may be others than in the checkpoint's run
+
+
+def as_mu(mu: Any) -> Mu:
+    """A rule for mu: the given one, or a constant for a number.
+
+    Raises:
+        InputError: If it is neither, or a number that is negative or not finite.
+    """
+    if isinstance(mu, int | float) or hasattr(mu, "__float__"):
+        return ConstantMu(float(mu))
+    rule: Mu = object_of("mu", mu, Mu, "a number >= 0; 0 is FedAvg")
+    return rule
 
 
 def _strength(name: str, mu: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from fedlit.core.errors import InputError
+from fedlit.core.given import object_of
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.schedules import Constant, Schedule
 
@@ -17,11 +18,14 @@ class Rates:
     """The schedules of the clients' and the server's learning rate, by role: ``client``, ``server``.
 
     Args:
-        schedules: A schedule for each role; None for a constant rate.
+        schedules: A schedule for each role; None for a constant rate. Kept in ``given``.
     """
 
     def __init__(self, **schedules: Schedule | None) -> None:
-        self._given = schedules
+        for role, schedule in schedules.items():
+            if schedule is not None:
+                object_of(f"{role}_schedule", schedule, Schedule, "a schedule, such as fedlit.schedules.Cosine(100)")
+        self.given = schedules
         self._schedules = {role: schedule or Constant() for role, schedule in schedules.items()}
         self._own: dict[str, float | None] = {}
 
@@ -35,17 +39,26 @@ class Rates:
         Raises:
             InputError: If a schedule has no rate to change, or no valid factor for the first or the last round.
         """
-        for schedule in self._schedules.values():
+        for schedule in self._each():
             schedule.renew()
         for role, optimizer in optimizers.items():
             self.measure(role, optimizer)
-            if self._given[role] is not None and not all("lr" in group for group in optimizer.param_groups):
+            if self.given[role] is not None and not all("lr" in group for group in optimizer.param_groups):
                 raise InputError(
                     f"model.{role}_schedule changes the learning rate lr, which {type(optimizer).__name__} does not "
                     f"have; leave the schedule out, or use another model.{role}_optimizer"
                 )
             for round in {0, max(0, (rounds or 0) - 1)}:
                 self.factor(role, round)
+
+    def leave(self) -> None:
+        """Note the schedules' attributes at the end of a fit."""
+        for schedule in self._each():
+            schedule.leave()
+
+    def _each(self) -> list[Schedule]:
+        """The schedules, one that is used for both roles once."""
+        return [*{id(schedule): schedule for schedule in self._schedules.values()}.values()]
 
     def measure(self, role: str, optimizer: object) -> None:
         """Take a role's own rate from its present optimizer, as a callback or a client's own class may set another.
@@ -89,7 +102,7 @@ class Rates:
         Raises:
             InputError: If a resumed run would have another rate.
         """
-        for schedule in self._schedules.values():
+        for schedule in self._each():
             if following is None:
                 schedule.update(metrics)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from fedlit.algorithms.algorithm import Algorithm
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
-from fedlit.core.words import check_word
 
 By = Literal["distance", "similarity"]
 Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
@@ -42,10 +42,9 @@ class AttentiveAggregation(Algorithm):
     """
 
     def __init__(self, by: By = "distance", temperature: float = 1.0) -> None:
-        check_word("by", by, By)
         if not temperature >= 1e-30:  # below this, scores divided by the temperature overflow
             raise InputError(f"temperature must be > 0, got {temperature}; 1 is the paper's, .inf is FedAvg")
-        self._score = {"distance": distances, "similarity": similarities}[by]
+        self._score = {"distance": distances, "similarity": similarities}[one_of("by", by, get_args(By))]
         self._temperature = temperature
 
     def reducer(self, sent: Broadcast) -> WeightedMean:

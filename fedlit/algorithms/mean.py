@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.noise import Noise
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.core.records import Broadcast, Weights
-from fedlit.core.words import check_word
 
 Missing = Literal["left out", "zero"]
 
@@ -25,9 +25,7 @@ class Mean(Algorithm):
     """
 
     def __init__(self, missing: Missing | None = None) -> None:
-        if missing is not None:
-            check_word("missing", missing, Missing)
-        self.missing = missing
+        self.missing = None if missing is None else one_of("missing", missing, get_args(Missing))
 
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from fedlit.algorithms.algorithm import Algorithm, Facts, overrides
 from fedlit.algorithms.chained import leaves
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.core.messages import warn
 from fedlit.core.patterns import compile_pattern
 from fedlit.core.private_torch import BatchNorm
 from fedlit.core.records import Broadcast, Weights
-from fedlit.core.words import check_word
 
 #: What of BatchNorm layers stays with the clients.
-Kept = Literal["all", "statistics"]
+LocalPart = Literal["all", "statistics"]
 
 
 class KeepLocal(Algorithm):
@@ -34,7 +34,7 @@ class KeepLocal(Algorithm):
 
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
         if isinstance(names, str):
-            raise InputError(f"names must be a list of regular expressions, got {names!r}; give [{names!r}]")
+            raise InputError(f"names must be a list of regular expressions, got the text {names!r}; give [{names!r}]")
         self._patterns = [compile_pattern(name) for name in names]
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:
@@ -83,8 +83,8 @@ class BatchNormPolicy(KeepLocal):
             arXiv:2008.07424).
     """
 
-    def __init__(self, local: Kept = "all") -> None:
-        check_word("local", local, Kept)
+    def __init__(self, local: LocalPart = "all") -> None:
+        one_of("local", local, get_args(LocalPart))
         super().__init__(("",) if local == "all" else (r"running_(mean|var)$",))
 
     def chosen(self, net: nn.Module, names: Sequence[str]) -> list[str]:

@@ -17,20 +17,6 @@ from fedlit.core.errors import InputError
 from fedlit.core.seeding import isolated_rng
 
 
-def check_is_module(name: str, part: object) -> nn.Module:
-    """Return a part of the model if it is a module.
-
-    Raises:
-        InputError: Naming it, if it is a class, a function or anything else.
-    """
-    if isinstance(part, nn.Module):
-        return part
-    if isinstance(part, type):
-        raise InputError(f"{name} is the class {part.__name__}; give an object of it, such as {part.__name__}()")
-    kind = f"the function {part.__name__}" if inspect.isroutine(part) else f"a {type(part).__name__}"
-    raise InputError(f"{name} is {kind}; give a torch.nn.Module, for example one whose forward calls it")
-
-
 def check_trainable(net: nn.Module) -> None:
     """Refuse a net that has nothing to train, has lazy parameters, or whose copies cannot be trained.
 
@@ -49,6 +35,8 @@ def check_trainable(net: nn.Module) -> None:
                 f"the net's {name} has no shape before the first batch (it belongs to a lazy module); give the layer "
                 "its sizes, or run one batch through the net at the end of its __init__"
             )
+        if tensor.is_meta:
+            raise InputError(f"the net's {name} is on the meta device and has no values; make the net on a real device")
     if not any(parameter.requires_grad for parameter in net.parameters()):
         has = "all parameters frozen" if any(True for _ in net.parameters()) else "no parameters"
         raise InputError(f"the net has {has} and so nothing to train; set requires_grad=True for some")
@@ -125,6 +113,8 @@ def input_remedy(net: nn.Module, inputs: Tensor) -> str:
     for name, tensor in net.named_parameters():
         if tensor.is_floating_point() and inputs.is_floating_point() and tensor.dtype != inputs.dtype:
             kinds = f"{name} is {tensor.dtype} and the inputs are {inputs.dtype}"
+            if tensor.dtype == torch.get_default_dtype() != torch.float32:
+                return f"{kinds}: call torch.set_default_dtype(torch.float32), and make the net after it"
             return f"{kinds}: remove .double() or .half() from the net and set trainer.precision instead"
     if not inputs.is_floating_point():
         return "tokens need a net with an embedding for all of them, and pixels must be saved as uint8"

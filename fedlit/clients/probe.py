@@ -34,7 +34,7 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     check_takes_a_batch(net, inputs)
     try:
         with torch.no_grad(), evaluating(net):  # statistics and random state stay as they are
-            logits = net(inputs)
+            logits = net(inputs.clone())
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"the net does not take the data's inputs of shape {shape}, {kind_of(examples)} "
@@ -71,19 +71,19 @@ def check_in_training(net: nn.Module, inputs: Tensor, num_classes: int) -> None:
     """
     with trial_copy(net, inputs.device) as trial:
         try:
-            first = trial(inputs)
+            first = trial(inputs.clone())
         except ValueError:  # a normalisation needs more values; whether it matters depends on the clients' batches
             return
         check_logits(first, len(inputs), num_classes, " in training")
         _check_copies(net, inputs)
         _copy_state(net, trial)
         with isolated_rng(0, inputs.device):
-            second = trial(inputs)
+            second = trial(inputs.clone())
         _copy_state(net, trial)
         with isolated_rng(0, inputs.device), evaluating(net):
-            untrained = net(inputs)
+            untrained = net(inputs.clone())
         with isolated_rng(0, inputs.device), evaluating(trial):
-            trained = trial(inputs)
+            trained = trial(inputs.clone())
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True):
         attribute = assigned_attribute(net, inputs)
         raise InputError(
@@ -108,7 +108,7 @@ def _check_copies(net: nn.Module, inputs: Tensor) -> None:
     named = {name: p for name, p in net.named_parameters() if p.requires_grad}
     gradients: tuple[Tensor | None, ...] = ()
     with trial_copy(net, inputs.device) as trial, torch.enable_grad(), suppress(Exception):  # the fits will show it
-        gradients = torch.autograd.grad(trial(inputs).sum(), list(named.values()), allow_unused=True)
+        gradients = torch.autograd.grad(trial(inputs.clone()).sum(), list(named.values()), allow_unused=True)
     for name, gradient in zip(named, gradients, strict=False):
         if gradient is not None:
             raise InputError(
@@ -128,7 +128,7 @@ def written_buffer(module: nn.Module, *inputs: Tensor) -> str | None:
     """Name of the first buffer that a forward pass in training changes or adds; None if there is none."""
     before = dict(module.named_buffers())
     with trial_copy(module, inputs[0].device) as trial:
-        trial(*inputs)
+        trial(*(each.clone() for each in inputs))
         after = dict(trial.named_buffers())
         return next((name for name in after if name not in before or not torch.equal(before[name], after[name])), None)
 
@@ -137,7 +137,7 @@ def draws_random_numbers(net: nn.Module, inputs: Tensor) -> bool:
     """Whether a forward pass in training draws from a global generator of PyTorch (CPU), NumPy or Python."""
     with trial_copy(net, inputs.device) as trial:
         before = global_rng_state()
-        trial(inputs)
+        trial(inputs.clone())
         return global_rng_state() != before
 
 
@@ -150,7 +150,7 @@ def mixes_examples(net: nn.Module, inputs: Tensor) -> bool:
     """
     half = len(inputs) // 2
     with trial_copy(net, inputs.device) as trial:
-        few, many = trial(inputs[:half]), trial(inputs)[:half]
+        few, many = trial(inputs[:half].clone()), trial(inputs.clone())[:half]
     return not torch.allclose(few, many, rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
@@ -158,7 +158,7 @@ def unreached_parameter(net: nn.Module, inputs: Tensor) -> str | None:
     """Name of the first trainable parameter on which no logits depend in training; None if there is none."""
     with trial_copy(net, inputs.device) as trial, torch.enable_grad():
         trainable = {name: p for name, p in trial.named_parameters() if p.requires_grad}
-        logits = trial(inputs)
+        logits = trial(inputs.clone())
         if not logits.requires_grad:
             return next(iter(trainable))
         gradients = torch.autograd.grad(logits.sum(), list(trainable.values()), allow_unused=True)
@@ -175,7 +175,7 @@ def assigned_attributes(net: nn.Module, inputs: Tensor, training: bool = True) -
     with trial_copy(net, inputs.device) as trial:
         trial.train(training)
         before = {name: dict(vars(module)) for name, module in trial.named_modules()}
-        trial(inputs)
+        trial(inputs.clone())
     return [
         f"{name}.{attribute}".strip(".")
         for name, module in trial.named_modules()
@@ -217,7 +217,9 @@ def check_single_examples(client: ClientModule, data: FederatedData) -> None:
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            client.net(data.transform(data.train.inputs[:1]))  # changes the statistics, but no fit starts from them
+            client.net(
+                data.transform(data.train.inputs[:1]).clone()
+            )  # changes the statistics, but no fit starts from them
     except ValueError as error:
         if BATCHNORM_ERROR not in str(error):
             raise

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
 
@@ -158,3 +160,18 @@ def _unwritable(path: str | Path, error: OSError) -> UnwritableError:
     remedy = REMEDIES.get(error.errno or 0, "check free space and permissions")
     reason = error.strerror or error
     return UnwritableError(f"cannot write {path}: {reason}; {remedy}, then resume with --ckpt_path last")
+
+
+def free_name(parent: Path, name: str) -> str:
+    """A name for a new folder, of which no file exists yet: the name itself, else ``NAME-v1``, ``NAME-v2``, ..."""
+    names = chain([name], (f"{name}-v{number}" for number in count(1)))
+    return next(each for each in names if not (parent / each).exists() or _is_empty(parent / each))
+
+
+def is_name_of(folder: str, name: str) -> bool:
+    """Whether `free_name` may have given a folder this name."""
+    return re.fullmatch(rf"{re.escape(name)}(-v\d+)?", folder) is not None
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

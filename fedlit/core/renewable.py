@@ -7,22 +7,34 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from fedlit.core.errors import InputError
+from fedlit.core.given import is_same
 
 
 class Renewable:
     """Restores its attributes when a fit begins, so that a second fit of the same objects equals one of fresh objects.
 
     The attributes are copied when the first fit begins and put back at the start of each later one. After a fit they
-    keep the values that they had at its end.
+    keep the values that they had at its end; one that is set from then on takes effect in the next fit.
     """
 
     _given: dict[str, Any] | None = None
+    _left: dict[str, Any] | None = None
 
     def renew(self) -> None:
-        """Restore the attributes that the object had when the first fit began."""
+        """Restore the attributes that the object had when the first fit began, except those set since the last fit."""
+        now = self._attributes()
         if self._given is not None:
-            self._become(self._given)
-        self._given = {name: _copied(value) for name, value in vars(self).items()}
+            left = now if self._left is None else self._left
+            now = self._given | {name: v for name, v in now.items() if name not in left or not is_same(v, left[name])}
+            self._become(now)
+        self._given, self._left = {name: _copied(value) for name, value in now.items()}, None
+
+    def leave(self) -> None:
+        """Note the attributes at the end of a fit."""
+        self._left = self._attributes()
+
+    def _attributes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_given", "_left")}
 
     def _become(self, attributes: Mapping[str, Any]) -> None:
         vars(self).clear()
@@ -70,7 +82,7 @@ class Rule(Renewable):
     def _resumed(self) -> Self:
         """The rule in a resumed run: a copy as of the beginning of the fit, with the present ``state_dict`` loaded."""
         resumed = copy.copy(self)
-        resumed._become({name: _copied(value) for name, value in (self._given or vars(self)).items()})
+        resumed._become({name: _copied(value) for name, value in (self._given or self._attributes()).items()})
         resumed.load_state_dict(_copied(self.state_dict()))
         return resumed
 

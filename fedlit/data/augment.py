@@ -39,14 +39,14 @@ class Augmentation:
     """
 
     def __init__(self, transforms: Sequence[nn.Module]) -> None:
-        self._transforms = transforms
+        self.transforms = transforms
         self._name = ", ".join(type(transform).__name__ for transform in transforms)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, seed: int) -> Tensor:
         """The augmented batch; draws depend on the seed alone."""
         with isolated_rng(seed, x.device):
-            for transform in self._transforms:
+            for transform in self.transforms:
                 x = transform(x)
         return x
 

@@ -62,6 +62,11 @@ class Examples:
         index = torch.from_numpy(rows).to(self.inputs.device)
         return Examples(self.inputs[index], self.targets[index], None if self.groups is None else self.groups[rows])
 
+    def copy(self) -> Examples:
+        """The same examples in memory of their own."""
+        groups = None if self.groups is None else self.groups.copy()
+        return Examples(self.inputs.clone(), self.targets.clone(), groups)
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits from all labels and from one value of each of a few inputs, which identify the examples.
@@ -110,7 +115,7 @@ def identity(x: Tensor) -> Tensor:
 
 
 class Batches:
-    """Re-iterable ``(x, y)`` mini-batches, sliced from `Examples` several at a time and without collation.
+    """Re-iterable ``(x, y)`` mini-batches, copied from `Examples` several at a time and without collation.
 
     It takes the place of a ``DataLoader`` for data in memory: no workers, no Python per sample, and batches are on the
     device of the examples. Each iteration is a new pass; passes count from 0 and correspond to local epochs.
@@ -164,12 +169,12 @@ class Batches:
         span = self.batch_size * (1 if augment else max(1, FETCH // self.batch_size))
         for start in range(0, self.num_examples, span):
             stop = start + span
-            if rows is None:
-                x, y = inputs[start:stop], targets[start:stop]
+            if rows is None:  # copies, as a net or a user's step may change its batch in place
+                x, y = inputs[start:stop].clone(), targets[start:stop].clone()
             else:  # index_select copies whole rows, which is faster than indexing
                 x, y = inputs.index_select(0, rows[start:stop]), targets.index_select(0, rows[start:stop])
             if augment is not None:
-                x = augment(x.clone(), number, start // self.batch_size)
+                x = augment(x, number, start // self.batch_size)
             yield from zip(self.transform(x).split(self.batch_size), y.split(self.batch_size), strict=True)
 
     def rows(self, number: int) -> Tensor | None:

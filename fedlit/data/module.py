@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
+from fedlit.core.given import Checked, check_made, is_same
 from fedlit.core.limits import COUNT_MAX
+from fedlit.core.messages import one_line
 from fedlit.core.records import Cohort
 from fedlit.core.seeding import address, generator, isolated_rng, resolve_seed, rng
 from fedlit.core.threads import one_thread_if_small
@@ -31,6 +34,8 @@ from fedlit.data.splitting import clients_by, split_by
 DEFAULT_NUM_CLIENTS = 100
 #: Default number of held-out examples in a batch; it is large, as the Trainer and the metrics take time for each batch.
 HELD_OUT_BATCH = 1024
+#: Attributes of a data module that the result of its ``setup`` does not depend on.
+INDEPENDENT = {"batch_size", "_requested_eval_batch_size", "trainer", "notes", "is_set_up", "_asked", "_made"}
 
 
 class RoundSource(ABC):
@@ -41,13 +46,45 @@ class RoundSource(ABC):
         """One cohort for each epoch of the Trainer, as a "dataloader" of one batch."""
 
 
-class FederatedData(LightningDataModule, ABC):
+def _client_holdout(value: float) -> float:
+    if not 0 <= value < 1:
+        raise InputError(f"client_holdout must be in [0, 1), got {value}; 0.2 holds out a fifth")
+    return value
+
+
+def _validation_clients(value: Any) -> int:
+    if (count := as_int("validation_clients", value)) < 0:
+        raise InputError(f"validation_clients must be at least 0, got {count}; 0 validates on the test set")
+    return count
+
+
+def _partitioner(value: Any) -> Partitioner:
+    if value is not None and not isinstance(value, Partitioner):
+        got = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise InputError(f"partition must be a fedlit.data.Partitioner, got {got}; make one, such as Uniform()")
+    return Uniform() if value is None else value
+
+
+def _augmentation(augment: Any) -> Augmentation | None:
+    modules = [augment] if isinstance(augment, nn.Module) else augment
+    if not modules:
+        return None
+    if not isinstance(modules, list | tuple) or not all(isinstance(each, nn.Module) for each in modules):
+        raise InputError(
+            f"augment must be a module, or a list of modules, got {one_line(repr(augment), 100)}; give a "
+            "torch.nn.Module, for example one whose forward calls it"
+        )
+    return Augmentation(modules)
+
+
+class FederatedData(Checked, LightningDataModule, ABC):
     """A training set split over clients, and a held-out test set that no client sees.
 
     For your own data set, write a subclass that defines `load`, `class_names` and, unless it is 1, `in_channels`.
     Inputs stay as they were loaded (uint8 for images) and are normalised batch by batch.
 
     ``setup`` sets ``train`` and ``test`` (`Examples`), ``partition`` (`Partition`), ``num_clients`` and ``seed``.
+    Arguments are attributes too. If one is set between two fits, the second one loads and splits the data anew.
 
     Args:
         partition: How the training set is split over clients; None is ``fedlit.data.Uniform``, an even IID split.
@@ -83,6 +120,22 @@ class FederatedData(LightningDataModule, ABC):
     #: Whether the clients' examples are in this process; if not, ``train`` is a few examples of the same shape.
     has_examples: bool = True
 
+    _checks: ClassVar = {
+        "validation_clients": _validation_clients,
+        "client_holdout": _client_holdout,
+        "partitioner": _partitioner,
+        "batch_size": lambda value: _size("batch_size", value),
+        "_requested_eval_batch_size": lambda value: None if value is None else _size("eval_batch_size", value),
+        "_requested_clients": lambda value: None if value is None else _size("num_clients", value),
+        "_requested_seed": lambda value: None if value is None else as_int("seed", value),
+    }
+    #: From a result of ``setup`` that has the name of an argument to the attribute with that argument.
+    _arguments: ClassVar[dict[str, str]] = {
+        "seed": "_requested_seed",
+        "num_clients": "_requested_clients",
+        "partition": "partitioner",
+    }
+
     train: Examples
     test: Examples
     partition: Partition
@@ -103,28 +156,20 @@ class FederatedData(LightningDataModule, ABC):
         augment: nn.Module | list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        if partition is not None and not isinstance(partition, Partitioner):
-            got = partition.__name__ if isinstance(partition, type) else type(partition).__name__
-            raise InputError(f"partition must be a fedlit.data.Partitioner, got {got}; make one, such as Uniform()")
-        if not 0 <= client_holdout < 1:
-            raise InputError(f"client_holdout must be in [0, 1), got {client_holdout}; 0.2 holds out a fifth")
-        self.validation_clients = as_int("validation_clients", validation_clients)
-        if validation_clients < 0:
-            raise InputError(
-                f"validation_clients must be at least 0, got {validation_clients}; 0 validates on the test set"
-            )
+        self.validation_clients = validation_clients
         self.client_holdout = client_holdout
         self.validation: Examples | None = None
-        modules = [augment] if isinstance(augment, nn.Module) else augment
-        self.augmentation = Augmentation(modules) if modules else None
-        self.partitioner = Uniform() if partition is None else partition
-        self.batch_size = _size("batch_size", batch_size)
-        self._requested_eval_batch_size = None if eval_batch_size is None else _size("eval_batch_size", eval_batch_size)
-        self._requested_clients = None if num_clients is None else _size("num_clients", num_clients)
-        self._requested_seed = None if seed is None else as_int("seed", seed)
+        self.augmentation = _augmentation(augment)
+        self.partitioner: Partitioner = _partitioner(partition)
+        self.batch_size = batch_size
+        self._requested_eval_batch_size = eval_batch_size
+        self._requested_clients = num_clients
+        self._requested_seed = seed
         #: Whether ``setup`` has been called.
         self.is_set_up = False
-        self._split_by = self.partitioner
+        #: Attributes that ``setup`` found and left unchanged, and those that it made.
+        self._asked: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
         self._own: tuple[Examples, Partition] | None = None
         #: Sentences on how the data were read; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
@@ -154,14 +199,63 @@ class FederatedData(LightningDataModule, ABC):
         return 1
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split the data, once; a later call only acts for a fit with another seed or partitioner."""
+        """Load and split the data, once; a later call only acts for a fit with another seed or other settings."""
+        check_made(self, "notes")
+        if stage == "fit" or not self.is_set_up:
+            self._take_arguments()
         seed = resolve_seed(self._requested_seed)
-        if self.is_set_up and (stage != "fit" or (seed, self.partitioner) == (self.seed, self._split_by)):
+        if self.is_set_up and (stage != "fit" or (seed == self.seed and not self._is_changed())):
             return
+        self._check_partition()
+        was_set_up, self.is_set_up = self.is_set_up, False  # if loading fails, the next call loads again
+        given = {name: value for name, value in self._attributes().items() if name not in self._made}
+        self._set_up(seed, keeps_notes=not was_set_up)
+        self.is_set_up = True
+        now = self._attributes()
+        self._asked = {name: value for name, value in given.items() if name in now and now[name] is value}
+        self._made = {name: value for name, value in now.items() if name not in self._asked}
+
+    def _take_arguments(self) -> None:
+        """Take what was set as a result of ``setup`` that has the name of an argument for that argument."""
+        if self.is_set_up and not self._made:  # a subclass has a setup of its own
+            return
+        for result, argument in self._arguments.items():
+            value, made = vars(self).get(result), self._made.get(result)
+            if value is made or isinstance(value, Partition):
+                continue
+            setattr(self, argument, value)
+            if made is None:
+                delattr(self, result)
+            else:
+                setattr(self, result, made)
+
+    def _check_partition(self) -> None:
+        partition = vars(self).get("partition")
+        if partition is not self._made.get("partition"):
+            raise InputError(
+                "partition was set to a Partition, which this split of the data would replace; set it to a "
+                "fedlit.data.Partitioner whose split returns that partition"
+            )
+
+    def _attributes(self) -> dict[str, Any]:
+        """The attributes that ``setup`` may depend on, or makes."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in INDEPENDENT and not isinstance(getattr(type(self), name, None), cached_property)
+        }
+
+    def _is_changed(self) -> bool:
+        """Whether an attribute was set since ``setup``, on which it may depend."""
+        asked = {name: value for name, value in self._attributes().items() if name not in self._made}
+        return bool(self._made) and any(
+            name not in self._asked or not is_same(value, self._asked[name]) for name, value in asked.items()
+        )
+
+    def _set_up(self, seed: int, keeps_notes: bool) -> None:
         self.seed, self.validation, self._own = seed, None, None
-        if self.is_set_up:  # before, keep what was told when the data were read for their number of classes
+        if not keeps_notes:  # else what was told when the data were read for their number of classes stays
             self.notes = []
-        self._split_by = self.partitioner
         self.train, self.test = self._loaded()
         self.fingerprint = self.train.fingerprint
         if self.augmentation:
@@ -178,7 +272,6 @@ class FederatedData(LightningDataModule, ABC):
             self._set_clients_apart()
         if self.client_holdout:
             self._hold_out_own()
-        self.is_set_up = True
 
     def _loaded(self) -> tuple[Examples, Examples]:
         """The checked result of ``load``; its draws from global generators depend on the seed."""
@@ -233,6 +326,19 @@ class FederatedData(LightningDataModule, ABC):
     def eval_batch_size(self) -> int:
         """Number of examples that the network evaluates at once."""
         return self._requested_eval_batch_size or (64 if self.test.inputs.device.type == "cpu" else HELD_OUT_BATCH)
+
+    @eval_batch_size.setter
+    def eval_batch_size(self, size: int | None) -> None:
+        self._requested_eval_batch_size = size
+
+    @property
+    def augment(self) -> Sequence[nn.Module]:
+        """The modules that augment training batches, in turn."""
+        return self.augmentation.transforms if self.augmentation else []
+
+    @augment.setter
+    def augment(self, modules: nn.Module | list[nn.Module] | None) -> None:
+        self.augmentation = _augmentation(modules)
 
     def transform(self, x: Tensor) -> Tensor:
         """Normalise a batch: uint8 of shape (B, C, ...) to float32 by ``mean`` and ``std``; other types are unchanged.

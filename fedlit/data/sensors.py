@@ -108,7 +108,6 @@ class SimulatedSensors(FederatedData):
         self.sensors, self.steps, self.classes, self.recordings = sensors, steps, classes, recordings
         self.noise, self.spread, self.faulty = noise, spread, faulty
         self.test_fraction = test_fraction
-        self._num_sites = num_clients
 
     @property
     def class_names(self) -> list[str]:
@@ -117,8 +116,9 @@ class SimulatedSensors(FederatedData):
 
     def load(self) -> tuple[Examples, Examples]:
         """See `FederatedData.load`."""
-        inputs, targets = map(np.concatenate, zip(*map(self.site, range(self._num_sites)), strict=True))
-        groups = np.repeat(np.arange(self._num_sites), self.recordings)
+        sites = range(self._requested_clients or self.num_clients)
+        inputs, targets = map(np.concatenate, zip(*map(self.site, sites), strict=True))
+        groups = np.repeat(sites, self.recordings)
         examples = Examples(torch.from_numpy(inputs), torch.from_numpy(targets), groups)
         # A site's recordings are in random order, so the last ones are a random test set.
         num_train = self.recordings - int(self.test_fraction * self.recordings)

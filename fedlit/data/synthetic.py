@@ -92,7 +92,6 @@ class Synthetic(FederatedData):
         self.iid = iid
         self.reading = reading
         self.test_fraction = test_fraction
-        self._num_made = num_clients
 
     @property
     def class_names(self) -> list[str]:
@@ -106,7 +105,7 @@ class Synthetic(FederatedData):
 
     def load(self) -> tuple[Examples, Examples]:
         """See `FederatedData.load`."""
-        clients = range(self._num_made)
+        clients = range(self._requested_clients or self.num_clients)
         sizes = np.array([self.client_size(k) for k in clients])  # (K,)
         inputs, targets = map(np.concatenate, zip(*map(self.client_examples, clients), strict=True))
         examples = Examples(torch.from_numpy(inputs), torch.from_numpy(targets), np.repeat(clients, sizes))

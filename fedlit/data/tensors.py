@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, ClassVar
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from fedlit.core.errors import InputError
 from fedlit.core.files import require_regular
+from fedlit.core.given import is_same
 from fedlit.core.memory import check_fits_memory
 from fedlit.core.messages import one_line
 from fedlit.core.seeding import address, isolated_rng, resolve_seed, rng
@@ -63,6 +64,24 @@ class Source:
     class_names: Sequence[str] | None = None
 
 
+def _test_fraction(value: float | None) -> float | None:
+    if value is not None and not 0 < value < 1:
+        raise InputError(f"test_fraction must be between 0 and 1, got {value}; 0.2 holds out a fifth")
+    return value
+
+
+def _mean(value: Any) -> Any:
+    if value is not None and not (np.abs(np.asarray(value)) <= 1e6).all():
+        raise InputError(f"mean must be from -1e6 to 1e6, got {value}; leave it out to measure it")
+    return value
+
+
+def _std(value: Any) -> Any:
+    if value is not None and not (np.abs(np.log10(np.maximum(value, 1e-9))) <= 6).all():
+        raise InputError(f"std must be > 0, got {value}; leave it out to measure it")
+    return value
+
+
 class InMemory(FederatedData):
     """Common base of data sets in memory: draws a test set if necessary, names classes, measures mean and std.
 
@@ -80,6 +99,13 @@ class InMemory(FederatedData):
         **kwargs: The arguments of `FederatedData`.
     """
 
+    _checks: ClassVar = FederatedData._checks | {
+        "test_fraction": _test_fraction,
+        "_given_mean": _mean,
+        "_given_std": _std,
+    }
+    _arguments: ClassVar = FederatedData._arguments | {"mean": "_given_mean", "std": "_given_std"}
+
     def __init__(
         self,
         class_names: list[str] | None = None,
@@ -90,15 +116,11 @@ class InMemory(FederatedData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if test_fraction is not None and not 0 < test_fraction < 1:
-            raise InputError(f"test_fraction must be between 0 and 1, got {test_fraction}; 0.2 holds out a fifth")
-        if std is not None and not (np.abs(np.log10(np.maximum(std, 1e-9))) <= 6).all():
-            raise InputError(f"std must be > 0, got {std}; leave it out to measure it")
-        if mean is not None and not (np.abs(np.asarray(mean)) <= 1e6).all():
-            raise InputError(f"mean must be from -1e6 to 1e6, got {mean}; leave it out to measure it")
         self.test_fraction = test_fraction
         self.images = images
         self._given_names = class_names
+        self._names: list[str] | None = None
+        self._channels: int | None = None
         self._given_mean, self._given_std = mean, std
 
     @abstractmethod
@@ -107,22 +129,47 @@ class InMemory(FederatedData):
 
     @cached_property
     def _source(self) -> Source:
-        with isolated_rng(address(resolve_seed(self._requested_seed), "data"), torch.device("cpu")):
+        seed = resolve_seed(self._requested_seed)
+        settings = {name: value for name, value in self._attributes().items() if not name.startswith("_")}
+        self._read_with = seed, settings
+        with isolated_rng(address(seed, "data"), torch.device("cpu")):
             return self.read()
 
-    @cached_property
+    @property
     def class_names(self) -> list[str]:
         """Names of the classes; reads the data unless names were given."""
-        names = self._source.class_names if self._given_names is None else self._given_names
+        if self._names is None:
+            self._names = self._found_names() if self._given_names is None else _texts(self._given_names)
+        return self._names
+
+    @class_names.setter
+    def class_names(self, names: list[str] | None) -> None:
+        self._given_names, self._names = names, None
+
+    def _found_names(self) -> list[str]:
+        names = self._source.class_names
         return [str(label) for label in range(_num_labels(self._source))] if names is None else _texts(names)
 
-    @cached_property
+    @property
     def in_channels(self) -> int:
         """Size of the inputs' second dimension; reads the data."""
-        return int(self._source.train.inputs.shape[1])
+        if self._channels is None:
+            self._channels = int(self._source.train.inputs.shape[1])
+        return self._channels
+
+    def _forget_other_source(self) -> None:
+        """Forget data that were read for their classes, if the seed or a setting is another one now."""
+        self._names = self._channels = None
+        if "_source" not in vars(self):
+            return
+        seed, settings = self._read_with
+        if seed != self.seed or not all(is_same(getattr(self, name, None), value) for name, value in settings.items()):
+            del self._source
+            self.notes.clear()  # nothing else was told until now
 
     def load(self) -> tuple[Examples, Examples]:
         """See `FederatedData.load`."""
+        self._forget_other_source()
         source, _ = self._source, self.in_channels
         if _num_labels(source) > self.num_classes:
             raise InputError(
@@ -238,6 +285,13 @@ class Tensors(InMemory):
                 "fedlit.data.TorchDataset"
             )
         return as_examples(*parts, images=self.images)
+
+    def load(self) -> tuple[Examples, Examples]:
+        """See `FederatedData.load`; the examples are copies, as a user may change the arrays between two fits."""
+        train, test = super().load()
+        if self._arrays[1] is None:  # a split has copied them
+            return train, test
+        return train.copy(), test.copy()
 
     def _read_file(self, path: Path) -> Source:
         arrays = _read_npz(path)

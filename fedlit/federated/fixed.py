@@ -1,4 +1,4 @@
-"""Parts of the server that must not be replaced during a fit."""
+"""Parts of the server, the loop and the data that must not be replaced during a fit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fedlit.clients.probe import fixed_settings, settings
 from fedlit.clients.step_checks import fixed_loss_settings
 from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
-from fedlit.mu import Mu
 
 if TYPE_CHECKING:
     from fedlit.data.module import FederatedData
     from fedlit.federated.module import FederatedModule
 
+BEFORE = "set it before the fit"
 #: Attributes of a module that are read when its fit begins, and what to do instead of setting them later.
 READ_ONCE = {
     "net": "change its weights instead",
@@ -23,7 +23,13 @@ READ_ONCE = {
     "server_optimizer": "let model.server_schedule change the server's rate, or set that of trainer.optimizers[0]",
     "loss": "give model.loss",
     "client_clip_norm": "give model.client_clip_norm",
+    "client_class": BEFORE,
+    "client_schedule": BEFORE,
+    "server_schedule": BEFORE,
 }
+#: The same of the loop, and of the data.
+READ_ONCE_OF_LOOP = ("algorithm", "engine")
+READ_ONCE_OF_DATA = ("batch_size", "partition", "augmentation", "train")
 #: Parts whose attributes are fixed during a fit, with the reason and what to do instead.
 CHANGED = {
     "net": "clients train copies that were made then; keep it in a buffer (register_buffer), which each round sends to "
@@ -33,7 +39,7 @@ CHANGED = {
 
 
 class FixedParts:
-    """The parts of a module when a fit begins.
+    """The parts of a module, of its loop and of the data when a fit begins.
 
     Args:
         module: The server.
@@ -41,7 +47,11 @@ class FixedParts:
     """
 
     def __init__(self, module: FederatedModule, data: FederatedData) -> None:
-        self._parts = {name: getattr(module, name) for name in READ_ONCE}
+        self._parts = [
+            *((module, name, getattr(module, name), remedy) for name, remedy in READ_ONCE.items()),
+            *((module.loop, name, getattr(module.loop, name), BEFORE) for name in READ_ONCE_OF_LOOP),
+            *((data, name, getattr(data, name), BEFORE) for name in READ_ONCE_OF_DATA),
+        ]
         self._settings = {
             "net": fixed_settings(module.net, data),
             "loss": fixed_loss_settings(module.loss, module.net, data),
@@ -61,11 +71,11 @@ class FixedParts:
         Raises:
             InputError: Naming the part, with what to do instead.
         """
-        for name, part in self._parts.items():
-            if getattr(module, name) is not part:
+        for owner, name, part, remedy in self._parts:
+            if getattr(owner, name) is not part:
                 raise InputError(
                     f"{name} was replaced after the fit had begun, but clients or a resumed run would not see the new "
-                    f"one; {READ_ONCE[name]}"
+                    f"one; {remedy}"
                 )
         for part, remedy in CHANGED.items():
             now = settings(getattr(module, part))
@@ -75,10 +85,6 @@ class FixedParts:
                         f"the {part}'s {name} was changed from {value!r} to {now[name]!r} after the fit had begun, but "
                         f"{remedy}"
                     )
-        if not isinstance(module.mu, Mu):
-            raise InputError(
-                f"the module's mu was set to {module.mu!r}; set it to a Mu, such as ConstantMu({module.mu!r})"
-            )
         if module.mu is not self._mu and module.trainer.checkpoint_callbacks:
             raise InputError(
                 f"the module's mu was replaced by a {type(module.mu).__name__} after the fit had begun, but a resumed "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.counts import as_int
 from fedlit.core.errors import InputError
+from fedlit.core.files import free_name, is_name_of
+from fedlit.core.given import Checked, check_made, object_of, one_of
 from fedlit.core.layout import trainable
 from fedlit.core.limits import COUNT_MAX
 from fedlit.core.messages import one_line
@@ -34,7 +36,6 @@ from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_lightning import log_epochs_from_one
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, isolated_rng, reseed_all, resolve_seed
-from fedlit.core.words import check_word
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.answers import users_engine
 from fedlit.engines.auto import Choice, choose
@@ -65,11 +66,64 @@ CLIENTS_FOLDER = "clients"
 MAX_EPOCHS = 1_000_000
 
 
-class FederatedLoop(Callback, RoundSource):
+def _clients_per_round(value: Any) -> int:
+    if not 1 <= (count := as_int("clients_per_round", value)) <= COUNT_MAX:
+        raise InputError(f"clients_per_round must be at least 1, got {count}; the default is 10")
+    return count
+
+
+def _local_epochs(value: float) -> float:
+    if not 0 < value <= MAX_EPOCHS:
+        raise InputError(
+            f"local_epochs must be > 0 and at most {MAX_EPOCHS:,}, got {value}; 2 is the default, 0.5 half a pass"
+        )
+    return value
+
+
+def _max_rejected(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise InputError(f"max_rejected must be from 0 to 1, got {value}; 1 never stops")
+    return value
+
+
+def _sampling(value: Any) -> Sampling:
+    sampling: Sampling = object_of(
+        "sampling", UniformSampling() if value is None else value, Sampling, "UniformSampling()"
+    )
+    if not hasattr(sampling, "by_size"):
+        raise InputError(
+            f"{type(sampling).__name__} does not define by_size; set it in the class: True if a client's probability "
+            "grows with its size, else False"
+        )
+    return sampling
+
+
+def _stragglers(value: Any) -> Stragglers:
+    stragglers: Stragglers = object_of(
+        "stragglers", NoStragglers() if value is None else value, Stragglers, "PartialWork(0.5)"
+    )
+    return stragglers
+
+
+def _algorithm(value: Any) -> Algorithm:
+    parts = value if isinstance(value, list | tuple) else [Algorithm() if value is None else value]
+    return chain(*(object_of("algorithm", part, Algorithm, "Scaffold(), or None for FedProx") for part in parts))
+
+
+def _diagnostics(value: Any) -> Diagnostics | None:
+    return None if value is None else object_of("diagnostics", value, Diagnostics, "Diagnostics()")
+
+
+def _engine(value: Any) -> Engine | None:
+    return None if value is None else object_of("engine", value, Engine, "WorkersEngine(), or None for a choice")
+
+
+class FederatedLoop(Checked, Callback, RoundSource):
     """Turns a Trainer's epochs into federated rounds.
 
     Each round it draws a cohort, sets how many mini-batches each client trains, and distributes the clients over the
-    ranks. The round itself is ``FederatedModule.training_step``.
+    ranks. The round itself is ``FederatedModule.training_step``. All arguments are attributes; what is set between two
+    fits takes effect in the second.
 
     Args:
         clients_per_round: Size K of the cohort; at most the number of clients if they are drawn without replacement.
@@ -95,6 +149,18 @@ class FederatedLoop(Callback, RoundSource):
             ``fedlit.algorithms.ClippedMean``.
     """
 
+    _checks: ClassVar = {
+        "clients_per_round": _clients_per_round,
+        "local_epochs": _local_epochs,
+        "sampling": _sampling,
+        "stragglers": _stragglers,
+        "algorithm": _algorithm,
+        "diagnostics": _diagnostics,
+        "engine": _engine,
+        "max_rejected": _max_rejected,
+    }
+    _session: Session | None = None
+
     def __init__(
         self,
         clients_per_round: int = 10,
@@ -109,54 +175,54 @@ class FederatedLoop(Callback, RoundSource):
         tune_allocator: bool = True,
         max_rejected: float = 0.5,
     ) -> None:
-        self.clients_per_round = as_int("clients_per_round", clients_per_round)
-        if not 1 <= clients_per_round <= COUNT_MAX:
-            raise InputError(f"clients_per_round must be at least 1, got {clients_per_round}; the default is 10")
-        if not 0 < local_epochs <= MAX_EPOCHS:
-            raise InputError(
-                f"local_epochs must be > 0 and at most {MAX_EPOCHS:,}, got {local_epochs}; 2 is the default, 0.5 half "
-                "a pass"
-            )
-        self.sampling = sampling or UniformSampling()
-        if not hasattr(self.sampling, "by_size"):
-            raise InputError(
-                f"{type(self.sampling).__name__} does not define by_size; set it in the class: True if a client's "
-                "probability grows with its size, else False"
-            )
-        if averaging is not None:
-            check_word("averaging", averaging, Averaging)
-        if self.sampling.by_size and averaging == "size":
-            raise InputError(
-                f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
-                "probability and in its weight; leave federation.averaging out, or use "
-                "fedlit.federated.UniformSampling"
-            )
-        self.averaging = averaging or ("uniform" if self.sampling.by_size else "size")
+        self.clients_per_round = clients_per_round
+        self.sampling: Sampling = _sampling(sampling)
+        self.averaging = averaging
+        self._check_weights()
         self.local_epochs = local_epochs
-        self._seed = None if seed is None else as_int("seed", seed)
+        self.seed = seed
         self._seed_of_fit: int | None = None
-        self.stragglers = stragglers or NoStragglers()
-        self.algorithm = chain(*algorithm) if isinstance(algorithm, list) else algorithm or Algorithm()
+        self.stragglers: Stragglers = _stragglers(stragglers)
+        self.algorithm: Algorithm = _algorithm(algorithm)
         self.algorithm_state: State = {}
-        if not 0 <= max_rejected <= 1:
-            raise InputError(f"max_rejected must be from 0 to 1, got {max_rejected}; 1 never stops")
         self.max_rejected = max_rejected
         self.diagnostics = diagnostics
         self.folder: Path | None = None  # of the run; None is the Trainer's
         self.engine = engine
         self.tune_allocator = tune_allocator
-        self._session: Session | None = None
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self.saved_rounds = SavedRounds()
         self._is_resumed = False
         self._has_skipped_steps = False
         self._local: list[str] | None = None  # names of the tensors that stay with clients; None if unknown
+        self._name_of_folder: str | None = None  # of the clients' vectors, if the run has no folder of its own
         self._together: int | None = None  # number of clients trained as one program; None until it is known
 
     @property
     def seed(self) -> int:
         """Seed of all draws: the given one, else that of ``seed_everything`` when the fit began."""
         return resolve_seed(self._seed) if self._seed_of_fit is None else self._seed_of_fit
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        self._seed = None if seed is None else as_int("seed", seed)
+
+    @property
+    def averaging(self) -> Averaging:
+        """Weights of the clients' models: the given ones, else those that the sampling requires."""
+        return self._averaging or ("uniform" if self.sampling.by_size else "size")
+
+    @averaging.setter
+    def averaging(self, averaging: Averaging | None) -> None:
+        self._averaging = None if averaging is None else one_of("averaging", averaging, get_args(Averaging))
+
+    def _check_weights(self) -> None:
+        if self.sampling.by_size and self._averaging == "size":
+            raise InputError(
+                f"{type(self.sampling).__name__} with averaging by size counts a client's size twice, in its "
+                "probability and in its weight; leave federation.averaging out, or use "
+                "fedlit.federated.UniformSampling"
+            )
 
     @property
     def session(self) -> Session:
@@ -170,11 +236,14 @@ class FederatedLoop(Callback, RoundSource):
         return self._session
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        check_made(self, "on_update")
         if stage != "fit":
             warn_of_local(self.algorithm)
             return
         module: FederatedModule = pl_module  # type: ignore[assignment]
         module.check_trainer()  # again, as a subclass may override the hook that calls it first
+        self._close()  # a fit that ended by an error of another callback's on_exception
+        self._check_weights()
         data = data_of(trainer)
         if self.clients_per_round > data.num_clients and not self.sampling.by_size:
             raise InputError(
@@ -183,7 +252,7 @@ class FederatedLoop(Callback, RoundSource):
             )
         self.stragglers.check(data.num_clients)
         self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
-        self._local, self._has_skipped_steps = None, False
+        self._local, self._has_skipped_steps, self._name_of_folder = None, False, None
         versions.version()  # refuses an invalid FEDLIT_KERNELS
         self.algorithm_state = {}
         if self.tune_allocator:
@@ -270,7 +339,9 @@ class FederatedLoop(Callback, RoundSource):
         if not trainer.loggers and not trainer.checkpoint_callbacks:
             temporary = TemporaryDirectory(prefix="fedlit_clients_")
             return Path(trainer.strategy.broadcast(temporary.name)), temporary
-        return Path(trainer.log_dir or trainer.default_root_dir) / CLIENTS_FOLDER, None
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        self._name_of_folder = trainer.strategy.broadcast(self._name_of_folder or free_name(folder, CLIENTS_FOLDER))
+        return folder / self._name_of_folder, None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
@@ -319,15 +390,22 @@ class FederatedLoop(Callback, RoundSource):
         return {task.client: task.round for task in tasks if task.steps}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close()
+        self._leave(pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":  # not earlier, as hooks at a fit's end may draw cohorts
             self._seed_of_fit = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close()
+        self._leave(pl_module)
         self._seed_of_fit = None
+
+    def _leave(self, pl_module: LightningModule) -> None:
+        module: FederatedModule = pl_module  # type: ignore[assignment]
+        if self._session is not None:
+            module.mu.leave()
+            module.rates.leave()
+        self._close()
 
     def _close(self) -> None:
         if self._session is not None:
@@ -418,12 +496,23 @@ class FederatedLoop(Callback, RoundSource):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"algorithm": _on_cpu(self.algorithm_state), "together": self._together, "local": self._local}
+        return {
+            "algorithm": _on_cpu(self.algorithm_state),
+            "together": self._together,
+            "local": self._local,
+            "folder": self._name_of_folder,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._is_resumed = True
         self.algorithm_state = state_dict["algorithm"]
         self._local = state_dict.get("local")  # missing in checkpoints of an earlier fedlit
+        self._name_of_folder = state_dict.get("folder") or CLIENTS_FOLDER  # missing in checkpoints of an earlier fedlit
+        if not is_name_of(str(self._name_of_folder), CLIENTS_FOLDER):
+            raise InputError(
+                f"the checkpoint says that the clients' vectors are in {self._name_of_folder!r}, which is no name of "
+                "such a folder; use another checkpoint"
+            )
         self._together = state_dict.get("together") or 1  # missing in checkpoints of an earlier fedlit, which used 1
         if not isinstance(self._together, int) or not 1 <= self._together <= COUNT_MAX:
             raise InputError(

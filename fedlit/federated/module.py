@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, ClassVar, Self, TypeVar
 
 import torch
 from lightning import Callback, LightningModule
@@ -20,11 +21,12 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
-from fedlit.clients.nets import check_is_module, check_trainable, warn_of_evaluation_mode
+from fedlit.clients.nets import check_trainable, warn_of_evaluation_mode
 from fedlit.clients.probe import check_fit
 from fedlit.clients.step_checks import check_arguments, check_loss, check_optimizer
 from fedlit.core.checkpoint import CheckpointFile, read
 from fedlit.core.errors import InputError
+from fedlit.core.given import Checked, check_made, object_of
 from fedlit.core.layout import Layout, read_state, trainable, write_state
 from fedlit.core.limits import FLOAT32_MAX
 from fedlit.core.loadable import REMEDY, unsupported_part
@@ -43,19 +45,60 @@ from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
 from fedlit.federated.subclass import check_data_hooks
 from fedlit.federated.trainer_settings import check_settings, warn_of_limit
-from fedlit.mu import ConstantMu, Mu
+from fedlit.mu import Mu, as_mu
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
 
 T = TypeVar("T")
 
 
-class FederatedModule(LightningModule):
+def _net(net: Any) -> nn.Module:
+    check_trainable(object_of("net", net, nn.Module, "a torch.nn.Module, such as fedlit.models.EmnistCNN()"))
+    for parameter in net.parameters():
+        if parameter.dim() == 4:
+            # Convolutions are a third faster in this layout on CPUs; values do not change.
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return net  # type: ignore[no-any-return]
+
+
+def _loss(loss: Any) -> nn.Module:
+    example = "torch.nn.CrossEntropyLoss(), or a module of your own whose forward computes it"
+    return nn.CrossEntropyLoss() if loss is None else object_of("loss", loss, nn.Module, example)
+
+
+def _client_class(client: Any) -> Any:
+    if isinstance(client, nn.Module) or not callable(client):
+        got = f"an object of {type(client).__name__}" if isinstance(client, nn.Module) else repr(client)
+        raise InputError(
+            f"client must be a class of clients, got {got}; give a subclass of ClientModule, not an object"
+        )
+    return client
+
+
+def _made_client(make: Callable[..., ClientModule], *arguments: Any) -> ClientModule:
+    """A client of a class, which may be a user's own; refused by name if it takes other arguments."""
+    try:
+        signature = inspect.signature(make)
+        signature.bind(*arguments)
+    except TypeError as error:
+        name = getattr(make, "__name__", make)
+        raise InputError(
+            f"the client {name}{signature} must take (net, optimizer, loss, algorithm), as ClientModule does; change "
+            "its arguments"
+        ) from error
+    client = make(*arguments)
+    check_made(client, "clip_norm")
+    return client
+
+
+class FederatedModule(Checked, LightningModule):
     """The global model, trained by rounds of local fits.
 
     With the default server optimizer, SGD of rate 1 on the pseudo-gradient ``w_t - mean_k w_k``, this is FedProx
     (Li et al. 2020, arXiv:1812.06127), and with ``mu = 0`` FedAvg (McMahan et al. 2017, arXiv:1602.05629). Momentum
     in the server optimizer makes it FedAvgM, Adam FedAdam (Reddi et al. 2021, arXiv:2003.00295).
+
+    All arguments are attributes; what is set between two fits takes effect in the second.
 
     Args:
         net: The network, of ``fedlit.models`` for example; maps inputs to logits (B, classes).
@@ -78,6 +121,15 @@ class FederatedModule(LightningModule):
     #: The class of clients if no ``client`` is given; a subclass may set its own.
     client_class: type[ClientModule] = ClientModule
 
+    _checks: ClassVar = {
+        "net": _net,
+        "mu": as_mu,
+        "loss": _loss,
+        "client": lambda client: None if client is None else _client_class(client),
+        "client_class": _client_class,
+        "client_clip_norm": lambda limit: check_limit("model.client_clip_norm", limit),
+    }
+
     def __init__(
         self,
         net: nn.Module,
@@ -92,27 +144,53 @@ class FederatedModule(LightningModule):
     ) -> None:
         super().__init__()
         if client is not None:
-            self.client_class = client
+            self.client = client
         self.automatic_optimization = False
-        self.net = check_is_module("net", net)
-        check_trainable(net)
-        for parameter in net.parameters():
-            if parameter.dim() == 4:
-                # Convolutions are a third faster in this layout on CPUs; values do not change.
-                parameter.data = parameter.data.to(memory_format=torch.channels_last)
-        self.mu = mu if isinstance(mu, Mu) else ConstantMu(mu)
+        self.net = net
+        self.mu: Mu = as_mu(mu)
         self.client_optimizer = client_optimizer
         self.server_optimizer = server_optimizer
-        self.loss = nn.CrossEntropyLoss() if loss is None else check_is_module("loss", loss)
+        self.loss: nn.Module = _loss(loss)
         self.rates = Rates(client=client_schedule, server=server_schedule)
-        self.client_clip_norm = check_limit("model.client_clip_norm", client_clip_norm)
+        self.client_clip_norm = client_clip_norm
         for role, optimizer in (("client", client_optimizer), ("server", server_optimizer)):
             check_arguments(f"model.{role}_optimizer", optimizer, net)
-        self.layout = Layout.of(net)
         self.mu.check(self.layout.trainable)
         self.round_metrics: dict[str, float] = {}
         self.logged: dict[str, float] = {}  # metrics of the current round; empty until they are logged
         self.arguments_of_callbacks = GivenArguments([])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "net":
+            self.layout = Layout.of(self.net)
+
+    @property
+    def client(self) -> type[ClientModule]:
+        """The class of clients."""
+        return self.client_class
+
+    @client.setter
+    def client(self, client: type[ClientModule] | None) -> None:
+        self.client_class = type(self).client_class if client is None else client
+
+    @property
+    def client_schedule(self) -> Schedule | None:
+        """How the clients' learning rate changes; None is constant."""
+        return self.rates.given["client"]
+
+    @client_schedule.setter
+    def client_schedule(self, schedule: Schedule | None) -> None:
+        self.rates = Rates(**self.rates.given | {"client": schedule})
+
+    @property
+    def server_schedule(self) -> Schedule | None:
+        """How the server's learning rate changes; None is constant."""
+        return self.rates.given["server"]
+
+    @server_schedule.setter
+    def server_schedule(self, schedule: Schedule | None) -> None:
+        self.rates = Rates(**self.rates.given | {"server": schedule})
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes) of the global model."""
@@ -240,7 +318,7 @@ class FederatedModule(LightningModule):
 
     def client_with(self, algorithm: Algorithm) -> ClientModule:
         """The local problem with an algorithm after ``prepare``, for use without a Trainer."""
-        client = self.client_class(self.net, self.client_optimizer, self.loss, algorithm)
+        client = _made_client(self.client_class, self.net, self.client_optimizer, self.loss, algorithm)
         client.clip_norm = self.client_clip_norm
         return client
 
@@ -267,9 +345,12 @@ class FederatedModule(LightningModule):
         Raises:
             InputError: Naming the argument, callback or hook, and the remedy.
         """
+        check_made(self, "arguments_of_callbacks")
         check_compiled(self)
         check_data_hooks(self)
         if self.trainer.state.fn == "fit":
+            if torch.is_inference_mode_enabled():
+                raise InputError("fit was called within torch.inference_mode, where nothing learns; call it outside")
             check_settings(self.trainer)
             check_callbacks(self.trainer)
 
@@ -282,6 +363,7 @@ class FederatedModule(LightningModule):
         check_loss(self.loss, self.net, data)
         if stage == "fit":  # only the weights of an earlier fit are kept
             self.mu.renew()
+            self.mu.check(self.layout.trainable)
             self.round_metrics, self.logged = {}, {}
             self.arguments_of_callbacks = GivenArguments(self.trainer.callbacks)  # type: ignore[attr-defined]
             client = check_optimizer("model.client_optimizer", self.client_optimizer, self.net)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from contents import kept
-from federations import SIZES, data, fit, net
+from federations import SIZES, data, fit, net, weights
 from torch import Tensor
 from torch.optim import SGD
 
@@ -84,3 +84,35 @@ def test_vectors_outlive_the_round_in_the_folder_that_a_user_named_relatively(
     store.begin()
     monkeypatch.chdir("/")
     assert store.find([0], 1)[0].read().tolist() == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_second_run_in_a_folder_leaves_the_vectors_of_the_first(tmp_path: Path):
+    """In a notebook all runs without a logger write to the same folder."""
+    mine = tmp_path / "clients"
+    run(tmp_path, Scaffold(), LoopEngine())
+    (first,) = tmp_path.rglob("*.ckpt")
+    vectors = kept(mine)
+    other = FederatedLoop(6, 1, seed=1, algorithm=Scaffold(), engine=LoopEngine())
+    fit(FederatedModule(net(1), mu=0.0), other, data(), root=tmp_path)
+    assert kept(mine) == vectors
+    assert [*kept(tmp_path / "clients-v1")] == [*vectors]
+    resumed, straight = (FederatedModule(net(), mu=0.0, client_optimizer=lambda p: SGD(p, lr=0.1)) for _ in range(2))
+    for module, checkpoint, root in ((resumed, first, tmp_path), (straight, None, tmp_path / "straight")):
+        loop = FederatedLoop(6, 1, seed=0, algorithm=Scaffold(), engine=LoopEngine())
+        fit(module, loop, data(), rounds=4, root=root, ckpt_path=checkpoint)
+    assert torch.equal(weights(resumed), weights(straight))
+    (second,) = tmp_path.glob("checkpoints/*-v1.ckpt")
+    module = FederatedModule(net(1), mu=0.0)
+    again = FederatedLoop(6, 1, seed=1, algorithm=Scaffold(), engine=LoopEngine())
+    fit(module, again, data(), rounds=3, root=tmp_path, ckpt_path=second)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "clients", "clients-v1", "straight"]
+
+
+def test_a_folder_of_a_users_that_has_the_name_is_left_alone(tmp_path: Path):
+    mine = tmp_path / "clients" / "checkpoints.json"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    run(tmp_path, Scaffold(), LoopEngine(), rounds=1)
+    assert [path.read_text() for path in mine.parent.iterdir()] == ["mine"]
+    assert kept(tmp_path / "clients-v1")

@@ -130,15 +130,36 @@ def test_the_command_finds_nets_in_the_current_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"net": MLP}, "net is the class MLP; give an object of it, such as MLP\\(\\)"),
-        ({"net": net(), "loss": nn.CrossEntropyLoss}, "loss is the class CrossEntropyLoss; give an object of it"),
+        ({"net": MLP}, "net is the class MLP; make an object of it: MLP"),
+        ({"net": net(), "loss": nn.CrossEntropyLoss}, "loss is the class CrossEntropyLoss; make an object of it"),
         (
             {"net": net(), "loss": nn.functional.cross_entropy},
-            "loss is the function cross_entropy; give a torch",
+            "loss must be of the class Module, got the function cross_entropy; give torch",
         ),
-        ({"net": "resnet18"}, "net is a str; give a torch.nn.Module"),
+        ({"net": "resnet18"}, "net must be of the class Module, got 'resnet18'; give a torch.nn.Module"),
     ],
 )
 def test_a_model_is_made_of_modules(arguments: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
         FederatedModule(**arguments)
+
+
+def test_a_net_without_values_is_refused() -> None:
+    with torch.device("meta"):
+        made = nn.Linear(5, 3)
+    with pytest.raises(InputError, match="the net's weight is on the meta device and has no values"):
+        FederatedModule(made)
+
+
+def test_a_net_of_another_default_type_is_refused_with_the_call_that_changed_it() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(InputError, match=r"call torch.set_default_dtype\(torch.float32\)"):
+            fit(FederatedModule(net()))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_fit_within_inference_mode_is_refused() -> None:
+    with torch.inference_mode(), pytest.raises(InputError, match=r"fit was called within torch\.inference_mode"):
+        fit(FederatedModule(net()))

@@ -14,6 +14,8 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import (
     atomic_write,
     find_write_error,
+    free_name,
+    is_name_of,
     quiet_threads,
     read_object,
     refuse_special,
@@ -121,3 +123,13 @@ def test_a_record_that_is_not_a_json_object_is_refused(content: str, tmp_path: P
     with pytest.raises(InputError, match=r"run\.json is not a record that fedlit wrote") as refused:
         read_object(path)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_free_name_is_that_of_no_folder_with_files(tmp_path: Path) -> None:
+    (tmp_path / "it").mkdir()
+    assert free_name(tmp_path, "it") == "it"
+    (tmp_path / "it" / "file").touch()
+    (tmp_path / "it-v1").touch()
+    assert free_name(tmp_path, "it") == "it-v2"
+    assert all(is_name_of(name, "it") for name in ("it", "it-v1", "it-v20"))
+    assert not any(is_name_of(name, "it") for name in ("../it", "it-v", "it-v1/..", "is", "/it"))

@@ -11,7 +11,7 @@ import torch
 
 from fedlit.cli import main
 from fedlit.core.errors import InputError
-from fedlit.data import Synthetic, Uniform
+from fedlit.data import SimulatedSensors, Synthetic, Uniform
 
 
 def ready(alpha: float = 1.0, beta: float = 1.0, **kwargs) -> Synthetic:
@@ -176,3 +176,16 @@ def test_fedlit_fit_learns_it(tmp_path: Path) -> None:
 def test_impossible_arguments_are_refused_with_a_remedy(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ready(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [Synthetic, SimulatedSensors])
+def test_a_number_of_clients_that_is_set_later_is_made_for_the_next_fit(
+    make: type[Synthetic | SimulatedSensors],
+) -> None:
+    data = make(num_clients=4, seed=0)
+    data.setup("fit")
+    data.num_clients = 3
+    data.setup("fit")
+    fresh = make(num_clients=3, seed=0)
+    fresh.setup("fit")
+    assert (data.num_clients, len(data.train), data.partition.hash) == (3, len(fresh.train), fresh.partition.hash)

@@ -236,6 +236,24 @@ def test_unused_arrays_are_reported(tmp_path: Path) -> None:
     assert "data.npz: writer not used; the names of arrays that are used are images, inputs, labels" in data.notes[0]
 
 
+def test_another_file_counts_before_the_setup_and_for_the_next_fit(tmp_path: Path) -> None:
+    few = npz(tmp_path, images=IMAGES, labels=LABELS % 3)
+    (tmp_path / "more").mkdir()
+    many = npz(tmp_path / "more", images=IMAGES, labels=np.arange(60) % 5)
+    data = Tensors(few, num_clients=5, seed=0)
+    assert data.num_classes == 3
+    data.path = many
+    assert ready(data).class_names == list("01234")
+    data.path = few
+    data.setup("validate")
+    assert data.num_classes == 5
+    data.setup("fit")
+    assert data.num_classes == 3
+    data.class_names = ["a", "b", "c", "d"]
+    data.setup("fit")
+    assert data.class_names == ["a", "b", "c", "d"]
+
+
 @pytest.mark.parametrize("first", ["class_names", "num_classes", "in_channels"])
 def test_what_is_told_when_the_data_are_read_before_the_setup_is_kept(tmp_path: Path, first: str) -> None:
     path = npz(tmp_path, images=IMAGES, labels=LABELS, groups=np.arange(60) // 12, n_train=45, writer=WRITERS)

@@ -15,9 +15,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.optim import SGD, Adam
 
+from fedlit.algorithms import Scaffold
 from fedlit.core.errors import InputError
-from fedlit.engines import LoopEngine
-from fedlit.federated import ConstantMu, FederatedLoop, FederatedModule
+from fedlit.data.module import data_of
+from fedlit.engines import LoopEngine, TrainerEngine
+from fedlit.federated import ClientModule, ConstantMu, FederatedLoop, FederatedModule
+from fedlit.schedules import Exponential
 
 HOOKS = ("setup", "on_fit_start", "on_train_start", "on_train_epoch_start", "on_train_epoch_end")
 
@@ -66,6 +69,10 @@ def smooth(module: Any) -> None:
     module.loss.label_smoothing = 0.1
 
 
+class Sparing(ClientModule):
+    """A user's own class of clients."""
+
+
 REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
     *((hook, freeze, r"the net's 0.weight was frozen .*; set its requires_grad before") for hook in HOOKS),
     *((hook, drop_less, r"2.p was changed from 0.0 to 0.25 .*; keep it in a buffer") for hook in HOOKS[2:]),
@@ -76,7 +83,13 @@ REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
     ("on_train_epoch_start", setting(client_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.client_schedule"),
     ("on_train_epoch_start", setting(server_optimizer=lambda: lambda p: SGD(p, lr=0.5)), "model.server_schedule"),
     ("on_train_epoch_start", setting(client_clip_norm=lambda: 0.5), "client_clip_norm was replaced"),
-    ("on_train_epoch_start", setting(mu=lambda: 0.5), r"mu was set to 0.5; set it to a Mu, such as ConstantMu\(0.5\)"),
+    ("on_train_epoch_start", setting(client=lambda: Sparing), "client_class was replaced .* set it before the fit"),
+    ("on_train_epoch_start", setting(client_schedule=lambda: Exponential(0.5)), "client_schedule was replaced"),
+    ("on_train_epoch_start", setting(server_schedule=lambda: Exponential(0.5)), "server_schedule was replaced"),
+    ("on_train_epoch_start", lambda module: setattr(module.loop, "algorithm", Scaffold()), "algorithm was replaced"),
+    ("on_train_epoch_start", lambda module: setattr(module.loop, "engine", TrainerEngine()), "engine was replaced"),
+    ("on_train_epoch_start", lambda module: setattr(data_of(module.trainer), "batch_size", 2), "batch_size was replac"),
+    ("on_train_epoch_start", lambda module: setattr(data_of(module.trainer), "augment", nn.ReLU()), "augmentation was"),
 ]
 
 
@@ -133,8 +146,9 @@ def test_an_optimizer_that_a_resumed_run_would_lack_is_refused() -> None:
         fit(OwnOptimizer(net()), rounds=1)
 
 
-def test_a_mu_set_before_a_round_is_used_in_that_round() -> None:
-    pulled = run(2, Does("on_train_epoch_start", setting(mu=lambda: ConstantMu(5.0))))
+@pytest.mark.parametrize("mu", [5, ConstantMu(5.0)])
+def test_a_mu_set_before_a_round_is_used_in_that_round(mu: Any) -> None:
+    pulled = run(2, Does("on_train_epoch_start", setting(mu=lambda: mu)))
     assert pulled.round_metrics["federation/mu"] == 5
     assert not torch.equal(weights(pulled), weights(run(2)))
 

@@ -209,6 +209,40 @@ def test_a_second_fit_after_a_failed_one_equals_a_fresh_one(tmp_path: Path):
     assert train(used, 2) == train(others, 2)
 
 
+class FailsTwice(Callback):
+    """Fails in a round, and again when it is told of that."""
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        raise ZeroDivisionError
+
+    def on_exception(self, *_: object) -> None:
+        raise FloatingPointError
+
+
+def test_an_error_in_on_exception_of_a_callback_leaves_nothing_behind():
+    """Lightning then tells no other callback of the end."""
+    loop, module = FederatedLoop(4, seed=0, engine=LoopEngine()), FederatedModule(net())
+    generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    trainer = Trainer(
+        max_epochs=2,
+        callbacks=[FailsTwice(), loop],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(FloatingPointError):
+        trainer.fit(module, datamodule=data())
+    start = copy.deepcopy(module.net.state_dict())
+    fit(module, loop)
+    assert np.random.get_bit_generator() is generator  # type: ignore[attr-defined]
+    fresh = FederatedModule(net())
+    fresh.net.load_state_dict(start)
+    fit(fresh, FederatedLoop(4, seed=0, engine=LoopEngine()))
+    assert torch.equal(weights(module), weights(fresh))
+
+
 def test_a_progress_bar_is_told_of_each_client_once_in_every_fit(tmp_path: Path):
     loop, bar = FederatedLoop(3, seed=0, engine=LoopEngine()), RoundProgress()
     for _ in range(3):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from federations import data, fit, net, two_ranks, weights
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
 from fedlit.core.errors import InputError
+from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, WorkersEngine
-from fedlit.federated import FederatedLoop, FederatedModule
+from fedlit.federated import ClientModule, FederatedLoop, FederatedModule
 from fedlit.federated.subclass import NEVER_CALLED, OF_DATAMODULE
 
 
@@ -165,3 +167,51 @@ def test_two_ranks_draw_the_same(tmp_path: Any) -> None:
     state = torch.load(path, weights_only=True)["state_dict"]
     module.load_state_dict(state)
     assert torch.equal(weights(module.net), straight)
+
+
+class UnmadeModule(FederatedModule):
+    def __init__(self) -> None:
+        LightningModule.__init__(self)
+        self.net = net()
+
+
+class UnmadeLoop(FederatedLoop):
+    def __init__(self) -> None:
+        pass
+
+
+class UnmadeData(Tensors):
+    def __init__(self) -> None:
+        pass
+
+
+class UnmadeClient(ClientModule):
+    def __init__(self, net: nn.Module, *_: Any) -> None:
+        LightningModule.__init__(self)
+        self.net = net
+
+
+class ClientOfAnother(ClientModule):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net, lambda p: SGD(p, lr=0.1), nn.CrossEntropyLoss())
+
+
+NOT_MADE = r"__init__ does not call super\(\).__init__\(...\), which sets its arguments; call it"
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (lambda: fit(UnmadeModule()), f"UnmadeModule.{NOT_MADE}"),
+        (lambda: fit(loop=UnmadeLoop()), f"UnmadeLoop.{NOT_MADE}"),
+        (lambda: fit(datamodule=UnmadeData()), f"UnmadeData.{NOT_MADE}"),
+        (lambda: fit(FederatedModule(net(), client=UnmadeClient)), f"UnmadeClient.{NOT_MADE}"),
+        (
+            lambda: fit(FederatedModule(net(), client=ClientOfAnother)),
+            r"client ClientOfAnother\(net: .*\).* must take \(net, optimizer, loss, algorithm\)",
+        ),
+    ],
+)
+def test_a_constructor_that_leaves_out_that_of_its_base_is_named(run: Callable[[], object], says: str):
+    with pytest.raises(InputError, match=says):
+        run()
