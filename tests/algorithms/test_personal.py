@@ -160,5 +160,7 @@ def test_outside_of_a_fit_it_is_said_which_model_is_evaluated(
 
 def test_one_text_in_place_of_a_list_of_patterns_is_refused():
     """Each of its letters would be a pattern."""
-    with pytest.raises(InputError, match=r"names must be a list of regular expressions, got 'gate'; give \['gate'\]"):
+    with pytest.raises(
+        InputError, match=r"names must be a list of regular expressions, got the text 'gate'; give \['gate'\]"
+    ):
         KeepLocal("gate")

@@ -112,7 +112,7 @@ def test_another_net_is_that_of_the_next_fit():
 
 
 REFUSED: list[tuple[str, str, Any, str]] = [
-    ("module", "net", nn.Linear, "net is the class Linear; give an object of it"),
+    ("module", "net", nn.Linear, "net is the class Linear; make an object of it"),
     ("module", "mu", "0.1", "mu must be of the class Mu, got '0.1'; give a number >= 0"),
     ("module", "mu", -1, "mu must be a finite number >= 0, got -1"),
     ("module", "loss", nn.CrossEntropyLoss, "loss is the class CrossEntropyLoss"),
