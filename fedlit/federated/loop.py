@@ -507,8 +507,9 @@ class FederatedLoop(Checked, Callback, RoundSource):
         self._is_resumed = True
         self.algorithm_state = state_dict["algorithm"]
         self._local = state_dict.get("local")  # missing in checkpoints of an earlier fedlit
-        self._name_of_folder = state_dict.get("folder") or CLIENTS_FOLDER  # missing in checkpoints of an earlier fedlit
-        if not is_name_of(str(self._name_of_folder), CLIENTS_FOLDER):
+        earlier = None if self.folder else CLIENTS_FOLDER  # for checkpoints of an earlier fedlit, which lack it
+        self._name_of_folder = state_dict.get("folder", earlier)
+        if self._name_of_folder is not None and not is_name_of(str(self._name_of_folder), CLIENTS_FOLDER):
             raise InputError(
                 f"the checkpoint says that the clients' vectors are in {self._name_of_folder!r}, which is no name of "
                 "such a folder; use another checkpoint"
