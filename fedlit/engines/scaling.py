@@ -13,6 +13,8 @@ from fedlit.core.records import ClientUpdate
 INITIAL_SCALE = 1024.0
 #: Steps without an overflow after which the scale would be doubled: more than a fit has, so that it only falls.
 GROWTH_INTERVAL = 2**31 - 1
+#: The least float32 above 0: one halving more, and the scale is 0.
+SMALLEST_SCALE = 2.0**-149
 
 
 def gradient_scaler(device_type: str, enabled: bool = True) -> GradScaler:
@@ -21,8 +23,11 @@ def gradient_scaler(device_type: str, enabled: bool = True) -> GradScaler:
 
 
 def skipped_steps(scaler: GradScaler) -> int:
-    """How many steps a scaler of ``gradient_scaler`` has skipped: it halved its scale for each of them."""
-    return round(math.log2(INITIAL_SCALE / scaler.get_scale())) if scaler.is_enabled() else 0
+    """How many steps a scaler of ``gradient_scaler`` has skipped: it halved its scale for each of them.
+
+    At most 159, as the scale is 0 after more; so many are skipped if a client has diverged.
+    """
+    return round(math.log2(INITIAL_SCALE / max(scaler.get_scale(), SMALLEST_SCALE))) if scaler.is_enabled() else 0
 
 
 def with_skipped_steps(update: ClientUpdate, scaler: GradScaler | None) -> ClientUpdate:

@@ -43,6 +43,15 @@ def test_the_scale_does_not_grow_so_no_later_step_is_lost_to_finding_it():
     assert scaler.get_scale() == INITIAL_SCALE
 
 
+def test_a_fit_that_diverged_is_counted_too():
+    """Its scale falls to 0."""
+    scaler, weight = gradient_scaler("cpu"), torch.zeros(1, requires_grad=True)
+    for _ in range(200):
+        step(scaler, weight, math.nan)
+    assert scaler.get_scale() == 0
+    assert skipped_steps(scaler) == 159
+
+
 def test_without_a_scaler_nothing_is_counted():
     assert skipped_steps(gradient_scaler("cpu", enabled=False)) == 0
 
