@@ -217,9 +217,8 @@ def check_single_examples(client: ClientModule, data: FederatedData) -> None:
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            client.net(
-                data.transform(data.train.inputs[:1]).clone()
-            )  # changes the statistics, but no fit starts from them
+            # This changes the statistics, but no fit starts from them.
+            client.net(data.transform(data.train.inputs[:1]).clone())
     except ValueError as error:
         if BATCHNORM_ERROR not in str(error):
             raise

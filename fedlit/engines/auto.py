@@ -70,8 +70,9 @@ def choose(client: ClientModule, site: Site, tasks: Sequence[ClientTask], togeth
         how = f"clients train one by one, as {reason}."
     if is_change:
         how += f" Until now it trained {together} clients as one program, so its bits may differ."
-    if not isinstance(engine, TrainerEngine | WorkersEngine) and _cores_for_workers(site) > 1 and cannot_fork():
-        how += f" A worker process for each core would be faster, but {cannot_fork()}."
+    could_use_workers = not isinstance(engine, TrainerEngine | WorkersEngine) and _cores_for_workers(site) > 1
+    if could_use_workers and (obstacle := cannot_fork()):
+        how += f" A worker process for each core would be faster, but {obstacle}."
     return Choice(engine, f"engine: {engine_name(engine)}; {how}", is_change)
 
 

@@ -227,11 +227,8 @@ class FederatedModule(Checked, LightningModule):
         Args:
             round: The round, from 0; None is the present one.
         """
-        loop, model, round = (
-            self.loop,
-            read_state(self.net, self.layout),
-            self.current_epoch if round is None else round,
-        )
+        loop, model = self.loop, read_state(self.net, self.layout)
+        round = self.current_epoch if round is None else round
         strengths = zip(self.layout.trainable, self._strengths(self.mu), strict=True)
         mu = tuple(0.0 if name in loop.algorithm.local else value for name, value in strengths)
         message = loop.algorithm.message(loop.algorithm_state, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lightning import LightningModule, Trainer
@@ -35,18 +36,22 @@ OF_DATAMODULE = (
 )
 
 
+def _overridden(module: FederatedModule, hooks: Iterable[str]) -> Iterator[str]:
+    """Those of Lightning's hooks that the module's class overrides."""
+    return (hook for hook in hooks if getattr(type(module), hook) is not getattr(LightningModule, hook))
+
+
 def check_data_hooks(module: FederatedModule) -> None:
     """Refuse hooks in whose place the Trainer calls those of the datamodule.
 
     Raises:
         InputError: Naming the hook.
     """
-    for hook in OF_DATAMODULE:
-        if getattr(type(module), hook) is not getattr(LightningModule, hook):
-            raise InputError(
-                f"{type(module).__name__} overrides {hook}, but the datamodule's is called; leave it out, and let the "
-                "datamodule, a FederatedData, load and transform the data"
-            )
+    for hook in _overridden(module, OF_DATAMODULE):
+        raise InputError(
+            f"{type(module).__name__} overrides {hook}, but the datamodule's is called; leave it out, and let the "
+            "datamodule, a FederatedData, load and transform the data"
+        )
 
 
 def check_parts(module: FederatedModule) -> None:
@@ -56,12 +61,11 @@ def check_parts(module: FederatedModule) -> None:
         InputError: Naming the parameter, or the method.
     """
     name = type(module).__name__
-    for hook in NEVER_CALLED:
-        if getattr(type(module), hook) is not getattr(LightningModule, hook):
-            raise InputError(
-                f"{name} overrides {hook}, which no round calls; override it in a ClientModule, for clients' steps, "
-                "or override server_step"
-            )
+    for hook in _overridden(module, NEVER_CALLED):
+        raise InputError(
+            f"{name} overrides {hook}, which no round calls; override it in a ClientModule, for clients' steps, or "
+            "override server_step"
+        )
     if not hasattr(module, "evaluation"):
         raise InputError(f"{name}.setup does not call super().setup(stage), which prepares what rounds need; call it")
     if parameter := parameter_outside_net(module.net, module):
