@@ -21,7 +21,7 @@ import fedlit.engines
 import fedlit.models
 from fedlit.cli import main
 from fedlit.command.fit import FedlitCLI
-from fedlit.command.trainer import best_precision
+from fedlit.command.trainer import Trainer, best_precision
 from fedlit.data import EMNIST, Dirichlet, MNIST5k
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.models import EmnistCNN
@@ -322,6 +322,12 @@ def test_auto_precision_is_that_of_the_hardware(
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: bf16)
     assert best_precision(accelerator) == expected
+
+
+def test_a_machine_with_apples_gpu_trains_on_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: True)
+    trainer = Trainer(logger=False, enable_checkpointing=False)
+    assert (trainer.strategy.root_device.type, trainer.precision) == ("cpu", "32-true")
 
 
 def test_validate_shows_the_models_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ from fedlit.federated import (
     FixedSlow,
     SizeSampling,
 )
+from fedlit.federated.trainer_settings import warn_of_device
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
@@ -524,3 +525,9 @@ def test_on_a_gpu_the_command_asks_for_kernels_that_give_the_same_bits_again(
     with pytest.raises(MadeError) as made:
         Trainer(**({"precision": "32-true"} | given))
     assert made.value.args == (expected,)
+
+
+def test_a_kind_of_device_that_was_never_tried_is_named() -> None:
+    with pytest.warns(UserWarning, match="not been run on devices of the kind mps.*trainer.accelerator cpu"):
+        warn_of_device(torch.device("mps"))
+    warn_of_device(torch.device("cuda", 0))  # warnings are errors in these tests

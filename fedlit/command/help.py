@@ -37,7 +37,7 @@ SECTIONS = {"data": "Data, and its partition over clients", "model": "Network an
 TRAINER = {
     "max_epochs": ("N", "Total number of rounds"),
     "max_time": ("DD:HH:MM:SS", "Time after which the run stops"),
-    "accelerator": ("cpu|gpu|auto", "``auto`` uses a GPU if there is one"),
+    "accelerator": ("cpu|gpu|auto", "``auto`` uses a CUDA GPU if there is one"),
     "devices": ("N", "Number of ranks, which share the clients of a round"),
     "precision": ("32-true|16-mixed|bf16-mixed|auto", "For training and evaluation; ``auto`` depends on the hardware"),
 }

@@ -19,6 +19,11 @@ from fedlit.federated.trainer_settings import check_arguments, check_settings
 Precision = LightningPrecision | Literal["auto"]
 
 
+def best_accelerator() -> str:
+    """What ``auto`` is: the CPU if the only GPU is Apple's, which was never tried, else Lightning's choice."""
+    return "cpu" if MPSAccelerator.is_available() and not CUDAAccelerator.is_available() else "auto"
+
+
 def _is_gpu(accelerator: object) -> bool:
     """Whether Lightning would choose a CUDA GPU."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -55,6 +60,7 @@ class Trainer(lightning.Trainer):
     """The server's Trainer: an epoch is a round.
 
     Args:
+        accelerator: As in Lightning, but ``auto`` is the CPU if the only GPU is Apple's.
         precision: Of the clients' training and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed
             on older ones and 32-true on a CPU.
         deterministic: As in Lightning, but None is ``warn`` on a GPU, unless ``benchmark`` is true: the same run gives
@@ -65,8 +71,15 @@ class Trainer(lightning.Trainer):
         InputError: If Lightning refuses an argument, or if it has no effect on a federation.
     """
 
-    def __init__(self, *args: Any, precision: Precision | None = "auto", **kwargs: Any) -> None:
-        accelerator = kwargs.get("accelerator", "auto")
+    def __init__(
+        self,
+        *,
+        accelerator: str | Accelerator = "auto",
+        precision: Precision | None = "auto",
+        **kwargs: Any,
+    ) -> None:
+        if accelerator == "auto":
+            accelerator = best_accelerator()
         if kwargs.get("deterministic") is None and not kwargs.get("benchmark") and _is_gpu(accelerator):
             kwargs["deterministic"] = "warn"
         chosen = (
@@ -80,7 +93,7 @@ class Trainer(lightning.Trainer):
         check_arguments(kwargs)
         _check_gpu(accelerator)
         try:
-            super().__init__(*args, precision=chosen, plugins=plugins, **kwargs)
+            super().__init__(accelerator=accelerator, precision=chosen, plugins=plugins, **kwargs)
         except Exception as error:
             if refused_by_library(error):
                 raise InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error

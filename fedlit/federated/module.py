@@ -44,7 +44,7 @@ from fedlit.federated.reload import accepted, config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
 from fedlit.federated.subclass import check_data_hooks
-from fedlit.federated.trainer_settings import check_settings, warn_of_limit
+from fedlit.federated.trainer_settings import check_settings, warn_of_device, warn_of_limit
 from fedlit.mu import Mu, as_mu
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
@@ -353,6 +353,7 @@ class FederatedModule(Checked, LightningModule):
 
     def setup(self, stage: str) -> None:
         data = data_of(self.trainer)
+        warn_of_device(self.trainer.strategy.root_device)
         self.to(self.trainer.strategy.root_device)  # Lightning would do it later; checks use the device of the fits
         if stage == "fit":
             warn_of_evaluation_mode(self.net)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
@@ -20,6 +21,8 @@ from fedlit.core.private_lightning import private_arguments
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 #: In all of these the weights are float32, and so are the averages.
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+#: The kinds of devices on which fedlit has been run.
+TRIED = ("cpu", "cuda")
 LIGHTNINGS_LOG_EVERY_N_STEPS = 50
 
 
@@ -49,6 +52,15 @@ def check_settings(trainer: Trainer) -> None:
     """
     for argument, value, remedy in _without_effect(trainer):
         raise InputError(f"trainer.{argument} is {value}, but {remedy}")
+
+
+def warn_of_device(device: torch.device) -> None:
+    """Warn of a kind of device on which fedlit has not been run."""
+    if device.type not in TRIED:
+        rank_zero_warn(
+            f"fedlit has not been run on devices of the kind {device.type}: it may fail, or a resumed run may differ; "
+            "trainer.accelerator cpu is tested"
+        )
 
 
 #: What a Trainer's arguments call its loops over held-out data.
