@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.given import object_of
 from fedlit.core.limits import FLOAT32_MAX
@@ -113,12 +114,11 @@ class AdaptiveMu(Mu):
     ) -> None:
         if not 0 < step <= FLOAT32_MAX:
             raise InputError(f"step must be a finite number > 0, got {step}; the paper's is 0.1")
-        if patience < 1:
-            raise InputError(f"patience must be at least 1, got {patience}; the paper's is 5")
+        self._patience = at_least(1, "patience", patience, "the paper's is 5")
         if not 0 <= least <= _strength("start", start) <= most:
             raise InputError(f"start must be between least {least} and most {most}, got {start}; widen the bounds")
         self._mu, self._loss, self._falls = start, float("inf"), 0
-        self._step, self._patience, self._restart = step, patience, restart
+        self._step, self._restart = step, restart
         self._least, self._most, self._watch = least, min(most, FLOAT32_MAX), watch
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.renewable import Rule
 
@@ -59,7 +60,7 @@ class Step(Schedule):
     """
 
     def __init__(self, every: int, gamma: float = 0.1) -> None:
-        self._every = _rounds("every", every)
+        self._every = at_least(1, "every", every, "it is a number of rounds")
         self._gamma = _share("gamma", gamma, "0.1 is usual")
 
     def factor(self, round: int) -> float:
@@ -77,7 +78,7 @@ class Cosine(Schedule):
     """
 
     def __init__(self, rounds: int, least: float = 0.0) -> None:
-        self._rounds = _rounds("rounds", rounds)
+        self._rounds = at_least(1, "rounds", rounds, "it is a number of rounds")
         if not 0 <= least <= 1:
             raise InputError(
                 f"least must be from 0 to 1, got {least}; it is the factor of the learning rate at the end"
@@ -93,10 +94,4 @@ class Cosine(Schedule):
 def _share(name: str, value: float, usual: str) -> float:
     if not 0 < value <= 1:
         raise InputError(f"{name} must be more than 0 and at most 1, got {value}; {usual}")
-    return value
-
-
-def _rounds(name: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"{name} must be at least 1, got {value}; it is a number of rounds")
     return value

@@ -18,6 +18,7 @@ from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.clip import clipped, norm_of
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
@@ -121,11 +122,8 @@ class Krum(RobustAverage):
     """
 
     def __init__(self, attackers: int, multi: int = 1) -> None:
-        if attackers < 0:
-            raise InputError(f"attackers must be at least 0, got {attackers}; 1 tolerates one wrong client in a cohort")
-        if multi < 1:
-            raise InputError(f"multi must be at least 1, got {multi}; 1 is Krum, more is Multi-Krum")
-        self._attackers, self._multi = attackers, multi
+        self._attackers = at_least(0, "attackers", attackers, "1 tolerates one wrong client in a cohort")
+        self._multi = at_least(1, "multi", multi, "1 is Krum, more is Multi-Krum")
 
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)

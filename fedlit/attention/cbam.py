@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fedlit.attention.gating import Gated, at_least, bottleneck, odd
+from fedlit.attention.gating import Gated, bottleneck, odd
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 
 GateNorm = Literal["none", "group", "batch"]
@@ -68,7 +69,7 @@ class Spatial(Gated):
 
     def __init__(self, channels: int, kernel_size: int = 7, norm: GateNorm = "none") -> None:
         super().__init__()
-        at_least("channels", channels, 1)
+        at_least(1, "channels", channels)
         odd("kernel_size", kernel_size)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=norm == "none")
         self.norm = _gate_norm(norm)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fedlit.attention.gating import OPEN, Gated, at_least
+from fedlit.attention.gating import OPEN, Gated
+from fedlit.core.counts import at_least
 
 
 class Channel(Gated):
@@ -26,7 +27,7 @@ class Channel(Gated):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        at_least("channels", channels, 1)
+        at_least(1, "channels", channels)
         self.weight = nn.Parameter(torch.zeros(channels))
         self.bias = nn.Parameter(torch.full((channels,), OPEN))
 

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fedlit.attention.gating import Gated, at_least, odd
+from fedlit.attention.gating import Gated, odd
+from fedlit.core.counts import at_least
 
 
 def adaptive_kernel_size(channels: int) -> int:
@@ -38,7 +39,7 @@ class ECA(Gated):
 
     def __init__(self, channels: int, kernel_size: int | None = None) -> None:
         super().__init__()
-        at_least("channels", channels, 1)
+        at_least(1, "channels", channels)
         size = adaptive_kernel_size(channels) if kernel_size is None else kernel_size
         odd("kernel_size", size)
         self.conv = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fedlit.core.counts import as_int, at_least
 from fedlit.core.errors import InputError
 
 OPEN = 2.0
@@ -28,20 +29,12 @@ class Gated(nn.Module):
 
 def bottleneck(channels: int, reduction: int, min_hidden: int, bias: bool) -> nn.Sequential:
     """Linear -> ReLU -> Linear, (B, C) -> (B, C), with max(C // reduction, min_hidden) hidden units."""
-    at_least("channels", channels, 1)
-    at_least("reduction", reduction, 1)
-    at_least("min_hidden", min_hidden, 1)
-    hidden = max(channels // reduction, min_hidden)
+    channels = at_least(1, "channels", channels)
+    hidden = max(channels // at_least(1, "reduction", reduction), at_least(1, "min_hidden", min_hidden))
     return nn.Sequential(nn.Linear(channels, hidden, bias), nn.ReLU(), nn.Linear(hidden, channels, bias))
-
-
-def at_least(name: str, value: int, minimum: int) -> None:
-    """Raise InputError if ``value`` is below ``minimum``."""
-    if value < minimum:
-        raise InputError(f"{name} must be at least {minimum}, got {value}; use a whole number from {minimum} up")
 
 
 def odd(name: str, value: int) -> None:
     """Raise InputError if ``value`` is not an odd number from 1 up: only an odd kernel has a centre."""
-    if value < 1 or value % 2 == 0:
+    if as_int(name, value) < 1 or value % 2 == 0:
         raise InputError(f"{name} must be odd and positive, got {value}; use {max(value, 0) // 2 * 2 + 1}")

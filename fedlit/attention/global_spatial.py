@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedlit.attention.gating import OPEN, Gated, at_least
+from fedlit.attention.gating import OPEN, Gated
+from fedlit.core.counts import at_least
 
 
 def resize(grid: Tensor, height: int, width: int) -> Tensor:
@@ -39,8 +40,8 @@ class GlobalSpatial(Gated):
 
     def __init__(self, channels: int, size: int = 7) -> None:
         super().__init__()
-        at_least("channels", channels, 1)
-        at_least("size", size, 1)
+        at_least(1, "channels", channels)
+        at_least(1, "size", size)
         self.grid = nn.Parameter(torch.full((1, 1, size, size), OPEN))
 
     def gate(self, x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from fedlit.attention.gating import OPEN, Gated, at_least, odd
+from fedlit.attention.gating import OPEN, Gated, odd
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 
 First = Literal["time", "space"]
@@ -97,6 +98,8 @@ class SpatioTemporal(nn.Module):
         super().__init__()
         if first not in get_args(First):
             raise InputError(f"first must be time or space, got {first!r}; use time")
+        odd("time_kernel_size", time_kernel_size)
+        odd("space_kernel_size", space_kernel_size)
         self.time = Temporal(channels, time_kernel_size)
         self.space = Sensorwise(channels, space_kernel_size)
         self.first = first
@@ -117,7 +120,7 @@ class SpatioTemporal(nn.Module):
 
 def _starting_open(channels: int, kernel_size: int) -> nn.Conv1d:
     """A convolution from two statistics to a gate's logits, (B, 2, L) -> (B, 1, L), which are OPEN at first."""
-    at_least("channels", channels, 1)
+    at_least(1, "channels", channels)
     odd("kernel_size", kernel_size)
     conv = nn.Conv1d(2, 1, kernel_size, padding=kernel_size // 2)
     nn.init.zeros_(conv.weight)

@@ -18,3 +18,14 @@ def as_int(name: str, value: Any) -> int:
         return int(index(value))
     except TypeError as error:
         raise InputError(f"{name} must be a whole number, got {value!r}; give an int") from error
+
+
+def at_least(least: int, name: str, value: Any, hint: str = "") -> int:
+    """Convert an integer as ``as_int`` does, if it is not below a bound.
+
+    Raises:
+        InputError: If the value is not of an integer type, or below ``least``; it ends with the hint, if any.
+    """
+    if (number := as_int(name, value)) < least:
+        raise InputError(f"{name} must be at least {least}, got {number}; {hint or f'use {least} or more'}")
+    return number

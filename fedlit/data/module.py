@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from fedlit.core.counts import as_int
+from fedlit.core.counts import as_int, at_least
 from fedlit.core.errors import InputError
 from fedlit.core.given import Checked, check_made, is_same
 from fedlit.core.limits import COUNT_MAX
@@ -53,9 +53,7 @@ def _client_holdout(value: float) -> float:
 
 
 def _validation_clients(value: Any) -> int:
-    if (count := as_int("validation_clients", value)) < 0:
-        raise InputError(f"validation_clients must be at least 0, got {count}; 0 validates on the test set")
-    return count
+    return at_least(0, "validation_clients", value, "0 validates on the test set")
 
 
 def _partitioner(value: Any) -> Partitioner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.data.partition import IntArray, Partition, Partitioner, offsets_of
 
@@ -61,7 +62,7 @@ class Dirichlet(Partitioner):
                 f"alpha must be a finite number > 0, got {alpha}; use fedlit.data.Uniform for an even split"
             )
         self.alpha = alpha
-        self.min_samples = _at_least_one("min_samples", min_samples)
+        self.min_samples = at_least(1, "min_samples", min_samples)
 
     def split(
         self,
@@ -107,7 +108,7 @@ class Shards(Partitioner):
     """
 
     def __init__(self, classes_per_client: int = 2) -> None:
-        self.classes_per_client = _at_least_one("classes_per_client", classes_per_client)
+        self.classes_per_client = at_least(1, "classes_per_client", classes_per_client)
 
     def split(
         self,
@@ -154,7 +155,7 @@ class QuantitySkew(Partitioner):
         if not (np.isfinite(sigma) and sigma >= 0):
             raise InputError(f"sigma must be a finite number >= 0, got {sigma}; 0 is an even split, 1 a strong skew")
         self.sigma = sigma
-        self.min_samples = _at_least_one("min_samples", min_samples)
+        self.min_samples = at_least(1, "min_samples", min_samples)
 
     def split(
         self,
@@ -270,14 +271,8 @@ def _even_sizes(total: int, parts: int) -> IntArray:
     return total // parts + (np.arange(parts) < total % parts)
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"{name} must be at least 1, got {value}; leave it out for the default")
-    return value
-
-
 def _require_enough(num_samples: int, num_clients: int, min_samples: int = 1) -> None:
-    _at_least_one("num_clients", num_clients)
+    at_least(1, "num_clients", num_clients)
     if num_clients * min_samples > num_samples:
         raise InputError(
             f"{num_clients} clients with at least {min_samples} each need {num_clients * min_samples} samples, "

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import rng
 from fedlit.data.convert import MAX_CLASSES
@@ -87,9 +88,7 @@ class SimulatedSensors(FederatedData):
     ) -> None:
         super().__init__(partition=partition or ByGroup(), num_clients=num_clients, **kwargs)
         counts = {"sensors": (sensors, 1), "steps": (steps, 1), "classes": (classes, 2), "recordings": (recordings, 2)}
-        for name, (count, least) in counts.items():
-            if count < least:
-                raise InputError(f"{name} must be at least {least}, got {count}; leave it out for the default")
+        sensors, steps, classes, recordings = (at_least(least, name, n) for name, (n, least) in counts.items())
         if classes > MAX_CLASSES:
             raise InputError(f"classes must be at most {MAX_CLASSES:,}, got {classes}; 5 is the default")
         if (numbers := num_clients * recordings * steps * sensors) > MAX_NUMBERS:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlit.core.counts import as_int
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import address, isolated_rng, rng
 from fedlit.data import partitioners
@@ -26,9 +26,7 @@ def clients_by(
     name, said = f"{type(partitioner).__name__}.clients_of", partitioner.clients_of(labels.copy(), _copied(groups))
     if said is None:
         return None
-    if (clients := as_int(name, said)) < 1:
-        raise InputError(f"{name} must be at least 1, got {clients}; None leaves it to data.num_clients")
-    return clients
+    return at_least(1, name, said, "None leaves it to data.num_clients")
 
 
 def split_by(

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from torch import Tensor
 
 from fedlit.clients.client import ClientModule
-from fedlit.core.counts import as_int
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientTask, ClientUpdate
 from fedlit.engines.attempt import attempt
@@ -44,9 +44,7 @@ class VectorizedEngine(Engine):
     """
 
     def __init__(self, block_size: int = 100, trace: bool = True) -> None:
-        if block_size < 1:
-            raise InputError(f"block_size must be at least 1, got {block_size}; 100 is the default")
-        self.block_size = self.together = as_int("block_size", block_size)
+        self.block_size = self.together = at_least(1, "block_size", block_size, "100 is the default")
         self.trace = trace
         self._programs: dict[Hashable, Program | None] = {}
 

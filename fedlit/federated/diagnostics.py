@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedlit.clients.client import ClientModule
 from fedlit.clients.gradients import full_gradient
-from fedlit.core.counts import as_int
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.core.exact import ExactSum, dot
 from fedlit.core.layout import Layout
@@ -52,9 +52,7 @@ class Diagnostics:
     def __init__(
         self, every: int = 10, gamma: bool = True, dissimilarity: bool = True, blocks: dict[str, str] | None = None
     ) -> None:
-        self.every = as_int("every", every)
-        if every < 1:
-            raise InputError(f"every must be at least 1, got {every}; 1 measures each round")
+        self.every = at_least(1, "every", every, "1 measures each round")
         self.gamma = gamma
         self.dissimilarity = dissimilarity
         self.blocks = BLOCKS if blocks is None else blocks

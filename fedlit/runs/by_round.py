@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from lightning import Callback, LightningModule, Trainer
 
-from fedlit.core.counts import as_int
+from fedlit.core.counts import at_least
 from fedlit.core.errors import InputError
 from fedlit.data.module import data_of
 from fedlit.federated.module import FederatedModule
@@ -49,9 +49,7 @@ class ByRound(Callback):
     drawn: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, every: int) -> None:
-        self.every = as_int("every", every)
-        if every < 1:
-            raise InputError(f"every must be at least 1, got {every}; 1 writes a file each round")
+        self.every = at_least(1, "every", every, "1 writes a file each round")
         self._folder = Path()
 
     @abstractmethod

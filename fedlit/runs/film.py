@@ -12,7 +12,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import nn
 
-from fedlit.core.counts import as_int
+from fedlit.core.counts import as_int, at_least
 from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write, require_regular
 from fedlit.core.layout import write_state
@@ -62,9 +62,7 @@ class AttentionFilm(ByRound):
     def __init__(self, every: int = 1, client: int | None = None, digits: int = 4) -> None:
         super().__init__(every)
         self.client = None if client is None else as_int("client", client)
-        self.digits = as_int("digits", digits)
-        if digits < 1:
-            raise InputError(f"digits must be at least 1, got {digits}; 4 is the default")
+        self.digits = at_least(1, "digits", digits, "4 is the default")
         self._chosen = 0  # number of the client that is followed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
