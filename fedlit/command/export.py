@@ -26,8 +26,10 @@ from fedlit.command.parser import Parser
 from fedlit.command.place import check_place
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
+from fedlit.core.messages import one_line
 from fedlit.core.terminal import Terminal
 from fedlit.data.module import FederatedData
+from fedlit.federated.checkpointed import stay_with_clients
 from fedlit.federated.module import FederatedModule
 from fedlit.federated.reload import config_of, load_arguments
 from fedlit.runs.export import export
@@ -84,11 +86,14 @@ def main(words: Sequence[str]) -> int:
     data.setup()
     rows = torch.arange(EXAMPLES) % len(data.test)
     inputs = data.transform(data.test.inputs[rows])
-    rounds = read(checkpoint)["global_step"]
+    saved = read(checkpoint)
+    rounds, local = saved["global_step"], one_line(", ".join(stay_with_clients(saved)), 100)
     out.parent.mkdir(parents=True, exist_ok=True)
-    difference = export(module.net, inputs, out, options.to, facts(module, data, inputs, rounds))
+    difference = export(module.net, inputs, out, options.to, facts(module, data, inputs, rounds, local))
     console = Terminal()
     console.print(f"{out}: the network after round {rounds}")
+    if local:
+        console.print(f"the global model: the file has the average of the clients' own {local}")
     console.print(f"input: {taken(data, inputs)}; output: logits of {data.num_classes} classes")
     same = f"to {difference:.1g}" if difference else "to the bit"
     console.print(f"checked: its logits on {EXAMPLES} test examples equal the checkpoint's {same}")
@@ -114,8 +119,8 @@ def taken(data: FederatedData, inputs: Tensor) -> str:
     return f"{kind}: (pixels / 255 - {data.mean}) / {data.std}" if data.test.inputs.dtype == torch.uint8 else kind
 
 
-def facts(module: FederatedModule, data: FederatedData, inputs: Tensor, rounds: int) -> dict[str, str]:
-    """The metadata of an exported file."""
+def facts(module: FederatedModule, data: FederatedData, inputs: Tensor, rounds: int, local: str) -> dict[str, str]:
+    """The metadata of an exported file; ``local`` names the tensors that stay with each client."""
     net = type(module.net)
     return {
         "fedlit": fedlit.__version__,
@@ -123,4 +128,5 @@ def facts(module: FederatedModule, data: FederatedData, inputs: Tensor, rounds: 
         "net": f"{net.__module__}.{net.__qualname__}",
         "inputs": taken(data, inputs),
         "classes": json.dumps(data.class_names),
+        **({"averages of the clients' own": local} if local else {}),
     }

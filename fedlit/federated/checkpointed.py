@@ -90,6 +90,12 @@ def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None
         raise _other_net_error(f"it also has {name}")
 
 
+def stay_with_clients(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors that stay with each client in a checkpoint's run, of which the net has the average."""
+    states = [state for state in checkpoint["callbacks"].values() if isinstance(state, Mapping)]
+    return next((list(state["local"] or ()) for state in states if {"local", "together"} <= state.keys()), [])
+
+
 def _identity(module: FederatedModule) -> dict[str, Any]:
     """Facts that must be the same in a resumed run."""
     return {**module.loop.identity(data_of(module.trainer)), MU_RULE: type(module.mu).__name__}

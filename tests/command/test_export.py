@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny import fit
 from torch import Tensor, nn
 
 from fedlit.cli import main
@@ -34,6 +35,16 @@ def test_the_file_is_written_to_the_runs_folder_and_its_inputs_are_printed(
     images = torch.randn(5, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(torch.export.load(run / "last.pt2").module()(images), module(images))
+
+
+def test_averages_of_tensors_that_stay_with_clients_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path, 1, "--federation.algorithm=fedlit.algorithms.KeepLocal") == 0
+    capsys.readouterr()
+    assert main(f"export --logs_dir {tmp_path} --name run --ckpt_path last --to pt2".split()) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the global model: the file has the average of the clients' own blocks.0.attention.conv" in said
 
 
 class Centred(MNIST5k):
