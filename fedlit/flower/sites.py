@@ -15,6 +15,7 @@ from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partition, offsets_of
+from fedlit.data.partitioners import Uniform
 from fedlit.data.tensors import InMemory
 from fedlit.flower.frame import Frame, Value, pack
 from fedlit.flower.grid import connection
@@ -130,6 +131,9 @@ class Sites(FederatedData):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the test set; for a fit, ask the sites to introduce themselves."""
+        if stage == "fit" or not self.is_set_up:
+            self._take_arguments()
+            self._refuse_others_arguments()
         seed = resolve_seed(self._requested_seed)
         if self.is_set_up and stage != "fit":
             return
@@ -141,7 +145,19 @@ class Sites(FederatedData):
             self.federation = uuid4().hex
             sizes = self._meet()
         self.partition = Partition(np.arange(sizes.sum()), offsets_of(sizes))
+        self._made = {name: getattr(self, name) for name in self._arguments}
         self.is_set_up = True
+
+    def _refuse_others_arguments(self) -> None:
+        """Refuse arguments of other data modules that were set as attributes."""
+        was_set = {
+            "num_clients": self._requested_clients not in (None, len(self.sites)),
+            "partition": type(self.partitioner) is not Uniform,
+            "validation_clients": self.validation_clients > 0,
+            "augment": self.augmentation is not None,
+        }
+        for name in (name for name, is_set in was_set.items() if is_set):
+            raise InputError(f"{name} was set, but each site is a client with its own examples; do not set it on Sites")
 
     def _meet(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Sizes n_k of the sites, (K,)."""

@@ -16,7 +16,7 @@ from torch.optim import SGD
 
 from fedlit.algorithms import KeepLocal
 from fedlit.core.errors import InputError
-from fedlit.data import Tensors
+from fedlit.data import Dirichlet, Tensors
 from fedlit.federated import FederatedModule
 from fedlit.flower import FlowerEngine, Sites
 from fedlit.flower.frame import Bytes, WireError, pack, unpack
@@ -62,6 +62,27 @@ def test_invalid_settings_of_sites_are_refused(case: str):
     arguments, said = BAD_SITES[case]
     with pytest.raises(InputError, match=said):
         sites(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_clients", 7), ("partition", Dirichlet(0.5)), ("validation_clients", 1), ("augment", nn.Identity())],
+)
+def test_arguments_of_other_data_are_refused_when_they_are_set_later(name: str, value: Any):
+    data = sites()
+    data.setup("test")
+    setattr(data, name, value)
+    with pytest.raises(InputError, match=f"^{name} was set, but each site is a client"):
+        data.setup("fit")
+
+
+def test_a_seed_that_is_set_later_takes_effect():
+    data = sites()
+    data.setup("test")
+    data.seed = 7
+    data.is_set_up = False  # a fit would ask the sites
+    data.setup("test")
+    assert (data.seed, data.terms.data_seed) == (7, 7)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
