@@ -15,6 +15,8 @@ from itertools import chain
 from types import ModuleType, NoneType
 from typing import Any
 
+from fedlit.runs.by_round import ByRound
+
 #: Packages whose classes can be given by their short names, such as ``--federation.algorithm Scaffold``.
 NAMED_SHORTLY = tuple(
     f"fedlit.{name}" for name in "algorithms attention data engines federated models optim schedules".split()
@@ -39,7 +41,8 @@ def classes_for(kind: Any, explanation: str, imported: bool = False) -> dict[str
     Args:
         kind: The argument's annotation.
         explanation: The text about the argument in its docstring.
-        imported: Whether to return all imported public subclasses if the explanation names no package.
+        imported: Whether to return all imported public subclasses if the explanation names no package; fedlit's own
+            are those that a run does not add by itself.
     """
     wanted = tuple(each for each in types_in(kind) if each.__module__ != builtins.__name__)
     if not wanted:
@@ -49,8 +52,15 @@ def classes_for(kind: Any, explanation: str, imported: bool = False) -> dict[str
     namesakes = Counter(each.__name__ for each in set(dict(_below(wanted)).values()))
     offered = (each for home in homes for each in _public(importlib.import_module(home)))
     found = {name if of_ours(each) and namesakes[each.__name__] == 1 else path: each for name, path, each in offered}
-    found = found or (dict(_below(wanted)) if imported else {})
+    found = found or (_imported(wanted) if imported else {})
     return {name: each for name, each in found.items() if issubclass(each, wanted) and each not in wanted}
+
+
+def _imported(wanted: tuple[type, ...]) -> dict[str, type]:
+    """All imported subclasses by their paths, first those of fedlit that a user may add."""
+    found = dict(_below(wanted))
+    ours = {path: each for path, each in found.items() if issubclass(each, ByRound) and not path.endswith(".ByRound")}
+    return ours | {path: each for path, each in found.items() if not of_ours(each)}
 
 
 def summary(each: Any, width: int) -> list[str]:

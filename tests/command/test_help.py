@@ -78,13 +78,19 @@ def test_every_class_of_fedlit_has_a_line(capsys: pytest.CaptureFixture[str]) ->
         ("--data.partition.help", of(fedlit.data, Partitioner)),
         ("--data EMNIST --data.split.help", {"byclass", "mnist"}),
         ("--model.server_optimizer.help", {"torch.optim.Adam", "FedYogi"}),
-        ("--trainer.callbacks.help", {"lightning.pytorch.callbacks.EarlyStopping"}),
+        ("--trainer.callbacks.help", {"fedlit.runs.ClientAccuracy", "lightning.pytorch.callbacks.EarlyStopping"}),
     ],
 )
 def test_help_of_an_option_lists_its_classes(words: str, names: set[str], capsys: pytest.CaptureFixture[str]) -> None:
     shown = helped(f"fit {words}", capsys)
     assert len(re.findall("^  --", shown, re.MULTILINE)) == 1  # of no other option
     assert not {name for name in names if name not in shown}
+
+
+@pytest.mark.parametrize("option", ["callbacks", "logger"])
+def test_help_does_not_list_what_a_run_adds_by_itself(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = re.findall(r"fedlit\.[\w.]+", helped(f"fit --trainer.{option}.help", capsys))
+    assert set(listed) <= {"fedlit.runs.ClientAccuracy", "fedlit.runs.AttentionFilm"}
 
 
 @pytest.mark.parametrize(
