@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.trainer.states import TrainerFn
@@ -14,7 +14,8 @@ from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.private_lightning import finish_epoch
 from fedlit.core.private_torch import uncompiled_names
-from fedlit.data.module import data_of
+from fedlit.data.fingerprint import differences, rounded
+from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, apply_settings, check_record, settings_of
 from fedlit.native import versions
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MU_RULE = "rule for mu"
 ARGUMENTS = "arguments of callbacks"
+#: What the data hold; checkpoints of earlier versions have one hash instead.
+CONTENTS, EARLY = "contents of the data", "hash of the training samples"
 
 
 def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
@@ -30,6 +33,7 @@ def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     checkpoint["fedlit"] = {
         "format": 1,
         **_identity(module),
+        CONTENTS: data_of(module.trainer).contents,
         "mu": module.mu.state_dict(),
         "rates": module.rates.state_dict(),
         ARGUMENTS: module.arguments_of_callbacks.record(),
@@ -47,12 +51,23 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     check_record(checkpoint)
     then, settings = checkpoint["fedlit"], _settings(module)
     or_anew = ", or start anew without --ckpt_path" if module.trainer.state.fn == TrainerFn.FITTING else ""
-    for fact, value in _identity(module).items():
-        if fact in then and then[fact] != value:
-            raise InputError(
-                f"the checkpoint is of another federation: {fact} is {then[fact]} there, but {value} here; "
-                f"use the run's config.yaml and the same data{or_anew}"
-            )
+    found = [
+        *_other_data(data_of(module.trainer), then),
+        *(
+            f"{fact} is {then[fact]} there, but {value} here"
+            for fact, value in _identity(module).items()
+            if fact in then and then[fact] != value
+        ),
+    ]
+    if found:
+        raise InputError(
+            f"the checkpoint is of another federation: {found[0]}; use the run's config.yaml and the same data{or_anew}"
+        )
+    if other := rounded(then.get(CONTENTS, {}), data_of(module.trainer).contents):
+        rank_zero_warn(
+            f"the {' and '.join(other)} inputs differ from those of the checkpoint's run in their last digits, so bits "
+            "may differ from those of an uninterrupted run"
+        )
     if changed := versions.other_kernels(then.get("kernels"), settings["kernels"]):
         rank_zero_warn(changed)
     module.mu.load_state_dict(then.get("mu", {}))
@@ -88,6 +103,23 @@ def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None
             raise _other_net_error(f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here")
     for name in sorted(there.keys() - here.keys()):
         raise _other_net_error(f"it also has {name}")
+
+
+def warn_of_other_data(data: FederatedData, checkpoint: Mapping[str, Any]) -> None:
+    """Warn of data that a checkpoint is evaluated on, but that are not those of its run."""
+    if found := [*differences(checkpoint.get("fedlit", {}).get(CONTENTS, {}), data.contents)]:
+        rank_zero_warn(
+            f"the data are not those of the checkpoint's run: {'; '.join(found)}; the results are for the present data"
+        )
+
+
+def _other_data(data: FederatedData, then: Mapping[str, Any]) -> Iterator[str]:
+    """What differs in the data, in one text; a checkpoint of an earlier version is compared by its own rule."""
+    if CONTENTS in then:
+        if found := [*differences(then[CONTENTS], data.contents)]:
+            yield "; ".join(found)
+    elif EARLY in then and then[EARLY] != data.early_fingerprint:
+        yield f"{EARLY} is {then[EARLY]} there, but {data.early_fingerprint} here"
 
 
 def _identity(module: FederatedModule) -> dict[str, Any]:

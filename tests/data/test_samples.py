@@ -234,5 +234,5 @@ def test_a_run_is_not_resumed_with_other_samples(tmp_path: Path) -> None:
 
     fit(loop=FederatedLoop(2, seed=0), datamodule=data(0), rounds=1, root=tmp_path)  # type: ignore[arg-type]
     (checkpoint,) = tmp_path.rglob("*.ckpt")
-    with pytest.raises(InputError, match=r"another federation: hash of the training samples is .* and the same data"):
+    with pytest.raises(InputError, match=r"another federation: hash of the training labels is .* and the same data"):
         fit(loop=FederatedLoop(2, seed=0), datamodule=data(1), root=tmp_path, ckpt_path=checkpoint)  # type: ignore[arg-type]
