@@ -7,7 +7,7 @@ The numbers of ranks and workers, the layout in memory and the type of the sourc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,19 @@ def contents_of(
 
 def differences(then: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What differs between two results of ``contents_of``, other than by rounding: a text for each fact."""
-    found = [text for part in PARTS if part in then and part in now for text in _of_part(part, then[part], now[part])]
+    found = [*differences_in_sets(then, now)]
     yield from found
     if not found and "first" in then and not _are_close(then["first"]["seen"], now["first"]["seen"]):
         yield "mean, std or transform convert the first examples to another input of the network"
+
+
+def differences_in_sets(
+    then: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], parts: Sequence[str] = PARTS
+) -> Iterator[str]:
+    """The differences in the training set, the test set or both, however their inputs are converted."""
+    for part in parts:
+        if part in then and part in now:
+            yield from _of_part(part, then[part], now[part])
 
 
 def _of_part(part: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

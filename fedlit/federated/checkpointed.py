@@ -14,7 +14,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.private_lightning import finish_epoch
 from fedlit.core.private_torch import uncompiled_names
-from fedlit.data.fingerprint import differences, rounded
+from fedlit.data.fingerprint import differences, differences_in_sets, rounded
 from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, apply_settings, check_record, settings_of
 from fedlit.native import versions
@@ -50,9 +50,10 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     check_format(checkpoint)
     check_record(checkpoint)
     then, settings = checkpoint["fedlit"], _settings(module)
-    or_anew = ", or start anew without --ckpt_path" if module.trainer.state.fn == TrainerFn.FITTING else ""
+    is_fit = module.trainer.state.fn == TrainerFn.FITTING
+    or_anew = ", or start anew without --ckpt_path" if is_fit else ""
     found = [
-        *_other_data(data_of(module.trainer), then),
+        *_other_data(data_of(module.trainer), then, is_fit),
         *(
             f"{fact} is {then[fact]} there, but {value} here"
             for fact, value in _identity(module).items()
@@ -106,17 +107,21 @@ def check_net(here: Mapping[str, Tensor], checkpoint: Mapping[str, Any]) -> None
 
 
 def warn_of_other_data(data: FederatedData, checkpoint: Mapping[str, Any]) -> None:
-    """Warn of data that a checkpoint is evaluated on, but that are not those of its run."""
+    """Warn of data other than those of a checkpoint's run, or converted otherwise, on which it is evaluated."""
     if found := [*differences(checkpoint.get("fedlit", {}).get(CONTENTS, {}), data.contents)]:
         rank_zero_warn(
             f"the data are not those of the checkpoint's run: {'; '.join(found)}; the results are for the present data"
         )
 
 
-def _other_data(data: FederatedData, then: Mapping[str, Any]) -> Iterator[str]:
-    """What differs in the data, in one text; a checkpoint of an earlier version is compared by its own rule."""
+def _other_data(data: FederatedData, then: Mapping[str, Any], is_fit: bool) -> Iterator[str]:
+    """What makes the federation another one, in one text; for an evaluation, other training examples alone.
+
+    A checkpoint of an earlier version is compared by its own rule.
+    """
     if CONTENTS in then:
-        if found := [*differences(then[CONTENTS], data.contents)]:
+        was, now = then[CONTENTS], data.contents
+        if found := [*(differences(was, now) if is_fit else differences_in_sets(was, now, ("training",)))]:
             yield "; ".join(found)
     elif EARLY in then and then[EARLY] != data.early_fingerprint:
         yield f"{EARLY} is {then[EARLY]} there, but {data.early_fingerprint} here"

@@ -143,7 +143,7 @@ def of_floats(inputs: Tensor) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("other", "is_rounding"),
     [
-        (lambda x: x * (1 + 1e-6), True),
+        (lambda x: x * (1 + 3e-7), True),
         (lambda x: x.double().mul(3).div(3.0000001).float(), True),
         (lambda x: torch.from_numpy(changed(x.numpy(), by=1e-6)), True),
         (lambda x: torch.from_numpy(changed(x.numpy(), by=0.01)), False),
@@ -264,7 +264,7 @@ def test_a_run_resumes_with_its_data_alone(
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
 def test_inputs_that_differ_by_rounding_are_reported_on_a_resume(tmp_path: Path) -> None:
     checkpoint = trained(tmp_path, data())
-    other = data(inputs=INPUTS * np.float32(1 + 1e-6))
+    other = data(inputs=INPUTS * np.float32(1 + 3e-7))
     with pytest.warns(match="the training inputs differ from those of the checkpoint's run in their last digits"):
         federations.fit(loop=FederatedLoop(2, seed=0), datamodule=other, root=tmp_path, ckpt_path=checkpoint)
 
