@@ -112,7 +112,7 @@ def _hash(values: Tensor) -> str:
     """16 hex digits from the bytes of all values (N, ...) in their order."""
     digest = hashlib.blake2b(digest_size=8)
     for rows in _chunks(values):
-        digest.update(rows.astype(rows.dtype.newbyteorder("<"), copy=False))
+        digest.update(rows.astype(rows.dtype.newbyteorder("<"), copy=False).reshape(-1).data)
     return digest.hexdigest()
 
 
@@ -145,7 +145,7 @@ def _dot(subscripts: str, one: NDArray[np.float64], other: NDArray[np.float64]) 
 
 def _signed(draw: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Weights of either sign between 0.5 and 1.5 in size."""
-    return draw.uniform(0.5, 1.5, shape) * draw.choice([-1.0, 1.0], shape)
+    return np.asarray(draw.uniform(0.5, 1.5, shape) * draw.choice([-1.0, 1.0], shape))
 
 
 def _are_close(then: list[float] | None, now: list[float] | None) -> bool:
