@@ -78,6 +78,11 @@ def _as_groups(groups: Any) -> NDArray[np.int64]:
             raise InputError(
                 f"groups must name an owner of every input, got {array[row]} in row {row}; correct or leave out the row"
             )
+    if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        value = array[array != np.floor(array)][0]
+        raise InputError(
+            f"groups must be names or whole numbers, got {value}; if these are weights or targets, leave them out"
+        )
     try:
         numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
     except TypeError as error:
