@@ -142,10 +142,6 @@ class FederatedData(Checked, LightningDataModule, ABC):
     partition: Partition
     num_clients: int
     seed: int
-    #: Hashes of all that was loaded, by which a resumed run is refused with other data.
-    contents: dict[str, dict[str, Any]]
-    #: The hash of the whole training set in checkpoints of earlier versions.
-    early_fingerprint: str
 
     def __init__(
         self,
@@ -174,6 +170,10 @@ class FederatedData(Checked, LightningDataModule, ABC):
         self._asked: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
         self._own: tuple[Examples, Partition] | None = None
+        #: Hashes of all that was loaded, by which a resumed run is refused with other data; empty before ``setup``.
+        self.contents: dict[str, dict[str, Any]] = {}
+        #: The hash of the whole training set in checkpoints of earlier versions.
+        self.early_fingerprint = ""
         #: Sentences on how the data were read; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
 

@@ -123,7 +123,7 @@ def _other_data(data: FederatedData, then: Mapping[str, Any], is_fit: bool) -> I
         was, now = then[CONTENTS], data.contents
         if found := [*(differences(was, now) if is_fit else differences_in_sets(was, now, ("training",)))]:
             yield "; ".join(found)
-    elif EARLY in then and then[EARLY] != data.early_fingerprint:
+    elif EARLY in then and data.early_fingerprint and then[EARLY] != data.early_fingerprint:
         yield f"{EARLY} is {then[EARLY]} there, but {data.early_fingerprint} here"
 
 
