@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
+from fedlit.core.ranks import gather_list
 from fedlit.core.seeding import isolated_rng
 from fedlit.data.convert import check_finite
 from fedlit.data.describe import kind_of
 from fedlit.data.examples import Examples
+from fedlit.data.fingerprint import differences
 
 #: Methods of a data module that are not called for clients' batches, or that provide the rounds.
 FIXED = ("train_dataloader", "transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer")
@@ -97,6 +99,25 @@ def check_examples(train: Examples, test: Examples, num_classes: int) -> None:
             f"{train.inputs.dtype} of shape {tuple(train.inputs.shape)}; give both the same type and shape"
         )
     check_finite(test.inputs, "test inputs")  # not training inputs: clients with non-finite updates are rejected
+
+
+def check_ranks(contents: Mapping[str, Any]) -> None:
+    """Refuse data that are not the same on all ranks.
+
+    Args:
+        contents: What this rank has loaded.
+
+    Raises:
+        InputError: Naming the first rank with other data, and what differs.
+    """
+    first, *others = gather_list([contents])
+    for rank, other in enumerate(others, start=1):
+        if other != first:
+            found = "; ".join(differences(first, other)) or "their last digits"
+            raise InputError(
+                f"rank {rank} has loaded other data than rank 0 ({found}, where here is rank {rank}); let load and the "
+                "samples depend on files and on the global generators alone, which are seeded"
+            )
 
 
 def check_statistics(mean: float | Sequence[float], std: float | Sequence[float], inputs: Tensor) -> None:

@@ -78,7 +78,10 @@ def as_inputs(inputs: Any, images: bool | None = None) -> Tensor:
     elif array.dtype.kind not in "iu":
         raise InputError(f"inputs must be numbers, got {array.dtype}; convert them to uint8, int64 or float32")
     elif is_image and array.dtype != np.uint8:
-        raise InputError(f"images must be uint8 or floats, got {array.dtype}; convert them with astype(numpy.uint8)")
+        raise InputError(
+            f"images must be uint8 or floats, got {array.dtype}; convert 0..255 with astype(numpy.uint8), "
+            "and divide others by their maximum"
+        )
     elif not is_image:
         array = _as_tokens(array)
     return _tensor(_channels_first(array) if is_image else array)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlit.core.errors import InputError
-
-#: The number of inputs in a fingerprint, and the stride of positions within them, a prime.
-FINGERPRINT_INPUTS, STRIDE = 32, 7919
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +63,6 @@ class Examples:
         groups = None if self.groups is None else self.groups.copy()
         return Examples(self.inputs.clone(), self.targets.clone(), groups)
 
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits from all labels and from one value of each of a few inputs, which identify the examples.
-
-        Values are rounded to a hundredth, as the last digits of computed inputs differ from machine to machine.
-        """
-        rows = np.linspace(0, len(self) - 1, FINGERPRINT_INPUTS).astype(np.int64)
-        inputs = self.inputs[torch.from_numpy(rows).to(self.inputs.device)].double().cpu().numpy()
-        numbers = inputs.reshape(len(rows), -1)  # (R, F)
-        chosen = numbers[np.arange(len(rows)), np.arange(len(rows)) * STRIDE % numbers.shape[1]]  # (R,)
-        chosen[~np.isfinite(chosen)] = 0
-        scale = abs(chosen).max() or 1.0
-        digest = hashlib.blake2b(self.targets.cpu().numpy().astype("<i8").tobytes(), digest_size=8)
-        digest.update(np.rint(chosen / scale * 100).astype("<i8").tobytes())
-        return digest.hexdigest()
-
     def to(self, device: torch.device | str) -> Examples:
         """The same examples with ``inputs`` and ``targets`` on ``device``; not copied if they are there already."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
@@ -98,6 +78,11 @@ def _as_groups(groups: Any) -> NDArray[np.int64]:
             raise InputError(
                 f"groups must name an owner of every input, got {array[row]} in row {row}; correct or leave out the row"
             )
+    if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        value = array[array != np.floor(array)][0]
+        raise InputError(
+            f"groups must be names or whole numbers, got {value}; if these are weights or targets, leave them out"
+        )
     try:
         numbers = array if array.dtype.kind in "iu" else np.unique(array, return_inverse=True)[1]
     except TypeError as error:

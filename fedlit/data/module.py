@@ -26,6 +26,7 @@ from fedlit.data.checks import check_examples, check_hooks, check_names, check_p
 from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
+from fedlit.data.fingerprint import contents_of, early_fingerprint
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import Uniform
 from fedlit.data.share import Share
@@ -139,8 +140,6 @@ class FederatedData(Checked, LightningDataModule, ABC):
     partition: Partition
     num_clients: int
     seed: int
-    #: ``Examples.fingerprint`` of the whole training set.
-    fingerprint: str
 
     def __init__(
         self,
@@ -169,6 +168,10 @@ class FederatedData(Checked, LightningDataModule, ABC):
         self._asked: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
         self._own: tuple[Examples, Partition] | None = None
+        #: Hashes of all that was loaded, by which a resumed run is refused with other data; empty before ``setup``.
+        self.contents: dict[str, dict[str, Any]] = {}
+        #: The hash of the whole training set in checkpoints of earlier versions.
+        self.early_fingerprint = ""
         #: Sentences on how the data were read; ``fedlit fit`` shows them before the first round.
         self.notes: list[str] = []
 
@@ -255,7 +258,8 @@ class FederatedData(Checked, LightningDataModule, ABC):
         if not keeps_notes:  # else what was told when the data were read for their number of classes stays
             self.notes = []
         self.train, self.test = self._loaded()
-        self.fingerprint = self.train.fingerprint
+        self.contents = contents_of(self.train, self.test, self.transform)
+        self.early_fingerprint = early_fingerprint(self.train)
         if self.augmentation:
             self.augmentation.check(self.train.inputs[:2])
         labels, groups = self.train.targets.numpy(), self.train.groups
@@ -284,12 +288,11 @@ class FederatedData(Checked, LightningDataModule, ABC):
         return train, test
 
     def identity(self) -> dict[str, Any]:
-        """Facts that must be the same in a resumed run, by their names in messages."""
+        """Facts beside ``contents`` that must be the same in a resumed run, by their names in messages."""
         return {
             "number of clients": self.num_clients,
             "number of training samples": len(self.train),
             "partition hash": self.partition.hash,
-            "hash of the training samples": self.fingerprint,
         }
 
     def _set_clients_apart(self) -> None:

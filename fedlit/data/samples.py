@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from fedlit.core.errors import InputError
 from fedlit.core.memory import check_fits_memory
@@ -39,11 +39,16 @@ def make_dataset(dataset: Callable[[], Dataset[Any]] | Dataset[Any]) -> Dataset[
     return found  # type: ignore[no-any-return]
 
 
-def classes_of(dataset: Dataset[Any]) -> Any:
-    """The attribute ``classes`` of a torchvision dataset, or of the dataset of a `Subset`; None if it has none."""
+def classes_of(dataset: Dataset[Any]) -> list[Any]:
+    """The attribute ``classes`` of a dataset, of that of a `Subset`, or of each part of a `ConcatDataset`.
+
+    None stands for a dataset without this attribute.
+    """
     while type(dataset) is Subset:
         dataset = dataset.dataset
-    return getattr(dataset, "classes", None)
+    if type(dataset) is ConcatDataset:
+        return [names for part in dataset.datasets for names in classes_of(part)]
+    return [getattr(dataset, "classes", None)]
 
 
 def materialise(dataset: Dataset[Any], images: bool | None) -> Examples:

@@ -186,12 +186,15 @@ class InMemory(FederatedData):
         del self._source  # names and channels are known, and the tensors need not be in memory twice
         return train, test
 
-    def refuse_other_classes(self, train: Any, test: Any) -> None:
-        """Refuse a test set in which a class has another number than in the training set.
+    def refuse_other_classes(
+        self, train: Any, test: Any, where: tuple[str, str] = ("the training set", "the test set")
+    ) -> None:
+        """Refuse a test set, or another part of the data, in which a class has another number than in the training set.
 
         Args:
             train: Names of the training set's classes in the order of their numbers; None if it has none.
             test: Those of the test set.
+            where: What the two are called in the message.
 
         Raises:
             InputError: Naming the first such class, unless ``class_names`` say what the numbers of both sets mean.
@@ -201,8 +204,8 @@ class InMemory(FederatedData):
         for number, (name, other) in enumerate(zip(_texts(train), _texts(test), strict=False)):
             if name != other:
                 raise InputError(
-                    f"label {number} is {name} in the training set and {other} in the test set; give both the same "
-                    "classes in the same order, or class_names if the numbers mean the same in both"
+                    f"label {number} is {name} in {where[0]} and {other} in {where[1]}; give both the same classes in "
+                    "the same order, or class_names if the numbers mean the same in both"
                 )
 
     def tell_of_untrained_groups(self, train: Examples, test: Examples) -> None:
@@ -220,6 +223,15 @@ class InMemory(FederatedData):
         strata = examples.targets.numpy() if examples.groups is None else examples.groups
         fraction = DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
         is_test = held_out(strata, fraction, rng(self.seed, "test set"))
+        if not is_test.any():
+            each, most = (
+                "class" if examples.groups is None else "group",
+                int(np.unique(strata, return_counts=True)[1].max()),
+            )
+            raise InputError(
+                f"test_fraction {fraction} of each {each} is no example, as the largest {each} has {most}; give a test "
+                "set, more examples, or a larger data.test_fraction"
+            )
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
 
     def _measure(self, train: Examples) -> None:
@@ -370,8 +382,11 @@ class TorchDataset(InMemory):
     def read(self) -> Source:
         """See `InMemory.read`."""
         train, test = make_dataset(self._train), None if self._test is None else make_dataset(self._test)
-        names = classes_of(train)
-        self.refuse_other_classes(names, None if test is None else classes_of(test))
+        names, *others = [names for names in classes_of(train) if names is not None] or [None]
+        for other in others:
+            self.refuse_other_classes(names, other, ("one part of the training set", "another part"))
+        for other in [] if test is None else classes_of(test):
+            self.refuse_other_classes(names, other)
         tested = None if test is None else materialise(test, self.images)
         return Source(materialise(train, self.images), tested, names)
 

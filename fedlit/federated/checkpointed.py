@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.trainer.states import TrainerFn
@@ -14,7 +14,8 @@ from fedlit.core.errors import InputError
 from fedlit.core.layout import trainable
 from fedlit.core.private_lightning import finish_epoch
 from fedlit.core.private_torch import uncompiled_names
-from fedlit.data.module import data_of
+from fedlit.data.fingerprint import differences, differences_in_sets, rounded
+from fedlit.data.module import FederatedData, data_of
 from fedlit.federated.resume import SERVER_OPTIMIZER, GivenArguments, apply_settings, check_record, settings_of
 from fedlit.native import versions
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MU_RULE = "rule for mu"
 ARGUMENTS = "arguments of callbacks"
+#: What the data hold; checkpoints of earlier versions have one hash instead.
+CONTENTS, EARLY = "contents of the data", "hash of the training samples"
 
 
 def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
@@ -30,6 +33,7 @@ def write_record(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     checkpoint["fedlit"] = {
         "format": 1,
         **_identity(module),
+        CONTENTS: data_of(module.trainer).contents,
         "mu": module.mu.state_dict(),
         "rates": module.rates.state_dict(),
         ARGUMENTS: module.arguments_of_callbacks.record(),
@@ -46,13 +50,17 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
     check_format(checkpoint)
     check_record(checkpoint)
     then, settings = checkpoint["fedlit"], _settings(module)
-    or_anew = ", or start anew without --ckpt_path" if module.trainer.state.fn == TrainerFn.FITTING else ""
-    for fact, value in _identity(module).items():
-        if fact in then and then[fact] != value:
-            raise InputError(
-                f"the checkpoint is of another federation: {fact} is {then[fact]} there, but {value} here; "
-                f"use the run's config.yaml and the same data{or_anew}"
-            )
+    is_fit = module.trainer.state.fn == TrainerFn.FITTING
+    if other := next(_other_facts(module, then, is_fit), None):
+        or_anew = ", or start anew without --ckpt_path" if is_fit else ""
+        raise InputError(
+            f"the checkpoint is of another federation: {other}; use the run's config.yaml and the same data{or_anew}"
+        )
+    if parts := rounded(then.get(CONTENTS, {}), data_of(module.trainer).contents):
+        rank_zero_warn(
+            f"the {' and '.join(parts)} inputs differ from those of the checkpoint's run in their last digits, so bits "
+            "may differ from those of an uninterrupted run"
+        )
     if changed := versions.other_kernels(then.get("kernels"), settings["kernels"]):
         rank_zero_warn(changed)
     module.mu.load_state_dict(then.get("mu", {}))
@@ -94,6 +102,28 @@ def stay_with_clients(checkpoint: Mapping[str, Any]) -> list[str]:
     """Names of the tensors that stay with each client in a checkpoint's run, of which the net has the average."""
     states = [state for state in checkpoint["callbacks"].values() if isinstance(state, Mapping)]
     return next((list(state["local"] or ()) for state in states if {"local", "together"} <= state.keys()), [])
+
+
+def warn_of_other_data(data: FederatedData, checkpoint: Mapping[str, Any]) -> None:
+    """Warn of data other than those of a checkpoint's run, or converted otherwise, on which it is evaluated."""
+    if found := [*differences(checkpoint.get("fedlit", {}).get(CONTENTS, {}), data.contents)]:
+        rank_zero_warn(
+            f"the data are not those of the checkpoint's run: {'; '.join(found)}; the results are for the present data"
+        )
+
+
+def _other_facts(module: FederatedModule, then: Mapping[str, Any], is_fit: bool) -> Iterator[str]:
+    """What makes the federation another one than the checkpoint's; for an evaluation, the test set may be another."""
+    data = data_of(module.trainer)
+    if CONTENTS in then:
+        was, now = then[CONTENTS], data.contents
+        if found := [*(differences(was, now) if is_fit else differences_in_sets(was, now, ("training",)))]:
+            yield "; ".join(found)
+    elif EARLY in then and data.early_fingerprint and then[EARLY] != data.early_fingerprint:
+        yield f"{EARLY} is {then[EARLY]} there, but {data.early_fingerprint} here"
+    for fact, value in _identity(module).items():
+        if fact in then and then[fact] != value:
+            yield f"{fact} is {then[fact]} there, but {value} here"
 
 
 def _identity(module: FederatedModule) -> dict[str, Any]:

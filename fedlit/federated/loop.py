@@ -34,8 +34,10 @@ from fedlit.core.limits import COUNT_MAX
 from fedlit.core.messages import one_line
 from fedlit.core.origin import is_fedlit_class
 from fedlit.core.private_lightning import log_epochs_from_one
+from fedlit.core.ranks import is_distributed
 from fedlit.core.records import Broadcast, ClientAnswer, ClientTask, Cohort
 from fedlit.core.seeding import address, isolated_rng, reseed_all, resolve_seed
+from fedlit.data.checks import check_ranks
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.answers import users_engine
 from fedlit.engines.auto import Choice, choose
@@ -237,6 +239,8 @@ class FederatedLoop(Checked, Callback, RoundSource):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         check_made(self, "on_update")
+        if is_distributed():
+            check_ranks(data_of(trainer).contents)
         if stage != "fit":
             warn_of_local(self.algorithm)
             return

@@ -35,7 +35,7 @@ from fedlit.core.private_torch import has_hooks
 from fedlit.core.records import Broadcast, Cohort, Weights
 from fedlit.data.module import data_of
 from fedlit.federated.callback_checks import check_callbacks
-from fedlit.federated.checkpointed import check_net, resume_from
+from fedlit.federated.checkpointed import check_net, resume_from, warn_of_other_data
 from fedlit.federated.compiled import check_compiled
 from fedlit.federated.evaluation import Evaluation, logits_and_loss, logits_of
 from fedlit.federated.loop import FederatedLoop
@@ -456,6 +456,8 @@ class FederatedModule(Checked, LightningModule):
         check_net(self.state_dict(), checkpoint)
         if self.trainer.state.fn == "fit":
             resume_from(self, checkpoint)
+        else:
+            warn_of_other_data(data_of(self.trainer), checkpoint)
 
     @classmethod
     def load_from_checkpoint(

@@ -13,6 +13,7 @@ from fedlit.core.seeding import resolve_seed
 from fedlit.data.convert import channel_stats
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
+from fedlit.data.fingerprint import contents_of
 from fedlit.data.module import FederatedData
 from fedlit.data.partition import Partition, offsets_of
 from fedlit.data.partitioners import Uniform
@@ -139,6 +140,7 @@ class Sites(FederatedData):
             return
         self.seed, self.num_clients = seed, len(self.sites)
         self.train, self.test = self.load()
+        self.contents = contents_of(None, self.test, self.transform)
         self.notes = [*dict.fromkeys(self.held_out.notes)]
         sizes = np.zeros(len(self.sites), dtype=np.int64)
         if stage == "fit":

@@ -121,6 +121,7 @@ def test_arrays_that_cannot_be_used_are_refused(inputs, targets, message: str) -
         (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "got NaT in row 1"),
         ([None, "ann"], "got None in row 0"),
         (np.array(["ann", float("nan")], dtype=object), "got nan in row 1"),
+        (np.array([0.5, 1.0]), "groups must be names or whole numbers, got 0.5; if these are weights or targets"),
         (np.array(["ann", 3], dtype=object), "groups must be of one type"),
         ([1, 2, 3], "2 targets but 3 groups"),
     ],

@@ -117,22 +117,3 @@ def test_examples_move_and_are_taken_with_their_groups() -> None:
 def test_invalid_examples_and_batches_are_refused(make, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
-
-
-def test_a_fingerprint_is_that_of_the_labels_and_inputs_in_their_order_and_not_of_their_last_digits() -> None:
-    inputs, targets = torch.rand(200, 3, 4, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 3
-    told = Examples(inputs, targets).fingerprint
-    assert len(told) == 16
-    assert Examples(inputs.clone(), targets.clone()).fingerprint == told
-    assert Examples(inputs * (1 + 1e-6), targets).fingerprint == told
-    assert Examples(inputs, (targets + 1) % 3).fingerprint != told
-    assert Examples(inputs.flip(0), targets).fingerprint != told
-    assert Examples(inputs + 0.1 * torch.rand(200, 3, 4), targets).fingerprint != told
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [torch.zeros(2, 1), torch.full((2, 1), torch.nan), torch.zeros(3, dtype=torch.int64), torch.zeros(1, 1, 28, 28)],
-)
-def test_few_examples_and_small_ones_have_a_fingerprint(inputs: torch.Tensor) -> None:
-    assert len(Examples(inputs, torch.zeros(len(inputs), dtype=torch.int64)).fingerprint) == 16

@@ -158,6 +158,33 @@ def test_a_test_set_that_numbers_its_classes_otherwise_is_refused(train: str, te
             assert ready(*pair).num_classes == 3
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (["xyz", "xyz"], None, ""),
+        (["xyz", "xy"], ["xyz"], ""),
+        (["", "xyz"], ["xyz", ""], ""),
+        (["xyz", "zyx"], None, "label 0 is x in one part of the training set and z in another part"),
+        (["", "xyz", "zyx"], None, "label 0 is x in one part of the training set and z in another part"),
+        (["xyz"], ["xyz", "zyx"], "label 0 is x in the training set and z in the test set"),
+    ],
+)
+def test_parts_of_a_concatenation_number_their_classes_alike(
+    train: list[str], test: list[str] | None, said: str
+) -> None:
+    def joined(parts: list[str]) -> Dataset[Any]:
+        both = ConcatDataset([named(list(names)) if names else PAIRS for names in parts])
+        return Subset(ConcatDataset([both, both]), range(48))
+
+    pair = joined(train), None if test is None else joined(test)
+    assert ready(*pair, class_names=list("abc")).class_names == ["a", "b", "c"]
+    if said:
+        with pytest.raises(InputError, match=f"{said}; give both the same classes"):
+            ready(*pair)
+    else:
+        assert ready(*pair).class_names == ["x", "y", "z"]
+
+
 @pytest.mark.parametrize("names", ["xyz", {"x": 1, "y": 0, "z": 2}, {"x", "y", "z"}, 3, []])
 def test_class_names_that_are_not_an_ordered_list_are_refused(names: Any) -> None:
     with pytest.raises(
@@ -234,5 +261,5 @@ def test_a_run_is_not_resumed_with_other_samples(tmp_path: Path) -> None:
 
     fit(loop=FederatedLoop(2, seed=0), datamodule=data(0), rounds=1, root=tmp_path)  # type: ignore[arg-type]
     (checkpoint,) = tmp_path.rglob("*.ckpt")
-    with pytest.raises(InputError, match=r"another federation: hash of the training samples is .* and the same data"):
+    with pytest.raises(InputError, match=r"another federation: hash of the training labels is .* and the same data"):
         fit(loop=FederatedLoop(2, seed=0), datamodule=data(1), root=tmp_path, ckpt_path=checkpoint)  # type: ignore[arg-type]

@@ -383,7 +383,7 @@ CASES = [
     npz("an array too many", arrays(ids=LABELS), None),
     npz("odd class names", arrays(class_names=np.array(["=cmd|' /C calc'!A0", "[/b]", "$\\foo$", "\x1b[2J"])), None),
     npz("other number of groups", arrays(writers=LABELS % 3), "3 groups", "--data.partition", "fedlit.data.ByGroup"),
-    npz("test set of nothing", arrays(), "test set is empty", "--data.test_fraction", "0.01"),
+    npz("test set of nothing", arrays(), "is no example", "--data.test_fraction", "0.01"),
     fit("path that is missing", "--data.path nope.npz", "nope.npz cannot be read"),
     fit("path that is a folder", "--data.path .", "cannot be read"),
     fit("path with a zero byte", ["--data.path", "x\0y"], "cannot be read"),
