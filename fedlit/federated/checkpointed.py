@@ -56,7 +56,7 @@ def resume_from(module: FederatedModule, checkpoint: dict[str, Any]) -> None:
         raise InputError(
             f"the checkpoint is of another federation: {other}; use the run's config.yaml and the same data{or_anew}"
         )
-    if parts := rounded(then.get(CONTENTS, {}), data_of(module.trainer).contents):
+    if is_fit and (parts := rounded(then.get(CONTENTS, {}), data_of(module.trainer).contents)):
         rank_zero_warn(
             f"the {' and '.join(parts)} inputs differ from those of the checkpoint's run in their last digits, so bits "
             "may differ from those of an uninterrupted run"

@@ -273,7 +273,7 @@ def test_inputs_that_differ_by_rounding_are_reported_on_a_resume(tmp_path: Path)
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_another_test_set_is_evaluated_and_reported(stage: str, tmp_path: Path) -> None:
     checkpoint = trained(tmp_path, data())
-    trainer = Trainer(accelerator="cpu", logger=False, callbacks=[FederatedLoop(2)], enable_progress_bar=False)
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[FederatedLoop(2)])
     module = FederatedModule(federations.net())
     with pytest.warns(
         match="the data are not those of the checkpoint's run: number of test examples is 9 there, but 8"
