@@ -27,7 +27,7 @@ class Margin:
 
     Args:
         size: In the metric's unit, or a share of a variant's mean.
-        of: The variant, or BASELINE, if ``size`` is a share; else empty.
+        of: The variant, the group, or BASELINE, if ``size`` is a share; else empty.
     """
 
     size: float

@@ -343,7 +343,8 @@ def _unmeasured(evidence: Evidence, parts: Sequence[Part]) -> str:
 
 def _missing_for_margin(evidence: Evidence, parts: Sequence[Part]) -> str:
     """The variants that a margin refers to and that have no run, or no finite mean; empty if there are none."""
-    shares = [(part, evidence.ran(of)[0]) for part in parts if (of := part.contrast.expectation.margin.of)]
+    margins = ((part, part.contrast.expectation.margin.of) for part in parts)
+    shares = [(part, variant) for part, of in margins if of for variant in evidence.compared(of)]
     there = set(evidence.measured["variant"])
     if missing := sorted({variant for _, variant in shares} - there):
         return f"a margin is a share of the mean of {' and '.join(missing)}, which has no finished run"

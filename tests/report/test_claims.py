@@ -194,6 +194,15 @@ def test_a_margin_is_a_share_of_the_size_of_a_finite_mean(
     assert ("mean final loss of plain, which is not finite" in claim.reason) is math.isnan(margin)
 
 
+@pytest.mark.parametrize(("how", "mean"), [("mean_of", 0.7 + 0.2), ("first_of", 0.7 + 0.3)])
+def test_a_margin_is_a_share_of_what_a_group_stands_for(how: str, mean: float) -> None:
+    measured = made_up(channel={"loss": 0.3}, channel_mlp={"loss": 0.1})
+    groups = {"gates": {how: ["channel", "channel_mlp"]}}
+    tree = one(metric="loss", margin={"share": 0.1, "of": "gates"}) | {"groups": groups}
+    (claim,) = judge(measured, tree=tree)
+    assert claim.parts[0].margin == pytest.approx(0.1 * mean, abs=1e-3)
+
+
 def test_the_rules_are_those_of_the_docstring() -> None:
     text = " ".join(rules())
     assert "supported" in text

@@ -80,7 +80,7 @@ def ends(folder: Path) -> dict[tuple[str, str, str], dict[int, float]]:
     return found
 
 
-def tested(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, float, float, int]:
+def paired(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, float, float, int]:
     """Mean, interval and p of the paired t-test, and the number of pairs."""
     seeds = sorted(first.keys() & second.keys())
     x, y = (np.array([each[seed] for seed in seeds]) for each in (first, second))
@@ -114,7 +114,7 @@ def test_differences_and_claims_are_those_of_scipy(change: Callable[[Path], obje
     shown = pd.read_csv(folder / "report/differences.csv").set_index(["metric", "partition", "variant"])
     for metric in COLUMNS:
         cells = [(place, variant) for place in PLACES for variant in ("a", "b")]
-        expected = [tested(known[metric, v, p], known[metric, "plain", p]) for p, v in cells]
+        expected = [paired(known[metric, v, p], known[metric, "plain", p]) for p, v in cells]
         corrected = stepped_down([p for *_, p, _ in expected])
         for (place, variant), (mean, low, high, p, n), holm in zip(cells, expected, corrected, strict=True):
             row = shown.loc[(metric, place, variant)]
@@ -124,7 +124,7 @@ def test_differences_and_claims_are_those_of_scipy(change: Callable[[Path], obje
     a, plain = ([known["accuracy", variant, place] for place in PLACES] for variant in ("a", "plain"))
     common = sorted(set.intersection(*map(set, (*a, *plain))))
     over_places = ({seed: (one[seed] + other[seed]) / 2 for seed in common} for one, other in (a, plain))
-    parts = [tested(*over_places), tested(known["loss", "b", "iid"], known["loss", "a", "iid"])]
+    parts = [paired(*over_places), paired(known["loss", "b", "iid"], known["loss", "a", "iid"])]
     holm = stepped_down([p for *_, p, _ in parts])
     margins = [0.0, 0.05 * np.mean([*known["loss", "plain", "iid"].values()])]
     assert claimed["mean"].tolist() == pytest.approx([mean for mean, *_ in parts], nan_ok=True)
