@@ -35,10 +35,11 @@ def dispatch(args: ArgsType, does: Mapping[str, str], modules: Mapping[str, str]
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         words = [str(word) for word in args] if isinstance(args, list) else sys.argv[1:]
-        if words and words[0] in modules:
-            return int(importlib.import_module(modules[words[0]]).main(words[1:]))
-        with sigterm_is_ctrl_c(), quiet_threads():
-            FedlitCLI(args, does=does)
+        with sigterm_is_ctrl_c():
+            if words and words[0] in modules:
+                return int(importlib.import_module(modules[words[0]]).main(words[1:]))
+            with quiet_threads():
+                FedlitCLI(args, does=does)
     except Exception as error:
         status, text = describe(error)
         sys.stderr.write(f"{text}\n")

@@ -57,6 +57,11 @@ def _shown(text: str) -> str:
 
 def status_of(stop: BaseException | None) -> int | None:
     """The exit status of a process that was asked to stop; None if it was not."""
-    if isinstance(stop, Terminated | SIGTERMException):
+    if isinstance(stop, SIGTERMException):
         return TERMINATED
-    return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else None
+    return stopped(stop) if isinstance(stop, KeyboardInterrupt) else None
+
+
+def stopped(stop: KeyboardInterrupt) -> int:
+    """The exit status after Ctrl-C or SIGTERM."""
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import lightning
 import yaml
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fedlit.command.arguments import FederationArguments
 from fedlit.command.blame import error_in_user_code
@@ -39,7 +41,7 @@ from fedlit.runs import (
 from fedlit.runs.changes import changes, config_in, other_results, refuse
 from fedlit.runs.evaluation import write_predictions, write_test
 from fedlit.runs.folder import CHECKPOINTS, shown
-from fedlit.runs.own_loggers import keep_tables
+from fedlit.runs.own_loggers import keep_tables, numbering, remove_empty, take_numbers
 from fedlit.runs.setting import Setting
 from fedlit.runs.stop import RankWatch
 
@@ -50,6 +52,10 @@ class FedlitCLI(FederationArguments):
     place: Place | None = None
     #: Settings that differ from those the checkpoint was trained with, as a warning beside its results.
     other_settings: str | None = None
+    #: The user's loggers that number their folders themselves.
+    _numbering: Sequence[CSVLogger | TensorBoardLogger] = ()
+    #: Folders that were made for loggers.
+    _made: Sequence[Path] = ()
 
     def instantiate_classes(self) -> None:
         """As in ``FederationArguments``, and sets the Trainer's arguments. On an error, the folder is unlocked."""
@@ -123,6 +129,7 @@ class FedlitCLI(FederationArguments):
         bars = [] if own_bar or given.enable_progress_bar is False else [RoundProgress()]
         reporters: list[lightning.Callback] = [RankWatch(), *bars]
         assert self.place is not None
+        self._numbering = numbering(own_loggers(given.logger))
         run = self.place.locked()
         section.federation.folder = self.save_config_kwargs["folder"] = run
         hparams, given_by_user = self._hparams()
@@ -156,9 +163,12 @@ class FedlitCLI(FederationArguments):
                 raise
             said = one_line(f"{type(error).__name__}: {error}", 200)
             raise BrokenCheckpointError(checkpoint, f"cannot be used: {said}") from error
+        finally:
+            remove_empty(self._made)
 
     def before_fit(self) -> None:
         if self.trainer.is_global_zero:
+            self._made = take_numbers(self._numbering)
             keep_tables(self.trainer.loggers)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RankWatch):

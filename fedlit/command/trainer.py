@@ -29,8 +29,10 @@ def _is_gpu(accelerator: object) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
-def best_precision(accelerator: str) -> LightningPrecision:
+def best_precision(accelerator: object) -> LightningPrecision:
     """The precision that suits the hardware: bf16-mixed on GPUs that have it, 16-mixed on older ones, else 32-true.
+
+    Only an accelerator that is given by its name can be a GPU of these.
 
     A CPU without matrix instructions for bf16 trains several times slower in it, so there it is never chosen.
     """
@@ -82,9 +84,7 @@ class Trainer(lightning.Trainer):
             accelerator = best_accelerator()
         if kwargs.get("deterministic") is None and not kwargs.get("benchmark") and _is_gpu(accelerator):
             kwargs["deterministic"] = "warn"
-        chosen = (
-            best_precision(accelerator if isinstance(accelerator, str) else "cpu") if precision == "auto" else precision
-        )
+        chosen = best_precision(accelerator) if precision == "auto" else precision
         given = kwargs.pop("plugins", None) or []
         plugins = list(given) if isinstance(given, list | tuple) else [given]
         has_own = has_checkpoint_io(kwargs.get("strategy"))

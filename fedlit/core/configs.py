@@ -19,6 +19,8 @@ from fedlit.core.messages import one_line
 
 #: The most nodes of a file with all its aliases expanded; a study of a thousand values has about ten thousand.
 MAX_NODES = 200_000
+#: Tags of keys that may be written in different ways, such as 0.1 and 0.10.
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def plain_strings(tree: Any) -> Any:
@@ -111,11 +113,20 @@ def all_strings(tree: Any) -> Iterator[str]:
 
 
 def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    for key, times in Counter(keys).items():
+    keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    line = node.start_mark.line + 1
+    for written, times in Counter(key.value for key in keys).items():
         if times > 1:
-            line = node.start_mark.line + 1
-            raise InputError(f"{key} is given {times} times in the mapping at line {line}; keep one of them")
+            raise InputError(f"{written} is given {times} times in the mapping at line {line}; keep one of them")
+    numbers: dict[float, str] = {}
+    for key in keys:
+        if key.tag in NUMBERS:
+            number = yaml.safe_load(key.value)
+            if (other := numbers.setdefault(number, key.value)) != key.value:
+                raise InputError(
+                    f"{other} and {key.value} in the mapping at line {line} are the same number; keep one of them, or "
+                    "write them in quotes"
+                )
 
 
 def check_config(text: str, sections: Collection[str]) -> None:

@@ -11,6 +11,7 @@ from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from lightning import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loops import _FitLoop, _TrainingEpochLoop
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -99,6 +100,19 @@ def ranks_started_by(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
 def is_compiled(module: LightningModule) -> bool:
     """Whether a Trainer was given ``torch.compile(module)``; it unwraps the module and compiles its steps."""
     return module._compiler_ctx is not None
+
+
+def has_no_version_yet(logger: Logger) -> bool:
+    """Whether a logger will number its folder itself; its public ``version`` would choose the number.
+
+    Other loggers than these get a new name for each run from their service.
+    """
+    return isinstance(logger, CSVLogger | TensorBoardLogger) and logger._version is None
+
+
+def forget_version(logger: CSVLogger | TensorBoardLogger) -> None:
+    """Let a logger that has written nothing choose its number anew."""
+    logger._version = None
 
 
 def raised_while_restoring(error: BaseException) -> bool:

@@ -9,8 +9,7 @@ import numpy as np
 from fedlit.report.collect import Study
 from fedlit.report.document import Element, Table, Text
 from fedlit.report.numbers import count, fixed
-from fedlit.runs.read import rows_of
-from fedlit.study.select import SELECT_ROUNDS, mean, metric_of, rank, score
+from fedlit.study.select import SELECT_ROUNDS, best_first, mean, metric_of, scores_of
 
 
 def ranking(study: Study) -> list[tuple[str, str, list[float]]]:
@@ -18,14 +17,11 @@ def ranking(study: Study) -> list[tuple[str, str, list[float]]]:
 
     Combinations that diverged at any seed, whose score is not finite, come last.
     """
-    scores: dict[tuple[str, str], list[float]] = {}
-    metric = metric_of(study.select)
-    for run in sorted(study.finished, key=lambda run: run.seed):
-        rows = (row for row in rows_of(run.folder) if int(row["round"]) <= study.horizon)
-        values = [float(value) for row in rows if (value := row.get(metric))]  # empty in rounds that did not measure it
-        scores.setdefault((run.variant, run.partition), []).append(score(values))
-    whole = [(v, p, s) for (v, p), s in scores.items() if len(s) == len(study.seeds)]
-    return sorted(whole, key=lambda row: rank(study.select, row[2]))
+    by_seed = sorted(study.finished, key=lambda run: run.seed)
+    runs = (((run.variant, run.partition), run.folder) for run in by_seed)
+    scores = scores_of(runs, metric_of(study.select), study.horizon)
+    whole = {cell: found for cell, found in scores.items() if len(found) == len(study.seeds)}
+    return [(*cell, whole[cell]) for cell in best_first(study.select, whole)]
 
 
 def choice(study: Study) -> Iterable[Element]:

@@ -27,7 +27,7 @@ class Margin:
 
     Args:
         size: In the metric's unit, or a share of a variant's mean.
-        of: The variant, or BASELINE, if ``size`` is a share; else empty.
+        of: The variant, the group, or BASELINE, if ``size`` is a share; else empty.
     """
 
     size: float
@@ -66,6 +66,11 @@ class Expectation:
     at: Mapping[str, float]
     margin: Margin
     stands_alone: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The variants, groups and BASELINE that it compares, or whose mean its margin is a share of."""
+        return (*self.compare, *filter(None, [self.margin.of]))
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,17 @@ class Claims:
         metrics = [*self.beside, *(part.metric for claim in self.claims for part in claim.parts)]
         own = (metric.key for metric in metrics if metric.key.startswith(COLUMN))
         return list(dict.fromkeys(key.removeprefix(COLUMN) for key in own))
+
+    def ambiguous(self, claim: Claim, variants: Collection[str], partitions: Collection[str]) -> str:
+        """What a name in a claim means besides one of these variants or partitions; empty if all names are clear."""
+        for part in claim.parts:
+            for name in part.names:
+                if name in self.groups and name in variants:
+                    return f"the name {name} means a group of variants, but a variant has this name too; rename one"
+            for place in part.at:
+                if place in (MEAN, SMALLEST, LARGEST) and place in partitions:
+                    return f"the place {place} is chosen from all partitions, but one has this name; rename it"
+        return ""
 
     def variants_of(self, name: str, baseline: str) -> tuple[str, ...]:
         """The variants that a name in a claim refers to: those of a group, the baseline, or the variant itself."""

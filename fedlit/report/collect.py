@@ -80,7 +80,7 @@ class Study:
         baseline: The variant with which the study compares others.
         within: The axis whose values are ``partitions``, at which variants are compared.
         record: The content of ``study.json``; empty if there is none.
-        superseded: Folders of runs that are left out, since there is a newer one of the same name and seed.
+        superseded: Folders of runs that are left out, since another one has the same name and seed.
         unplanned: Folders of runs that are left out, since ``study.json`` has no run of their name and seed.
     """
 
@@ -273,8 +273,11 @@ def _cell(name: str) -> Cell:
 def _names_end_in_partition(runs: Sequence[Run]) -> bool:
     """Whether all names end in the name of a partition, such as cnn_dir05.
 
-    It is False for names such as lr_01 and lr_03 of runs with the same partition.
+    It is False for names such as lr_01 and lr_03 of runs with the same partition, and for a single name, such as
+    channel_mlp, unless its end is the name of a known partition.
     """
+    if len({run.name for run in runs}) == 1 and math.isnan(_alpha(runs[0].name.rpartition("_")[2], ())):
+        return False
     ends, divisions = [run.name.rpartition("_")[2] for run in runs], [_division(run.config) for run in runs]
     known = {(end, division) for end, division in zip(ends, divisions, strict=True) if division}
     one_to_one = len(known) == len({end for end, _ in known}) == len({division for _, division in known})

@@ -131,14 +131,16 @@ class Evidence:
     def margin(self, margin: Margin, metric: Metric, partitions: Sequence[str]) -> float:
         """A margin in the metric's unit, >= 0.
 
-        It is NaN if it is a share of the mean of a variant that was not run, or of a mean that is not finite, as that
-        of a loss is if a run diverged: any effect would be smaller than an infinite margin.
+        A share of a group is one of the mean over its variants. It is NaN if it is a share of the mean of a variant
+        that was not run, or of a mean that is not finite, as that of a loss is if a run diverged: any effect would be
+        smaller than an infinite margin.
         """
         if not margin.of:
             return margin.size
-        variant = self.ran(margin.of)[0]
-        runs = self.measured[(self.measured["variant"] == variant) & self.measured["partition"].isin(list(partitions))]
-        mean = abs(float(runs[metric.key].mean())) if metric.key in runs and len(runs) else math.nan
+        there = self.measured["variant"].isin(self.compared(margin.of))
+        runs = self.measured[there & self.measured["partition"].isin(list(partitions))]
+        known = metric.key in runs and len(runs)
+        mean = abs(float(runs.groupby("variant")[metric.key].mean().mean())) if known else math.nan
         return margin.size * mean if math.isfinite(mean) else math.nan
 
 

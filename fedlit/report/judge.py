@@ -18,7 +18,8 @@ In every other case a part is open, also with fewer than two seeds. A claim is *
 it, **contradicted** if any part is against it, and otherwise **undecided** at this number of seeds and rounds.
 
 In a study that adds seeds until its claims are decided, a part is tested after each batch of seeds. The first look that
-decides it counts: later seeds, which are run for other parts, do not change it. Intervals and p are then those of
+decides it counts: later seeds, which are run for other parts, do not change it. A look needs all of its seeds: if a run
+is missing, the look waits for it. Intervals and p are then those of
 repeated looks, which share an error rate of 5 % (`fedlit.report.sequential`), and p is corrected by Bonferroni for the
 parts of the claim.
 
@@ -203,6 +204,8 @@ def judge(measured: pd.DataFrame, study: Study, claims: Claims, baseline: str) -
         try:
             if why := claims.unfit_baselines.get(baseline):
                 raise LeftOutError(f"{baseline}, the baseline, {why}")
+            if why := claims.ambiguous(claim, study.variants, study.partitions):
+                raise LeftOutError(why)
             found.append(_judged(evidence, claims.beside, number, claim, found))
         except LeftOutError as why_not:
             found.append(Judgement(number, claim.text, (), (), "undecided", f"left out: {why_not}"))
@@ -246,8 +249,14 @@ def _as_seeds_came(contrast: Contrast, evidence: Evidence, looks: Looks, parts: 
 
     pairs = contrast.pairs(evidence)
     if len(pairs):  # all seeds count for the looks, also those whose runs lack the metric
-        pairs = pairs.reindex(contrast.seeds(evidence))
+        pairs = pairs.reindex(_in_turn(evidence.study.seeds, contrast.seeds(evidence)))
     return look_by_look(contrast, pairs, margin, looks, parts)
+
+
+def _in_turn(planned: Sequence[int], done: Iterable[int]) -> list[int]:
+    """The seeds up to the first one that is missing: if later ones took its place, a verdict would depend on which
+    runs fail or are removed."""
+    return list(itertools.takewhile({*done}.__contains__, planned))
 
 
 def look_by_look(
@@ -334,7 +343,8 @@ def _unmeasured(evidence: Evidence, parts: Sequence[Part]) -> str:
 
 def _missing_for_margin(evidence: Evidence, parts: Sequence[Part]) -> str:
     """The variants that a margin refers to and that have no run, or no finite mean; empty if there are none."""
-    shares = [(part, evidence.ran(of)[0]) for part in parts if (of := part.contrast.expectation.margin.of)]
+    margins = ((part, part.contrast.expectation.margin.of) for part in parts)
+    shares = [(part, variant) for part, of in margins if of for variant in evidence.compared(of)]
     there = set(evidence.measured["variant"])
     if missing := sorted({variant for _, variant in shares} - there):
         return f"a margin is a share of the mean of {' and '.join(missing)}, which has no finished run"

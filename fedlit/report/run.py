@@ -89,11 +89,13 @@ def read_outcome(path: Path) -> pd.DataFrame:
 
 
 def find_runs(folder: Path) -> dict[Key, list[Path]]:
-    """The folders of runs, by name and seed; if a seed has several versions, the newest is the last.
+    """The folders of runs, by name and seed; if a seed has several, the one to use is the last.
 
-    The seed is the part ``seed_K`` of the path, else ``seed_everything`` of the config, else the version.
+    The seed is ``seed_everything`` of the config, else the part ``seed_K`` of the path, else the version. So a copy of
+    a run in the folder of another seed, or a run in ``seed_1`` that was not given this seed, is not a seed more. The
+    run to use is one in the folder of its seed, else the newest version.
     """
-    found: dict[Key, list[tuple[int, Path]]] = {}
+    found: dict[Key, list[tuple[bool, int, Path]]] = {}
     for path in filter(is_table_of_rounds, files_below(folder, METRICS_CSV)):
         parts = path.parent.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
@@ -101,13 +103,13 @@ def find_runs(folder: Path) -> dict[Key, list[Path]]:
         names = [part for part in parts if not re.fullmatch(r"seed_\d+|version_\d+", part)]
         name = "/".join(names) or folder.resolve().name
         version = versions[-1] if versions else 0
-        if seeds:
-            seed = seeds[-1]
+        configured = config_of(path.parent).get("seed_everything")
+        if isinstance(configured, int) and not isinstance(configured, bool):
+            seed = configured
         else:
-            configured = config_of(path.parent).get("seed_everything")
-            seed = configured if isinstance(configured, int) and not isinstance(configured, bool) else version
-        found.setdefault((name, seed), []).append((version, path.parent))
-    return {key: [place for _, place in sorted(places)] for key, places in found.items()}
+            seed = seeds[-1] if seeds else version
+        found.setdefault((name, seed), []).append((seeds[-1:] == [seed], version, path.parent))
+    return {key: [place for *_, place in sorted(places)] for key, places in found.items()}
 
 
 def read_run(

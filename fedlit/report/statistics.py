@@ -264,7 +264,7 @@ def _winners(measured: pd.DataFrame, study: Study, metric: Metric) -> dict[str, 
     if metric.sign == 0 or metric.timed:
         return {}
     firsts: list[tuple[str, str]] = []  # a partition and its best variant, once for each other variant
-    ps: list[float] = []
+    tests: list[Difference] = []
     for partition in study.partitions:
         means = measured[measured["partition"] == partition].groupby("variant")[metric.key].mean() * metric.sign
         if len(means) < 2 or not np.isfinite(means).all():
@@ -272,6 +272,9 @@ def _winners(measured: pd.DataFrame, study: Study, metric: Metric) -> dict[str, 
         first = str(means.idxmax())
         pairs = [contrast(measured, metric.key, against(first, other, partition)) for other in means.index.drop(first)]
         firsts += [(partition, first)] * len(pairs)
-        ps += [_difference(each).p for each in pairs]
-    found = list(zip(firsts, holm(ps), strict=True))
-    return {p: first for p, first in dict(firsts).items() if all(c <= 1 - LEVEL for (at, _), c in found if at == p)}
+        tests += [_difference(each) for each in pairs]
+    corrected = holm([each.p for each in tests])
+    # The best mean may be that of other seeds, so the difference at the common ones must be in its favour, too.
+    better = [c <= 1 - LEVEL and each.mean * metric.sign > 0 for c, each in zip(corrected, tests, strict=True)]
+    found = list(zip(firsts, better, strict=True))
+    return {p: first for p, first in dict(firsts).items() if all(is_better for (at, _), is_better in found if at == p)}

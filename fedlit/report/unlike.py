@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
 
 from fedlit.report.collect import Study
 from fedlit.report.numbers import count
 from fedlit.report.run import Run
-from fedlit.runs.changes import Change, changes
+from fedlit.runs.changes import AUTO, Change, changes, with_effect
 from fedlit.runs.folder import UNTIL_ROUND
 from fedlit.runs.read import read_config
-from fedlit.runs.setting import own_code_of
+from fedlit.runs.setting import own_code_of, precisions_of
+from fedlit.runs.words import lookup
 
 #: The name of the file with the config that a run had up to a round.
 EARLIER = re.compile(re.escape(UNTIL_ROUND).replace(r"\{\}", r"(\d+)"))
@@ -28,7 +28,7 @@ def differing_settings(study: Study) -> Iterator[str]:
 
     for _, group in groupby(sorted((run for run in study.runs if run.config), key=cell), cell):
         first, *others = sorted(group, key=lambda run: run.seed)
-        found = {str(each): run for run in others for each in _affecting_results(first.config, run.config)}
+        found = {str(each): run for run in others for each in _affecting_results(first, run)}
         if found:
             differences = "; ".join(f"{change} at seed {run.seed}" for change, run in found.items())
             yield f"{first.variant} at {first.partition}, compared with seed {first.seed}: {differences}"
@@ -39,9 +39,33 @@ def changed_on_resume(study: Study) -> Iterator[str]:
     for run in study.runs:
         for path in sorted(run.folder.glob(UNTIL_ROUND.format("*"))):
             until = EARLIER.fullmatch(path.name)
-            found = _affecting_results(read_config(path), run.config)
+            found = _except_seeds([each for each in changes(read_config(path), run.config) if each.affects_results])
             if until and found:
                 yield f"{_named(run)}, after round {until[1]}: {'; '.join(map(str, found))}"
+        if _leaves_precision_open(run) and len(found_in := precisions_of(run.folder)) > 1:
+            yield f"{_named(run)}: trained in {' and in '.join(found_in)}, as trainer.precision is auto"
+
+
+def differing_precision(study: Study) -> Iterator[str]:
+    """A line for each partition and seed at which ``auto`` was not the same precision for all variants."""
+
+    def pair(run: Run) -> tuple[int, int]:
+        return study.partitions.index(run.partition), run.seed
+
+    for _, group in groupby(sorted(filter(_leaves_precision_open, study.runs), key=pair), pair):
+        users: dict[str, list[str]] = {}
+        runs = list(group)
+        for run in runs:
+            for precision in precisions_of(run.folder):
+                users.setdefault(precision, []).append(run.variant)
+        if len(users) > 1:
+            said = "; ".join(f"{precision} {', '.join(variants)}" for precision, variants in users.items())
+            yield f"{runs[0].partition}, seed {runs[0].seed}: {said}"
+
+
+def _leaves_precision_open(run: Run) -> bool:
+    """Whether the machine chose a run's precision."""
+    return lookup(run.config, "trainer", "precision") in (None, AUTO)
 
 
 def changed_code(study: Study) -> Iterator[str]:
@@ -62,6 +86,11 @@ def _named(run: Run) -> str:
     return f"{run.variant} at {run.partition}, seed {run.seed}"
 
 
-def _affecting_results(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """Changes of settings that may affect results, except seeds, which differ on purpose."""
-    return [each for each in changes(before, now) if each.affects_results and each.key not in SEEDS]
+def _affecting_results(first: Run, other: Run) -> list[Change]:
+    """Differences of two runs' settings that may affect results, except seeds, which differ on purpose."""
+    trained_in = (next(reversed(precisions_of(run.folder)), None) for run in (first, other))
+    return _except_seeds(with_effect(first.config, other.config, *trained_in))
+
+
+def _except_seeds(found: list[Change]) -> list[Change]:
+    return [each for each in found if each.key not in SEEDS]

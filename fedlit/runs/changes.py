@@ -53,6 +53,8 @@ WITHOUT_EFFECT = (
     "data.download",
     "data.eval_batch_size",
 )
+#: The precision that depends on the machine, and the settings that choose the machine.
+AUTO, MACHINE = "auto", ("trainer.accelerator",)
 #: At most this many changes are shown in a message, and this many characters of a value.
 SHOWN, SHOWN_WIDTH = 3, 60
 
@@ -128,6 +130,40 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """
     first, second = ({key: value for key, value in tree.items() if key not in PLACE} for tree in (before, now))
     return list(_differences(first, second, "", has_settings=True))
+
+
+def with_effect(
+    before: Mapping[str, Any], now: Mapping[str, Any], precision_before: str | None, precision_now: str | None
+) -> list[Change]:
+    """The changes between two configs that may affect results, including those of a precision that is ``auto``.
+
+    Args:
+        before, now: The configs, as read from YAML.
+        precision_before, precision_now: What ``auto`` is, or was, on the machine of each; None if it is unknown, as for
+            a run of an earlier version. If one is, another accelerator may mean another precision.
+    """
+    are_known = precision_before is not None and precision_now is not None
+    if are_known:
+        before, now = _with_precision(before, precision_before), _with_precision(now, precision_now)
+    is_auto = not are_known and AUTO in (_precision(before), _precision(now))
+    return [
+        each
+        for each in changes(before, now)
+        if each.affects_results or (is_auto and each.key in MACHINE and not each.is_new)
+    ]
+
+
+def _precision(config: Mapping[str, Any]) -> Any:
+    """The precision of a config; None for one without a Trainer's settings."""
+    trainer = config.get("trainer")
+    return trainer.get("precision", AUTO) if isinstance(trainer, Mapping) else None
+
+
+def _with_precision(config: Mapping[str, Any], precision: str | None) -> Mapping[str, Any]:
+    """A config with this precision in place of ``auto``."""
+    if _precision(config) != AUTO:
+        return config
+    return {**config, "trainer": {**config["trainer"], "precision": precision}}
 
 
 def refuse(found: Iterable[Change]) -> None:

@@ -33,7 +33,8 @@ def folder_name(name: str, what: str) -> str:
     """
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@-]*", name) is None or len(name) > MAX_NAME:
         raise InputError(
-            f"{what} must be a folder name of letters, digits, _ - . + =, got {name[:60]!r}; give another name"
+            f"{what} must be a folder name of at most {MAX_NAME} letters, digits, _ - . + =, got {name[:60]!r}; give "
+            "another name"
         )
     return name
 

@@ -1,15 +1,18 @@
-"""The user's loggers, and checks that none overwrites fedlit's table or its own earlier one."""
+"""The user's loggers: none overwrites fedlit's table, its own earlier one, or the records of a run beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from fedlit.core.errors import InputError
+from fedlit.core.files import writing
 from fedlit.core.messages import warn
+from fedlit.core.private_lightning import forget_version, has_no_version_yet
 from fedlit.runs.folder import LOCK, METRICS_CSV, shown
 from fedlit.runs.read import is_table_of_rounds
 
@@ -53,3 +56,51 @@ def keep_tables(loggers: Iterable[Logger]) -> None:
             kept = next(name for name in names if not name.exists())
             table.rename(kept)
             warn(f"{shown(table)} exists already, from earlier rounds or another run; it is kept as {kept.name}")
+
+
+def numbering(loggers: Iterable[Logger]) -> list[CSVLogger | TensorBoardLogger]:
+    """The loggers that will number their folders on this machine's disk themselves: ``version_N``, the next free one.
+
+    It must be called before anything asks for the version of one of them.
+    """
+    return [
+        logger
+        for logger in loggers
+        if isinstance(logger, CSVLogger | TensorBoardLogger)
+        and has_no_version_yet(logger)
+        and "://" not in str(logger.save_dir)
+    ]
+
+
+def take_numbers(loggers: Sequence[CSVLogger | TensorBoardLogger]) -> list[Path]:
+    """Make the folders of loggers that number them, so that no run beside this one writes to the same.
+
+    Two loggers of a run may share a folder.
+
+    Returns:
+        All folders that were made, the innermost first, for `remove_empty`.
+    """
+    made: list[Path] = []
+    while waiting := dict.fromkeys(folder for each in loggers if (folder := Path(each.log_dir)) not in made):
+        for folder in waiting:
+            new = [path for path in folder.parents if not path.exists()]
+            with writing(folder):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    folder.mkdir()
+                except FileExistsError:
+                    if not folder.is_dir():
+                        raise
+                    # Another run was faster: choose the next number.
+                    for each in (each for each in loggers if Path(each.log_dir) == folder):
+                        forget_version(each)
+                else:
+                    made += [folder, *new]
+    return made
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders that are still empty, as no round was logged."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

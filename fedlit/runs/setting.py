@@ -27,6 +27,8 @@ LABELS = "labels.csv"
 #: The folder that contains fedlit's package: a checkout, or site-packages.
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("fedlit", "torch", "lightning", "numpy")
+#: The entry with the precision in which a run was trained, which ``trainer.precision: auto`` leaves to the machine.
+PRECISION = "precision"
 #: Number of digits that are kept of a hash.
 DIGITS = 8
 #: Labels are counted for at most this many clients, the first ones.
@@ -36,9 +38,9 @@ MOST_CLIENTS = 1000
 class Setting(Callback):
     """Writes into the run folder at the start: ``origin.json`` and ``labels.csv``.
 
-    ``origin.json`` lists versions, fedlit's commit, hashes of the user's own modules, system, processor and GPU, with
-    another entry if they have changed on a resume. ``labels.csv`` has a row for each of the first ``MOST_CLIENTS``
-    clients, with its number of examples of each class.
+    ``origin.json`` lists versions, fedlit's commit, hashes of the user's own modules, system, processor, GPU and
+    precision, with another entry if they have changed on a resume. ``labels.csv`` has a row for each of the first
+    ``MOST_CLIENTS`` clients, with its number of examples of each class.
 
     Args:
         folder: The run's folder; None writes nothing, as on ranks other than the first.
@@ -50,7 +52,7 @@ class Setting(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._folder is None or not trainer.is_global_zero:
             return
-        before, now = origins(self._folder), origin()
+        before, now = origins(self._folder), {**origin(), PRECISION: str(trainer.precision)}
         if before[-1:] != [now]:
             with atomic_write(self._folder / ORIGIN) as file:
                 file.write(json.dumps([*before, now], indent=1) + "\n")
@@ -83,6 +85,11 @@ def own_code_of(run: Path) -> list[tuple[str, str]]:
     """Names and hashes of the user's modules, as a run recorded them at its start and at each resume."""
     parts = (part.partition(" ") for each in origins(run) for part in each.get("own code", "").split(", "))
     return [(name, digest) for name, _, digest in parts if digest]
+
+
+def precisions_of(run: Path) -> list[str]:
+    """The precisions in which a run was trained, the latest last; empty for a run of an earlier version."""
+    return list(dict.fromkeys(each[PRECISION] for each in origins(run) if PRECISION in each))
 
 
 def origins(run: Path) -> list[dict[str, str]]:

@@ -55,7 +55,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from fedlit.command.exits import INTERRUPTED
+from fedlit.command.exits import stopped
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write
@@ -68,7 +68,7 @@ from fedlit.runs.state import FolderLock
 from fedlit.study.ending import conclude
 from fedlit.study.plan import Plan, read_plan, untestable_claims
 from fedlit.study.run import StudyRun
-from fedlit.study.select import mean, metric_of, rank, score
+from fedlit.study.select import best_first, mean, metric_of, scores_of
 from fedlit.study.sweep import run_all
 from fedlit.study.unchanged import changed_code, check_plan, check_runs
 from fedlit.study.until import Status, asked_for, likely, status, table
@@ -98,7 +98,7 @@ def main(words: Sequence[str]) -> int:
     """Run a study.
 
     Returns:
-        0 if all runs have finished, 1 if some failed, 130 after Ctrl-C.
+        0 if all runs have finished, 1 if some failed, 130 after Ctrl-C, 143 after SIGTERM.
     """
     options = parser().parse_args(list(words))
     if options.jobs is not None and options.jobs < 1:
@@ -137,9 +137,9 @@ def main(words: Sequence[str]) -> int:
             runs = _runs(plan, now, folder)
             if all(run.finished or run in failed for run in runs):
                 break
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         console.print(f"stopped; resume with: {shlex.join(['fedlit', 'study', *words])}")
-        return INTERRUPTED
+        return stopped(stop)
     finally:
         _write(plan, runs, folder, words)
         lock.release()
@@ -196,11 +196,12 @@ def _select(plan: Plan, runs: Sequence[StudyRun], folder: Path, console: Termina
     """
     assert plan.select is not None
     select, metric = plan.select, metric_of(plan.select)
-    values = {run: [float(v) for row in rows_of(run.folder) if (v := row.get(metric))] for run in runs}
-    scores = {each: [score(v) for run, v in values.items() if run.combination == each] for each in plan.combinations}
-    if not all(values.values()):
+    tables = [rows_of(run.folder) for run in runs]
+    if not all(any(row.get(metric) for row in rows) for rows in tables):
         raise InputError(f"select: the runs have no metric {metric}; give the name of a column of their metrics.csv")
-    ranked = sorted(scores, key=lambda each: rank(select, scores[each]))
+    common = min(int(rows[-1]["round"]) for rows in tables)  # a run may have stopped early; the report compares there
+    scores = scores_of(((run.combination, run.folder) for run in runs), metric, common)
+    ranked = best_first(select, scores)
     if not math.isfinite(mean(scores[ranked[0]])):
         raise InputError(f"select: {metric} is not finite in any combination at all seeds; lower the learning rate")
     table = Table("combination", *(f"seed {seed}" for seed in plan.seeds), "mean", title=plan.select, box=None)
@@ -219,6 +220,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
     """Write the study's record, ``study.json``, atomically."""
     facts = {
         "command": ["fedlit", "study", *words],
+        "started_in": str(Path.cwd()),
         "file": plan.tree,
         "base": str(plan.base),
         "seeds": list(dict.fromkeys(run.seed for run in runs)),

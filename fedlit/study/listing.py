@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -216,9 +217,42 @@ def _commands(runs: Sequence[Listed]) -> Iterator[str]:
 
 
 def _command_of(study: Path) -> str:
-    """The command in a study's record; empty if it cannot be read."""
+    """The command that continues a study in its present folder; empty if its record cannot be read.
+
+    It is the command in the record, with ``cd`` if it was run in another folder than the current one, and with
+    ``--logs_dir`` and ``--name`` if the study's folder was moved or renamed, as a new study would be started otherwise.
+    """
     with suppress(InputError):
-        words = read_object(study).get("command")
+        record = read_object(study)
+        words, folder = record.get("command"), study.absolute().parent
         if isinstance(words, list):
-            return shlex.join(map(str, words))
+            words = [str(word) for word in words]
+            here = Path.cwd()
+            started_in = Path(str(record.get("started_in") or here))
+            places = [here, *([started_in] if started_in.is_dir() else [])]
+            continues = [each for each in places if _folder_of(words, each).resolve() == folder.resolve()]
+            if not continues:
+                words = [*_without_place(words), "--logs_dir", str(folder.parent), "--name", folder.name]
+            place = (continues or places[::-1])[0]
+            go_there = "" if place.resolve() == here.resolve() else f"cd {shlex.quote(str(place))} && "
+            return go_there + shlex.join(words)
     return ""
+
+
+def _folder_of(words: Sequence[str], started_in: Path) -> Path:
+    """The folder of a study that these words start in a folder."""
+    given, _ = _PLACE.parse_known_args(words)
+    return started_in / str(given.logs_dir) / str(given.name or Path(given.config).stem)
+
+
+def _without_place(words: Sequence[str]) -> list[str]:
+    """The words without ``--logs_dir`` and ``--name``."""
+    given, others = _PLACE.parse_known_args(words)
+    return [*others[:2], "--config", given.config, *others[2:]]
+
+
+#: The options of ``fedlit study`` that determine its folder.
+_PLACE = ArgumentParser(add_help=False, allow_abbrev=False)
+_PLACE.add_argument("--config", default="")
+_PLACE.add_argument("--logs_dir", default="logs")
+_PLACE.add_argument("--name")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,9 @@ def _check_claims(plan: Plan) -> None:
             f"claims: the name {BASELINE} means the variant {plan.baseline}, but another variant has this name; rename "
             "it"
         )
+    for number, claim in enumerate(plan.claims.claims if plan.claims else (), 1):
+        if plan.claims and (why := plan.claims.ambiguous(claim, variants, {place for _, place in plan.cells})):
+            raise InputError(f"claims: in claim {number} {why}")
     untestable = untestable_claims(plan)
     if plan.looks and plan.claims and len(untestable) == len(plan.claims.claims):
         raise InputError(
@@ -178,6 +182,7 @@ def _combinations(
         base: The config.
         seed: The seed.
     """
+    _check_names(["_".join(names) for names in itertools.product(*axes)])
     as_written = [{str(name): changes for name, changes in axis.items()} for axis in tree["axes"].values()]
     found = []
     for names in itertools.product(*axes):
@@ -189,10 +194,20 @@ def _combinations(
         for key, mapping in itertools.chain.from_iterable(dicts_in(each or {}).items() for each in written):
             dicts[key] = dicts.get(key, {}) | mapping
         found.append(combination("_".join(names), values, base, every, dicts, seed))
-    for name, times in Counter(each.name for each in found).items():
-        if times > 1:
-            raise InputError(f"{name}: {times} combinations have this name; give the values of an axis other names")
     return found
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names of combinations that cannot be folders, or would be taken for another one's or for a seed's."""
+    for name in names:
+        folder_name(name, "the name of a combination, of a value on each axis,")
+        if re.fullmatch(r"(seed|version)_\d+", name):
+            raise InputError(f"{name}: folders of runs have such names; give the value of the axis another name")
+    for folded, times in Counter(map(str.lower, names)).items():
+        if times > 1:  # a file system may not tell cases apart
+            alike = list(dict.fromkeys(name for name in names if name.lower() == folded))
+            how = f"have names that differ in case only, {', '.join(alike)}" if len(alike) > 1 else "have this name"
+            raise InputError(f"{alike[0]}: {times} combinations {how}; give the values of an axis other names")
 
 
 def _claims(given: Any, folder: Path) -> Claims:
@@ -233,8 +248,7 @@ def untestable_claims(plan: Plan) -> dict[int, str]:
     variants, places = {v for v, _ in plan.cells}, {MEAN, SMALLEST, LARGEST, *(p for _, p in plan.cells)}
     for number, claim in enumerate(plan.claims.claims if plan.claims else (), 1):
         assert plan.claims is not None
-        names = [name for part in claim.parts for name in (*part.compare, part.margin.of) if name]
-        meant = {name: plan.claims.variants_of(name, plan.baseline) for name in names}
+        meant = {n: plan.claims.variants_of(n, plan.baseline) for part in claim.parts for n in part.names}
         missing = [f"variant {' or '.join(them)}" for them in meant.values() if variants.isdisjoint(them)]
         missing += [f"{plan.within} {at}" for part in claim.parts for at in part.at if at not in places]
         if missing:
@@ -261,7 +275,12 @@ def _axes(given: Any) -> list[dict[str, dict[str, Any]]]:
     setters: dict[str, str] = {}
     for axis, values in given.items():
         if not isinstance(values, dict) or not values:
-            raise InputError(f"axes.{axis} has no values, got {values}; write NAME: {{KEY: VALUE}}, or leave it out")
+            raise InputError(
+                f"axes.{axis} has no named values, got {values}; write NAME: {{KEY: VALUE}}, or leave it out"
+            )
+        for name, times in Counter(map(str, values)).items():
+            if times > 1:
+                raise InputError(f"axes.{axis}: {times} values have the name {name}; write the names in quotes")
         for name, changes in values.items():
             if isinstance(name, bool) or name is None:
                 raise InputError(f"axes.{axis}: YAML reads the name {name} not as text; write it in quotes")

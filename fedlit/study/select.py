@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from fedlit.core.errors import InputError
+from fedlit.runs.read import rows_of
 
 #: The score of a run is the mean of the metric over this many last rounds.
 SELECT_ROUNDS = 5
@@ -14,6 +17,29 @@ SELECT_ROUNDS = 5
 DIRECTIONS = {"lowest": 1, "highest": -1}
 #: Names of metrics whose low, or high, values are better.
 LOWEST, HIGHEST = re.compile(r".*loss"), re.compile(r".*(accuracy|f1)(_mean|_macro|_p\d+)?")
+
+#: What has the scores, such as a combination of settings.
+Ranked = TypeVar("Ranked")
+
+
+def scores_of(runs: Iterable[tuple[Ranked, Path]], metric: str, until: int) -> dict[Ranked, list[float]]:
+    """The score of each run, by what its settings are, in the order of the runs; NaN for a run without the metric.
+
+    Args:
+        runs: What the settings of each run are, and its folder.
+        metric: A column of ``metrics.csv``, which may be empty in rounds that did not measure it.
+        until: The last round that counts, the same for all runs.
+    """
+    found: dict[Ranked, list[float]] = {}
+    for settings, folder in runs:
+        rows = (row for row in rows_of(folder) if int(row["round"]) <= until)
+        found.setdefault(settings, []).append(score([float(value) for row in rows if (value := row.get(metric))]))
+    return found
+
+
+def best_first(select: str, scores: Mapping[Ranked, Sequence[float]]) -> list[Ranked]:
+    """Those with the scores, the best mean first; those that diverged at any seed come last."""
+    return sorted(scores, key=lambda each: rank(select, scores[each]))
 
 
 def score(values: Sequence[float]) -> float:

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedlit.command.trainer import best_precision
 from fedlit.core.errors import InputError
 from fedlit.core.files import read_object
 from fedlit.report.claims import LARGEST, MEAN, SMALLEST, Claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of, recorded_claims
-from fedlit.runs.changes import changes, in_words
+from fedlit.runs.changes import in_words, with_effect
 from fedlit.runs.folder import METRICS_CSV, STUDY
-from fedlit.runs.setting import own_code, own_code_of
+from fedlit.runs.setting import own_code, own_code_of, precisions_of
+from fedlit.runs.words import lookup
 from fedlit.study.plan import Plan
 from fedlit.study.run import StudyRun
 
@@ -83,8 +85,11 @@ def _config_of(combination: Any) -> Any:
 def _same_settings(run: StudyRun, before: Mapping[str, Any]) -> None:
     """Refuse a run with other settings, finished or not, as it would be compared with runs with the new settings."""
     seed = {"seed_everything": run.seed} if "seed_everything" in before else {}
-    found = [each for each in changes(before, {**run.combination.config, **seed}) if each.affects_results]
-    if found:
+    now = {**run.combination.config, **seed}
+    here = str(best_precision(lookup(now, "trainer", "accelerator")))
+    trained_in = precisions_of(run.folder)
+    other = next((each for each in trained_in if each != here), here) if trained_in else None
+    if found := with_effect(before, now, other, here):
         raise InputError(
             f"the run in {run.folder} has other settings than the study file (run -> file): {in_words(found)}; give "
             "this study another --name, or remove that folder"
@@ -132,8 +137,7 @@ def _compared(claims: Claims, baseline: str, cells: Iterable[Cell]) -> set[Cell]
     """Those of the variants and partitions that the claims compare."""
     every, found = set(cells), set[Cell]()
     for part in itertools.chain.from_iterable(claim.parts for claim in claims.claims):
-        names = [name for name in (*part.compare, part.margin.of) if name]
-        variants = {variant for name in names for variant in claims.variants_of(name, baseline)}
+        variants = {variant for name in part.names for variant in claims.variants_of(name, baseline)}
         is_over_all = not {MEAN, SMALLEST, LARGEST}.isdisjoint(part.at)
         found |= {(variant, at) for variant, at in every if variant in variants and (is_over_all or at in part.at)}
     return found

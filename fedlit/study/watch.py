@@ -22,6 +22,7 @@ from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Column, Group, Terminal, table_of
 from fedlit.runs.state import STATES
+from fedlit.runs.stop import Terminated
 from fedlit.study.listing import Listed, columns_of_all, list_runs
 
 #: Characters of a curve, from low to high, and those for a terminal with ASCII only.
@@ -59,8 +60,10 @@ def main(words: Sequence[str]) -> int:
             while True:
                 time.sleep(options.every)
                 live.update(view(list_runs(logs), logs, console), refresh=True)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         console.print(view(list_runs(logs), logs, console))
+        if isinstance(stop, Terminated):
+            raise
     return 0
 
 

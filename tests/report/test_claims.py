@@ -20,6 +20,7 @@ from fedlit.report.claims import Kind, claims_of, read_claims
 from fedlit.report.intervals import Difference, Interval
 from fedlit.report.judge import Finding, Judgement, finding, rules, verdict
 from fedlit.report.judge import judge as judge_claims
+from fedlit.report.sequential import Looks
 
 STEADIER, SHAKIER = {"wobble": -0.005}, {"wobble": 0.01}
 WORSE = {"wobble": 0.01, "accuracy": -0.1}
@@ -193,6 +194,15 @@ def test_a_margin_is_a_share_of_the_size_of_a_finite_mean(
     assert ("mean final loss of plain, which is not finite" in claim.reason) is math.isnan(margin)
 
 
+@pytest.mark.parametrize(("how", "mean"), [("mean_of", 0.7 + 0.2), ("first_of", 0.7 + 0.3)])
+def test_a_margin_is_a_share_of_what_a_group_stands_for(how: str, mean: float) -> None:
+    measured = made_up(channel={"loss": 0.3}, channel_mlp={"loss": 0.1})
+    groups = {"gates": {how: ["channel", "channel_mlp"]}}
+    tree = one(metric="loss", margin={"share": 0.1, "of": "gates"}) | {"groups": groups}
+    (claim,) = judge(measured, tree=tree)
+    assert claim.parts[0].margin == pytest.approx(0.1 * mean, abs=1e-3)
+
+
 def test_the_rules_are_those_of_the_docstring() -> None:
     text = " ".join(rules())
     assert "supported" in text
@@ -298,3 +308,30 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_key_and_the_remedy(
     assert "\n" not in message
     assert told in message
     assert remedy in message
+
+
+@pytest.mark.parametrize(
+    ("groups", "partition", "at", "why"),
+    [
+        ({"channel": {"first_of": ["spatial"]}}, "iid", "iid", "the name channel means a group of variants, but a"),
+        ({}, "mean", "mean", "the place mean is chosen from all partitions, but one has this name; rename it"),
+        ({}, "mean", "dir01", ""),
+    ],
+)
+def test_a_name_with_two_meanings_is_not_guessed(groups: dict[str, Any], partition: str, at: str, why: str) -> None:
+    part = {"metric": "accuracy", "is": "lower", "compare": {"channel": 1, "baseline": -1}, "at": at, "margin": 0.1}
+    tree = {"groups": groups, "claims": [{"claim": "X.", "parts": [part]}]}
+    (claim,) = judge(made_up().replace({"partition": {"iid": partition}}), tree=tree)
+    assert claim.reason.startswith(f"left out: {why}") == bool(why)
+
+
+def test_a_look_waits_for_a_seed_that_is_missing() -> None:
+    """If a later seed took its place, the verdict would depend on which runs fail or are removed."""
+    measured = made_up(seeds=12)
+    study = dataclasses.replace(study_of(measured), looks=Looks.every(5, 5, 15))
+    part = {"metric": "accuracy", "is": "lower", "compare": {"spatial": 1, "baseline": -1}, "at": "iid", "margin": 0.0}
+    tree = {"claims": [{"claim": "X.", "parts": [part]}]}
+    for lost, seeds in ((), 10), ((2,), 2), ((7,), 5), ((11,), 10):
+        left = measured[~(measured["seed"].isin(lost) & (measured["variant"] == "spatial"))]
+        (claim,) = judge_claims(left, study, claims_of(tree), "plain")
+        assert claim.parts[0].difference.n == seeds

@@ -65,6 +65,25 @@ def test_if_a_seed_has_two_versions_the_newer_one_is_used(tmp_path: Path) -> Non
     assert (run.seed, run.folder.name) == (3, "version_10")
 
 
+@pytest.mark.parametrize("record", [True, False])
+def test_a_copy_of_a_run_is_not_a_seed_more(record: bool, tmp_path: Path) -> None:
+    """Otherwise the spread over seeds would be too small, and a difference too significant."""
+    write_study(tmp_path, TWO, seeds=(0, 1, 2), record=record)
+    copied, true = tmp_path / "plain_dir01/seed_2", tmp_path / "plain_dir01/seed_0"
+    (copied / "config.yaml").write_bytes((true / "config.yaml").read_bytes())
+    study = collect(tmp_path)
+    assert sorted(run.seed for run in study.runs if run.variant == "plain") == [0, 1]
+    assert (study.superseded, study.gaps) == ((copied,), (Gap("plain", "dir01", 2, 0),))
+    assert [run.folder for run in study.runs if (run.variant, run.seed) == ("plain", 0)] == [true]
+
+
+def test_a_single_name_is_split_only_at_a_known_partition(tmp_path: Path) -> None:
+    for name, variant, partition in (("channel_mlp", "channel_mlp", "all"), ("channel_dir05", "channel", "dir05")):
+        write_run(tmp_path / name / name / "version_0", scalars(0.8, 0), 0.5)
+        study = collect(tmp_path / name)
+        assert (study.variants, study.partitions) == ((variant,), (partition,))
+
+
 def test_only_axes_with_several_values_are_part_of_the_variant(tmp_path: Path) -> None:
     write_study(tmp_path, TWO, seeds=(0,))
     record = json.loads((tmp_path / "study.json").read_text())

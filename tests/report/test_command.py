@@ -359,7 +359,42 @@ def test_seeds_with_different_settings_are_named(tmp_path: Path) -> None:
 
 def test_a_run_that_is_left_out_for_a_newer_one_is_named(tmp_path: Path) -> None:
     text = said(write_mus(tmp_path, (3, 0.0), (3, 0.1)))
-    assert "as there is a newer run with the same name and seed: 1 run, `plain/version_0`" in text
+    assert (
+        "as another run has the same name and the same `seed_everything` in its config: 1 run, `plain/version_0`."
+        in text
+    )
+
+
+def test_runs_that_stopped_early_say_why_all_are_compared_there(tmp_path: Path) -> None:
+    write_study(tmp_path, {("plain", "iid"): (0.8, 0.0), ("spatial", "iid"): (0.8, 0.0)})
+    run = tmp_path / "spatial_iid/seed_1"
+    pd.read_csv(run / "metrics.csv")[:7].to_csv(run / "metrics.csv", index=False)
+    assert "stopped early" not in said(tmp_path)  # it was interrupted
+    (run / "run.json").write_text('{"state": "finished", "rounds": 20}')
+    assert "**1 run stopped early**, the first after round 7: spatial at iid, seed 1. All" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "trained_in", "told"),
+    [
+        ("auto", {"plain": ["32-true"], "spatial": ["32-true"]}, ""),
+        ("auto", {"plain": ["32-true"], "spatial": ["bf16-mixed"]}, "dir01, seed 0: 32-true plain; bf16-mixed spatial"),
+        ("auto", {"plain": ["32-true"], "spatial": []}, ""),  # of an earlier version
+        ("auto", {"plain": ["32-true", "16-mixed"]}, "plain at dir01, seed 0: trained in 32-true and in 16-mixed"),
+        ("bf16-mixed", {"plain": ["32-true"], "spatial": ["bf16-mixed"]}, ""),  # set on purpose, by an axis
+    ],
+)
+def test_a_precision_that_the_machine_chose_differently_is_told(
+    precision: str, trained_in: dict[str, list[str]], told: str, tmp_path: Path
+) -> None:
+    write_study(tmp_path, {(variant, "dir01"): (0.8, 0.01) for variant in trained_in}, seeds=(0,))
+    for variant, found in trained_in.items():
+        run = tmp_path / f"{variant}_dir01/seed_0"
+        (run / "origin.json").write_text(json.dumps([{"precision": each} for each in found]))
+        (run / "config.yaml").write_text(f"trainer: {{max_epochs: 20, precision: {precision}}}\n")
+    text = said(tmp_path)
+    assert told in text
+    assert ("trained in" in text) == bool(told)
 
 
 def test_a_run_that_was_resumed_with_other_settings_is_named(tmp_path: Path) -> None:

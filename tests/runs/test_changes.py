@@ -17,7 +17,7 @@ import yaml
 from fedlit.cli import main
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
-from fedlit.runs.changes import PLACE, changes, refuse
+from fedlit.runs.changes import PLACE, changes, refuse, with_effect
 
 # --- every setting ---------------------------------------------------------------------------------------------------
 
@@ -287,3 +287,27 @@ def test_a_change_that_is_not_allowed_is_one_line_and_leaves_the_run_unchanged(
         or "copy the checkpoint to another folder" in line
     )
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+CPU, GPU = "32-true", "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "precisions", "told"),
+    [
+        ({"accelerator": "cpu"}, {"accelerator": "auto"}, (CPU, CPU), []),
+        ({"accelerator": "cpu"}, {"accelerator": "auto"}, (CPU, GPU), [f"trainer.precision: {CPU} -> {GPU}"]),
+        ({"accelerator": "auto"}, {"accelerator": "auto"}, (CPU, GPU), [f"trainer.precision: {CPU} -> {GPU}"]),
+        ({"accelerator": "auto"}, {"accelerator": "auto"}, (None, GPU), []),
+        ({"accelerator": "cpu"}, {"accelerator": "auto"}, (None, GPU), ["trainer.accelerator: cpu -> auto"]),
+        ({"precision": GPU}, {}, (GPU, GPU), []),
+        ({"precision": CPU}, {}, (None, GPU), [f"trainer.precision: {CPU} -> auto"]),
+        ({"precision": CPU, "accelerator": "cpu"}, {"precision": CPU, "accelerator": "gpu"}, (None, None), []),
+        ({"devices": 1}, {"devices": 2, "accelerator": "auto"}, (None, None), []),
+    ],
+)
+def test_a_precision_that_the_machine_chooses_affects_results(
+    before: dict[str, Any], now: dict[str, Any], precisions: tuple[str | None, str | None], told: list[str]
+) -> None:
+    configs = ({"trainer": {"precision": "auto", "strategy": "auto", **trainer}} for trainer in (before, now))
+    assert [str(each) for each in with_effect(*configs, *precisions)] == told

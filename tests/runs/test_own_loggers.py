@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from federations import table
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from fedlit.cli import main
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
-from fedlit.runs.own_loggers import check_places
+from fedlit.runs.own_loggers import check_places, numbering, remove_empty, take_numbers
 
 TINY = (
     "--trainer.accelerator=cpu --model.net.widths=[2] --model.net.hidden=4 --data.num_clients=8 --name=run "
@@ -193,3 +193,35 @@ def test_an_earlier_table_that_a_logger_would_delete_is_kept(
         ["1"],
         ["2", "3"],
     ]
+
+
+# The loggers of a run, made anew for each.
+NUMBERED: dict[str, Callable[[Path], list[Any]]] = {
+    "table": lambda folder: [CSVLogger(folder, "a")],
+    "board": lambda folder: [TensorBoardLogger(folder, "a")],
+    "without a name": lambda folder: [CSVLogger(folder, None)],
+    "in one folder": lambda folder: [CSVLogger(folder, "a"), TensorBoardLogger(folder, "a")],
+    "in two folders": lambda folder: [CSVLogger(folder, "a"), TensorBoardLogger(folder, "b")],
+}
+
+
+@pytest.mark.parametrize("loggers", NUMBERED.values(), ids=list(NUMBERED))
+def test_runs_side_by_side_have_folders_of_their_own(loggers: Callable[[Path], list[Any]], tmp_path: Path) -> None:
+    runs = [numbering(loggers(tmp_path / "theirs")) for _ in range(3)]
+    for run in runs:  # as in processes that are started at the same time
+        assert {each.version for each in run} == {0}
+    made = [take_numbers(run) for run in runs]
+    assert [{each.version for each in run} for run in runs] == [{0}, {1}, {2}]
+    assert all(Path(each.log_dir).is_dir() for run in runs for each in run)
+    assert len({each.log_dir for each in runs[0]}) == (2 if loggers is NUMBERED["in two folders"] else 1)
+    (Path(runs[1][0].log_dir) / "metrics.csv").touch()
+    for folders in reversed(made):
+        remove_empty(folders)
+    assert list(tmp_path.rglob("version_*")) == [Path(runs[1][0].log_dir)]
+
+
+def test_a_logger_that_was_given_its_place_is_left_alone(tmp_path: Path) -> None:
+    remote = TensorBoardLogger("memory://theirs", "a")
+    assert numbering([CSVLogger(tmp_path, "a", 3), TensorBoardLogger(tmp_path, "a", "mine"), Mine(), remote]) == []
+    remove_empty(take_numbers(numbering([CSVLogger(tmp_path / "theirs", "a")])))
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,8 @@ MISTAKES = {
     "key": ("seeds:", "seed:", "seed: no such key", "did you mean seeds?"),
     "no base": (str(BASE), "none.yaml", "none.yaml", "give its path"),
     "no axes": (AXES, "", "at least one axis, got None", "write AXIS:"),
-    "empty axis": (AXES, "axes: {variant: {}}", "axes.variant has no values", "leave it out"),
+    "empty axis": (AXES, "axes: {variant: {}}", "axes.variant has no named values", "leave it out"),
+    "list axis": (AXES, "axes: {mu: [0.1]}", "axes.mu has no named values, got [0.1]", "write NAME: {KEY: VALUE}"),
     "no mapping": ("{}", "3", "axes.variant.spatial must be keys of a config, got 3", "{} to change nothing"),
     "no folder name": ("spatial", "a/b", "'a/b'", "give another name"),
     "yes and no": ("spatial", "no", "axes.variant: YAML reads the name False", "in quotes"),
@@ -301,6 +303,11 @@ MISTAKES = {
     "yaml": ("axes:", "axes: [", "not valid YAML", "correct it there"),
     "claims": ("seeds:", "claims: 3\nseeds:", "claims must be a file of claims, got 3", "give its path"),
     "no claims": ("seeds:", "claims: none.yaml\nseeds:", "none.yaml: cannot be read", "give the path"),
+    "name of a seed": (AXES, "\naxes: {v: {seed_1: {}, b: {}}}\n", "seed_1: folders of runs have such", "another name"),
+    "case": ("spatial:", "Plain:", "differ in case only, plain_iid, Plain_iid; ", "other names"),
+    "long": ("spatial:", f"{'s' * 199}:", "folder name of at most 200 letters", "give another name"),
+    "equal numbers": (AXES, "\naxes: {mu: {0.1: {}, 0.10: {}}}\n", "0.1 and 0.10 in the mapping at", "in quotes"),
+    "equal names": (AXES, "\naxes: {mu: {0x10: {}, '16': {}}}\n", "2 values have the name 16", "in quotes"),
     "text": (STUDY, "hello", "not a study", "write base:"),
 }
 
@@ -345,6 +352,87 @@ def test_help_explains_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--dry_run" in shown
     assert main(["--help"]) == 0
     assert {"fit", "study", "runs"} <= set(re.findall(r"^ {2}(\w+) ", capsys.readouterr().out, re.MULTILINE))
+
+
+# --- a study that is stopped ------------------------------------------------------------------------------------------
+
+#: Stands in for fedlit: holds a lock while it lives, and ends on SIGTERM unless it is told to be deaf.
+ENDLESS = """
+import fcntl, os, signal, sys, time
+from pathlib import Path
+from fedlit.child import end_with_parent
+words = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+if os.environ.get("DEAF"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: (print("stopped in order", flush=True), os._exit(143)))
+lock = Path(words["--version"]).open("w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+end_with_parent()
+Path(words["--version"] + ".started").touch()
+time.sleep(300)
+"""
+DRIVER = """
+import sys
+from fedlit.study import sweep
+sweep.FEDLIT = (sys.executable, "endless.py")
+from fedlit.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def lives(version: str) -> bool:
+    import fcntl
+
+    with Path(version).open("r+") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def wait_for(happened: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals and locks")
+@pytest.mark.parametrize(
+    ("numbers", "deaf", "status"),
+    [
+        ([signal.SIGTERM], False, 143),
+        ([signal.SIGINT], False, 130),
+        ([signal.SIGINT, signal.SIGINT], True, 130),
+        ([getattr(signal, "SIGHUP", 0)], False, -1),  # the terminal was closed, so nothing can be told
+    ],
+)
+def test_a_study_that_is_stopped_leaves_no_process_and_says_how_to_go_on(
+    numbers: list[int], deaf: bool, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("endless.py").write_text(ENDLESS)
+    Path("driver.py").write_text(DRIVER)
+    Path("grid.yaml").write_text(f"base: {BASE}\nseeds: [0, 1, 2]\naxes: {{mu: {{low: {{model.mu: 0.1}}}}}}")
+    if deaf:
+        monkeypatch.setenv("DEAF", "1")
+    words = [sys.executable, "driver.py", "study", "--config", "grid.yaml", "--jobs", "2"]
+    runs = ("seed_0", "seed_1")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        wait_for(lambda: all(Path(f"{run}.started").exists() for run in runs), 300)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(1)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == status, said
+    wait_for(lambda: not any(map(lives, runs)), 20)
+    assert not Path("seed_2").exists()
+    if status > 0:
+        assert said.splitlines()[-1] == "stopped; resume with: fedlit study --config grid.yaml --jobs 2"
+        assert "Traceback" not in said
+        logs = [Path(f"logs/grid/low/{run}.log").read_text() for run in runs]
+        assert all(("stopped in order" in log) == (not deaf) for log in logs)
 
 
 # --- real runs -------------------------------------------------------------------------------------------------------

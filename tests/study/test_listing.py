@@ -41,15 +41,42 @@ def test_a_run_is_listed_with_progress_and_accuracy(tmp_path: Path) -> None:
     assert (plain.state, plain.done, max(plain.accuracies), plain.accuracies[-1]) == ("finished", 3, 0.9, 0.8)
 
 
-@pytest.mark.parametrize("here", [".", "study", "study/plain_iid", "study/plain_iid/seed_0"])
+@pytest.mark.parametrize("here", [".", "logs", "logs/s", "logs/s/plain_iid", "logs/s/plain_iid/seed_0"])
 def test_runs_are_listed_from_any_folder_above_them_or_their_own(
     here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make(tmp_path / "study/plain_iid/seed_0", 0.2, state="interrupted")
-    (tmp_path / "study/study.json").write_text('{"command": ["fedlit", "study", "--config", "s.yaml"]}')
+    make(tmp_path / "logs/s/plain_iid/seed_0", 0.2, state="interrupted")
+    record = {"command": ["fedlit", "study", "--config", "s.yaml"], "started_in": str(tmp_path)}
+    (tmp_path / "logs/s/study.json").write_text(json.dumps(record))
     monkeypatch.chdir(tmp_path / here)
     assert main(["runs", "."]) == 0
-    assert "  fedlit study --config s.yaml\n" in capsys.readouterr().out
+    go_there = "" if here == "." else f"cd {tmp_path} && "
+    assert f"\n  {go_there}fedlit study --config s.yaml\n" in capsys.readouterr().out
+
+
+# Of each: the words of the command, the study's folder now, and the words that continue it there.
+MOVED = {
+    "as it was": ("--config s.yaml --jobs 2", "logs/s", "--config s.yaml --jobs 2"),
+    "with a name": ("--config=s.yaml --name=n --logs_dir=l", "l/n", "--config=s.yaml --name=n --logs_dir=l"),
+    "renamed": ("--config s.yaml --jobs 2", "logs/new", "--config s.yaml --jobs 2 --logs_dir {}/logs --name new"),
+    "renamed, of a name": ("--name n --config=s.yaml", "logs/m", "--config s.yaml --logs_dir {}/logs --name m"),
+    "moved": ("--config s.yaml", "old/s", "--config s.yaml --logs_dir {}/old --name s"),
+    "moved with all logs": ("--logs_dir=a --config s.yaml", "b/s", "--config s.yaml --logs_dir {}/b --name s"),
+}
+
+
+@pytest.mark.parametrize("says_where", [True, False])
+@pytest.mark.parametrize(("words", "folder", "now"), MOVED.values(), ids=list(MOVED))
+def test_the_command_of_a_study_continues_it_in_its_present_folder(
+    words: str, folder: str, now: str, says_where: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make(tmp_path / folder / "plain_iid/seed_0", 0.2, state="interrupted")
+    record = {"command": ["fedlit", "study", *words.split()]} | ({"started_in": str(tmp_path)} if says_where else {})
+    (tmp_path / folder / "study.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs", "."]) == 0
+    assert capsys.readouterr().out.endswith(f"\n  fedlit study {now.format(tmp_path)}\n")
 
 
 def test_a_run_that_was_replaced_by_a_link_is_listed(tmp_path: Path) -> None:
@@ -111,7 +138,8 @@ def test_the_table_is_followed_by_the_commands_with_a_studys_only_once(
 ) -> None:
     for seed in (0, 1):
         make(tmp_path / f"grid/plain/seed_{seed}", 0.5, state="interrupted")
-    (tmp_path / "grid/study.json").write_text(json.dumps({"command": ["fedlit", "study", "--config", "grid.yaml"]}))
+    command = ["fedlit", "study", "--config", "grid.yaml", "--logs_dir", str(tmp_path)]
+    (tmp_path / "grid/study.json").write_text(json.dumps({"command": command}))
     alone = make(tmp_path / "b/version_0", 0.25, 0.125, state="failed", error="out of memory")
     os.utime(alone / "metrics.csv", (0, 0))
     assert main(["runs", str(tmp_path)]) == 0
@@ -122,7 +150,7 @@ def test_the_table_is_followed_by_the_commands_with_a_studys_only_once(
         "b/version_0 failed: out of memory",
         "resume with:",
         f"  fedlit fit --config {alone}/config.yaml --ckpt_path {alone}/checkpoints/last.ckpt",
-        "  fedlit study --config grid.yaml",
+        f"  {' '.join(command)}",
     ]
 
 

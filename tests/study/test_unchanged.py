@@ -148,6 +148,32 @@ def test_finished_runs_of_other_settings_are_not_counted_among_new_ones(
     assert ("seed_0 has other settings than the study file" in said) == bool(told)
 
 
+# Of each: the precision that the runs recorded, "" for none, the accelerator that the file now has, and what is told.
+# Where the tests run there is no GPU, and ``auto`` is 32-true.
+MACHINES = {
+    "the same": ("32-true", "auto", ""),
+    "another name of the same": ("32-true", "cpu", ""),
+    "trained on a GPU": ("bf16-mixed", "auto", "trainer.precision: bf16-mixed -> 32-true"),
+    "unknown, the same accelerator": ("", "auto", ""),
+    "unknown, another accelerator": ("", "cpu", "trainer.accelerator: auto -> cpu"),
+}
+
+
+@pytest.mark.parametrize(("precision", "accelerator", "told"), MACHINES.values(), ids=list(MACHINES))
+def test_a_precision_that_the_machine_chooses_is_the_same_in_all_runs(
+    precision: str, accelerator: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in finished(STUDY, checkpoints=False):
+        if precision:
+            (run / "origin.json").write_text(json.dumps([{"precision": precision}]))
+    Path("base.yaml").write_text(BASE.replace("trainer:", f"trainer:\n  accelerator: {accelerator}"))
+    capsys.readouterr()
+    assert study("--dry_run") == (2 if told else 0)
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("has other settings than the study file") == bool(told)
+
+
 def test_a_copy_of_a_run_is_not_that_of_another_seed(capsys: pytest.CaptureFixture[str]) -> None:
     runs = finished(STUDY)
     (runs[1] / "config.yaml").write_bytes((runs[0] / "config.yaml").read_bytes())

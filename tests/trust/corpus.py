@@ -478,7 +478,7 @@ CASES = [
     study("base that is a list", "base: [1]\n", "base must be a config file"),
     study("no axes", "base: base.yaml\n", "axes must have"),
     study("axes of text", "base: base.yaml\naxes: all\n", "axes must have"),
-    study("axis without values", "base: base.yaml\naxes: {a: {}}\n", "axes.a has no values"),
+    study("axis without values", "base: base.yaml\naxes: {a: {}}\n", "axes.a has no named values"),
     study("value with a slash", "base: base.yaml\naxes: {a: {b/c: {}}}\n", "'b/c'"),
     study("value that is null", "base: base.yaml\naxes: {a: {null: {}}}\n", "not as text; write it in quotes"),
     study("seeds below 0", "base: base.yaml\nseeds: [-1]\naxes: {a: {b: {}}}\n", "seeds must be"),

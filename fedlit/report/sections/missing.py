@@ -15,7 +15,7 @@ from fedlit.report.draws import compare_draws
 from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.metrics import COLUMN
 from fedlit.report.numbers import count
-from fedlit.report.unlike import changed_code, changed_on_resume, differing_settings
+from fedlit.report.unlike import changed_code, changed_on_resume, differing_precision, differing_settings
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
 #: At most this many missing runs are listed.
@@ -50,6 +50,12 @@ def _different_runs(study: Study) -> Iterable[Element]:
     if lines := tuple(changed_on_resume(study)):
         yield Text("**Runs were resumed with other settings**:")
         yield Bullets(lines)
+    if lines := tuple(differing_precision(study)):
+        yield Text(
+            "**Variants were trained in different precision**, which `trainer.precision: auto` leaves to the machine, "
+            "so their differences are not due to the variant alone:"
+        )
+        yield Bullets(lines)
     if lines := tuple(changed_code(study)):
         yield Text(
             "**Your own code changed between runs** that are compared. Its modules, by the SHA-256 of their files:"
@@ -65,8 +71,9 @@ def _left_out(study: Study) -> Iterable[Element]:
     if study.superseded:
         number, folders = count(len(study.superseded), "run"), _folders(study, study.superseded)
         yield Text(
-            f"**Left out**, as there is a newer run with the same name and seed: {number}, {folders}. To compare such "
-            "runs, give them different names."
+            f"**Left out**, as another run has the same name and the same `seed_everything` in its config: {number}, "
+            f"{folders}. Of such runs the one in the folder of its seed is used, else the newest. To compare them, "
+            "give them different names; to count them as seeds, run them with different seeds."
         )
 
 
@@ -119,6 +126,13 @@ def _lengths(study: Study) -> Iterable[Element]:
         yield Text(
             f"**Runs of different lengths**: {numbers} rounds. All are compared at round {study.horizon}; `--rounds` "
             "sets another round."
+        )
+    early = [run for run in study.runs if run.ended and run.rounds < run.asked]
+    if early and study.horizon == min(run.rounds for run in early):
+        named = ", ".join(f"{run.variant} at {run.partition}, seed {run.seed}" for run in early[:MOST_GAPS])
+        yield Text(
+            f"**{count(len(early), 'run')} stopped early**, the first after round {study.horizon}: {named}. All runs "
+            "are compared at this round; `--rounds` sets another one, and leaves out runs that have not reached it."
         )
 
 
