@@ -212,7 +212,11 @@ class Algorithm:
     # --- the server, with the clients' updates ------------------------------------------------------------------------
 
     def transform(self, sent: Broadcast, update: ClientUpdate) -> ClientUpdate:
-        """The update that is averaged in place of the client's."""
+        """The update that is averaged in place of the client's.
+
+        ``update.metrics`` has the fit's loss and what the client logged or measured; ``update.kept`` is None, as it is
+        on disk. ``update.task._replace(weight=...)`` gives it another weight, > 0, in every average of the round.
+        """
         return update
 
     def reducer(self, sent: Broadcast) -> WeightedMean | None:

@@ -19,7 +19,7 @@ from fedlit.clients.fit_totals import FitTotals
 from fedlit.clients.gradients import accuracy, full_gradient, make_dense, norm_of_gradient
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
-from fedlit.core.layout import Layout, read_state, write_state
+from fedlit.core.layout import Layout, read_state, shaped, write_state
 from fedlit.core.origin import is_fedlit_class
 from fedlit.core.proximal import add_proximal_gradient, squared_moves
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
@@ -80,6 +80,43 @@ class ClientModule(LightningModule):
         self._follows_rate = False
         self._is_completed = False
         self._own_metrics: dict[str, list[float | Tensor]] = {}
+        self._data: FederatedData | None = None
+        self._kept: Tensor | None = None
+
+    @property
+    def data(self) -> FederatedData:
+        """The clients' data, of which a client may use its own: ``self.data.class_counts(task.client)``, for example.
+
+        Raises:
+            RuntimeError: Outside of a federation.
+        """
+        if self._data is None:
+            raise RuntimeError(f"{type(self).__name__} has no data yet; use them in start(task) and later")
+        return self._data
+
+    def attach(self, data: FederatedData) -> None:
+        """Give it the clients' data, before the first fit."""
+        self._data = data
+
+    @property
+    def kept(self) -> Tensor | None:
+        """The vector (kept_size,) that this fit's client kept in its last round, on the CPU; None in its first.
+
+        ``Algorithm.end`` returns it. Of a chain it is the vectors of all parts, one after the other.
+        """
+        return self._kept
+
+    def tensors_of(self, floats: Tensor) -> dict[str, Tensor]:
+        """Copies of a flat state's tensors by name, as ``torch.func.functional_call(self.net, ...)`` takes them.
+
+        Integer and boolean buffers are copies of the net's present ones, so such a call changes nothing of the net.
+
+        Args:
+            floats: (P,): the server's model ``self.broadcast.weights.floats``, for example.
+        """
+        state = self.net.state_dict()
+        whole = {name: state[name] for name in self.layout.counts + self.layout.flags}
+        return {name: tensor.clone() for name, tensor in (shaped(self.net, self.layout, floats) | whole).items()}
 
     @property
     def current_epoch(self) -> int:

@@ -311,7 +311,9 @@ class FederatedModule(Checked, LightningModule):
 
     def make_client(self) -> ClientModule:
         """The local problem of this server's clients."""
-        return self.client_with(self.loop.algorithm)
+        client = self.client_with(self.loop.algorithm)
+        client.attach(data_of(self.trainer))
+        return client
 
     def client_with(self, algorithm: Algorithm) -> ClientModule:
         """The local problem with an algorithm after ``prepare``, for use without a Trainer."""
