@@ -45,7 +45,7 @@ from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client, warn_of_objective
 from fedlit.federated.callback_checks import check_monitored, check_states, check_watched
 from fedlit.federated.checkpointed import resume_from, write_record
-from fedlit.federated.cohort import check_repeats, draw_cohort, draw_work
+from fedlit.federated.cohort import check_repeats, check_unchanged, draw_cohort, draw_work
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.fixed import FixedParts
 from fedlit.federated.meter import ATTENTION
@@ -557,11 +557,15 @@ class Rounds:
     def __init__(self, loop: FederatedLoop, trainer: Trainer) -> None:
         self._loop = loop
         self._trainer = trainer
+        self._last: list[ClientTask] = []  # tasks of the round before
 
     def __len__(self) -> int:
         return 1
 
     def __iter__(self) -> Iterator[Cohort]:
-        tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
+        loop, data = self._loop, data_of(self._trainer)
+        if self._last and not (is_fedlit_class(loop.sampling) and is_fedlit_class(loop.stragglers)):
+            check_unchanged(self._last, loop.cohort(self._last[0].round, data), loop.sampling, loop.stragglers)
+        self._last = tasks = loop.cohort(self._trainer.current_epoch, data)
         shares = distribute(_with_steps(tasks), self._trainer.world_size, self._loop.session.engine.together)
         yield Cohort(tasks, shares[self._trainer.global_rank])
