@@ -16,7 +16,14 @@ from torch.optim import Optimizer
 
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.fit_totals import FitTotals
-from fedlit.clients.gradients import accuracy, full_gradient, make_dense, norm_of_gradient
+from fedlit.clients.gradients import (
+    accuracy,
+    full_gradient,
+    make_dense,
+    norm_of_gradient,
+    others_than,
+    without_gradients,
+)
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
 from fedlit.core.layout import Layout, read_state, shaped, write_state
@@ -157,6 +164,8 @@ class ClientModule(LightningModule):
         self._begun = sent.weights._replace(floats=floats)
         write_state(self.net, self.layout, self._begun)
         self.correction = self.algorithm.begin(sent, self._kept)
+        for parameter in self.parameters_:  # those of another client, if this client's optimizer lacks the parameter
+            parameter.grad = None
         reseed_all(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
@@ -201,8 +210,12 @@ class ClientModule(LightningModule):
         self._own_metrics.setdefault(name, []).append(value.detach().clone() if isinstance(value, Tensor) else value)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Complete the gradient, in full precision and after any gradient scaler has unscaled it."""
-        self.complete(self.parameters_)
+        """Complete the gradient, in full precision and after any gradient scaler has unscaled it.
+
+        Of several optimizers, each completes the gradients of its own parameters.
+        """
+        with without_gradients(others_than(optimizer, self.parameters_)):
+            self.complete(self.parameters_)
 
     @torch.no_grad()
     def complete(

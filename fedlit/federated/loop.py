@@ -22,6 +22,7 @@ from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import check_called
+from fedlit.clients.nets import check_same_net
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
@@ -283,6 +284,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
         check_called(client)
+        check_same_net(client, client.net, client.layout, client.parameters_)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         check_states(trainer)
