@@ -24,10 +24,11 @@ class Aggregation:
 
     def add(self, update: ClientUpdate) -> None:
         """Add a client's update."""
-        self._mean.add(self._algorithm.transform(self._sent, update))
-        for name, weight in self._algorithm.extra_weights(self._sent, update.task).items():
+        changed = self._algorithm.transform(self._sent, update)
+        self._mean.add(changed)
+        for name, weight in self._algorithm.extra_weights(self._sent, changed.task).items():
             self._extra.setdefault(name, WeightedMean(self._sent.weights)).add_state(update.weights, weight)
-        self._tasks[update.task.client] = update.task
+        self._tasks[update.task.client] = changed.task
 
     def average(self) -> Average | None:
         """The average over all ranks, or None without any updates; every rank has to call it, once."""

@@ -85,12 +85,17 @@ class Facts:
             InputError: If it is another optimizer, for which the algorithm is not defined.
         """
         optimizer = self.optimizer
-        if not isinstance(optimizer, torch.optim.SGD) or len(optimizer.param_groups) != 1:
-            raise InputError(
-                f"{algorithm} is defined for clients that train with SGD of one learning rate, not with "
-                f"{type(optimizer).__name__}; set model.client_optimizer to torch.optim.SGD"
-            )
-        return optimizer.param_groups[0]
+        if isinstance(optimizer, torch.optim.SGD) and len(optimizer.param_groups) == 1:
+            return optimizer.param_groups[0]
+        found, remedy = type(optimizer).__name__, "set model.client_optimizer to torch.optim.SGD"
+        if isinstance(optimizer, torch.optim.SGD):
+            found, remedy = f"{len(optimizer.param_groups)} groups of parameters", "let the optimizer have one group"
+        elif not isinstance(optimizer, torch.optim.Optimizer):  # of a client of the user's
+            found = "an optimizer that only a fit can make" if optimizer is None else f"a {found} of optimizers"
+            remedy = "let the client's configure_optimizers return one torch.optim.SGD"
+        raise InputError(
+            f"{algorithm} is defined for clients that train with SGD of one learning rate, not with {found}; {remedy}"
+        )
 
     def single_mu(self, algorithm: str) -> None:
         """Refuse different mu for different parameters, for which the algorithm is not defined.
@@ -212,7 +217,11 @@ class Algorithm:
     # --- the server, with the clients' updates ------------------------------------------------------------------------
 
     def transform(self, sent: Broadcast, update: ClientUpdate) -> ClientUpdate:
-        """The update that is averaged in place of the client's."""
+        """The update that is averaged in place of the client's.
+
+        ``update.metrics`` has the fit's loss and what the client logged or measured; ``update.kept`` is None, as it is
+        on disk. ``update.task._replace(weight=...)`` gives it another weight, > 0, in every average of the round.
+        """
         return update
 
     def reducer(self, sent: Broadcast) -> WeightedMean | None:

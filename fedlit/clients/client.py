@@ -16,10 +16,17 @@ from torch.optim import Optimizer
 
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.fit_totals import FitTotals
-from fedlit.clients.gradients import accuracy, full_gradient, make_dense, norm_of_gradient
+from fedlit.clients.gradients import (
+    accuracy,
+    full_gradient,
+    make_dense,
+    norm_of_gradient,
+    others_than,
+    without_gradients,
+)
 from fedlit.core.errors import InputError
 from fedlit.core.exact import exact_sum
-from fedlit.core.layout import Layout, read_state, write_state
+from fedlit.core.layout import Layout, read_state, shaped, write_state
 from fedlit.core.origin import is_fedlit_class
 from fedlit.core.proximal import add_proximal_gradient, squared_moves
 from fedlit.core.records import Broadcast, ClientTask, ClientUpdate, Weights
@@ -80,6 +87,43 @@ class ClientModule(LightningModule):
         self._follows_rate = False
         self._is_completed = False
         self._own_metrics: dict[str, list[float | Tensor]] = {}
+        self._data: FederatedData | None = None
+        self._kept: Tensor | None = None
+
+    @property
+    def data(self) -> FederatedData:
+        """The clients' data, of which a client may use its own: ``self.data.class_counts(task.client)``, for example.
+
+        Raises:
+            RuntimeError: Outside of a federation.
+        """
+        if self._data is None:
+            raise RuntimeError(f"{type(self).__name__} has no data yet; use them in start(task) and later")
+        return self._data
+
+    def attach(self, data: FederatedData) -> None:
+        """Give it the clients' data, before the first fit."""
+        self._data = data
+
+    @property
+    def kept(self) -> Tensor | None:
+        """The vector (kept_size,) that this fit's client kept in its last round, on the CPU; None in its first.
+
+        ``Algorithm.end`` returns it. Of a chain it is the vectors of all parts, one after the other.
+        """
+        return self._kept
+
+    def tensors_of(self, floats: Tensor) -> dict[str, Tensor]:
+        """Copies of a flat state's tensors by name, as ``torch.func.functional_call(self.net, ...)`` takes them.
+
+        Integer and boolean buffers are copies of the net's present ones, so such a call changes nothing of the net.
+
+        Args:
+            floats: (P,): the server's model ``self.broadcast.weights.floats``, for example.
+        """
+        state = self.net.state_dict()
+        whole = {name: state[name] for name in self.layout.counts + self.layout.flags}
+        return {name: tensor.clone() for name, tensor in (shaped(self.net, self.layout, floats) | whole).items()}
 
     @property
     def current_epoch(self) -> int:
@@ -120,6 +164,8 @@ class ClientModule(LightningModule):
         self._begun = sent.weights._replace(floats=floats)
         write_state(self.net, self.layout, self._begun)
         self.correction = self.algorithm.begin(sent, self._kept)
+        for parameter in self.parameters_:  # those of another client, if this client's optimizer lacks the parameter
+            parameter.grad = None
         reseed_all(sent.weights.floats.device, address(task.seed, "fit", task.round, task.client))
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
@@ -164,8 +210,12 @@ class ClientModule(LightningModule):
         self._own_metrics.setdefault(name, []).append(value.detach().clone() if isinstance(value, Tensor) else value)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Complete the gradient, in full precision and after any gradient scaler has unscaled it."""
-        self.complete(self.parameters_)
+        """Complete the gradient, in full precision and after any gradient scaler has unscaled it.
+
+        Of several optimizers, each completes the gradients of its own parameters.
+        """
+        with without_gradients(others_than(optimizer, self.parameters_)):
+            self.complete(self.parameters_)
 
     @torch.no_grad()
     def complete(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from fedlit.core.private_torch import original
 from fedlit.data.examples import Batches
@@ -76,6 +77,26 @@ def make_dense(parameters: Iterable[Tensor]) -> None:
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.to_dense()
+
+
+def others_than(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Those of the parameters that an optimizer does not step; none if it steps none of them, but copies."""
+    stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    others = [parameter for parameter in parameters if id(parameter) not in stepped]
+    return others if len(others) < len(parameters) else []
+
+
+@contextmanager
+def without_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Hide the gradients of parameters within the block."""
+    hidden = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in zip(parameters, hidden, strict=True):
+            parameter.grad = gradient
 
 
 def norm_of_gradient(parameters: Sequence[nn.Parameter]) -> float:

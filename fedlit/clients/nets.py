@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout
+from fedlit.core.private_torch import has_gradient_hooks
 from fedlit.core.seeding import isolated_rng
 
 
@@ -50,6 +52,46 @@ def warn_of_evaluation_mode(net: nn.Module) -> None:
             f"the net's {found[0]} is in evaluation mode, but clients train the whole net in training mode; to keep it "
             "in evaluation mode, such as a BatchNorm with frozen statistics, put it there in the __init__ of your own "
             "ClientModule, after super().__init__"
+        )
+
+
+def check_gradient_hooks(net: nn.Module) -> None:
+    """Refuse a net whose parameters have hooks for their gradients, which the clients' copies of the net do not have.
+
+    Raises:
+        InputError: Naming the parameter.
+    """
+    for name, parameter in net.named_parameters():
+        if has_gradient_hooks(parameter):
+            raise InputError(
+                f"the net's {name} has a hook for its gradient, but clients train copies of the net, which lose it; "
+                "register it in the __init__ of your own ClientModule, after super().__init__"
+            )
+
+
+def check_same_net(client: nn.Module, net: nn.Module, layout: Layout, parameters: Sequence[nn.Parameter]) -> None:
+    """Refuse a client whose ``__init__`` changed its copy of the net: other tensors are not sent, trained or averaged.
+
+    It may freeze parameters.
+
+    Args:
+        client: The client.
+        net: Its net.
+        layout: The layout of the server's net.
+        parameters: Those that the client trains, in the layout's order.
+
+    Raises:
+        InputError: Naming the tensor.
+    """
+    has, named = Layout.of(net), dict(net.named_parameters())
+    now = {*has.trainable, *has.fixed, *has.counts, *has.flags}
+    sent = {*layout.trainable, *layout.fixed, *layout.counts, *layout.flags}
+    replaced = [name for name, old in zip(layout.trainable, parameters, strict=False) if named.get(name) is not old]
+    changed = [*sorted(now ^ sent), *replaced, *layout.trainable[len(parameters) :]]
+    if changed:
+        raise InputError(
+            f"{type(client).__name__} changes {changed[0]} in its copy of the net, but it trains the tensors of the "
+            "net that the server sends; make the change in model.net, or freeze a parameter by requires_grad_(False)"
         )
 
 

@@ -117,6 +117,13 @@ def write_state(net: nn.Module, layout: Layout, weights: Weights, *, trainable: 
             state[name].copy_(part.view_as(state[name]))
 
 
+def shaped(net: nn.Module, layout: Layout, floats: Tensor) -> dict[str, Tensor]:
+    """Views of flat states (..., P) in the shapes of a network's tensors, (..., *shape), by name."""
+    state, names = net.state_dict(), layout.trainable + layout.fixed
+    views = floats.split(layout.numels, dim=-1)
+    return {name: view.view(*view.shape[:-1], *state[name].shape) for name, view in zip(names, views, strict=True)}
+
+
 def trainable(net: nn.Module) -> Iterator[nn.Parameter]:
     """The parameters that are trained, in the network's order."""
     return (parameter for parameter in net.parameters() if parameter.requires_grad)

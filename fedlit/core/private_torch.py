@@ -56,6 +56,11 @@ def has_hooks(module: nn.Module) -> bool:
     return bool(forward or backward or module._backward_pre_hooks)
 
 
+def has_gradient_hooks(parameter: nn.Parameter) -> bool:
+    """Whether a parameter has hooks that are called with its gradient; copies of it do not have them."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+
+
 def has_global_hooks() -> bool:
     """Whether hooks are registered for the forward or backward passes of all modules."""
     forward = all_modules._global_forward_hooks or all_modules._global_forward_pre_hooks

@@ -389,6 +389,11 @@ class FederatedData(Checked, LightningDataModule, ABC):
         """A client's own training examples in order, in batches of ``eval_batch_size``."""
         return Batches(self.train, self.eval_batch_size, self.partition.client(client), transform=self.transform)
 
+    def class_counts(self, client: int) -> Tensor:
+        """Number of a client's training examples of each class, (C,), int64."""
+        rows = torch.from_numpy(self.partition.client(client)).to(self.train.targets.device)
+        return torch.bincount(self.train.targets[rows], minlength=self.num_classes)
+
     def train_dataloader(self) -> Iterable[Any]:
         """The rounds of the Trainer's ``FederatedLoop``: a federation trains on cohorts, not on batches of examples.
 

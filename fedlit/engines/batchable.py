@@ -15,7 +15,7 @@ from fedlit.clients.probe import draws_random_numbers, mixes_examples, unreached
 from fedlit.clients.step_checks import is_plain_mean
 from fedlit.core.layout import read_state
 from fedlit.core.messages import one_line
-from fedlit.core.private_torch import BatchNorm, Dropout, compiled_parts
+from fedlit.core.private_torch import BatchNorm, Dropout, compiled_parts, has_gradient_hooks
 from fedlit.core.records import Broadcast, ClientTask
 from fedlit.core.seeding import isolated_rng
 from fedlit.data.module import FederatedData
@@ -70,8 +70,15 @@ def fails_in_block(client: ClientModule, site: Site) -> str | None:
 def _client_reasons(client: ClientModule, site: Site) -> Iterator[str]:
     if own := overridden_member(client, client_members(), CALLED_BY_BLOCKS):
         yield own
+    for name, parameter in zip(client.layout.trainable, client.parameters_, strict=True):
+        if not parameter.requires_grad:
+            yield f"{type(client).__name__} freezes {name}"
+        if has_gradient_hooks(parameter):
+            yield f"{type(client).__name__} has a hook for the gradient of {name}"
     if client.algorithm.changes_fit:
         yield f"{client.algorithm.name} changes how clients train"
+    if client.algorithm.kept_size:
+        yield f"{client.algorithm.name} keeps a vector with each client"
     if site.data.augmentation:
         yield "data.augment draws for each batch of each client separately"
     if site.precision.precision == "16-mixed":

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import clip_each
 from fedlit.clients.fit_totals import FitTotals
-from fedlit.core.layout import write_state
+from fedlit.core.layout import shaped, write_state
 from fedlit.core.proximal import squared_norms
 from fedlit.core.records import ClientTask, ClientUpdate
 from fedlit.data.module import FederatedData
@@ -55,11 +55,11 @@ class Block:
     ) -> None:
         self._client, self._tasks, self._data, self._precision, self._trace = client, tasks, data, precision, trace
         floats, layout = client.broadcast.weights.floats, client.layout
-        sent = _shaped(client, floats)
+        sent = shaped(client.net, layout, floats)
         self._fixed = [sent[n] for n in layout.fixed]
         self._rows = floats.repeat(len(tasks), 1)  # (K, P), one row for each client
-        shaped = _shaped(client, self._rows)
-        self._parameters = [shaped[n].requires_grad_() for n in layout.trainable]  # views: a step moves the rows
+        rows = shaped(client.net, layout, self._rows)
+        self._parameters = [rows[n].requires_grad_() for n in layout.trainable]  # views: a step moves the rows
         self._optimizer = client.optimizer(self._parameters)
         self._loss_of_each = copy.copy(client.loss)
         self._loss_of_each.reduction = "none"  # type: ignore[attr-defined]
@@ -218,11 +218,3 @@ def _schedule(data: FederatedData, task: ClientTask) -> Tensor:
         passes += [order, ~order[:1].expand(padding)] if padding else [order]
     rows = passes[0] if len(passes) == 1 else torch.cat(passes)
     return rows.view(-1, data.batch_size)[: task.steps]
-
-
-def _shaped(client: ClientModule, floats: Tensor) -> dict[str, Tensor]:
-    """Views of flat states (..., P) in the shapes of the network's tensors, by name."""
-    state, layout = client.net.state_dict(), client.layout
-    views = floats.split(layout.numels, dim=-1)
-    names = layout.trainable + layout.fixed
-    return {name: view.view(*view.shape[:-1], *state[name].shape) for name, view in zip(names, views, strict=True)}

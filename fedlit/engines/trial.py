@@ -23,7 +23,7 @@ STEPS = 2
 
 
 def check_client(client: ClientModule, site: Site, sent: Broadcast, task: ClientTask) -> None:
-    """Refuse a client with trainable parameters outside its net, or whose fit differs when it is repeated.
+    """Refuse a client with trainable parameters outside its net, or whose fits differ or write to what was sent.
 
     A fit that fails on its data is left to its round, and a compiled net is not tried, as that takes long.
 
@@ -34,7 +34,7 @@ def check_client(client: ClientModule, site: Site, sent: Broadcast, task: Client
         task: A task with at least one step.
 
     Raises:
-        InputError: Naming the parameter, or the remedy for the difference.
+        InputError: Naming the parameter, or the remedy.
     """
     name = type(client).__name__
     if parameter := parameter_outside_net(client.net, client):
@@ -45,12 +45,18 @@ def check_client(client: ClientModule, site: Site, sent: Broadcast, task: Client
     if compiled_parts(client.net):
         return
     client.receive(sent)
+    before = sent.weights.floats.clone()
     updates = []
     for _ in range(2):
         with isolated_rng(0, site.device), torch.enable_grad():
             (answer,) = TrainerEngine().run(client, [task._replace(steps=min(task.steps, STEPS), kept=None)], site)
         if not isinstance(answer, ClientUpdate):
             return
+        if not torch.equal(sent.weights.floats.nan_to_num(), before.nan_to_num()):
+            raise InputError(
+                f"{name} writes to self.broadcast.weights, from which all clients of the round start, for example by "
+                "BatchNorm in torch.func.functional_call; use copies, self.tensors_of(self.broadcast.weights.floats)"
+            )
         updates.append(answer)
     first, again = updates
     if not torch.allclose(first.weights.floats, again.weights.floats, rtol=1e-3, atol=1e-6, equal_nan=True):

@@ -95,18 +95,44 @@ def check_repeats(
     """
     if is_fedlit_class(sampling) and is_fedlit_class(stragglers):
         return
+    rounds = list(rounds)
     first, again = ([tasks_of(round) for round in rounds] for _ in range(2))
-    if first == again:
-        return
-    same_clients = [[task.client for task in tasks] for tasks in first] == [
-        [t.client for t in tasks] for tasks in again
-    ]
-    name, gives, purpose = (
-        (f"{type(stragglers).__name__}.work", "other work", "stragglers")
-        if same_clients
-        else (f"{type(sampling).__name__}.draw", "other clients", "cohort")
-    )
-    raise InputError(
-        f"{name} gives {gives} each time it is called for the same round, but ranks and a resumed run call it again; "
-        f'draw from fedlit.core.seeding.rng(seed, "{purpose}", round), or another generator seeded by seed and round'
-    )
+    for tasks, same in zip(first, again, strict=True):
+        if found := _difference(tasks, same, sampling, stragglers):
+            purpose = "stragglers" if found.endswith("work") else "cohort"
+            raise InputError(
+                f"{found} each time it is called for the same round, but ranks and a resumed run call it again; draw "
+                f'from fedlit.core.seeding.rng(seed, "{purpose}", round), or another generator seeded by seed and round'
+            )
+
+
+def check_unchanged(
+    trained: list[ClientTask], now: list[ClientTask], sampling: Sampling, stragglers: Stragglers
+) -> None:
+    """Refuse a cohort that would be another one now, after its round, as a resumed run draws it again.
+
+    Args:
+        trained: The tasks of the round.
+        now: The tasks of the same round, drawn again.
+        sampling: How the clients are drawn.
+        stragglers: How much work each does.
+
+    Raises:
+        InputError: Naming the class whose draws depend on what it has learned since.
+    """
+    if found := _difference(trained, now, sampling, stragglers):
+        raise InputError(
+            f"{found} for round {trained[0].round + 1} after it than before it, so it depends on what it learned in "
+            "the run, such as losses, which a resumed run and other ranks lack; let it depend on seed and round alone"
+        )
+
+
+def _difference(
+    first: list[ClientTask], second: list[ClientTask], sampling: Sampling, stragglers: Stragglers
+) -> str | None:
+    """What differs in two draws of a cohort, as the beginning of a message; None if they are the same."""
+    if first == second:
+        return None
+    if [task.client for task in first] == [task.client for task in second]:
+        return f"{type(stragglers).__name__}.work gives other work"
+    return f"{type(sampling).__name__}.draw gives other clients"

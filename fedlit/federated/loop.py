@@ -22,6 +22,7 @@ from fedlit.algorithms.personal import warn_of_local
 from fedlit.algorithms.trial import check_algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.members import check_called
+from fedlit.clients.nets import check_same_net
 from fedlit.clients.probe import check_single_examples
 from fedlit.clients.store import ClientStore
 from fedlit.core.allocator import keep_freed_memory
@@ -47,7 +48,7 @@ from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client, warn_of_objective
 from fedlit.federated.callback_checks import check_monitored, check_states, check_watched
 from fedlit.federated.checkpointed import resume_from, write_record
-from fedlit.federated.cohort import check_repeats, draw_cohort, draw_work
+from fedlit.federated.cohort import check_repeats, check_unchanged, draw_cohort, draw_work
 from fedlit.federated.diagnostics import Diagnostics
 from fedlit.federated.fixed import FixedParts
 from fedlit.federated.meter import ATTENTION
@@ -287,6 +288,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
         check_called(client)
+        check_same_net(client, client.net, client.layout, client.parameters_)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         check_states(trainer)
@@ -561,11 +563,15 @@ class Rounds:
     def __init__(self, loop: FederatedLoop, trainer: Trainer) -> None:
         self._loop = loop
         self._trainer = trainer
+        self._last: list[ClientTask] = []  # tasks of the round before
 
     def __len__(self) -> int:
         return 1
 
     def __iter__(self) -> Iterator[Cohort]:
-        tasks = self._loop.cohort(self._trainer.current_epoch, data_of(self._trainer))
+        loop, data = self._loop, data_of(self._trainer)
+        if self._last and not (is_fedlit_class(loop.sampling) and is_fedlit_class(loop.stragglers)):
+            check_unchanged(self._last, loop.cohort(self._last[0].round, data), loop.sampling, loop.stragglers)
+        self._last = tasks = loop.cohort(self._trainer.current_epoch, data)
         shares = distribute(_with_steps(tasks), self._trainer.world_size, self._loop.session.engine.together)
         yield Cohort(tasks, shares[self._trainer.global_rank])

@@ -21,7 +21,7 @@ from torch.optim import SGD, Optimizer
 from fedlit.algorithms.algorithm import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.clients.clipping import check_limit
-from fedlit.clients.nets import check_trainable, warn_of_evaluation_mode
+from fedlit.clients.nets import check_gradient_hooks, check_trainable, warn_of_evaluation_mode
 from fedlit.clients.probe import check_fit
 from fedlit.clients.step_checks import check_arguments, check_loss, check_optimizer
 from fedlit.core.checkpoint import CheckpointFile, read
@@ -311,7 +311,9 @@ class FederatedModule(Checked, LightningModule):
 
     def make_client(self) -> ClientModule:
         """The local problem of this server's clients."""
-        return self.client_with(self.loop.algorithm)
+        client = self.client_with(self.loop.algorithm)
+        client.attach(data_of(self.trainer))
+        return client
 
     def client_with(self, algorithm: Algorithm) -> ClientModule:
         """The local problem with an algorithm after ``prepare``, for use without a Trainer."""
@@ -357,6 +359,7 @@ class FederatedModule(Checked, LightningModule):
         self.to(self.trainer.strategy.root_device)  # Lightning would do it later; checks use the device of the fits
         if stage == "fit":
             warn_of_evaluation_mode(self.net)
+            check_gradient_hooks(self.net)
         check_fit(self.net, data)
         check_loss(self.loss, self.net, data)
         if stage == "fit":  # only the weights of an earlier fit are kept

@@ -78,6 +78,7 @@ class SiteTrainer:
         receipt = Receipt(int(asked["kept"]), int(asked["crc"]))  # type: ignore[arg-type]
         if client.algorithm.kept_size:
             task = task._replace(kept=versions.find(receipt))
+        client.attach(data)
         client.receive(sent)
         check_single_examples(client, data)
         site = Site(data, self._device, _precision(str(asked["precision"]), self._device))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from federations import SIZES, data, fit, weights
+from lightning import Callback
 
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import rng
@@ -85,6 +86,31 @@ WORK: dict[str, tuple[Callable[..., Any], str | None]] = {
     "nothing": (lambda self, c, e, seed, round: None, "for 3 clients in round 1"),
     "words": (lambda self, c, e, seed, round: ["all"] * len(c), "gives a list in round 1"),
 }
+
+
+@pytest.mark.parametrize("by", ["a listener", "a callback, at the end of a round"])
+@pytest.mark.parametrize("piece", ["sampling", "stragglers"])
+def test_a_rule_that_depends_on_what_it_learned_in_the_run_is_refused(piece: str, by: str) -> None:
+    losses: dict[int, float] = {}
+
+    class Learning(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            losses[trainer.current_epoch % 2] = pl_module.round_metrics["clients/train_loss"]
+
+    def draw(self: Any, seed: int, round: int) -> Draw:
+        """The clients of the smallest losses."""
+        return once(*sorted(range(len(SIZES)), key=lambda client: losses.get(client, 0.0))[:3])
+
+    rules = {
+        "sampling": Drawing(draw),
+        "stragglers": Working(lambda self, c, e, *_: np.full(len(c), e / 2 ** len(losses))),
+    }
+    loop = FederatedLoop(3, 2, seed=0, **{piece: rules[piece]})  # type: ignore[arg-type]
+    if by == "a listener":
+        loop.on_update.append(lambda answer: losses.update({answer.task.client: answer.metrics["loss"]}))  # type: ignore[union-attr]
+    said = "Drawing.draw gives other clients" if piece == "sampling" else "Working.work gives other work"
+    with pytest.raises(InputError, match=f"{said} for round 1 after it than before it"):
+        fit(loop=loop, rounds=2, callbacks=[] if by == "a listener" else [Learning()])
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
