@@ -302,11 +302,15 @@ def vectorized(case: Case) -> str | None:
 
 def resumed(stop: int, first: str, second: str) -> Relation:
     def check(case: Case) -> str | None:
+        if len(case.base.files["metrics.csv"]) <= stop:
+            return None  # it stopped by itself before; resumed after that, Lightning trains until the next check
         folder = case.folder()
         train(case.objects(folder), folder, ENGINES[first](), stop)
         # An engine that is given takes the place of the one that was.
         ended = train(case.objects(folder), folder, ENGINES[second](), resume=True)
-        return difference(case.base, ended, () if first == second == "LoopEngine" else ("checkpoints", "own"))
+        # Checkpoints hold how many clients train together, and the folder of a user's own ModelCheckpoint.
+        same = first == second == "LoopEngine" and case.config["callbacks"] != "checkpoint"
+        return difference(case.base, ended, () if same else ("checkpoints", "own"))
 
     return check
 
@@ -320,7 +324,8 @@ def second_fit(case: Case) -> str | None:
     second = train(used._replace(callbacks=fresh.callbacks, loggers=fresh.loggers), again, LoopEngine())
     new = case.objects(alone)
     new.module.net.load_state_dict(state)
-    return difference(train(new, alone, LoopEngine()), second)
+    own = ("checkpoints", "own") if case.config["callbacks"] == "checkpoint" else ()
+    return difference(train(new, alone, LoopEngine()), second, own)
 
 
 def untouched(case: Case) -> str | None:
@@ -351,11 +356,16 @@ def untouched(case: Case) -> str | None:
     return None
 
 
-def changed(change: Change, without: tuple[str, ...] = (), rel: float = 0.0) -> Relation:
+def changed(change: Change, without: tuple[str, ...] = (), rel: float = 0.0, may_be_refused: bool = False) -> Relation:
     """A change of the objects that must not change the results."""
 
     def check(case: Case) -> str | None:
-        ended = case.run(change=change)
+        try:
+            ended = case.run(change=change)
+        except RefusedError:
+            if may_be_refused:
+                return None
+            raise
         return None if ended is None else difference(case.base, ended, ("checkpoints", "own/", *without), rel)
 
     return check
@@ -421,7 +431,7 @@ def other_words_of_mu(which: int) -> Change:
         objects.module.mu = (
             ConstantMu(value),
             MuByName({".": value}, value),
-            AdaptiveMu(value, patience=100, restart=False),
+            AdaptiveMu(value, least=value, most=value),
         )[which]
         return objects
 
@@ -488,7 +498,7 @@ def another_source(case: Case) -> str | None:
             for other in others:
                 ended = case.run(config=case.config | {"source": other})
                 assert ended is not None
-                if found := difference(case.base, ended):
+                if found := difference(case.base, ended, ("checkpoints", "own")):
                     return f"{other}: {found}"
     return None
 
@@ -534,8 +544,8 @@ RELATIONS: dict[str, Relation] = {
     "onlooker last": changed(onlooker_last),
     "constant schedules": changed(constant_schedules, ("federation/",)),
     "loose clip norm": changed(loose_clip_norm),
-    "Clip(inf)": changed(loose_clip(math.inf), ("clip/", "update/")),
-    "Clip(1e30)": changed(loose_clip(1e30), ("clip/", "update/")),
+    "Clip(inf)": changed(loose_clip(math.inf), may_be_refused=True),
+    "Clip(1e30)": changed(loose_clip(1e30), may_be_refused=True),
     "chain of one": changed(chain_of_one),
     "chain with FedAvg": changed(with_fedavg),
     "ConstantMu": changed(other_words_of_mu(0)),
