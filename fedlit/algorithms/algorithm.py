@@ -185,6 +185,14 @@ class Algorithm:
         return 0
 
     @property
+    def fewest_clients(self) -> int:
+        """The fewest clients whose updates it can average, at least 1; known after ``prepare``.
+
+        A fit is refused if in one of its rounds some clients train, but fewer than that.
+        """
+        return 1
+
+    @property
     def local(self) -> frozenset[str]:
         """Names of the tensors that stay with each client and so have no proximal term."""
         return frozenset()

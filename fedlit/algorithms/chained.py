@@ -74,6 +74,10 @@ class Chain(Algorithm):
         return sum(part.kept_size for part in self.parts)
 
     @property
+    def fewest_clients(self) -> int:
+        return max(part.fewest_clients for part in self.parts)
+
+    @property
     def local(self) -> frozenset[str]:
         return frozenset().union(*(part.local for part in self.parts))
 

@@ -77,7 +77,11 @@ class TrimmedMean(RobustAverage):
         self._fraction = fraction
 
     def average(self, updates: Collected, start: Tensor) -> Tensor:
-        return torch.cat([trimmed(chunk, int(self._fraction * len(chunk))) for chunk in updates.columns(len(start))])
+        return torch.cat([trimmed(chunk, self.cut(len(chunk))) for chunk in updates.columns(len(start))])
+
+    def cut(self, clients: int) -> int:
+        """Number of values that are left out at each end: floor(fraction K), also if 0.29 * 100 is 28.99..."""
+        return min(int(self._fraction * clients + 1e-9), (clients - 1) // 2)
 
 
 class ClippedMean(RobustAverage):
@@ -128,6 +132,10 @@ class Krum(RobustAverage):
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)
         self._check_cohort(facts.clients_per_round)
+
+    @property
+    def fewest_clients(self) -> int:
+        return max(2 * self._attackers + 3, self._attackers + 2 + self._multi)
 
     def average(self, updates: Collected, start: Tensor) -> Tensor:
         self._check_cohort(int(updates.count))

@@ -34,6 +34,11 @@ class Scaffold(Algorithm):
                 f"SCAFFOLD needs SGD without momentum and weight decay, got momentum {settings['momentum']} and weight "
                 f"decay {settings['weight_decay']}; set both to 0 in model.client_optimizer"
             )
+        if not settings["lr"] > 0:
+            raise InputError(
+                f"SCAFFOLD divides by the clients' learning rate, got {float(settings['lr'])}; set "
+                "model.client_optimizer.lr to a number > 0"
+            )
         self._rate = float(settings["lr"])
 
     @property

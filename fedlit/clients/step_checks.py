@@ -196,7 +196,8 @@ def check_optimizer(where: str, optimizer: OptimizerCallable, net: nn.Module, **
 
 
 def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
-    """Refuse an optimizer that cannot step on given gradients, such as one that evaluates the loss again (L-BFGS).
+    """Refuse an optimizer that cannot step on given gradients, such as one that evaluates the loss again (L-BFGS), or
+    that steps along them, as it would move away from the broadcast model, or from the clients' average.
 
     Args:
         where: Its place in the config.
@@ -206,6 +207,12 @@ def check_steps(where: str, optimizer: Optimizer, **arguments: Any) -> None:
     Raises:
         InputError: Naming the optimizer and its error.
     """
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise InputError(
+            f"{where} {type(optimizer).__name__} has maximize True, but clients minimise their loss and proximal term, "
+            "and the server the distance to their average; leave maximize out, and let model.loss be the negative of "
+            "what is to grow"
+        )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)

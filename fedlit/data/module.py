@@ -307,6 +307,13 @@ class FederatedData(Checked, LightningDataModule, ABC):
         draw = rng(self.seed, "validation clients")
         apart[draw.choice(partition.num_clients, self.validation_clients, replace=False)] = True
         chosen = apart[partition.owners]
+        if chosen.all() or not chosen.any():
+            drawn = one_line(", ".join(map(str, np.flatnonzero(apart).tolist())), 60)
+            have = "all examples, which leaves none to train" if chosen.any() else "no examples to validate on"
+            raise InputError(
+                f"the validation clients that seed {self.seed} draws ({drawn}) have {have}; change "
+                "data.validation_clients or data.seed, or give more clients examples by data.partition"
+            )
         self.validation, self.train = examples.take(np.flatnonzero(chosen)), examples.take(np.flatnonzero(~chosen))
         self.partition = partition.restricted(~chosen).without(apart)
         self.num_clients = self.partition.num_clients

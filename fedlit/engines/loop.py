@@ -97,6 +97,14 @@ def _check_loss_type(loss: object, client: ClientModule) -> Tensor:
 
 
 def passes(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-    """The batches of endless passes, each with its number in its pass, from 0."""
+    """The batches of endless passes, each with its number in its pass, from 0.
+
+    Raises:
+        InputError: If a pass has no batch.
+    """
     while True:
-        yield from enumerate(batches)
+        number = -1
+        for number, batch in enumerate(batches):
+            yield number, batch
+        if number < 0:
+            raise InputError("the client has no batch to train on; give each client that trains some examples")

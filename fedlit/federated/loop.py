@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 CLIENTS_FOLDER = "clients"
 #: The most passes in one round; a larger number is taken for a mistake.
 MAX_EPOCHS = 1_000_000
+#: The most rounds whose cohorts are drawn before the first one; a draw takes 0.1 ms, and some from a million clients.
+MOST_CHECKED = 1000
 
 
 def _clients_per_round(value: Any) -> int:
@@ -294,6 +296,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         check_states(trainer)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
+        self._check_cohorts(trainer, site.data)
         check_algorithm(self.algorithm, module.layout, client.net, _with_steps(tasks))
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
         draws = ExitStack()
@@ -310,6 +313,21 @@ class FederatedLoop(Checked, Callback, RoundSource):
         first, last = trainer.current_epoch, trainer.max_epochs or -1
         rounds = range(first, first + 8 if last < 0 else min(first + 8, last))
         check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
+
+    def _check_cohorts(self, trainer: Trainer, data: FederatedData) -> None:
+        """Refuse a fit that would end in a round in which fewer clients train than the algorithm needs."""
+        if (fewest := self.algorithm.fewest_clients) <= 1:
+            return
+        limits = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
+        for round in range(min([*limits, MOST_CHECKED])):
+            tasks = self.cohort(round, data)
+            if 0 < (training := len(_with_steps(tasks))) < fewest:
+                raise InputError(
+                    f"federation.algorithm {self.algorithm.name} needs the updates of at least {fewest} clients in "
+                    f"each round, but in round {round + 1} only {training} train: of {self.clients_per_round}, "
+                    f"{self.clients_per_round - len(tasks)} are repeated draws, and {len(tasks) - training} are "
+                    "dropped or have no examples; raise federation.clients_per_round, or let the algorithm need fewer"
+                )
 
     def _check_local(self) -> None:
         """Refuse to resume with other tensors that stay with clients: they would start from those of the others."""

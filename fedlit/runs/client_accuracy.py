@@ -56,7 +56,7 @@ class ClientAccuracy(ByRound):
         for name, values in measured.items():
             scalars |= spread(f"all_clients/{name}", values[~np.isnan(values)])
         for logger in trainer.loggers:
-            logger.log_metrics(scalars, step=round)
+            logger.log_metrics(dict(scalars), step=round)  # a copy, as a logger may change it
 
 
 def accuracy_by_client(module: FederatedModule, data: FederatedData) -> dict[str, NDArray[np.float64]]:
@@ -97,14 +97,17 @@ def broadcast_after(module: FederatedModule) -> Broadcast:
 
 
 def next_task(module: FederatedModule, data: FederatedData, client: int) -> ClientTask:
-    """The task that a client would get if it were drawn in the round that follows the finished ones."""
+    """The task that a client would get if it were drawn in the round that follows the finished ones.
+
+    As in a cohort, a client without examples has one of 0 steps.
+    """
     loop, size = module.loop, int(data.partition.sizes[client])
     return ClientTask(
         client=client,
         round=module.trainer.global_step,
         seed=loop.seed,
-        steps=steps_for(size, data.batch_size, loop.local_epochs),
-        epochs=loop.local_epochs,
+        steps=steps_for(size, data.batch_size, loop.local_epochs) if size else 0,
+        epochs=loop.local_epochs if size else 0.0,
         num_examples=size,
         weight=1.0,
     )

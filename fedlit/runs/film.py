@@ -71,6 +71,11 @@ class AttentionFilm(ByRound):
         if self.client is not None and not 0 <= self.client < clients:
             raise InputError(f"AttentionFilm.client must be from 0 to {clients - 1}, got {self.client}; leave it out")
         self._chosen = skewed_client(data_of(trainer)) if self.client is None else self.client
+        if not data_of(trainer).partition.sizes[self._chosen]:
+            raise InputError(
+                f"AttentionFilm.client is {self._chosen}, which has no examples to train on; give another client, or "
+                "leave it out"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from attackers import NOISE, SCALED, SIGN_FLIP, Attack, attacked, label_flip
-from federations import fit, net, quadratic_module, quadratics, weights
+from federations import Absent, Watch, fit, net, quadratic_module, quadratics, weights
 from scipy.stats import trim_mean
 from sklearn.datasets import make_blobs
 from torch import Tensor
 from torch.optim import SGD
 
-from fedlit.algorithms import ClippedMean, CoordinateMedian, Krum, TrimmedMean
+from fedlit.algorithms import Clip, ClippedMean, CoordinateMedian, Krum, TrimmedMean
 from fedlit.algorithms import collected as chunks
 from fedlit.algorithms.robust import clipped, krum_scores, median, squared_distances, trimmed
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
 from fedlit.data import ByGroup, Tensors
-from fedlit.federated import Algorithm, ClientUpdate, FederatedLoop, FederatedModule
+from fedlit.federated import (
+    Algorithm,
+    ClientUpdate,
+    FederatedLoop,
+    FederatedModule,
+    PartialWork,
+    SizeSampling,
+)
 
 RULES = {
     "median": CoordinateMedian,
@@ -47,6 +56,11 @@ def test_the_trimmed_mean_is_scipys(clients: int, fraction: float):
     x = rows(clients)
     expected = trim_mean(x.double().numpy(), fraction, axis=0)
     np.testing.assert_allclose(trimmed(x, int(fraction * clients)).numpy(), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(("clients", "fraction", "cut"), [(100, 0.29, 29), (10, 0.3, 3), (9, 0.49, 4), (2, 0.4, 0)])
+def test_the_fraction_of_a_trimmed_mean_is_not_rounded_down_by_a_float(clients: int, fraction: float, cut: int):
+    assert TrimmedMean(fraction).cut(clients) == cut
 
 
 def test_clipping_keeps_the_direction_and_shortens_to_the_norm():
@@ -210,6 +224,25 @@ def test_krum_refuses_impossible_arguments_and_small_cohorts():
         server(POINTS, Krum(2))
     with pytest.raises(InputError, match="multi must be at most 3 with 6 clients and 1 attackers, got 4"):
         server(POINTS, Krum(1, multi=4))
+
+
+def test_a_fit_is_refused_if_too_few_clients_for_krum_will_train_in_a_later_round():
+    """Clients that are drawn twice, are dropped or have no examples send no update of their own."""
+    cases: dict[str, dict[str, Any]] = {
+        "are repeated draws": {"sampling": SizeSampling()},
+        "are dropped": {"stragglers": PartialWork(0.5, drop=True)},
+    }
+    for said, options in cases.items():
+        loop = FederatedLoop(6, 1, seed=0, algorithm=[Clip(1.0), Krum(1)], **options)
+        watch = Watch()
+        with pytest.raises(
+            InputError, match=rf"Clip \+ Krum needs .* 5 clients .* in round \d+ only.* {said}.*; raise"
+        ):
+            fit(quadratic_module(), loop, quadratics(POINTS), rounds=50, callbacks=[watch])
+        assert not hasattr(watch, "session")  # it did not start
+    nobody = FederatedLoop(6, 1, seed=0, algorithm=Krum(1), stragglers=Absent(*range(6)))
+    with pytest.warns(UserWarning, match="every client of round 1 was dropped"):
+        fit(quadratic_module(), nobody, quadratics(POINTS), rounds=1)
 
 
 def test_all_rules_are_the_same_whatever_the_order_of_the_clients():

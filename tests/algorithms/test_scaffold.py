@@ -97,6 +97,7 @@ def test_it_finds_the_optimum_where_fedavg_does_not():
         (lambda p: Adam(p), "SCAFFOLD is defined for clients that train with SGD.*not with Adam"),
         (lambda p: SGD(p, lr=0.1, momentum=0.9), "momentum 0.9.*set both to 0"),
         (lambda p: SGD(p, lr=0.1, weight_decay=0.1), "weight decay 0.1.*set both to 0"),
+        (lambda p: SGD(p, lr=0.0), "divides by the clients' learning rate, got 0.0; set model.client_optimizer.lr"),
     ],
 )
 def test_other_optimizers_are_refused_before_training(optimizer: object, message: str):

@@ -142,6 +142,14 @@ def test_an_optimizer_trains_or_is_refused(name: str, role: str):
         train(**arguments)
 
 
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_an_optimizer_that_maximizes_is_refused(name: str, role: str):
+    """The proximal term would push away from the broadcast model, and the server step away from the average."""
+    with pytest.raises(InputError, match=rf"model.{role}_optimizer {name} has maximize True.*; leave maximize out"):
+        train(**{f"{role}_optimizer": lambda p: getattr(optim, name)(p, lr=0.01, maximize=True)})
+
+
 class NeedsLoss(SGD):
     """Takes no closure for granted, as sharpness-aware minimisation does."""
 

@@ -176,6 +176,26 @@ def test_validation_clients_never_train_and_are_what_rounds_are_validated_on() -
     assert len(torch.cat([y for _, y in apart.test_dataloader()])) == len(whole.test)
 
 
+class AllAtOne(Partitioner):
+    """The first client has every example."""
+
+    def split(self, labels, num_clients, rng, groups=None):
+        return Partition.from_assignment(np.zeros(len(labels), dtype=np.int64), num_clients)
+
+
+@pytest.mark.parametrize(
+    ("with_all", "said"),
+    [(False, "have no examples to validate on"), (True, "have all examples, which leaves none to")],
+)
+def test_validation_clients_without_examples_or_with_all_are_refused(with_all: bool, said: str) -> None:
+    """Rounds would not be validated, without a word, or have nobody to train."""
+    draws = {seed: int(rng(seed, "validation clients").choice(3, 1, replace=False)[0]) for seed in range(30)}
+    seed, client = next((seed, client) for seed, client in draws.items() if (client == 0) == with_all)
+    data = Synthetic(num_clients=3, seed=seed, partition=AllAtOne(), validation_clients=1)
+    with pytest.raises(InputError, match=rf"clients that seed {seed} draws \({client}\) {said}.*; change data.valid"):
+        data.setup()
+
+
 def test_examples_held_out_of_each_client_are_its_own() -> None:
     whole, split = Synthetic(num_clients=3, seed=3), Synthetic(num_clients=3, seed=3, client_holdout=0.25)
     whole.setup()

@@ -19,9 +19,10 @@ from fedlit.attention import CBAM, Spatial
 from fedlit.core.errors import InputError
 from fedlit.core.layout import write_state
 from fedlit.core.records import ClientAnswer, ClientUpdate
+from fedlit.data import Partition, Partitioner
 from fedlit.engines import LoopEngine
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.runs import AttentionFilm, ClientAccuracy, Outcome
+from fedlit.runs import AttentionFilm, ClientAccuracy, MetricsTable, Outcome
 from fedlit.runs.by_round import ByRound, files_by_round
 from fedlit.runs.film import frames_of, skewed_client
 from fedlit.runs.gates import gates, shown_inputs
@@ -342,6 +343,40 @@ def test_the_skewed_client_is_not_a_small_one() -> None:
 def test_invalid_arguments_are_refused(callback: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         run(tmp_path, 1, callback())  # type: ignore[operator]
+
+
+class Emptying(MetricsTable):
+    """A logger that takes away what it is told."""
+
+    def log_metrics(self, metrics, step=None):
+        metrics.clear()
+
+
+def test_a_logger_that_changes_the_metrics_does_not_change_those_of_others(tmp_path: Path) -> None:
+    run(tmp_path, 1, ClientAccuracy(1), logger=[Emptying(None), MetricsTable(tmp_path / "metrics.csv")])
+    assert {"all_clients/accuracy_mean", "global/accuracy"} <= set(pd.read_csv(tmp_path / "metrics.csv").columns)
+
+
+class FirstHasNone(Partitioner):
+    """All examples are at the last client."""
+
+    def split(self, labels, num_clients, rng, groups=None):
+        return Partition.from_assignment(np.full(len(labels), num_clients - 1), num_clients)
+
+
+def test_clients_without_examples_are_measured_as_such_and_not_filmed(tmp_path: Path) -> None:
+    """A film of one used to wait for its first batch for ever."""
+
+    def train(*callbacks: Callback) -> None:
+        loop, federation = FederatedLoop(2, 1, seed=0, engine=LoopEngine()), images()
+        loop.folder, federation.partitioner, federation._requested_clients = tmp_path, FirstHasNone(), 2
+        fit(FederatedModule(cnn(Spatial)), loop, federation, rounds=1, callbacks=list(callbacks))
+
+    with pytest.raises(InputError, match=r"AttentionFilm.client is 0, which has no examples .*; give another"):
+        train(AttentionFilm(client=0))
+    train(AttentionFilm(), ClientAccuracy(1))
+    assert len(frames_of(tmp_path)) == 1
+    assert pd.read_csv(tmp_path / "rounds" / "clients_0001.csv").accuracy.isna().tolist() == [True, False]
 
 
 def test_the_first_and_the_last_round_are_among_those_shown() -> None:
