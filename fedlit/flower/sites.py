@@ -232,3 +232,6 @@ class Sites(FederatedData):
 
     def client_holdout_batches(self, client: int) -> Batches | None:
         raise InputError(ELSEWHERE)
+
+    def class_counts(self, client: int) -> NoReturn:
+        raise InputError(ELSEWHERE)
