@@ -99,6 +99,16 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
             )
 
 
+def monitor_of_clients(trainer: Trainer) -> str | None:
+    """A clause that names a callback which fails in a round in which no client trains, if there is one."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        monitored = getattr(callback, "monitor", None)
+        is_of_clients = isinstance(monitored, str) and monitored.startswith(("clients/", "drift/"))
+        if is_of_clients and getattr(callback, "strict", True) and not is_fedlit_class(callback):
+            return f"{type(callback).__name__} monitors {monitored!r}"
+    return None
+
+
 def check_watched(trainer: Trainer, module: FederatedModule) -> None:
     """Refuse an ``AdaptiveMu`` that watches a metric which no round has when mu is updated, before validation.
 

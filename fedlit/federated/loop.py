@@ -46,7 +46,7 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.engine_trial import check_engine
 from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client, warn_of_objective
-from fedlit.federated.callback_checks import check_monitored, check_states, check_watched
+from fedlit.federated.callback_checks import check_monitored, check_states, check_watched, monitor_of_clients
 from fedlit.federated.checkpointed import resume_from, write_record
 from fedlit.federated.cohort import check_repeats, check_unchanged, draw_cohort, draw_work
 from fedlit.federated.diagnostics import Diagnostics
@@ -315,13 +315,21 @@ class FederatedLoop(Checked, Callback, RoundSource):
         check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
 
     def _check_cohorts(self, trainer: Trainer, data: FederatedData) -> None:
-        """Refuse a fit that would end in a round in which fewer clients train than the algorithm needs."""
-        if (fewest := self.algorithm.fewest_clients) <= 1:
+        """Refuse a fit that would end in a round in which fewer clients train than an algorithm or a callback needs."""
+        fewest, monitor = self.algorithm.fewest_clients, monitor_of_clients(trainer)
+        if fewest <= 1 and monitor is None:
             return
         limits = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
         for round in range(min([*limits, MOST_CHECKED])):
             tasks = self.cohort(round, data)
-            if 0 < (training := len(_with_steps(tasks))) < fewest:
+            training = len(_with_steps(tasks))
+            if monitor and not training:
+                raise InputError(
+                    f"trainer.callbacks: {monitor}, which round {round + 1} does not have, as none of its clients "
+                    "trains: all are dropped or have no examples; let it monitor global/loss, for example, or raise "
+                    "federation.clients_per_round"
+                )
+            if 0 < training < fewest:
                 raise InputError(
                     f"federation.algorithm {self.algorithm.name} needs the updates of at least {fewest} clients in "
                     f"each round, but in round {round + 1} only {training} train: of {self.clients_per_round}, "

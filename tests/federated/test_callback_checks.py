@@ -8,12 +8,13 @@ from pathlib import Path
 import lightning.pytorch.callbacks as lightning_callbacks
 import pytest
 import torch
-from federations import data, fit, net, weights
+from federations import Absent, data, fit, net, weights
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from fedlit.cli import main
 from fedlit.core.errors import InputError
+from fedlit.engines import LoopEngine
 from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
 from fedlit.federated.callback_checks import metric_names
 
@@ -151,3 +152,23 @@ def test_an_average_of_models_resumes_to_the_bit(tmp_path: Path) -> None:
     assert not torch.equal(
         weights(straight.net), weights(fit(FederatedModule(net()), FederatedLoop(4, seed=0), rounds=4).net)
     )
+
+
+@pytest.mark.parametrize("monitor", ["clients/train_loss", "drift/mean"])
+@pytest.mark.parametrize("kind", [EarlyStopping, ModelCheckpoint])
+def test_a_monitored_metric_of_clients_that_a_later_round_will_not_have_is_refused(
+    kind: type[Callback], monitor: str, tmp_path: Path
+):
+    """A round in which all clients are dropped or have no examples has no such metric."""
+    loop = FederatedLoop(1, 1, seed=0, stragglers=Absent(2), engine=LoopEngine())
+    message = rf"{kind.__name__} monitors '{monitor}', which round \d+ does not have, .* let it monitor global/loss"
+    with pytest.raises(InputError, match=message):
+        fit(loop=loop, rounds=30, root=tmp_path, callbacks=[kind(monitor=monitor)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_early_stopping_that_is_not_strict_waits_for_a_round_with_clients():
+    loop = FederatedLoop(1, 1, seed=0, stragglers=Absent(0, 1, 2, 3, 4, 5), engine=LoopEngine())
+    stopping = EarlyStopping("clients/train_loss", strict=False)
+    with pytest.warns(UserWarning, match="every client of round 1 was dropped"):
+        fit(loop=loop, rounds=1, callbacks=[stopping])
