@@ -113,17 +113,20 @@ def warn_of_other_data(data: FederatedData, checkpoint: Mapping[str, Any]) -> No
 
 
 def _other_facts(module: FederatedModule, then: Mapping[str, Any], is_fit: bool) -> Iterator[str]:
-    """What makes the federation another one than the checkpoint's; for an evaluation, the test set may be another."""
-    data = data_of(module.trainer)
+    """What makes the federation another one than the checkpoint's; for an evaluation, the test set may be another.
+
+    Hashes come last, as they say least.
+    """
+    data, now = data_of(module.trainer), _identity(module)
+    facts = [fact for fact, value in now.items() if fact in then and then[fact] != value]
+    yield from (f"{fact} is {then[fact]} there, but {now[fact]} here" for fact in facts if "hash" not in fact)
     if CONTENTS in then:
-        was, now = then[CONTENTS], data.contents
-        if found := [*(differences(was, now) if is_fit else differences_in_sets(was, now, ("training",)))]:
+        was, here = then[CONTENTS], data.contents
+        if found := [*(differences(was, here) if is_fit else differences_in_sets(was, here, ("training",)))]:
             yield "; ".join(found)
     elif EARLY in then and data.early_fingerprint and then[EARLY] != data.early_fingerprint:
         yield f"{EARLY} is {then[EARLY]} there, but {data.early_fingerprint} here"
-    for fact, value in _identity(module).items():
-        if fact in then and then[fact] != value:
-            yield f"{fact} is {then[fact]} there, but {value} here"
+    yield from (f"{fact} is {then[fact]} there, but {now[fact]} here" for fact in facts if "hash" in fact)
 
 
 def _identity(module: FederatedModule) -> dict[str, Any]:
