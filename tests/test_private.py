@@ -15,6 +15,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 import fedlit
@@ -118,6 +119,7 @@ RELIED_ON: dict[str, Callable[[], Any]] = {
     "_forward_pre_hooks": torch.nn.Identity,
     "_backward_hooks": torch.nn.Identity,
     "_backward_pre_hooks": torch.nn.Identity,
+    "_post_accumulate_grad_hooks": lambda: torch.nn.Parameter(torch.zeros(1)),
     "_buffers": torch.nn.Identity,
     "_compiled_call_impl": torch.nn.Identity,
     "_global_forward_hooks": module("torch.nn.modules.module"),
@@ -136,6 +138,7 @@ RELIED_ON: dict[str, Callable[[], Any]] = {
     "_model_registry": trainer,
     "_batches_that_stepped": lambda: trainer().fit_loop.epoch_loop,
     "_compiler_ctx": lightning.LightningModule,
+    "_version": lambda: CSVLogger("logs"),
     "_checkpoint_io": lambda: SingleDeviceStrategy("cpu"),
     "_actions": ArgumentParser,
     "_subcommands_action": ArgumentParser,
