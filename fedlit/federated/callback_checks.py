@@ -10,12 +10,14 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     BatchSizeFinder,
+    EarlyStopping,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelPruning,
     SpikeDetection,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.utilities import rank_zero_info
 
 from fedlit.core.checkpoint import CheckpointFile, check_data
 from fedlit.core.errors import InputError
@@ -107,6 +109,22 @@ def monitor_of_clients(trainer: Trainer) -> str | None:
         if is_of_clients and getattr(callback, "strict", True) and not is_fedlit_class(callback):
             return f"{type(callback).__name__} monitors {monitored!r}"
     return None
+
+
+def stop_again(trainer: Trainer, module: FederatedModule) -> None:
+    """Stop a resumed fit that ``EarlyStopping`` had stopped after its last round; with other arguments it goes on.
+
+    A checkpoint does not have this, so another round would be trained.
+    """
+    finished = trainer.current_epoch
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        is_same = isinstance(callback, EarlyStopping) and module.arguments_of_callbacks.are_as_then(callback)
+        if is_same and callback.stopping_reason_message and callback.stopped_epoch == finished - 1:
+            trainer.should_stop = True
+            rank_zero_info(
+                f"{type(callback).__name__} stopped this run after round {finished}, so it does not go on; give it other "
+                "arguments to train more rounds"
+            )
 
 
 def check_watched(trainer: Trainer, module: FederatedModule) -> None:

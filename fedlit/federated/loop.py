@@ -46,7 +46,13 @@ from fedlit.engines.engine import Engine
 from fedlit.engines.engine_trial import check_engine
 from fedlit.engines.site import Site
 from fedlit.engines.trial import check_client, warn_of_objective
-from fedlit.federated.callback_checks import check_monitored, check_states, check_watched, monitor_of_clients
+from fedlit.federated.callback_checks import (
+    check_monitored,
+    check_states,
+    check_watched,
+    monitor_of_clients,
+    stop_again,
+)
 from fedlit.federated.checkpointed import resume_from, write_record
 from fedlit.federated.cohort import check_repeats, check_unchanged, draw_cohort, draw_work
 from fedlit.federated.diagnostics import Diagnostics
@@ -387,6 +393,8 @@ class FederatedLoop(Checked, Callback, RoundSource):
         module: FederatedModule = pl_module  # type: ignore[assignment]
         check_server_optimizer(trainer, module)
         check_watched(trainer, module)
+        if self._is_resumed:
+            stop_again(trainer, module)
         self.session.fixed.check(module, trainer.optimizers[0])
         log_epochs_from_one(trainer)
         self._try_out(module, trainer.current_epoch)

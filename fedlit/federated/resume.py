@@ -161,6 +161,10 @@ class GivenArguments:
         """The arguments by the callbacks' ``state_key``."""
         return {callback.state_key: arguments for callback, arguments in self._given}
 
+    def are_as_then(self, callback: Callback) -> bool:
+        """Whether a callback has the arguments that it had in the checkpoint's run."""
+        return self._then.get(callback.state_key) == self.record()[callback.state_key]
+
     def restore(self) -> None:
         """Set the callbacks' arguments to their original values."""
         for callback, arguments in self._given:

@@ -114,6 +114,29 @@ def test_a_callbacks_changed_argument_is_not_undone_by_the_checkpoint(
     assert module.trainer.global_step == 4  # the third without improvement
 
 
+NO_GAIN = {"patience": 2, "min_delta": 100.0}  # nothing is an improvement
+STOPS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
+    "patience": (NO_GAIN, NO_GAIN, 3),
+    "a threshold": ({"stopping_threshold": 1e9}, {"stopping_threshold": 1e9}, 1),
+    "more patience": (NO_GAIN, NO_GAIN | {"patience": 3}, 4),
+    "another threshold": ({"stopping_threshold": 1e9}, {"stopping_threshold": -1.0}, 6),
+}
+
+
+@pytest.mark.parametrize("case", STOPS)
+def test_a_run_that_was_stopped_early_stays_so_unless_its_rule_changes(case: str, tmp_path: Path) -> None:
+    """A run that is killed after its last checkpoint ends like one that is not."""
+
+    def sgd(p: Any) -> SGD:
+        return SGD(p, lr=1.0)
+
+    then, now, rounds = STOPS[case]
+    run(sgd, 6, tmp_path, callbacks=[EarlyStopping("global/loss", **then)])
+    (path,) = tmp_path.rglob("*.ckpt")
+    module = run(sgd, 6, tmp_path, path, callbacks=[EarlyStopping("global/loss", **now)])
+    assert module.trainer.global_step == rounds
+
+
 def test_another_alpha_of_feddyn_is_refused(tmp_path: Path) -> None:
     def feddyn(alpha: float, rounds: int, ckpt: Path | None = None) -> None:
         loop = FederatedLoop(3, 1, seed=0, algorithm=FedDyn())
