@@ -122,8 +122,8 @@ def stop_again(trainer: Trainer, module: FederatedModule) -> None:
         if is_same and callback.stopping_reason_message and callback.stopped_epoch == finished - 1:
             trainer.should_stop = True
             rank_zero_info(
-                f"{type(callback).__name__} stopped this run after round {finished}, so it does not go on; give it other "
-                "arguments to train more rounds"
+                f"{type(callback).__name__} stopped this run after round {finished}, so it does not go on; give it "
+                "other arguments to train more rounds"
             )
 
 
