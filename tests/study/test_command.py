@@ -373,7 +373,9 @@ Path(words["--version"] + ".started").touch()
 time.sleep(300)
 """
 DRIVER = """
-import sys
+import signal, sys
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 from fedlit.study import sweep
 sweep.FEDLIT = (sys.executable, "endless.py")
 from fedlit.cli import main
@@ -424,7 +426,10 @@ def test_a_study_that_is_stopped_leaves_no_process_and_says_how_to_go_on(
         for number in numbers:
             process.send_signal(number)
             time.sleep(1)
-        said, _ = process.communicate(timeout=60)
+        try:
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status, said
     wait_for(lambda: not any(map(lives, runs)), 20)
     assert not Path("seed_2").exists()
