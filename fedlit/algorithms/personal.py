@@ -28,6 +28,9 @@ class KeepLocal(Algorithm):
     proximal term. The server still averages them, as a start for new clients and for evaluating a global model; the
     accuracy of the personal models is ``clients/own_accuracy_mean``, measured with ``data.client_holdout``.
 
+    As the server averages them, they count in the norms and distances of ``Clip``, ``ClippedMean``, ``Krum`` and
+    ``PrivateMean`` beside it; where they are far from the server's, these clip or leave out more of the shared part.
+
     Args:
         names: Regular expressions, searched for in the names of the network's state (parameters and buffers).
     """
