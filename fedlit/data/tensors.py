@@ -229,7 +229,7 @@ class InMemory(FederatedData):
                 int(np.unique(strata, return_counts=True)[1].max()),
             )
             raise InputError(
-                f"test_fraction {fraction} of each {each} is no example, as the largest {each} has {most}; give a test "
+                f"test_fraction {fraction} of each {each} holds out no example, as the largest {each} has {most}; give a test "
                 "set, more examples, or a larger data.test_fraction"
             )
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
