@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import lightning
 import torch
 from lightning.pytorch.accelerators import Accelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
 
 from fedlit.command.blame import refused_by_library
 from fedlit.core.checkpoint import CheckpointFile
@@ -80,8 +82,12 @@ class Trainer(lightning.Trainer):
         precision: Precision | None = "auto",
         **kwargs: Any,
     ) -> None:
-        if accelerator == "auto":
-            accelerator = best_accelerator()
+        if accelerator == "auto" and best_accelerator() == "cpu":
+            accelerator = "cpu"
+            warnings.filterwarnings("ignore", "GPU available but not used")
+            rank_zero_info(
+                "fedlit has not been run on Apple's GPUs and uses the CPU; --trainer.accelerator mps tries one"
+            )
         if kwargs.get("deterministic") is None and not kwargs.get("benchmark") and _is_gpu(accelerator):
             kwargs["deterministic"] = "warn"
         chosen = best_precision(accelerator) if precision == "auto" else precision

@@ -224,13 +224,10 @@ class InMemory(FederatedData):
         fraction = DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
         is_test = held_out(strata, fraction, rng(self.seed, "test set"))
         if not is_test.any():
-            each, most = (
-                "class" if examples.groups is None else "group",
-                int(np.unique(strata, return_counts=True)[1].max()),
-            )
+            each, most = "class" if examples.groups is None else "group", np.unique(strata, return_counts=True)[1].max()
             raise InputError(
-                f"test_fraction {fraction} of each {each} holds out no example, as the largest {each} has {most}; give a test "
-                "set, more examples, or a larger data.test_fraction"
+                f"test_fraction {fraction} of each {each} holds out no example, as the largest {each} has {most}; give "
+                "a test set, more examples, or a larger data.test_fraction"
             )
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
 
