@@ -1,4 +1,4 @@
-"""The settings that ``tests.benchmarks.settings`` combines: of each its levels, the first of which is plain."""
+"""The settings that ``tests.fuzz`` combines: of each its levels, the first of which is plain."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Do settings work together? ``python -m tests.benchmarks.settings [--seed 0] [--configs 100]``
+"""Do settings work together? ``python -m tests.fuzz [--seed 0] [--configs 100]``
 
-Draws configurations of small federations so that all pairs of levels (``tests.benchmarks.levels``) come together, and
+Draws configurations of small federations so that all pairs of levels (``tests.fuzz.levels``) come together, and
 checks for each what must hold for every one of them:
 
 - it is trained, or refused before its first round by one line;
@@ -47,7 +47,7 @@ from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, 
 from fedlit.federated import AdaptiveMu, Diagnostics, FixedSlow, MuByName, PartialWork
 from fedlit.mu import ConstantMu
 from fedlit.runs import MetricsTable, Participation, checkpoints
-from tests.benchmarks.levels import FACTORS, PLAIN, SAME_SOURCES, Config, Objects, build
+from tests.fuzz.levels import FACTORS, PLAIN, SAME_SOURCES, Config, Objects, build
 from tests.contents import contents
 
 ROUNDS = 3
