@@ -105,14 +105,25 @@ def _sample(dataset: Dataset[Any], i: int, images: bool | None) -> tuple[Any, ..
             f"the input of sample {i} of {name} must be an image, an array or numbers, got {type(given).__name__}; "
             "select or convert it in a transform"
         )
-    return (_pixels(given, array, i, name) if isinstance(given, Image.Image) and images is not False else array, *rest)
+    is_image = isinstance(given, Image.Image) and images is not False
+    return (_pixels(given, array, i, name, images) if is_image else array, *rest)
 
 
-def _pixels(image: Image.Image, array: NDArray[Any], i: int, name: str) -> NDArray[Any]:
-    """Pixels (H, W) or (H, W, C) as (H, W) or (C, H, W)."""
+def _pixels(image: Image.Image, array: NDArray[Any], i: int, name: str, images: bool | None) -> NDArray[Any]:
+    """Pixels (H, W) or (H, W, C) as (H, W) or (C, H, W).
+
+    Raises:
+        InputError: If the image's numbers are no levels of 8 bits.
+    """
     if image.mode.startswith("P"):
         raise InputError(
             f"sample {i} of {name} is an image of mode {image.mode}, whose numbers are indices into a palette; add the "
             "transform convert('RGB')"
+        )
+    if array.dtype != np.uint8 and images is None:
+        remedy = "convert('L')" if image.mode == "1" else "that divides them by their maximum and returns (1, H, W)"
+        raise InputError(
+            f"sample {i} of {name} is an image of mode {image.mode}, whose numbers are {array.dtype}, not pixels of 8 "
+            f"bits; add a transform {remedy}"
         )
     return array if array.ndim == 2 else np.moveaxis(array, 2, 0)

@@ -47,8 +47,8 @@ from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, 
 from fedlit.federated import AdaptiveMu, Diagnostics, FixedSlow, MuByName, PartialWork
 from fedlit.mu import ConstantMu
 from fedlit.runs import MetricsTable, Participation, checkpoints
-from tests.fuzz.levels import FACTORS, PLAIN, SAME_SOURCES, Config, Objects, build
 from tests.contents import contents
+from tests.fuzz.levels import FACTORS, PLAIN, SAME_SOURCES, Config, Objects, build
 
 ROUNDS = 3
 ENGINES: dict[str, Callable[[], Engine | None]] = {
