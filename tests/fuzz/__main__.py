@@ -550,8 +550,9 @@ RELATIONS: dict[str, Relation] = {
     "chain of one": changed(chain_of_one),
     "chain with FedAvg": changed(with_fedavg),
     "ConstantMu": changed(other_words_of_mu(0)),
-    "MuByName": changed(other_words_of_mu(1)),
-    "AdaptiveMu": changed(other_words_of_mu(2)),
+    # FedDyn needs a constant mu, and a private mean one that does not follow the losses.
+    "MuByName": changed(other_words_of_mu(1), may_be_refused=True),
+    "AdaptiveMu": changed(other_words_of_mu(2), may_be_refused=True),
     "PartialWork(0)": changed(no_stragglers(0)),
     "PartialWork(0, drop)": changed(no_stragglers(1)),
     "FixedSlow(0)": changed(no_stragglers(2)),
