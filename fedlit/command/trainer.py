@@ -21,9 +21,9 @@ from fedlit.federated.trainer_settings import check_arguments, check_settings
 Precision = LightningPrecision | Literal["auto"]
 
 
-def best_accelerator() -> str:
-    """What ``auto`` is: the CPU if the only GPU is Apple's, which was never tried, else Lightning's choice."""
-    return "cpu" if MPSAccelerator.is_available() and not CUDAAccelerator.is_available() else "auto"
+def _has_only_apples_gpu() -> bool:
+    """Whether Lightning would choose Apple's GPU, on which fedlit has not been run."""
+    return MPSAccelerator.is_available() and not CUDAAccelerator.is_available()
 
 
 def _is_gpu(accelerator: object) -> bool:
@@ -82,7 +82,7 @@ class Trainer(lightning.Trainer):
         precision: Precision | None = "auto",
         **kwargs: Any,
     ) -> None:
-        if accelerator == "auto" and best_accelerator() == "cpu":
+        if accelerator == "auto" and _has_only_apples_gpu():
             accelerator = "cpu"
             warnings.filterwarnings("ignore", "GPU available but not used")
             rank_zero_info(

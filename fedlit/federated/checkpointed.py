@@ -117,16 +117,20 @@ def _other_facts(module: FederatedModule, then: Mapping[str, Any], is_fit: bool)
 
     Hashes come last, as they say least.
     """
-    data, now = data_of(module.trainer), _identity(module)
-    facts = [fact for fact, value in now.items() if fact in then and then[fact] != value]
-    yield from (f"{fact} is {then[fact]} there, but {now[fact]} here" for fact in facts if "hash" not in fact)
+    data = data_of(module.trainer)
+    said = {
+        fact: f"{fact} is {then[fact]} there, but {value} here"
+        for fact, value in _identity(module).items()
+        if fact in then and then[fact] != value
+    }
+    yield from (text for fact, text in said.items() if "hash" not in fact)
     if CONTENTS in then:
         was, here = then[CONTENTS], data.contents
         if found := [*(differences(was, here) if is_fit else differences_in_sets(was, here, ("training",)))]:
             yield "; ".join(found)
     elif EARLY in then and data.early_fingerprint and then[EARLY] != data.early_fingerprint:
         yield f"{EARLY} is {then[EARLY]} there, but {data.early_fingerprint} here"
-    yield from (f"{fact} is {then[fact]} there, but {now[fact]} here" for fact in facts if "hash" in fact)
+    yield from (text for fact, text in said.items() if "hash" in fact)
 
 
 def _identity(module: FederatedModule) -> dict[str, Any]:

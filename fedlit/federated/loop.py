@@ -604,8 +604,8 @@ class Rounds:
 
     def __iter__(self) -> Iterator[Cohort]:
         loop, data = self._loop, data_of(self._trainer)
-        if self._last and not (is_fedlit_class(loop.sampling) and is_fedlit_class(loop.stragglers)):
-            check_unchanged(self._last, loop.cohort(self._last[0].round, data), loop.sampling, loop.stragglers)
+        if last := self._last:
+            check_unchanged(last, lambda: loop.cohort(last[0].round, data), loop.sampling, loop.stragglers)
         self._last = tasks = loop.cohort(self._trainer.current_epoch, data)
         shares = distribute(_with_steps(tasks), self._trainer.world_size, self._loop.session.engine.together)
         yield Cohort(tasks, shares[self._trainer.global_rank])
