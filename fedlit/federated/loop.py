@@ -62,6 +62,7 @@ from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.saved_rounds import SavedRounds
 from fedlit.federated.session import Session
 from fedlit.federated.subclass import check_parts, check_server_optimizer
+from fedlit.federated.trainer_settings import last_round
 from fedlit.native import versions
 from fedlit.sampling import Sampling, UniformSampling, distribute, steps_for
 from fedlit.stragglers import NoStragglers, Stragglers
@@ -316,8 +317,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
             rank_zero_warn(choice.why)
 
     def _check_repeats(self, trainer: Trainer, data: FederatedData) -> None:
-        first, last = trainer.current_epoch, trainer.max_epochs or -1
-        rounds = range(first, first + 8 if last < 0 else min(first + 8, last))
+        rounds = range(trainer.current_epoch, last_round(trainer, trainer.current_epoch + 8))
         check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
 
     def _check_cohorts(self, trainer: Trainer, data: FederatedData) -> None:
@@ -325,8 +325,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         fewest, monitor = self.algorithm.fewest_clients, monitor_of_clients(trainer)
         if fewest <= 1 and monitor is None:
             return
-        limits = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
-        for round in range(min([*limits, MOST_CHECKED])):
+        for round in range(last_round(trainer, MOST_CHECKED)):
             tasks = self.cohort(round, data)
             training = len(_with_steps(tasks))
             if monitor and not training:
