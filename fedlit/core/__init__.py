@@ -1,1 +1,1 @@
-"""The foundation of all packages: records, flat states, exact sums, seeds, errors, files. It imports none of them."""
+"""The foundation of all packages: records, flat states, exact sums, seeds, errors, files. It imports only native."""

@@ -42,10 +42,10 @@ from fedlit.data.checks import check_ranks
 from fedlit.data.module import FederatedData, RoundSource, data_of
 from fedlit.engines.answers import users_engine
 from fedlit.engines.auto import Choice, choose
+from fedlit.engines.client_trial import check_client, warn_of_objective
 from fedlit.engines.engine import Engine
 from fedlit.engines.engine_trial import check_engine
 from fedlit.engines.site import Site
-from fedlit.engines.trial import check_client, warn_of_objective
 from fedlit.federated.callback_checks import (
     check_monitored,
     check_states,
