@@ -141,16 +141,11 @@ class Krum(RobustAverage):
         return mean_of(((update.weights.floats[: len(start)], 1.0) for update in best), start)
 
     def _check_cohort(self, clients: int) -> None:
-        f = self._attackers
-        if clients < 2 * f + 3:
+        if clients < self.fewest_clients:
             raise InputError(
-                f"Krum with {f} attackers needs the updates of at least {2 * f + 3} clients a round, got {clients}; "
-                "raise federation.clients_per_round or lower attackers"
-            )
-        if self._multi > clients - f - 2:
-            raise InputError(
-                f"multi must be at most {clients - f - 2} with {clients} clients and {f} attackers, got {self._multi}; "
-                "lower it or raise federation.clients_per_round"
+                f"Krum with {self._attackers} attackers and multi {self._multi} needs the updates of at least "
+                f"{self.fewest_clients} clients a round, got {clients}; raise federation.clients_per_round, or lower "
+                "attackers or multi"
             )
 
 

@@ -49,16 +49,14 @@ def check_called(client: ClientModule) -> None:
         InputError: Naming the hook.
     """
     validates = all(overridden_member(client, frozenset({name})) for name in VALIDATES)
-    never = OUTSIDE_OF_FITS if validates else (*OUTSIDE_OF_FITS, *OF_VALIDATION)
-    names = frozenset(name for name in lightning_members() if name.startswith(never))
-    if found := overridden_member(client, names):
-        of_validation = (
-            f"; validation needs {' and '.join(VALIDATES)}" if found.split()[-1].startswith(OF_VALIDATION) else ""
-        )
-        raise InputError(
-            f"{found}, which a client's training never calls{of_validation}; leave it out, or override it in a "
-            "FederatedModule, which evaluates the global model"
-        )
+    needs = f"; validation needs {' and '.join(VALIDATES)}"
+    for never, why in ((OUTSIDE_OF_FITS, ""), (() if validates else OF_VALIDATION, needs)):
+        names = frozenset(name for name in lightning_members() if name.startswith(never))
+        if found := overridden_member(client, names):
+            raise InputError(
+                f"{found}, which a client's training never calls{why}; leave it out, or override it in a "
+                "FederatedModule, which evaluates the global model"
+            )
 
 
 def changed_setting(client: ClientModule) -> str | None:

@@ -42,7 +42,7 @@ class Screen:
 
     def reduce(self) -> None:
         """Gather over all ranks, so that all decide the same; does nothing in a single process."""
-        self._verdicts = dict(sorted(gather_dict(self._verdicts).items()))
+        self._verdicts = gather_dict(self._verdicts)
 
     @property
     def rejected(self) -> list[int]:

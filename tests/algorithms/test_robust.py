@@ -220,9 +220,9 @@ def test_krum_refuses_impossible_arguments_and_small_cohorts():
         Krum(-1)
     with pytest.raises(InputError, match="multi must be at least 1, got 0; 1 is Krum"):
         Krum(1, multi=0)
-    with pytest.raises(InputError, match=r"Krum with 2 attackers needs .* at least 7 clients a round, got 6; raise"):
+    with pytest.raises(InputError, match=r"Krum with 2 attackers .* at least 7 clients a round, got 6; raise"):
         server(POINTS, Krum(2))
-    with pytest.raises(InputError, match="multi must be at most 3 with 6 clients and 1 attackers, got 4"):
+    with pytest.raises(InputError, match=r"Krum with 1 attackers and multi 4 needs .* 7 clients a round, got 6"):
         server(POINTS, Krum(1, multi=4))
 
 
