@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -116,6 +117,14 @@ class Study:
     def finished(self) -> tuple[Run, ...]:
         """The runs that have reached the horizon."""
         return tuple(run for run in self.runs if run.rounds >= self.horizon)
+
+    def runs_of(self, variant: str, partition: str) -> list[Run]:
+        """The runs of a variant at a partition that have started."""
+        return [run for run in self.runs if (run.variant, run.partition) == (variant, partition)]
+
+    def finished_of(self, variant: str, partition: str) -> list[Run]:
+        """Those that have reached the horizon."""
+        return [run for run in self.runs_of(variant, partition) if run.rounds >= self.horizon]
 
 
 def collect(folder: Path, rounds: int | None = None) -> Study:
@@ -303,5 +312,18 @@ def heterogeneity_of(study: Study, partition: str, short: bool = False) -> str:
 
 def outcomes(study: Study, variant: str, partition: str, name: str) -> dict[int, pd.DataFrame]:
     """The tables of the final model's accuracy by seed, for the runs that have them."""
-    runs = (run for run in study.finished if (run.variant, run.partition) == (variant, partition))
+    runs = study.finished_of(variant, partition)
     return {run.seed: table for run in runs if (table := run.outcome(name, study.horizon)) is not None}
+
+
+def at_one_seed(tables: Mapping[str, Mapping[int, pd.DataFrame]]) -> tuple[int, dict[str, pd.DataFrame]] | None:
+    """The first of the seeds that the most variants have a table for, and these tables; None if there is no table.
+
+    Args:
+        tables: By variant and seed.
+    """
+    variants = Counter(seed for by_seed in tables.values() for seed in by_seed)
+    if not variants:
+        return None
+    seed = min(variants, key=lambda seed: (-variants[seed], seed))
+    return seed, {variant: by_seed[seed] for variant, by_seed in tables.items() if seed in by_seed}
