@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlit.command.exits import stopped
+from fedlit.command.parser import PlainParser
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
@@ -98,19 +99,9 @@ class Attempt:
         return [*sweep.FEDLIT, "fit", *self.fit, *words, *self.more]
 
 
-class _Options(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; fedlit verify --help explains the arguments")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of the command's own options; all others belong to ``fedlit fit``."""
-    options = _Options(
-        prog="fedlit verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    options = PlainParser(prog="fedlit verify", description=__doc__)
     options.add_argument("--at_round", type=int, default=1, help="Last finished round before the kill (default: 1).")
     options.add_argument("--rounds", type=int, help="Rounds of both runs (default: one more than --at_round).")
     options.add_argument(
