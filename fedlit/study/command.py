@@ -62,13 +62,13 @@ from fedlit.core.files import atomic_write
 from fedlit.core.tables import write_table
 from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
+from fedlit.report.select import best_first, mean, metric_of, scores_of
 from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock
 from fedlit.study.ending import conclude
 from fedlit.study.plan import Plan, read_plan, untestable_claims
 from fedlit.study.run import StudyRun
-from fedlit.study.select import best_first, mean, metric_of, scores_of
 from fedlit.study.sweep import run_all
 from fedlit.study.unchanged import changed_code, check_plan, check_runs
 from fedlit.study.until import Status, asked_for, likely, status, table

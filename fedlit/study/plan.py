@@ -16,12 +16,12 @@ from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
 from fedlit.report.claims import BASELINE, LARGEST, MEAN, SMALLEST, Claims, read_claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
+from fedlit.report.select import check_select, metric_of
 from fedlit.report.sequential import Looks
 from fedlit.runs.folder import folder_name
 from fedlit.study.combination import Combination, combination
 from fedlit.study.overrides import as_arguments, dicts_in, flat, setting_names
 from fedlit.study.seeds import is_count, read_seeds
-from fedlit.study.select import check_select, metric_of
 from fedlit.study.shared_loggers import refuse_shared
 
 KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline", "within")
