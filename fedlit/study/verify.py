@@ -23,7 +23,6 @@ from lightning import Callback, LightningModule, Trainer
 from rich.table import Table
 from rich.text import Text
 
-from fedlit.command.exits import stopped
 from fedlit.command.parser import PlainParser
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
@@ -114,7 +113,7 @@ def main(words: Sequence[str]) -> int:
     """Verify a config.
 
     Returns:
-        0 if both runs are the same to the bit, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
+        0 if both runs are the same to the bit, 1 if not.
 
     Raises:
         InputError: If the options are wrong, or if a run fails.
@@ -137,8 +136,6 @@ def main(words: Sequence[str]) -> int:
         same = not any(each.difference for each in comparisons)
         console.print(table(comparisons))
         console.print(verdict(comparisons, options.at_round, rounds))
-    except KeyboardInterrupt as stop:
-        return stopped(stop)
     finally:
         if same and not options.keep:
             shutil.rmtree(logs)
