@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ class Study:
         """Whether the study searches for a setting and has no baseline."""
         return bool(self.select) and baseline not in self.variants
 
-    @property
+    @cached_property
     def finished(self) -> tuple[Run, ...]:
         """The runs that have reached the horizon."""
         return tuple(run for run in self.runs if run.rounds >= self.horizon)

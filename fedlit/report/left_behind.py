@@ -22,15 +22,11 @@ SHARE = 0.25
 def skewed_clients(study: Study) -> Chart | None:
     """A panel for each variant with the clients of the most heterogeneous partition as points, at one seed."""
     partition = study.partitions[0]
-    by_seed = {
-        seed: found
-        for seed in study.seeds
-        if (found := {v: table for v in study.variants if (table := _known(study, v, partition, seed)) is not None})
-    }
-    if not by_seed:
-        return None
+    known = {variant: _known(study, variant, partition) for variant in study.variants}
+    by_seed = {seed: {v: tables[seed] for v, tables in known.items() if seed in tables} for seed in study.seeds}
     seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # the one with the most variants
-    tables = by_seed[seed]
+    if not (tables := by_seed[seed]):
+        return None
     values = pd.concat(tables.values())
     x, y = _limits(values["skew"]), _limits(values["accuracy"])
     panels = tuple(_scatter(variant, table, x, y) for variant, table in tables.items())
@@ -77,14 +73,13 @@ def ends(table: pd.DataFrame) -> tuple[float, float]:
 
 def ends_by_seed(study: Study, variant: str, partition: str) -> Mapping[int, tuple[float, float]]:
     """The result of `ends` by seed, for runs that have the data."""
-    tables = {seed: _known(study, variant, partition, seed) for seed in study.seeds}
-    return {seed: ends(table) for seed, table in tables.items() if table is not None}
+    return {seed: ends(table) for seed, table in _known(study, variant, partition).items()}
 
 
-def _known(study: Study, variant: str, partition: str, seed: int) -> pd.DataFrame | None:
-    """Skew and accuracy of the clients of a run; None if unknown."""
-    table = outcomes(study, variant, partition, CLIENTS_CSV).get(seed)
-    return None if table is None else _complete(table)
+def _known(study: Study, variant: str, partition: str) -> dict[int, pd.DataFrame]:
+    """Skew and accuracy of the clients by seed, in ascending order, for the runs that have them."""
+    tables = sorted(outcomes(study, variant, partition, CLIENTS_CSV).items())
+    return {seed: known for seed, table in tables if (known := _complete(table)) is not None}
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame | None:
