@@ -104,6 +104,34 @@ class Colours(nn.Module):
         return self.head(self.stem(inputs).mean((2, 3)))
 
 
+class Viewing(nn.Module):
+    """For images of 8 x 8; ``view`` of a convolution's maps needs PyTorch's default memory format."""
+
+    def __init__(self, in_one: bool = False) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.more = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.last = nn.Linear(64, 3)
+        self.in_one = in_one
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.in_one:
+            return self.last(self.flat(self.more(self.maps(inputs))))
+        for convolution, relu, pool in (self.maps, self.more):
+            inputs = pool(relu(convolution(inputs)))
+        return self.last(self.flat(inputs))
+
+    def flat(self, maps: Tensor) -> Tensor:
+        return maps.view(-1, 64)
+
+
+class Flattening(Viewing):
+    """The same in any memory format."""
+
+    def flat(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1)
+
+
 class TenClasses(Head):
     """Its number of classes has a name of its own."""
 

@@ -44,6 +44,23 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
     check_in_training(net, inputs, data.num_classes)
 
 
+def check_fit_and_format(net: nn.Module, data: FederatedData) -> None:
+    """Give convolutions the memory format in which they are a third faster on CPUs, and check the net by ``check_fit``.
+
+    Values do not change. A net that fails in this format, such as one that calls ``view`` on the maps of a convolution,
+    keeps its own.
+    """
+    given = [(parameter, parameter.data) for parameter in net.parameters() if parameter.dim() == 4]
+    for parameter, values in given:
+        parameter.data = values.to(memory_format=torch.channels_last)
+    try:
+        check_fit(net, data)
+    except Exception:  # any kind: it shows again if it is not because of the format
+        for parameter, values in given:
+            parameter.data = values
+        check_fit(net, data)
+
+
 def _probe_inputs(net: nn.Module, data: FederatedData) -> Tensor:
     """A few inputs (B, ...), on the net's device, before the transform.
 
