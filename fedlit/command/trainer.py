@@ -65,8 +65,8 @@ class Trainer(lightning.Trainer):
 
     Args:
         accelerator: As in Lightning, but ``auto`` is the CPU if the only GPU is Apple's.
-        precision: Of the clients' training and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed
-            on older ones and 32-true on a CPU.
+        precision: Of the clients' training steps and of the global model's evaluation; clients are measured in full
+            precision. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on older ones and 32-true on a CPU.
         deterministic: As in Lightning, but None is ``warn`` on a GPU, unless ``benchmark`` is true: the same run gives
             the same bits, and PyTorch warns of an operation that cannot. Runs on a CPU repeat without it.
         plugins: As in Lightning. If none is for checkpoints, ``fedlit.core.checkpoint.CheckpointFile`` is added.
