@@ -197,6 +197,26 @@ def test_parameters_that_would_be_trained_in_another_type_are_refused(dtype: tor
         train(VectorizedEngine(), Typed(dtype))
 
 
+class Tempered(nn.Module):
+    """A network with a temperature, a tensor without dimensions."""
+
+    def __init__(self, *, trained: bool) -> None:
+        super().__init__()
+        self.net, temperature = net(), torch.tensor(2.0)
+        if trained:
+            self.temperature = nn.Parameter(temperature)
+        else:
+            self.register_buffer("temperature", temperature)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs) / self.temperature
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_tensors_without_dimensions_are_trained(trained: bool):
+    assert_same(VectorizedEngine(2), lambda: Tempered(trained=trained))
+
+
 def test_workers_trace():
     result, *_ = train(WorkersEngine(VectorizedEngine(3), workers=2, block_size=3), net())
     torch.testing.assert_close(result, train(LoopEngine(), net())[0], rtol=1e-4, atol=1e-5)
