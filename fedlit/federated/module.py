@@ -529,5 +529,6 @@ class FederatedModule(Checked, LightningModule):
         self.log_dict(self.evaluation_summary())
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Class probabilities (B, classes)."""
-        return self.evaluate(batch[0]).softmax(-1)
+        """Class probabilities (B, classes), at least float32."""
+        logits = self.evaluate(batch[0])
+        return logits.softmax(-1, torch.promote_types(logits.dtype, torch.float32))
