@@ -7,7 +7,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self, TypeVar
 
@@ -85,6 +85,17 @@ def _made_client(make: Callable[..., ClientModule], *arguments: Any) -> ClientMo
     client = make(*arguments)
     check_made(client, "clip_norm")
     return client
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[Any]:
+    """Turns off autocast, in which a Trainer of mixed precision calls ``training_step``.
+
+    Autocast keeps copies of weights in half precision until the outermost context ends, which is this one. So a net's
+    own autocast keeps none: they would be of an earlier step.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False, cache_enabled=False)
 
 
 class FederatedModule(Checked, LightningModule):
@@ -210,12 +221,16 @@ class FederatedModule(Checked, LightningModule):
     # --- the round -------------------------------------------------------------------------------------------------
 
     def training_step(self, cohort: Cohort, batch_idx: int) -> None:
-        """One round: broadcast the global model, fit the cohort and average (``run_round``), step, measure."""
-        self.loop.session.fixed.check(self, self.trainer.optimizers[0])
-        started = time.perf_counter()
-        result, measured = self.loop.run(self.broadcast(), cohort.mine)
-        self.server_step(result.target)
-        self._measure(result, measured | self.loop.work_metrics(cohort.tasks), time.perf_counter() - started)
+        """One round: broadcast the global model, fit the cohort and average (``run_round``), step, measure.
+
+        Only the clients' training steps are in mixed precision, for which engines use the Trainer's plugin.
+        """
+        with _full_precision(self.device.type):
+            self.loop.session.fixed.check(self, self.trainer.optimizers[0])
+            started = time.perf_counter()
+            result, measured = self.loop.run(self.broadcast(), cohort.mine)
+            self.server_step(result.target)
+            self._measure(result, measured | self.loop.work_metrics(cohort.tasks), time.perf_counter() - started)
 
     def broadcast(self, round: int | None = None) -> Broadcast:
         """The broadcast of the present model to a round's clients.
@@ -510,5 +525,6 @@ class FederatedModule(Checked, LightningModule):
         self.log_dict(self.evaluation_summary())
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Class probabilities (B, classes)."""
-        return self.evaluate(batch[0]).softmax(-1)
+        """Class probabilities (B, classes), at least float32."""
+        logits = self.evaluate(batch[0])
+        return logits.softmax(-1, torch.promote_types(logits.dtype, torch.float32))

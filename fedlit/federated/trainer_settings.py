@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -21,6 +22,10 @@ from fedlit.core.private_lightning import private_arguments
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 #: In all of these the weights are float32, and so are the averages.
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+#: Lightning's plugins for them. Not every engine calls what a subclass overrides.
+PLUGINS = (Precision, MixedPrecision)
+#: Why float16 is refused on a CPU, where Lightning takes bfloat16 instead, and its plugin float16.
+NEEDS_GPU = "float16 is for GPUs; on a CPU leave it out for 32-true, or give bf16-mixed"
 #: The kinds of devices on which fedlit has been run.
 TRIED = ("cpu", "cuda")
 LIGHTNINGS_LOG_EVERY_N_STEPS = 50
@@ -101,6 +106,8 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
             trainer.precision,
             f"clients are trained in {', '.join(PRECISIONS)}; leave it out for the best",
         )
+    elif trainer.precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        yield "precision", trainer.precision, NEEDS_GPU
     if trainer.overfit_batches:
         yield (
             "overfit_batches",
@@ -172,6 +179,13 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
             "strategy",
             type(trainer.strategy).__name__,
             "each rank trains whole clients; use ddp or auto",
+        )
+    if type(trainer.precision_plugin) not in PLUGINS:
+        yield (
+            "plugins",
+            type(trainer.precision_plugin).__name__,
+            f"not every engine calls a precision plugin's methods; leave it out, and give trainer.precision, one of "
+            f"{', '.join(PRECISIONS)}",
         )
 
 
