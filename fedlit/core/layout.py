@@ -121,7 +121,7 @@ def shaped(net: nn.Module, layout: Layout, floats: Tensor) -> dict[str, Tensor]:
     """Views of flat states (..., P) in the shapes of a network's tensors, (..., *shape), by name."""
     state, names = net.state_dict(), layout.trainable + layout.fixed
     views = floats.split(layout.numels, dim=-1)
-    return {name: view.view(*view.shape[:-1], *state[name].shape) for name, view in zip(names, views, strict=True)}
+    return {name: view.view((*view.shape[:-1], *state[name].shape)) for name, view in zip(names, views, strict=True)}
 
 
 def trainable(net: nn.Module) -> Iterator[nn.Parameter]:
