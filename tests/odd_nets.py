@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -139,6 +140,42 @@ class TenClasses(Head):
         super().__init__(outputs)
 
 
+class Remembers(Head):
+    """Keeps a running mean of its inputs, in evaluation too."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Any:
+        self.seen.lerp_(inputs.mean(), 0.1)
+        return super().forward(inputs)
+
+
+class Replaces(Remembers):
+    """A new buffer for each batch."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        self.seen = self.seen + inputs.mean()
+        return Head.forward(self, inputs)
+
+
+class RemembersInTraining(Remembers):
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs) if self.training else Head.forward(self, inputs)
+
+
+class ScalarGate(Head):
+    """Its gate is a number, without a dimension."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs) * (1 + self.scale)
+
+
 class Refused(NamedTuple):
     net: type[nn.Module]
     said: str
@@ -155,6 +192,8 @@ REFUSED = [
     Refused(Frozen, r"all parameters frozen and so nothing to train"),
     Refused(Empty, r"no parameters and so nothing to train"),
     Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: remove \.double\(\)"),
+    Refused(Remembers, r"Remembers writes its buffer seen in evaluation too.*if self.training"),
+    Refused(Replaces, r"Replaces writes its buffer seen in evaluation too"),
     Refused(TenClasses, r"into \(\d+, 10\), but the data has \d+ classes.*num_classes"),
 ]
 

@@ -73,6 +73,23 @@ def test_an_untrainable_net_is_refused_with_the_reason(case: odd_nets.Refused) -
         fit(FederatedModule(case.net()), datamodule=data())
 
 
+def test_state_that_is_written_in_training_alone_is_accepted() -> None:
+    module = fit(FederatedModule(odd_nets.RemembersInTraining()), datamodule=data())
+    assert module.net.seen != 0
+
+
+def test_a_parameter_without_a_dimension_is_trained_alike_by_every_engine() -> None:
+    found = []
+    for engine in ENGINES:
+        torch.manual_seed(0)
+        module = FederatedModule(odd_nets.ScalarGate(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1))
+        fit(module, FederatedLoop(clients_per_round=4, seed=0, engine=engine()))
+        found.append(weights(module.net))
+    assert module.net.scale != 0
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:::lightning")
 def test_on_the_command_line_an_untrainable_net_is_one_line_and_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -270,6 +270,14 @@ def test_every_other_metric_of_drift_and_dissimilarity_is_known():
     assert (drifts | spreads) - {"first"} == set(RESERVED)
 
 
+@pytest.mark.parametrize(
+    "blocks", [{"gates": "attn"}, {"first": r"^0\.", "gates": "0.weight"}], ids=["no match", "all in an earlier block"]
+)
+def test_a_block_without_parameters_is_refused(blocks: dict[str, str]):
+    with pytest.raises(InputError, match=r"diagnostics.blocks.gates: .* no trainable parameter.* names are 0.weight"):
+        measured(FederatedModule(net()), data(), diagnostics=Diagnostics(1, blocks=blocks))
+
+
 def test_a_pattern_that_is_none_is_named():
     with pytest.raises(InputError, match=r"blocks.first: '\(' is not a regular expression"):
         Diagnostics(blocks={"first": "("})
