@@ -67,7 +67,7 @@ class Layout:
 
     def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Views of a flat vector (T,) of the trainable scalars, in the order of ``trainable``."""
-        return torch.split(vector, list(self.numels[: len(self.trainable)]))
+        return vector.split(self.numels[: len(self.trainable)])  # type: ignore[no-any-return]
 
     def positions(self, names: Iterable[str]) -> Tensor:
         """Indices of the scalars of these floating-point tensors in a flat vector (P,), in the order given."""

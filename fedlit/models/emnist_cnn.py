@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedlit.attention.build import Attention, build_attention
+from fedlit.attention.norm import Norm, norm_layer
 from fedlit.core.errors import InputError
-from fedlit.core.messages import one_line
+from fedlit.core.given import one_of
 from fedlit.models.conv_pool import conv_pool
 from fedlit.models.init import MAX_UNITS, he_
 from fedlit.models.norm_pool import norm_pool
 
-Attention = Callable[[int], nn.Module]
-Norm = Literal["none", "group", "batch"]
 Place = Literal["after_pool", "before_pool"]
 MAX_SIDE = 10_000
 
@@ -67,8 +63,7 @@ class EmnistCNN(nn.Module):
         attention_at: Place = "after_pool",
     ) -> None:
         super().__init__()
-        if attention_at not in get_args(Place):
-            raise InputError(f"attention_at must be after_pool or before_pool, got {attention_at!r}; use after_pool")
+        one_of("attention_at", attention_at, get_args(Place))
         _check(num_classes, in_channels, image_size, widths, hidden, dropout)
         side = image_size >> len(widths)
         channels = pairwise([in_channels, *widths])
@@ -98,7 +93,7 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=norm == "none")
-        self.norm = _norm(norm, out_channels)
+        self.norm = norm_layer(norm, out_channels)
         self.attention: nn.Module = nn.Identity()
         self.attention_at = attention_at
 
@@ -111,70 +106,6 @@ class ConvBlock(nn.Module):
         else:
             x = norm_pool(self.conv(x), self.norm)  # the same with the norm between
         return self.attention(x)  # type: ignore[no-any-return]  # (B, D, H // 2, W // 2)
-
-
-def build_attention(attention: Attention, channels: int, side: int = 8) -> nn.Module:
-    """Build and check the attention module for feature maps with this number of channels, on (2, channels, side, side).
-
-    Raises:
-        InputError: If it cannot be built, or changes the shape of a feature map.
-    """
-    maker = _maker(attention)
-    name = getattr(maker, "__name__", None) or one_line(repr(maker), 60)
-    remedy = "use a class or function from a number of channels to a module that keeps (B, C, H, W)"
-    if other := _other_first_argument(maker):
-        raise InputError(f"the first argument of attention {name} is {other}, not the number of channels; {remedy}")
-    try:
-        module = attention(channels)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"attention {name} failed for {channels} channels ({_line(error)}); {remedy}") from error
-    if not isinstance(module, nn.Module):
-        raise InputError(f"attention {name} returned a {type(module).__name__}, not a module; {remedy}")
-    probe = torch.zeros(2, channels, side, side)
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(probe).shape)  # eval mode keeps statistics and random state
-    except Exception as error:
-        raise InputError(f"attention {name} failed on {tuple(probe.shape)} ({_line(error)}); {remedy}") from error
-    if shape != tuple(probe.shape):
-        raise InputError(f"attention {name} turned {tuple(probe.shape)} into {shape}; {remedy}")
-    return module.train(was_training)
-
-
-def _maker(attention: Attention) -> Callable[..., Any]:
-    """The class or function that a partial function calls, also in the form that a config gives it; else itself."""
-    if not isinstance(attention, partial):
-        return attention
-    return next((part for part in attention.args if isinstance(part, type)), attention.func)
-
-
-def _other_first_argument(maker: Callable[..., Any]) -> str | None:
-    """The name of the first argument if it evidently is no number of channels; a class may have no such argument."""
-    try:
-        first = next(iter(inspect.signature(maker).parameters.values()), None)
-    except ValueError:  # a class of C++ has no signature
-        return None
-    is_other = first is not None and ("kernel" in first.name or isinstance(first.default, float | bool | str))
-    return first.name if first and is_other else None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _norm(norm: Norm, channels: int) -> nn.Module:
-    match norm:
-        case "none":
-            return nn.Identity()
-        case "group":
-            return nn.GroupNorm(math.gcd(8, channels), channels)
-        case "batch":
-            return nn.BatchNorm2d(channels)
-        case _:
-            raise InputError(f"norm must be none, group or batch, got {norm!r}; use none")
 
 
 def _check(
