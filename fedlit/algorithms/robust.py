@@ -18,7 +18,7 @@ from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.clip import clipped, norm_of
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
-from fedlit.core.counts import at_least
+from fedlit.core.counts import at_least, share_of
 from fedlit.core.errors import InputError
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
@@ -80,8 +80,8 @@ class TrimmedMean(RobustAverage):
         return torch.cat([trimmed(chunk, self.cut(len(chunk))) for chunk in updates.columns(len(start))])
 
     def cut(self, clients: int) -> int:
-        """Number of values that are left out at each end: floor(fraction K), also if 0.29 * 100 is 28.99..."""
-        return min(int(self._fraction * clients + 1e-9), (clients - 1) // 2)
+        """Number of values that are left out at each end: floor(fraction K), but fewer than half."""
+        return min(int(share_of(clients, self._fraction)), (clients - 1) // 2)
 
 
 class ClippedMean(RobustAverage):

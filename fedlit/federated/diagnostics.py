@@ -46,7 +46,8 @@ class Diagnostics:
         gamma: Whether gamma is measured.
         dissimilarity: Whether the training loss and the dissimilarity are measured.
         blocks: From the name of a block to a regular expression that is searched for in the parameters' names. A
-            parameter belongs to the first block that matches, else to ``rest``. None is attention, head and rest.
+            parameter belongs to the first block that matches, else to ``rest``; each block must have some. None is
+            attention, head and rest, as far as their names are found.
     """
 
     def __init__(
@@ -56,11 +57,27 @@ class Diagnostics:
         self.gamma = gamma
         self.dissimilarity = dissimilarity
         self.blocks = BLOCKS if blocks is None else blocks
+        self._given = blocks or {}
         _check_blocks(self.blocks)
 
     def due(self, round: int) -> bool:
         """Whether a round, counted from 0, is measured."""
         return round % self.every == 0
+
+    def check(self, layout: Layout) -> None:
+        """Refuse a given block without parameters, of which nothing would be logged.
+
+        Raises:
+            InputError: Naming the block and some parameters.
+        """
+        found = blocks_of(layout, self.blocks)
+        for block, pattern in self._given.items():
+            if block not in found:
+                raise InputError(
+                    f"diagnostics.blocks.{block}: {pattern!r} is in the name of no trainable parameter, or only of "
+                    f"those in earlier blocks; their names are {', '.join(layout.trainable[:4])}, ...; correct it, or "
+                    "leave it out"
+                )
 
     def names(self, layout: Layout) -> list[str]:
         """Names of the metrics of ``before`` for a network with this layout."""

@@ -292,6 +292,8 @@ class FederatedLoop(Checked, Callback, RoundSource):
             rank_zero_warn(slower)
         facts = self.facts(module, site.data)
         module.rates.measure("client", facts.optimizer)
+        if self.diagnostics:
+            self.diagnostics.check(module.layout)
         self.algorithm.prepare(facts)
         self._check_local()
         self.algorithm.resume(self.algorithm_state)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -21,6 +22,10 @@ from fedlit.core.private_lightning import private_arguments
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 #: In all of these the weights are float32, and so are the averages.
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+#: Lightning's plugins for them. Not every engine calls what a subclass overrides.
+PLUGINS = (Precision, MixedPrecision)
+#: Why float16 is refused on a CPU, where Lightning takes bfloat16 instead, and its plugin float16.
+NEEDS_GPU = "float16 is for GPUs; on a CPU leave it out for 32-true, or give bf16-mixed"
 #: The kinds of devices on which fedlit has been run.
 TRIED = ("cpu", "cuda")
 CLIP_CLIENTS = (
@@ -138,6 +143,12 @@ def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
         value = getattr(private, argument) if argument in private._fields else getattr(trainer, argument)
         if value not in accepted:
             yield argument, getattr(value, "value", value), remedy  # the value of an enumeration's member
+    if trainer.precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        yield "precision", trainer.precision, NEEDS_GPU
+    if type(trainer.precision_plugin) not in PLUGINS:
+        remedy = f"leave it out, and give trainer.precision, one of {', '.join(PRECISIONS)}"
+        name = type(trainer.precision_plugin).__name__
+        yield "plugins", name, f"not every engine calls a precision plugin's methods; {remedy}"
     every, seconds = trainer.check_val_every_n_epoch, private.seconds_between_validations
     interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
     if every is not None and every < 1:

@@ -72,8 +72,9 @@ class EmnistCNN(nn.Module):
         self.head = nn.Sequential(nn.Linear(widths[-1] * side**2, hidden), nn.ReLU(), nn.Dropout(dropout), output)
         he_(self, output)
         if attention is not None:
-            for block, width in zip(self.blocks, widths, strict=True):
-                block.attention = build_attention(attention, width)
+            pools = attention_at == "after_pool"
+            for number, (block, width) in enumerate(zip(self.blocks, widths, strict=True)):
+                block.attention = build_attention(attention, width, image_size >> (number + pools))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, num_classes)."""
