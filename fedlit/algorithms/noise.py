@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from fedlit.algorithms.accountant import accountant
 from fedlit.algorithms.algorithm import Algorithm, Average, Facts, State, overrides
@@ -118,17 +117,12 @@ class Noise(Algorithm):
         if not self._deviation:
             return weights
         noise = torch.randn(self.facts.layout.num_trainable, generator=draw, dtype=torch.float64) * self._deviation
-        return weights._replace(floats=_added(weights.floats, noise))
+        floats = weights.floats.clone()
+        floats[: len(noise)] += noise.to(floats)
+        return weights._replace(floats=floats)
 
     def metrics(self, rounds: int) -> dict[str, float]:
         return {} if self._epsilon is None else {"privacy/epsilon": self._epsilon(rounds)}
-
-
-def _added(floats: Tensor, noise: Tensor) -> Tensor:
-    """Add noise to the first ``len(noise)`` scalars of a copy."""
-    floats = floats.clone()
-    floats[: len(noise)] += noise.to(floats)
-    return floats
 
 
 def check_noise(name: str, multiplier: float, delta: float | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout
 from fedlit.core.private_torch import has_gradient_hooks
@@ -69,21 +70,16 @@ def check_gradient_hooks(net: nn.Module) -> None:
             )
 
 
-def check_same_net(client: nn.Module, net: nn.Module, layout: Layout, parameters: Sequence[nn.Parameter]) -> None:
+def check_same_net(client: ClientModule) -> None:
     """Refuse a client whose ``__init__`` changed its copy of the net: other tensors are not sent, trained or averaged.
 
     It may freeze parameters.
 
-    Args:
-        client: The client.
-        net: Its net.
-        layout: The layout of the server's net.
-        parameters: Those that the client trains, in the layout's order.
-
     Raises:
         InputError: Naming the tensor.
     """
-    has, named = Layout.of(net), dict(net.named_parameters())
+    layout, parameters = client.layout, client.parameters_  # of the copy as it was made
+    has, named = Layout.of(client.net), dict(client.net.named_parameters())
     now = {*has.trainable, *has.fixed, *has.counts, *has.flags}
     sent = {*layout.trainable, *layout.fixed, *layout.counts, *layout.flags}
     replaced = [name for name, old in zip(layout.trainable, parameters, strict=False) if named.get(name) is not old]

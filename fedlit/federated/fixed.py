@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.optim import Optimizer
-
 from fedlit.clients.probe import fixed_settings, settings
 from fedlit.clients.step_checks import fixed_loss_settings
 from fedlit.core.errors import InputError
@@ -59,14 +57,10 @@ class FixedParts:
         self._mu = module.mu
         self._optimizer = type(module.server_optimizer(trainable(module.net)))
 
-    def check(self, module: FederatedModule, optimizer: Optimizer) -> None:
+    def check(self, module: FederatedModule) -> None:
         """Refuse, at a round's start, parts that were replaced, frozen or unfrozen since the fit began.
 
         Clients, or a resumed run, would not see such a change.
-
-        Args:
-            module: The server.
-            optimizer: The server's optimizer.
 
         Raises:
             InputError: Naming the part, with what to do instead.
@@ -98,6 +92,7 @@ class FixedParts:
                 f"the net's {changed[0]} was {what} after the FederatedModule was made, but from then on it is fixed "
                 "which parameters clients train; set its requires_grad before"
             )
+        optimizer = module.trainer.optimizers[0]
         if type(optimizer) is not self._optimizer:
             raise InputError(
                 f"the server's optimizer is {type(optimizer).__name__}, but model.server_optimizer is "

@@ -302,7 +302,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
         check_called(client)
-        check_same_net(client, client.net, client.layout, client.parameters_)
+        check_same_net(client)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)
         check_states(trainer)
@@ -398,7 +398,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         check_watched(trainer, module)
         if self._is_resumed:
             stop_again(trainer, module)
-        self.session.fixed.check(module, trainer.optimizers[0])
+        self.session.fixed.check(module)
         log_epochs_from_one(trainer)
         self._try_out(module, trainer.current_epoch)
         if (store := self.session.store) is not None:  # now the checkpoint's rounds are known

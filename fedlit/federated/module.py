@@ -226,7 +226,7 @@ class FederatedModule(Checked, LightningModule):
         Only the clients' training steps are in mixed precision, for which engines use the Trainer's plugin.
         """
         with _full_precision(self.device.type):
-            self.loop.session.fixed.check(self, self.trainer.optimizers[0])
+            self.loop.session.fixed.check(self)
             started = time.perf_counter()
             result, measured = self.loop.run(self.broadcast(), cohort.mine)
             self.server_step(result.target)
