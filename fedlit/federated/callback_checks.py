@@ -77,7 +77,7 @@ def check_states(trainer: Trainer) -> None:
     check_data({"callbacks": states})
 
 
-def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
+def check_monitored(module: FederatedModule) -> None:
     """Refuse a callback that monitors a metric that no round will have.
 
     Nothing is refused if the module or a callback is a user's own, as it may log metrics that are not known yet.
@@ -85,11 +85,11 @@ def check_monitored(trainer: Trainer, module: FederatedModule) -> None:
     Raises:
         InputError: Naming the metric and the available ones.
     """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks: list[Callback] = module.trainer.callbacks  # type: ignore[attr-defined]
     known = ("fedlit.", "lightning.", "pytorch_lightning.")
     if not all(type(each).__module__.startswith(known) for each in (module, *callbacks)):
         return
-    names = metric_names(trainer, module)
+    names = metric_names(module)
     for callback in callbacks:
         if is_fedlit_class(callback):
             continue  # the best checkpoint waits for a round that is validated
@@ -111,12 +111,12 @@ def monitor_of_clients(trainer: Trainer) -> str | None:
     return None
 
 
-def stop_again(trainer: Trainer, module: FederatedModule) -> None:
+def stop_again(module: FederatedModule) -> None:
     """Stop a resumed fit that ``EarlyStopping`` had stopped after its last round; with other arguments it goes on.
 
     A checkpoint does not have this, so another round would be trained.
     """
-    finished = trainer.current_epoch
+    trainer, finished = module.trainer, module.current_epoch
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         is_same = isinstance(callback, EarlyStopping) and module.arguments_of_callbacks.are_as_then(callback)
         if is_same and callback.stopping_reason_message and callback.stopped_epoch == finished - 1:
@@ -127,7 +127,7 @@ def stop_again(trainer: Trainer, module: FederatedModule) -> None:
             )
 
 
-def check_watched(trainer: Trainer, module: FederatedModule) -> None:
+def check_watched(module: FederatedModule) -> None:
     """Refuse an ``AdaptiveMu`` that watches a metric which no round has when mu is updated, before validation.
 
     Raises:
@@ -136,7 +136,7 @@ def check_watched(trainer: Trainer, module: FederatedModule) -> None:
     if not isinstance(module.mu, AdaptiveMu):
         return
     watch = module.mu.watch
-    names = [name for name in metric_names(trainer, module) if not name.startswith("global/")]
+    names = [name for name in metric_names(module) if not name.startswith("global/")]
     is_own = not is_fedlit_class(module.loop.session.client) and watch.startswith("clients/")
     if watch not in names and not is_own:
         raise InputError(
@@ -145,17 +145,17 @@ def check_watched(trainer: Trainer, module: FederatedModule) -> None:
         )
 
 
-def metric_names(trainer: Trainer, module: FederatedModule) -> list[str]:
+def metric_names(module: FederatedModule) -> list[str]:
     """Names of the metrics that a round can have, found by measuring a round with an unchanged client."""
     loop, start = module.loop, read_state(module.net, module.layout)
     task = ClientTask(client=0, round=0, seed=0, steps=1, epochs=1.0, num_examples=1, weight=1.0)
     measured = dict.fromkeys(("loss", "proximal", "accuracy", "samples"), 0.0)
-    if data_of(trainer).client_holdout:
+    if data_of(module.trainer).client_holdout:
         measured["own_accuracy"] = 0.0
-    if trainer.precision == "16-mixed":
+    if module.trainer.precision == "16-mixed":
         measured["skipped_steps"] = 0.0
     of_model = ["global/accuracy", "global/f1_macro", "global/loss", "global/generalisation_gap"]
-    names = of_model if trainer.limit_val_batches else []
+    names = of_model if module.trainer.limit_val_batches else []
     if loop.diagnostics is not None:
         measured |= {"gamma": 0.0} if loop.diagnostics.gamma else {}
         names += loop.diagnostics.names(module.layout)

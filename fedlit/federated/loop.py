@@ -304,7 +304,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         check_called(client)
         check_same_net(client)
         check_single_examples(client, site.data)
-        check_monitored(trainer, module)
+        check_monitored(module)
         check_states(trainer)
         tasks = self.cohort(trainer.current_epoch, site.data)
         self._check_repeats(trainer, site.data)
@@ -394,10 +394,10 @@ class FederatedLoop(Checked, Callback, RoundSource):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
-        check_server_optimizer(trainer, module)
-        check_watched(trainer, module)
+        check_server_optimizer(module)
+        check_watched(module)
         if self._is_resumed:
-            stop_again(trainer, module)
+            stop_again(module)
         self.session.fixed.check(module)
         log_epochs_from_one(trainer)
         self._try_out(module, trainer.current_epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from lightning import LightningModule, Trainer
+from lightning import LightningModule
 
 from fedlit.clients.nets import parameter_outside_net
 from fedlit.core.errors import InputError
@@ -75,13 +75,13 @@ def check_parts(module: FederatedModule) -> None:
         )
 
 
-def check_server_optimizer(trainer: Trainer, module: FederatedModule) -> None:
+def check_server_optimizer(module: FederatedModule) -> None:
     """Refuse anything but one optimizer from ``configure_optimizers``.
 
     Raises:
         InputError: Naming the scheduler, or the number of optimizers.
     """
-    name = f"{type(module).__name__}.configure_optimizers"
+    trainer, name = module.trainer, f"{type(module).__name__}.configure_optimizers"
     if len(trainer.optimizers) != 1:
         raise InputError(f"{name} returns {len(trainer.optimizers)} optimizers; return one, as a round is one step")
     for config in trainer.lr_scheduler_configs:

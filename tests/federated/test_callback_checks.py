@@ -111,7 +111,7 @@ def test_two_indistinguishable_checkpoint_callbacks_are_refused(
 def test_the_predicted_metric_names_are_those_of_a_round(loop: dict[str, Diagnostics], held_out: float) -> None:
     class Compare(Callback):
         def on_train_start(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
-            self.foretold = metric_names(trainer, pl_module)
+            self.foretold = metric_names(pl_module)
 
         def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
             self.found = sorted(trainer.callback_metrics)
