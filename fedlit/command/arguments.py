@@ -27,9 +27,6 @@ from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.federated.reload import DATA_ARGUMENTS, attribute
 
-#: The commands that run a method of the Trainer.
-TRAINED = ("fit", "validate", "test", "predict")
-
 #: Help texts that replace Lightning's; an option without effect is hidden.
 WORDS = {
     "config": "YAML file of options; if several are given, later files override earlier ones.",
@@ -81,7 +78,8 @@ class FederationArguments(OpenCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=Parser,
-            parser_kwargs={"prog": "fedlit"} | {each: {"description": self._does.get(each, "")} for each in TRAINED},
+            parser_kwargs={"prog": "fedlit"}
+            | {each: {"description": self._does.get(each, "")} for each in self.subcommands()},
             args=args,
             **kwargs,
         )
@@ -117,7 +115,7 @@ class FederationArguments(OpenCLI):
             parser.hints = HINTS
             for action in parser.actions:
                 action.help = WORDS.get(action.dest, action.help)
-        for name in (name for name in self._does if name not in TRAINED):
+        for name in (name for name in self._does if name not in self._parsers):
             self.parser.add_command(name, Parser(), help=self._does[name])
 
     @property
