@@ -10,14 +10,13 @@ from typing import Any
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
+from fedlit.command.checks import check_section
 from fedlit.command.classes import NAMED_SHORTLY, load
-from fedlit.command.given import check_section
 from fedlit.command.help import show_help
 from fedlit.command.keep_config import KeepConfig
 from fedlit.command.maker import Maker
 from fedlit.command.parser import Parser
 from fedlit.command.private import OpenCLI
-from fedlit.command.sections import OWNERS
 from fedlit.command.trainer import Trainer
 from fedlit.core.configs import plain_strings
 from fedlit.core.errors import InputError
@@ -130,7 +129,7 @@ class FederationArguments(OpenCLI):
         show_help(self._parsers, self._command)
         super().parse_arguments(parser, args)
         self.config = plain_strings(self.config)
-        check_section(self.config[self.config.subcommand].as_dict(), OWNERS)
+        check_section(self.config[self.config.subcommand].as_dict())
 
     def instantiate_classes(self) -> None:
         """Make data, net and federation.
