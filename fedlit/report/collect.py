@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ class Study:
         """Whether the study searches for a setting and has no baseline."""
         return bool(self.select) and baseline not in self.variants
 
-    @property
+    @cached_property
     def finished(self) -> tuple[Run, ...]:
         """The runs that have reached the horizon."""
         return tuple(run for run in self.runs if run.rounds >= self.horizon)
