@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which can be distinguished with any kind of colour vision.
+#: Okabe and Ito's colours, which can be distinguished with any kind of colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-
-
 #: The most clients in a picture of a partition; if there are more, the first ones are shown.
 MOST_CLIENTS = 200
 #: The most class names along an axis, as each takes time to draw, and the most characters of a name.

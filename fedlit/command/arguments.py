@@ -10,14 +10,13 @@ from typing import Any
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
+from fedlit.command.checks import check_section
 from fedlit.command.classes import NAMED_SHORTLY, load
-from fedlit.command.given import check_section
 from fedlit.command.help import show_help
 from fedlit.command.keep_config import KeepConfig
 from fedlit.command.maker import Maker
 from fedlit.command.parser import Parser
 from fedlit.command.private import OpenCLI
-from fedlit.command.sections import OWNERS
 from fedlit.command.trainer import Trainer
 from fedlit.core.configs import plain_strings
 from fedlit.core.errors import InputError
@@ -26,9 +25,6 @@ from fedlit.core.messages import missing_package
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.federated.reload import DATA_ARGUMENTS, attribute
-
-#: The commands that run a method of the Trainer.
-TRAINED = ("fit", "validate", "test", "predict")
 
 #: Help texts that replace Lightning's; an option without effect is hidden.
 WORDS = {
@@ -81,7 +77,8 @@ class FederationArguments(OpenCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=Parser,
-            parser_kwargs={"prog": "fedlit"} | {each: {"description": self._does.get(each, "")} for each in TRAINED},
+            parser_kwargs={"prog": "fedlit"}
+            | {each: {"description": self._does.get(each, "")} for each in self.subcommands()},
             args=args,
             **kwargs,
         )
@@ -117,7 +114,7 @@ class FederationArguments(OpenCLI):
             parser.hints = HINTS
             for action in parser.actions:
                 action.help = WORDS.get(action.dest, action.help)
-        for name in (name for name in self._does if name not in TRAINED):
+        for name in (name for name in self._does if name not in self._parsers):
             self.parser.add_command(name, Parser(), help=self._does[name])
 
     @property
@@ -132,7 +129,7 @@ class FederationArguments(OpenCLI):
         show_help(self._parsers, self._command)
         super().parse_arguments(parser, args)
         self.config = plain_strings(self.config)
-        check_section(self.config[self.config.subcommand].as_dict(), OWNERS)
+        check_section(self.config[self.config.subcommand].as_dict())
 
     def instantiate_classes(self) -> None:
         """Make data, net and federation.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedlit.command.defaults import is_class
-from fedlit.command.nested import options_within
+from fedlit.command.options import options_within
 from fedlit.runs.changes import changes
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from fedlit.command.classes import classes_for, clause_ends, plain, summary
 from fedlit.command.defaults import is_class
 from fedlit.command.explain import near
-from fedlit.command.nested import options_within
+from fedlit.command.options import options_within
 from fedlit.command.private import kind_of
 from fedlit.core.errors import InputError
 

@@ -8,7 +8,7 @@ import traceback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from fedlit.command.blame import origin, places
-from fedlit.core.errors import ElsewhereError, InputError
+from fedlit.core.errors import ElsewhereError
 from fedlit.core.files import find_write_error
 from fedlit.core.messages import RESUME_HINT, find_input_error, lost_rank, one_line, out_of_memory, visible
 from fedlit.runs.stop import Terminated
@@ -21,20 +21,16 @@ INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and 128 + SIGTERM, as in shel
 
 def describe(error: Exception) -> tuple[int, str]:
     """The exit status for an error, and its description: one line if the user can solve the problem."""
-    said = (
-        find_input_error(error)
-        or find_write_error(error)
-        or (error if isinstance(error, MisconfigurationException) else None)
-    )
-    if said is None and lost_rank(error):
+    mistake = find_input_error(error) or find_write_error(error)
+    if mistake or isinstance(error, MisconfigurationException):
+        return MISTAKE, f"fedlit: error: {one_line(str(mistake or error))}"
+    if lost_rank(error):
         rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
-        return (
-            FAILED,
-            f"fedlit: error: rank {rank} lost contact with another rank: {one_line(str(error))}; {RESUME_HINT}",
-        )
-    if said is None and out_of_memory(error):
-        said = InputError(f"out of memory: {error}; use a smaller net, batch or data set")
-    return (MISTAKE, f"fedlit: error: {one_line(str(said))}") if said else (FAULT, _fault(error))
+        said = f"rank {rank} lost contact with another rank: {one_line(str(error))}; {RESUME_HINT}"
+        return FAILED, f"fedlit: error: {said}"
+    if out_of_memory(error):
+        return MISTAKE, f"fedlit: error: {one_line(f'out of memory: {error}; use a smaller net, batch or data set')}"
+    return FAULT, _fault(error)
 
 
 def _fault(error: Exception) -> str:

@@ -171,10 +171,8 @@ def _wrong_value(message: str, key: str, parser: Any) -> str:
     for error in _errors(message):
         found = ((re.match(pattern, error), words) for pattern, words in TYPES.items())
         if (known := next(((match, words) for match, words in found if match), None)) is None:
-            within = (
-                "." if re.match(r"[a-z_][\w.]*(?:: | must )", error) else ": "
-            )  # the error begins with the key of a part
-            return f"{key}{within if key else ''}{error}"
+            begins_with_key = re.match(r"[a-z_][\w.]*(?:: | must )", error)  # of a part of the value
+            return f"{key}{'.' if begins_with_key else ': '}{error}" if key else error
         match, words = known
         wanted |= dict.fromkeys(filter(None, [words.format(*match.groups())]))
     choices = [choice.strip(" '") for words in wanted if "'" in words for choice in words.split(",")]

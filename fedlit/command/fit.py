@@ -16,11 +16,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from fedlit.command.arguments import FederationArguments
 from fedlit.command.blame import error_in_user_code
 from fedlit.command.chosen import chosen
-from fedlit.command.given import flat
 from fedlit.command.keep_config import KeepConfig
 from fedlit.command.parser import Parser
 from fedlit.command.place import Place
-from fedlit.command.sections import shortened
+from fedlit.command.sections import flat, shortened
 from fedlit.core.checkpoint import BrokenCheckpointError
 from fedlit.core.errors import InputError
 from fedlit.core.messages import find_input_error, one_line, warn

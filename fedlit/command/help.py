@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fedlit.command.classes import classes_for, of_ours
 from fedlit.command.defaults import is_class
 from fedlit.command.entry import class_entry, class_lines, entry, wrapped
-from fedlit.command.nested import find, options_of, options_within
+from fedlit.command.options import find, options_of, options_within
 from fedlit.command.parser import Parser
 from fedlit.command.private import kind_of
 from fedlit.core.messages import visible

@@ -14,7 +14,7 @@ from jsonargparse import get_loader, set_loader
 from fedlit.command.blame import error_in_user_code
 from fedlit.command.defaults import OwnDefaults
 from fedlit.command.explain import explain
-from fedlit.command.named import check_functions
+from fedlit.command.functions import check_functions
 from fedlit.command.sections import OWNERS
 from fedlit.core.bundled import bundled, find
 from fedlit.core.configs import check_config, check_yaml, read_text

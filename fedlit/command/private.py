@@ -57,7 +57,7 @@ class OpenParser(LightningArgumentParser):
     # --- what jsonargparse calls -------------------------------------------------------------------------------------
 
     def _check_value_key(self, action: Any, value: Any, key: str, *args: Any, **kwargs: Any) -> Any:
-        self.check_value(action.dest, value, getattr(action, "_typehint", None))
+        self.check_value(action.dest, value, kind_of(action))
         return super()._check_value_key(action, value, key, *args, **kwargs)
 
     def _parse_common(  # type: ignore[override]
@@ -70,8 +70,7 @@ class OpenParser(LightningArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None, env: Any = None, defaults: Any = True, **kwargs: Any
     ) -> Namespace:
-        """As in jsonargparse, which prints a named base class in full only if ``defaults`` is ``True`` itself, not
-        1."""
+        """As in jsonargparse; with 1 instead of ``True`` for ``defaults``, it does not print a base class in full."""
         return super().parse_args(args, namespace, env, int(defaults), **kwargs)  # type: ignore[arg-type]
 
     def add_function_arguments(self, *args: Any, linked_targets: Any = None, **kwargs: Any) -> list[str]:

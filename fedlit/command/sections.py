@@ -1,8 +1,9 @@
-"""The sections of a config."""
+"""The sections of a config, and its settings by their keys."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from fedlit.command.trainer import Trainer
@@ -10,6 +11,15 @@ from fedlit.federated import FederatedLoop, FederatedModule
 
 #: Sections, and the class whose arguments they have.
 OWNERS = {"federation": FederatedLoop, "model": FederatedModule, "trainer": Trainer}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config as one level of dotted keys; the key of a class is its parent's."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".strip(".")
+        found |= flat(value, path) if isinstance(value, dict) else {path: value}
+    return found
 
 
 def shortened(settings: dict[str, Any]) -> dict[str, Any]:

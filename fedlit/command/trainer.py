@@ -32,11 +32,12 @@ def _is_gpu(accelerator: object) -> bool:
 
 
 def best_precision(accelerator: object) -> LightningPrecision:
-    """The precision that suits the hardware: bf16-mixed on GPUs that have it, 16-mixed on older ones, else 32-true.
-
-    Only an accelerator that is given by its name can be a GPU of these.
+    """The precision that suits the hardware: bf16-mixed on CUDA GPUs that have it, 16-mixed on older, else 32-true.
 
     A CPU without matrix instructions for bf16 trains several times slower in it, so there it is never chosen.
+
+    Args:
+        accelerator: The Trainer's argument; an ``Accelerator`` object, which may be of any hardware, gets 32-true.
     """
     if _is_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"

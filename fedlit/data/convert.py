@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlit.core.counts import share_of
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.data.examples import Examples
@@ -160,23 +159,3 @@ def channel_stats(inputs: Tensor) -> tuple[list[float], list[float]]:
         means.append(mean.item())
         stds.append(max(variance.sqrt().item(), 1 / 255))
     return means, stds
-
-
-def held_out(strata: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw a test set: the same fraction of every stratum, rounded down, so that each keeps training rows.
-
-    Args:
-        strata: Stratum of each row (its writer or its class), shape (N,).
-        fraction: In (0, 1).
-        rng: Source of the draw.
-
-    Returns:
-        True at the test rows, shape (N,).
-    """
-    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)  # (N,), (S,)
-    shuffled = rng.permutation(len(strata))
-    by_stratum = shuffled[np.argsort(stratum[shuffled], kind="stable")]  # (N,)
-    rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # (N,)
-    is_test = np.empty(len(strata), dtype=bool)
-    is_test[by_stratum] = rank < np.repeat(share_of(sizes, fraction), sizes)
-    return is_test

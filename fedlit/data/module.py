@@ -23,14 +23,13 @@ from fedlit.core.seeding import address, generator, isolated_rng, resolve_seed, 
 from fedlit.core.threads import one_thread_if_small
 from fedlit.data.augment import Augmentation
 from fedlit.data.checks import check_examples, check_hooks, check_names, check_pair, check_statistics, check_transform
-from fedlit.data.convert import held_out
 from fedlit.data.describe import describe
 from fedlit.data.examples import Batches, Examples
 from fedlit.data.fingerprint import contents_of, early_fingerprint
 from fedlit.data.partition import Partition, Partitioner
 from fedlit.data.partitioners import Uniform
 from fedlit.data.share import Share
-from fedlit.data.splitting import clients_by, split_by
+from fedlit.data.splitting import clients_by, held_out, split_by
 
 DEFAULT_NUM_CLIENTS = 100
 #: Default number of held-out examples in a batch; it is large, as the Trainer and the metrics take time for each batch.

@@ -1,4 +1,4 @@
-"""Calls a partitioner and checks its result, as it may be a user's own."""
+"""Splits examples: over clients, by a partitioner whose result is checked, and into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlit.core.counts import at_least
+from fedlit.core.counts import at_least, share_of
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import address, isolated_rng, rng
 from fedlit.data import partitioners
@@ -92,3 +92,23 @@ def _split(
 
 def _copied(groups: NDArray[np.integer] | None) -> NDArray[np.integer] | None:
     return None if groups is None else groups.copy()
+
+
+def held_out(strata: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw a test set: the same fraction of every stratum, rounded down, so that each keeps training rows.
+
+    Args:
+        strata: Stratum of each row (its writer or its class), shape (N,).
+        fraction: In (0, 1).
+        rng: Source of the draw.
+
+    Returns:
+        True at the test rows, shape (N,).
+    """
+    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)  # (N,), (S,)
+    shuffled = rng.permutation(len(strata))
+    by_stratum = shuffled[np.argsort(stratum[shuffled], kind="stable")]  # (N,)
+    rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # (N,)
+    is_test = np.empty(len(strata), dtype=bool)
+    is_test[by_stratum] = rank < np.repeat(share_of(sizes, fraction), sizes)
+    return is_test

@@ -25,10 +25,11 @@ from fedlit.core.given import is_same
 from fedlit.core.memory import check_fits_memory
 from fedlit.core.messages import one_line
 from fedlit.core.seeding import address, isolated_rng, resolve_seed, rng
-from fedlit.data.convert import all_finite, as_examples, channel_stats, held_out
+from fedlit.data.convert import all_finite, as_examples, channel_stats
 from fedlit.data.examples import Examples
 from fedlit.data.module import FederatedData
 from fedlit.data.samples import COPIES, FEWER, classes_of, make_dataset, materialise
+from fedlit.data.splitting import held_out
 
 DEFAULT_TEST_FRACTION = 0.2
 

@@ -17,9 +17,9 @@ from fedlit.core.errors import InputError
 from fedlit.core.messages import find_input_error, one_line
 from fedlit.data.module import FederatedData
 from fedlit.federated import FederatedLoop, FederatedModule
-from fedlit.flower.place import Place
 from fedlit.flower.site_data import Described
-from fedlit.flower.trainer_of_site import SiteTrainer
+from fedlit.flower.site_file import SiteFile
+from fedlit.flower.site_trainer import SiteTrainer
 from fedlit.flower.wire import Terms
 
 #: Arguments of a site's data without an effect there: the server says how its sites train.
@@ -42,34 +42,34 @@ class Problem(FederationArguments):
         """Do nothing: a site trains when the server asks."""
 
 
-def built(place: Place, words: Sequence[str]) -> SiteTrainer:
+def built(file: SiteFile, words: Sequence[str]) -> SiteTrainer:
     """The trainer of a site.
 
     Args:
-        place: The site's own file.
+        file: The site's own file.
         words: The arguments of ``fedlit fit`` at the server: ``--config`` with its file, and changes to it.
     """
-    torch.set_num_threads(place.threads)
-    return SiteTrainer(place, partial(own_data, place), partial(client_of, words))
+    torch.set_num_threads(file.threads)
+    return SiteTrainer(file, partial(own_data, file), partial(client_of, words))
 
 
-def own_data(place: Place) -> FederatedData:
+def own_data(file: SiteFile) -> FederatedData:
     """The site's data, as its file names them.
 
     Raises:
         InputError: If they cannot be made, or an argument has no effect.
     """
-    if unused := [name for name in OF_SERVER if name in (place.data.get("init_args") or {})]:
+    if unused := [name for name in OF_SERVER if name in (file.data.get("init_args") or {})]:
         raise InputError(
-            f"{place.path.name}: data.{unused[0]} has no effect at a site, as the server's settings count; leave it out"
+            f"{file.path.name}: data.{unused[0]} has no effect at a site, as the server's settings count; leave it out"
         )
     load(NAMED_SHORTLY)
     parser = Parser()
     parser.add_subclass_arguments(FederatedData, "data", fail_untyped=False)
     try:
-        made = parser.instantiate_classes(parser.parse_object({"data": dict(place.data)}))
+        made = parser.instantiate_classes(parser.parse_object({"data": dict(file.data)}))
     except Exception as error:
-        raise InputError(f"{place.path.name}: data: {one_line(str(find_input_error(error) or error), 200)}") from error
+        raise InputError(f"{file.path.name}: data: {one_line(str(find_input_error(error) or error), 200)}") from error
     return made.data  # type: ignore[no-any-return]
 
 

@@ -20,8 +20,8 @@ from multiprocessing.connection import Listener
 from pathlib import Path
 
 from fedlit.flower.built import built
-from fedlit.flower.place import Place, read_place
 from fedlit.flower.relay import READY
+from fedlit.flower.site_file import SiteFile, read_site_file
 
 #: Seconds between two checks that the SuperNode still runs.
 LOOK = 2.0
@@ -29,10 +29,9 @@ LOOK = 2.0
 FIRST = 60.0
 
 
-def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
-    """Answer questions until the parent process or the socket is gone, or none has arrived for
-    ``place.keep_alive_s``."""
-    trainer = built(place, words)
+def serve(file: SiteFile, words: Sequence[str], socket: str, parent: int) -> None:
+    """Answer questions until the parent process or the socket is gone, or none has come for ``file.keep_alive_s``."""
+    trainer = built(file, words)
     with contextlib.chdir(Path(socket).parent):  # a socket's path is limited to about a hundred characters
         listener = Listener(Path(socket).name, "AF_UNIX")
     with listener:
@@ -50,13 +49,12 @@ def serve(place: Place, words: Sequence[str], socket: str, parent: int) -> None:
 
         threading.Thread(target=watch, name="end", daemon=True).start()
         while True:
-            # from a relay process that has ended
-            with listener.accept() as pipe, contextlib.suppress(EOFError, OSError):
+            with listener.accept() as pipe, contextlib.suppress(EOFError, OSError):  # the relay process has ended
                 with lock:
                     ends_at[0] = math.inf
                 pipe.send_bytes(READY)  # a relay process that does not receive it starts another process
                 pipe.send_bytes(trainer.answer(pipe.recv_bytes()))
-            ends_at[0] = time.monotonic() + place.keep_alive_s
+            ends_at[0] = time.monotonic() + file.keep_alive_s
 
 
 def _is_there(process: int) -> bool:
@@ -75,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
     path, project, socket, parent, *words = arguments
     sys.path.append(project)  # classes of the project's own
     del sys.argv[1:]  # LightningCLI would warn about them
-    serve(read_place(Path(path)), words, socket, int(parent))
+    serve(read_site_file(Path(path)), words, socket, int(parent))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ it, **contradicted** if any part is against it, and otherwise **undecided** at t
 
 In a study that adds seeds until its claims are decided, a part is tested after each batch of seeds. The first look that
 decides it counts: later seeds, which are run for other parts, do not change it. A look needs all of its seeds: if a run
-is missing, the look waits for it. Intervals and p are then those of
-repeated looks, which share an error rate of 5 % (`fedlit.report.sequential`), and p is corrected by Bonferroni for the
-parts of the claim.
+is missing, the look waits for it. Intervals and p are then those of repeated looks, which share an error rate of 5 %
+(`fedlit.report.sequential`), and p is corrected by Bonferroni for the parts of the claim.
 
 The stability of a run that learned nothing is not measured, since a model that always predicts one class looks
 perfectly steady. A part about stability leaves out this seed; parts about accuracy and loss do not.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fedlit.runs.words import facts
+
+if TYPE_CHECKING:
+    from tensorboard.backend.event_processing.event_accumulator import ScalarEvent
 
 #: Prefix of the metrics that come first, and its form in tags: capitals sort before small letters.
 FIRST = ("global/", "Global/")
@@ -52,6 +56,15 @@ def tag_of(name: str) -> str:
 def name_of(tag: str) -> str:
     """The metric of a tag; in files of earlier versions the tag is the metric's name."""
     return re.sub(f"^{FIRST[1]}", FIRST[0], tag)
+
+
+def curves_in(run: Path) -> dict[str, list[ScalarEvent]]:
+    """Every point of every curve in a run's event files, by tag; a point that exists twice is listed twice."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
 
 
 def layout(has_own: bool, tag: Callable[[str], str] = tag_of) -> dict[str, dict[str, list[Any]]]:

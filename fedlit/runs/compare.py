@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedlit.runs.board import curves_in
 from fedlit.runs.folder import CHECKPOINTS
 from fedlit.runs.read import rows_of
 
@@ -63,13 +64,9 @@ def _loaded(run: Path, which: str) -> dict[str, Any]:
 
 
 def board(run: Path) -> Contents:
-    """Every point of every curve as TensorBoard shows it; a point that exists twice is listed twice."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    tags = sorted(tag for tag in events.Tags()["scalars"] if not is_time(tag))
-    return [(f"{tag} of round {event.step}", event.value) for tag in tags for event in events.Scalars(tag)]
+    """Every point of every curve as TensorBoard shows it, except times."""
+    curves = sorted((tag, points) for tag, points in curves_in(run).items() if not is_time(tag))
+    return [(f"{tag} of round {point.step}", point.value) for tag, points in curves for point in points]
 
 
 def is_time(name: str) -> bool:

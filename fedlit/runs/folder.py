@@ -18,6 +18,8 @@ OWN_CHECKPOINTS = "own_checkpoints"  # for the user's ModelCheckpoint callbacks 
 CONFIG = "config.yaml"
 UNTIL_ROUND = "config_until_round_{}.yaml"  # of a run that was resumed with other settings
 METRICS_CSV = "metrics.csv"
+#: The checkpoints from which a run may be resumed, the latest first.
+RESUMABLE = (LAST, PREVIOUS, BEST)
 STATE = "run.json"
 LOCK = "run.lock"
 MAX_NAME = 200  # bytes of a run's name; file systems have 255
@@ -117,8 +119,7 @@ def find_checkpoint(logs: str | Path, name: str, which: str, version: str | None
     folder = Path(logs) / name
     for run in [folder / version] if version else reversed(versions(logs, name)):
         checkpoint = run / CHECKPOINTS / f"{which}.ckpt"
-        stand_ins = (PREVIOUS, BEST) if checkpoint.name == LAST else ()
-        if any(checkpoint.with_name(file).is_file() for file in (checkpoint.name, *stand_ins)):
+        if checkpoint.is_file() or (checkpoint.name == LAST and has_checkpoint(run)):
             return checkpoint
     named = sorted(path.parents[1].name for path in folder.glob(f"*/{CHECKPOINTS}/{which}.ckpt"))
     raise InputError(
@@ -128,10 +129,15 @@ def find_checkpoint(logs: str | Path, name: str, which: str, version: str | None
     )
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run can be resumed: from its last checkpoint, or from another if that is missing."""
+    return any((run / CHECKPOINTS / name).is_file() for name in RESUMABLE)
+
+
 def newest_intact(folder: Path) -> tuple[Path, int] | None:
     """The readable checkpoint with the most rounds in a folder, and its rounds; None if none is readable."""
     found: list[tuple[Path, int]] = []
-    for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
+    for path in (folder / name for name in RESUMABLE):
         with suppress(InputError):
             found.append((path, read(path)["global_step"]))
     return max(found, key=lambda each: each[1], default=None)
@@ -144,7 +150,12 @@ def run_of(checkpoint: Path) -> Path | None:
     the user's, whose files must not be overwritten.
     """
     run = checkpoint.resolve().parent.parent
-    return run if any((run / record).is_file() for record in (STATE, LOCK)) else None
+    return run if has_record(run) else None
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a folder has fedlit's record of a run."""
+    return any((folder / name).is_file() for name in (STATE, LOCK))
 
 
 def shown(path: Path) -> str:

@@ -165,9 +165,9 @@ class MetricsTable(Logger):
         if new := set(names) - self._left_out:
             self._left_out |= new
             warn(
-                f"{', '.join(sorted(new))} was logged at step {step} in round {self.round} and is left out "
-                f"of {METRICS_CSV}, "
-                "which has a row for each round; log it with step=trainer.global_step, or to a logger of your own"
+                f"{', '.join(sorted(new))} was logged at step {step} in round {self.round} and is left out of "
+                f"{METRICS_CSV}, which has a row for each round; log it with step=trainer.global_step, or to a logger "
+                "of your own"
             )
 
 

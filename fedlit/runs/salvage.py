@@ -13,7 +13,7 @@ import numpy as np
 
 from fedlit.core.files import require_regular, writing
 from fedlit.core.messages import warn
-from fedlit.runs.board import name_of
+from fedlit.runs.board import curves_in, name_of
 from fedlit.runs.folder import METRICS_CSV
 
 #: Name under which a damaged table is kept.
@@ -41,9 +41,8 @@ def salvaged(run: Path, finished: int) -> Rows:
         copied = f"; the damaged file is kept as {DAMAGED}"
     found = rows_of_curves(run, gone)
     lost = [round for round in gone if round not in found]
-    said = [f"rounds {told} {what}" for what, told in (
-        ("were taken from TensorBoard's files", in_spans(found)), ("are lost", in_spans(lost))
-    ) if told]  # fmt: skip
+    said = [f"rounds {in_spans(found)} were taken from TensorBoard's files"] if found else []
+    said += [f"rounds {in_spans(lost)} are lost"] if lost else []
     warn(f"{run / METRICS_CSV} is damaged or lacks rounds: {' and '.join(said) or 'no round is lost'}{copied}")
     return dict(sorted((rows | found).items()))
 
@@ -66,17 +65,13 @@ def whole_rows(path: Path) -> tuple[Rows, bool]:
 
 def rows_of_curves(run: Path, rounds: Iterable[int]) -> Rows:
     """The scalars of rounds from TensorBoard's files, by round; empty if the run has no such files."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     rounds, rows = set(rounds), Rows()
     if not rounds or not any(run.glob("events.out.tfevents.*")):
         return rows
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    for tag in events.Tags()["scalars"]:
-        for event in events.Scalars(tag):
-            if event.step in rounds:
-                rows.setdefault(event.step, {"round": event.step})[name_of(tag)] = np.float32(event.value)
+    for tag, points in curves_in(run).items():
+        for point in points:
+            if point.step in rounds:
+                rows.setdefault(point.step, {"round": point.step})[name_of(tag)] = np.float32(point.value)
     return rows
 
 

@@ -63,6 +63,7 @@ from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
 from fedlit.report.select import best_first, mean, metric_of, scores_of
 from fedlit.runs.folder import STUDY, folder_name, usable
+from fedlit.runs.participation import draws_of
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock
 from fedlit.study.ending import conclude
@@ -248,7 +249,7 @@ def _write(plan: Plan, runs: Sequence[StudyRun], folder: Path, words: Sequence[s
             each.name: {"rounds": each.rounds, "words": each.arguments, "config": each.config}
             for each in plan.combinations
         },
-        "hashes": {f"{run.combination.name}/{run.version}": found for run in runs if (found := run.hashes())},
+        "hashes": {f"{run.combination.name}/{run.version}": found for run in runs if (found := draws_of(run.folder))},
     }
     with atomic_write(folder / STUDY) as file:
         file.write(json.dumps(facts, indent=1) + "\n")

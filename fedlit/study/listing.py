@@ -20,7 +20,7 @@ from fedlit.core.errors import InputError
 from fedlit.core.files import read_object
 from fedlit.core.terminal import Column, Terminal, table_of
 from fedlit.runs.checkpoints import BEST_BY
-from fedlit.runs.folder import CHECKPOINTS, CONFIG, LOCK, METRICS_CSV, STATE, STUDY, files_below
+from fedlit.runs.folder import CHECKPOINTS, CONFIG, METRICS_CSV, STATE, STUDY, files_below, has_record
 from fedlit.runs.read import config_of, rows_of
 from fedlit.runs.state import RunState, held, recorded
 from fedlit.runs.words import facts, lookup
@@ -77,15 +77,11 @@ def list_runs(logs: str | Path) -> list[Listed]:
         raise InputError(
             f"the folder {logs} does not exist; give the folder of all runs, for example: fedlit runs logs"
         )
-    runs = [_listed(path.parent) for path in files_below(Path(logs), CONFIG) if _is_run(path.parent)]
+    folders = (path.parent for path in files_below(Path(logs), CONFIG))  # other programs write such a file, too
+    runs = [_listed(folder) for folder in folders if has_record(folder) or (folder / METRICS_CSV).exists()]
     if not runs:
         raise InputError(f"there are no runs under {logs}; start one with fedlit fit, or give another folder")
     return sorted(runs, key=lambda run: run.folder)
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether a folder with a config.yaml is a run's: other programs write this file too, so another one is needed."""
-    return any((folder / name).exists() for name in (STATE, LOCK, METRICS_CSV))
 
 
 def _listed(folder: Path) -> Listed:

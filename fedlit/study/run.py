@@ -5,13 +5,10 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fedlit.core.checkpoint import BEST, LAST, PREVIOUS
 from fedlit.core.errors import InputError
-from fedlit.runs.folder import CHECKPOINTS, LOCK, STATE
-from fedlit.runs.participation import draws_of
-from fedlit.runs.read import config_of, rows_of
+from fedlit.runs.folder import has_checkpoint, has_record
+from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock, is_unused, recorded
 from fedlit.study import sweep
 from fedlit.study.combination import Combination
@@ -70,23 +67,20 @@ class StudyRun:
 
     @property
     def rounds_done(self) -> int:
-        return self.rounds if self.finished else min(len(self.round_seconds()), self.rounds) if self.begun else 0
+        if self.finished:
+            return self.rounds
+        return min(len(self.round_seconds()), self.rounds) if self.begun else 0
 
     @property
     def begun(self) -> bool:
         """Whether there is a checkpoint to resume from: the last one, or another that replaces it if it is missing."""
-        return any((self.folder / CHECKPOINTS / name).is_file() for name in (LAST, PREVIOUS, BEST))
+        return has_checkpoint(self.folder)
 
     @property
     def state(self) -> str:
         if self.finished:
             return "done"
         return "part-done" if self.begun else "to do"
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The config with which it was started or last resumed; empty if it cannot be read."""
-        return config_of(self.folder)
 
     def round_seconds(self) -> list[float]:
         """Duration of each finished round; empty if the table is damaged."""
@@ -125,7 +119,7 @@ class StudyRun:
                 f"the run in {self.folder} has finished {rounds} rounds and has no checkpoint, so it cannot be resumed "
                 f"to reach {self.rounds}; {remedy}"
             )
-        if not any((self.folder / name).is_file() for name in (STATE, LOCK)):
+        if not has_record(self.folder):
             raise InputError(f"{self.folder} contains files that are not those of a run; {remedy}")
 
     def clear(self) -> None:
@@ -148,10 +142,6 @@ class StudyRun:
         if self.begun:
             words += ["--ckpt_path", "last"]
         return [*sweep.FEDLIT, *map(str, words)]
-
-    def hashes(self) -> dict[str, str]:
-        """Hashes of its partition, participation and batch order, which are equal if two runs share them."""
-        return draws_of(self.folder)
 
     def __str__(self) -> str:
         return f"{self.combination.name}, seed {self.seed}"

@@ -14,6 +14,7 @@ from fedlit.report.claims import LARGEST, MEAN, SMALLEST, Claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of, recorded_claims
 from fedlit.runs.changes import in_words, with_effect
 from fedlit.runs.folder import METRICS_CSV, STUDY
+from fedlit.runs.read import config_of
 from fedlit.runs.setting import own_code, own_code_of, precisions_of
 from fedlit.runs.words import lookup
 from fedlit.study.plan import Plan
@@ -48,7 +49,7 @@ def check_runs(runs: Sequence[StudyRun], folder: Path) -> None:
     _, known = _record(folder)
     for run in runs:
         if run.begun or run.finished:
-            _same_settings(run, run.config or known.get(run.combination.name, {}))
+            _same_settings(run, config_of(run.folder) or known.get(run.combination.name, {}))
     for run in runs:
         run.check()
 

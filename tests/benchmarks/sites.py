@@ -65,7 +65,7 @@ def memory(sites: int, count: int) -> str:
         net = nn.Sequential(nn.Flatten(), nn.Linear(784, 1000), nn.ReLU(), nn.Linear(1000, 10))
         return FederatedModule(net, mu=0.0), {"clients_per_round": sites, "seed": 0}
 
-    place = offices.Place(Path(), "a", {}, Path(), accelerator="cpu")
+    place = offices.SiteFile(Path(), "a", {}, Path(), accelerator="cpu")
     one = offices.SiteTrainer(place, data, partial(offices.client_of, make))
     names = [f"site{k}" for k in range(sites)]
     lengths: list[tuple[int, int]] = []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fedlit.command.chosen import chosen
-from fedlit.command.nested import options_within
+from fedlit.command.options import options_within
 
 
 def made(path: str, **arguments: Any) -> dict[str, Any]:

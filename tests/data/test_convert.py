@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import rng
-from fedlit.data.convert import as_examples, as_inputs, channel_stats, held_out
+from fedlit.data.convert import as_examples, as_inputs, channel_stats
 
 
 @pytest.mark.parametrize(
@@ -82,22 +79,6 @@ def test_channel_stats_are_those_of_numpy() -> None:
     assert_allclose(mean, (images / 255).mean((0, 2, 3)), rtol=1e-12)
     assert_allclose(std, (images / 255).std((0, 2, 3)), rtol=1e-12)
     assert channel_stats(torch.full((2, 1, 2, 2), 51, dtype=torch.uint8))[1] == [1 / 255]
-
-
-@given(strata=st.lists(st.integers(0, 4), max_size=60), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
-@settings(deadline=None)
-def test_the_same_fraction_of_every_stratum_is_held_out_rounded_down(
-    strata: list[int], fraction: float, seed: int
-) -> None:
-    is_test = held_out(np.array(strata, dtype=np.int64), fraction, rng(seed, "test set"))
-    for stratum in set(strata):
-        members = np.array(strata) == stratum
-        assert is_test[members].sum() == int(members.sum() * fraction) < members.sum()
-
-
-@pytest.mark.parametrize(("size", "fraction", "held"), [(100, 0.29, 29), (180, 0.35, 63), (90, 0.7, 63), (9, 0.99, 8)])
-def test_the_share_held_out_is_that_of_the_decimal_fraction(size: int, fraction: float, held: int) -> None:
-    assert held_out(np.zeros(size, dtype=np.int64), fraction, rng(0, "test set")).sum() == held
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A user's own partitioners work, or are refused in one line."""
+"""A user's own partitioners work, or are refused in one line; the same share of every stratum is held out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedlit.core.errors import InputError
-from fedlit.core.seeding import global_rng_state
+from fedlit.core.seeding import global_rng_state, rng
 from fedlit.data import Partition, Partitioner, Tensors, Uniform
+from fedlit.data.splitting import held_out
 from fedlit.federated import FederatedLoop
 
 LABELS = np.arange(24) % 3
@@ -156,3 +159,19 @@ def test_counts_of_a_federation_must_be_whole_numbers(name: str, value: Any) -> 
     with pytest.raises(InputError, match=f"{name} must be a whole number, got .*; give an int"):
         FederatedLoop(**{name: value})
     assert type(FederatedLoop(np.int64(3)).clients_per_round) is int
+
+
+@given(strata=st.lists(st.integers(0, 4), max_size=60), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
+@settings(deadline=None)
+def test_the_same_fraction_of_every_stratum_is_held_out_rounded_down(
+    strata: list[int], fraction: float, seed: int
+) -> None:
+    is_test = held_out(np.array(strata, dtype=np.int64), fraction, rng(seed, "test set"))
+    for stratum in set(strata):
+        members = np.array(strata) == stratum
+        assert is_test[members].sum() == int(members.sum() * fraction) < members.sum()
+
+
+@pytest.mark.parametrize(("size", "fraction", "held"), [(100, 0.29, 29), (180, 0.35, 63), (90, 0.7, 63), (9, 0.99, 8)])
+def test_the_share_held_out_is_that_of_the_decimal_fraction(size: int, fraction: float, held: int) -> None:
+    assert held_out(np.zeros(size, dtype=np.int64), fraction, rng(0, "test set")).sum() == held

@@ -18,9 +18,9 @@ from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.flower import FlowerEngine, Sites
 from fedlit.flower.frame import Bytes
 from fedlit.flower.grid import connected, content, frame_of
-from fedlit.flower.place import Place
 from fedlit.flower.site_data import Described
-from fedlit.flower.trainer_of_site import SiteTrainer
+from fedlit.flower.site_file import SiteFile
+from fedlit.flower.site_trainer import SiteTrainer
 from fedlit.flower.wire import Terms
 
 NAMES = [f"site{k}" for k in range(len(SIZES))]
@@ -98,7 +98,9 @@ def client_of(make: Make, terms: Terms) -> ClientModule:
 
 def trainer_of(make: Make, client: int, folder: Path, name: str = "", **place: Any) -> SiteTrainer:
     """The trainer of a site."""
-    at = Place(folder / "site.yaml", name or NAMES[client], {}, folder / f"state{client}", accelerator="cpu", **place)
+    at = SiteFile(
+        folder / "site.yaml", name or NAMES[client], {}, folder / f"state{client}", accelerator="cpu", **place
+    )
     return SiteTrainer(at, lambda: own(client), lambda terms: client_of(make, terms))
 
 

@@ -20,9 +20,9 @@ from fedlit.data import FederatedData, MNIST5k
 from fedlit.flower import Sites
 from fedlit.flower.built import built, own_data
 from fedlit.flower.command import FILES, write_project
-from fedlit.flower.place import read_place
 from fedlit.flower.relay import path_in
 from fedlit.flower.site_data import OwnData
+from fedlit.flower.site_file import read_site_file
 from fedlit.flower.wire import Terms
 from fedlit.runs.read import rows_of
 
@@ -57,7 +57,7 @@ def federation(folder: Path, **changes: Any) -> Path:
 
 
 def nodes_of(folder: Path, words: Sequence[str]) -> dict[int, Node]:
-    return {k: Node(built(read_place(folder / f"{name}.yaml"), words).answer) for k, name in enumerate(SIZES, 7)}
+    return {k: Node(built(read_site_file(folder / f"{name}.yaml"), words).answer) for k, name in enumerate(SIZES, 7)}
 
 
 def one_process(folder: Path) -> list[str]:
@@ -154,7 +154,7 @@ def test_a_sites_file_that_cannot_be_used_is_refused_in_one_line(case: str, tmp_
     path = tmp_path / "site.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=said) as error:
-        read_place(path)
+        read_site_file(path)
     assert str(path) in str(error.value)
 
 
@@ -168,7 +168,7 @@ def test_data_that_cannot_be_made_are_reported_with_the_sites_file(tmp_path: Pat
     path = tmp_path / "site.yaml"
     path.write_text("{name: a, data: {class_path: fedlit.data.Tensors, init_args: {paht: x.npz}}}")
     with pytest.raises(InputError, match=r"site\.yaml: data: .*paht"):
-        own_data(read_place(path))
+        own_data(read_site_file(path))
 
 
 @pytest.mark.parametrize("argument", ["batch_size: 8", "client_holdout: 0.2", "validation_clients: 1", "mean: 0.5"])
@@ -177,7 +177,7 @@ def test_an_argument_that_has_no_effect_at_a_site_is_refused(argument: str, tmp_
     path.write_text(f"{{name: a, data: {{class_path: fedlit.data.Tensors, init_args: {{path: x.npz, {argument}}}}}}}")
     name = argument.partition(":")[0]
     with pytest.raises(InputError, match=rf"site\.yaml: data\.{name} has no effect at a site.* leave it out"):
-        own_data(read_place(path))
+        own_data(read_site_file(path))
 
 
 class Untyped(MNIST5k):
@@ -192,7 +192,7 @@ def test_data_of_a_sites_own_class_need_no_types(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of the parser's methods
     path = tmp_path / "site.yaml"
     path.write_text(f"{{name: a, data: {{class_path: {__name__}.Untyped, init_args: {{copies: 3}}}}}}")
-    assert own_data(read_place(path)).copies == 3
+    assert own_data(read_site_file(path)).copies == 3
 
 
 class Centred(MNIST5k):

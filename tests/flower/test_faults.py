@@ -22,8 +22,8 @@ from fedlit.data import Tensors
 from fedlit.federated import FederatedModule
 from fedlit.flower.frame import Blob, Bytes, Frame, pack, unpack
 from fedlit.flower.kinds import FAILURE, TASK, UPDATE
-from fedlit.flower.place import Place
-from fedlit.flower.trainer_of_site import SiteTrainer
+from fedlit.flower.site_file import SiteFile
+from fedlit.flower.site_trainer import SiteTrainer
 from fedlit.flower.vectors import numbers
 
 pytestmark = [pytest.mark.flower, pytest.mark.filterwarnings("ignore:Checkpoint directory")]  # of runs that go on
@@ -343,7 +343,7 @@ def test_swapped_names_of_two_sites_of_equal_size_are_noticed_by_their_data(tmp_
         for client, data in ((0, 1), (1, 0)) if swap else ((0, 0), (1, 1)):
             inputs, labels = np.full((6, 5), data, np.float32), [0, 1, 2] * 2
             own = Tensors(train=(inputs, labels), class_names=["a", "b", "c"])
-            place = Place(tmp_path / "site.yaml", NAMES[client], {}, tmp_path / f"s{client}", accelerator="cpu")
+            place = SiteFile(tmp_path / "site.yaml", NAMES[client], {}, tmp_path / f"s{client}", accelerator="cpu")
             trainer = SiteTrainer(place, lambda own=own: own, lambda terms: client_of(make, terms))
             nodes[900 - client] = Node(trainer.answer)
         return nodes

@@ -22,8 +22,8 @@ from fedlit.flower import FlowerEngine, Sites
 from fedlit.flower.frame import Bytes, WireError, pack, unpack
 from fedlit.flower.kinds import INTRODUCTION
 from fedlit.flower.link import name_of
-from fedlit.flower.place import Place
-from fedlit.flower.trainer_of_site import SiteTrainer
+from fedlit.flower.site_file import SiteFile
+from fedlit.flower.site_trainer import SiteTrainer
 
 
 def test_a_sites_name_is_that_of_its_registered_key():
@@ -122,7 +122,7 @@ def replaced(nodes: dict[int, Node], client: int, node: Node) -> OfficeGrid:
 
 def with_data(folder: Path, data: Tensors, name: str = NAMES[2]) -> Node:
     """A site that has other data."""
-    place = Place(folder / "site.yaml", name, {}, folder / "other", accelerator="cpu")
+    place = SiteFile(folder / "site.yaml", name, {}, folder / "other", accelerator="cpu")
     return Node(SiteTrainer(place, lambda: data, lambda terms: client_of(usual, terms)).answer)
 
 

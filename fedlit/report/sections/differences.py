@@ -72,7 +72,7 @@ def _power(pairs: Sequence[Comparison]) -> str:
         text += f", or {corrected:.3g} when corrected for {family} comparisons, so it could not confirm anything here"
     return (
         f"{text}. The p values here are those of the t-test, which can be lower, but assumes normal differences, which "
-        f"{n} of them cannot confirm. They are corrected by Holm for the {family} comparisons of each "
-        "metric, not across "
-        "metrics, which are related. A large p does not prove that there is no difference: see the column detectable."
+        f"{n} of them cannot confirm. They are corrected by Holm for the {family} comparisons of each metric, not "
+        "across metrics, which are related. A large p does not prove that there is no difference: see the column "
+        "detectable."
     )

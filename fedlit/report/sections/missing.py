@@ -27,8 +27,8 @@ def missing(found: Analysis) -> Iterable[Element]:
     study = found.study
     if found.baseline not in set(found.measured["variant"]) and not study.searches(found.baseline):
         yield Text(
-            f"**No finished run of `{found.baseline}`**, so there are no differences to it; "
-            "give another variant with `--baseline`."
+            f"**No finished run of `{found.baseline}`**, so there are no differences to it; give another variant with "
+            "`--baseline`."
         )
     yield from _different_runs(study)
     yield from _left_out(study)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from fedlit.cli import main
-from fedlit.command.named import check_functions, types_in
+from fedlit.command.functions import check_functions, types_in
 from fedlit.federated import Mu
 
 

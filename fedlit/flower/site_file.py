@@ -22,7 +22,7 @@ SECTIONS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-class Place(NamedTuple):
+class SiteFile(NamedTuple):
     """A site's own file.
 
     Attributes:
@@ -46,7 +46,7 @@ class Place(NamedTuple):
     keep_alive_s: float = 3600.0
 
 
-def read_place(path: Path) -> Place:
+def read_site_file(path: Path) -> SiteFile:
     """Read a site's file.
 
     Raises:
@@ -65,12 +65,12 @@ def read_place(path: Path) -> Place:
         if not isinstance(value, SECTIONS[key]) or isinstance(value, bool):
             raise InputError(f"{path}: {key} has a value of a wrong type, {value!r}; see the example site.yaml")
     state = path.parent / found.pop("state", f"{path.stem}_state")
-    place = Place(path.absolute(), found.pop("name"), found.pop("data"), state.absolute(), **found)
+    file = SiteFile(path.absolute(), found.pop("name"), found.pop("data"), state.absolute(), **found)
     for key, least in (("max_epochs", 0), ("threads", 1), ("keep_alive_s", 0)):
-        if not least <= getattr(place, key) < 1e9:
-            raise InputError(f"{path}: {key} must be at least {least}, got {getattr(place, key)}")
-    if place.accelerator not in ("auto", "cpu"):
-        raise InputError(f"{path}: accelerator must be auto or cpu, got {place.accelerator!r}")
-    if place.threads > (cores := os.cpu_count() or 1):
-        raise InputError(f"{path}: threads must be at most the number of cores, {cores}, got {place.threads}")
-    return place
+        if not least <= getattr(file, key) < 1e9:
+            raise InputError(f"{path}: {key} must be at least {least}, got {getattr(file, key)}")
+    if file.accelerator not in ("auto", "cpu"):
+        raise InputError(f"{path}: accelerator must be auto or cpu, got {file.accelerator!r}")
+    if file.threads > (cores := os.cpu_count() or 1):
+        raise InputError(f"{path}: threads must be at most the number of cores, {cores}, got {file.threads}")
+    return file

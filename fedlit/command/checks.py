@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fedlit.command.sections import OWNERS, flat
 from fedlit.core.configs import all_strings
 from fedlit.core.errors import InputError
 
@@ -16,20 +17,19 @@ from fedlit.core.errors import InputError
 MAX_RANKS = 10_000
 
 
-def check_section(section: Mapping[str, Any], owners: Mapping[str, Any]) -> None:
+def check_section(section: Mapping[str, Any]) -> None:
     """Refuse nulls, NaN, texts that are not UTF-8, and remote folders.
 
     Args:
         section: The whole config of a command, as nested mappings.
-        owners: The class whose arguments a section has, by the section's name.
 
     Raises:
         InputError: Naming the key, the value and what to give.
     """
-    for name in (*owners, "seed_everything"):
+    for name in (*OWNERS, "seed_everything"):
         if section[name] is None:
             raise InputError(f"{name} must not be null; leave it out for the default")
-    _refuse_null(section, owners)
+    _refuse_null(section)
     seed = section["seed_everything"]
     if not isinstance(seed, bool) and not 0 <= seed < 2**32:
         raise InputError(f"seed_everything must be from 0 to {2**32 - 1}, got {seed}; 0 is the default")
@@ -58,12 +58,11 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _refuse_null(tree: Mapping[str, Any], owners: Mapping[str, Any], path: str = "", owner: Any = None) -> None:
+def _refuse_null(tree: Mapping[str, Any], path: str = "", owner: Any = None) -> None:
     """Refuse a null for an argument that does not allow it; jsonargparse would treat it as not given.
 
     Args:
         tree: Arguments by name; classes among them are checked too.
-        owners: The class whose arguments a section has, by the section's name.
         path: Their place in the config.
         owner: The class or function that has these arguments, or None.
     """
@@ -73,8 +72,8 @@ def _refuse_null(tree: Mapping[str, Any], owners: Mapping[str, Any], path: str =
             raise InputError(f"{where} must not be null; leave it out for the default, {usual}")
         if isinstance(value, dict):
             path_of_class = value.get("class_path")
-            within = pydoc.locate(path_of_class) if isinstance(path_of_class, str) else owners.get(where)
-            _refuse_null(value.get("init_args") or {} if "class_path" in value else value, owners, where, within)
+            within = pydoc.locate(path_of_class) if isinstance(path_of_class, str) else OWNERS.get(where)
+            _refuse_null(value.get("init_args") or {} if "class_path" in value else value, where, within)
 
 
 def _usual(owner: Any, argument: str) -> Any:
@@ -93,12 +92,3 @@ def _parameters(maker: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(maker).parameters
     except ValueError:
         return {}
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as one level of dotted keys; the key of a class is its parent's."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".strip(".")
-        found |= flat(value, path) if isinstance(value, dict) else {path: value}
-    return found

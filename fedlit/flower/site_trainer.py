@@ -22,8 +22,8 @@ from fedlit.flower.frame import Bytes, Frame, WireError, pack, unpack
 from fedlit.flower.identity import fingerprint, introduction
 from fedlit.flower.kept import Versions
 from fedlit.flower.kinds import FAILURE, GREETING, INTRODUCTION, TASK
-from fedlit.flower.place import Place
 from fedlit.flower.site_data import OwnData
+from fedlit.flower.site_file import SiteFile
 from fedlit.flower.vectors import list_of
 from fedlit.flower.wire import Receipt, Terms, task_in, terms_in, update_frame
 from fedlit.sampling import steps_for
@@ -33,13 +33,15 @@ class SiteTrainer:
     """Answers the server's questions at a site.
 
     Args:
-        place: The site's own file.
+        file: The site's own file.
         own: Makes the site's data; called once.
         client: Makes the local problem with its algorithm, for a federation with these terms; called once.
     """
 
-    def __init__(self, place: Place, own: Callable[[], FederatedData], client: Callable[[Terms], ClientModule]) -> None:
-        self._place, self._make_own, self._make_client = place, own, client
+    def __init__(
+        self, file: SiteFile, own: Callable[[], FederatedData], client: Callable[[Terms], ClientModule]
+    ) -> None:
+        self._file, self._make_own, self._make_client = file, own, client
         self._client: ClientModule | None = None
         self._datas: dict[str, OwnData] = {}
 
@@ -47,19 +49,19 @@ class SiteTrainer:
         """The answer to a question; after any error it is a frame of kind ``FAILURE`` with the reason."""
         try:
             frame = unpack(question, GREETING, TASK)
-            with contextlib.chdir(self._place.path.parent):
+            with contextlib.chdir(self._file.path.parent):
                 found = self._introduce(frame) if frame.kind == GREETING.name else self._fit(frame)
         except Exception as error:  # of any kind, so that the server learns the reason
             said = find_input_error(error) or error
             reason = str(said) if isinstance(said, InputError | WireError) else f"{type(said).__name__}: {said}"
-            found = Frame(FAILURE.name, {"reason": one_line(f"{self._place.name}: {reason}", 300)}, {})
+            found = Frame(FAILURE.name, {"reason": one_line(f"{self._file.name}: {reason}", 300)}, {})
         return pack(found)
 
     def _introduce(self, frame: Frame) -> Frame:
         terms = terms_in(frame)
         data = self._data(terms, 0)
         client = self._made(terms, data)
-        return Frame(INTRODUCTION.name, introduction(self._place.name, client, data), {})
+        return Frame(INTRODUCTION.name, introduction(self._file.name, client, data), {})
 
     def _fit(self, frame: Frame) -> Frame:
         terms, asked = terms_in(frame), frame.values
@@ -72,10 +74,10 @@ class SiteTrainer:
         if asked["examples"] != examples:
             raise WireError(f"this site has {examples:,} training examples, but the task is for {asked['examples']:,}")
         like = read_state(client.net, client.layout)
-        most = steps_for(examples, terms.batch_size, self._place.max_epochs)
+        most = steps_for(examples, terms.batch_size, self._file.max_epochs)
         message = client.algorithm.message({}, like)
         task, sent = task_in(frame, like, message, len(client.layout.trainable), most)
-        versions = Versions(self._place.state, str(asked["federation"]))
+        versions = Versions(self._file.state, str(asked["federation"]))
         receipt = Receipt(int(asked["kept"]), int(asked["crc"]))  # type: ignore[arg-type]
         if client.algorithm.kept_size:
             task = task._replace(kept=versions.find(receipt))
@@ -88,7 +90,7 @@ class SiteTrainer:
         if isinstance(answer, ClientFailure):
             return Frame(FAILURE.name, {"reason": one_line(answer.reason, 300)}, {})
         kept = self._kept(answer, versions, [*map(int, list_of(frame.blobs["needed"]))])
-        return update_frame(answer, str(asked["federation"]), fingerprint(self._place.name, data.train), kept.crc)
+        return update_frame(answer, str(asked["federation"]), fingerprint(self._file.name, data.train), kept.crc)
 
     def _kept(self, update: ClientUpdate, versions: Versions, needed: Container[int]) -> Receipt:
         if update.kept is None:
@@ -98,7 +100,7 @@ class SiteTrainer:
 
     @cached_property
     def _device(self) -> torch.device:
-        has_gpu = self._place.accelerator == "auto" and torch.cuda.is_available()
+        has_gpu = self._file.accelerator == "auto" and torch.cuda.is_available()
         return torch.device("cuda", 0) if has_gpu else torch.device("cpu")
 
     @cached_property
