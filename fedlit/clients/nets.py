@@ -151,9 +151,14 @@ def input_remedy(net: nn.Module, inputs: Tensor) -> str:
     for name, tensor in net.named_parameters():
         if tensor.is_floating_point() and inputs.is_floating_point() and tensor.dtype != inputs.dtype:
             kinds = f"{name} is {tensor.dtype} and the inputs are {inputs.dtype}"
+            if inputs.dtype != torch.float32:
+                return f"{kinds}: let the data's transform give {tensor.dtype}"
             if tensor.dtype == torch.get_default_dtype() != torch.float32:
                 return f"{kinds}: call torch.set_default_dtype(torch.float32), and make the net after it"
-            return f"{kinds}: remove .double() or .half() from the net and set trainer.precision instead"
+            if tensor.dtype == torch.float64:
+                return f"{kinds}: remove .double() from the net"
+            made = ".half()" if tensor.dtype == torch.float16 else ".bfloat16()"
+            return f"{kinds}: remove {made} from the net, and set trainer.precision to bf16-mixed instead"
     if not inputs.is_floating_point():
         return "tokens need a net with an embedding for all of them, and pixels must be saved as uint8"
     for name, layer in net.named_modules():

@@ -122,6 +122,7 @@ def _sketch(values: Tensor) -> list[float]:
     A change of one value, or another order, changes all projections by its own size; rounding errors of many values
     mostly cancel. Values that are not finite count as 0, as the hash has them.
     """
+    values = values.float() if values.dtype == torch.bfloat16 else values  # which NumPy lacks
     draw = np.random.default_rng(0)
     columns = _signed(draw, (PROJECTIONS, int(np.prod(values.shape[1:]))))
     rows = _signed(draw, (len(values),))

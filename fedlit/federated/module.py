@@ -44,7 +44,7 @@ from fedlit.federated.reload import accepted, config_of, load_arguments
 from fedlit.federated.resume import GivenArguments, ResumedStep
 from fedlit.federated.round import RoundResult
 from fedlit.federated.subclass import check_data_hooks
-from fedlit.federated.trainer_settings import check_settings, warn_of_device, warn_of_limit
+from fedlit.federated.trainer_settings import check_precision, check_settings, warn_of_device, warn_of_limit
 from fedlit.mu import Mu, as_mu
 from fedlit.rates import Rates, scaled
 from fedlit.schedules import Schedule
@@ -372,6 +372,7 @@ class FederatedModule(Checked, LightningModule):
             warn_of_evaluation_mode(self.net)
             check_gradient_hooks(self.net)
         check_fit_and_format(self.net, data)
+        check_precision(self.trainer, self.net)
         check_loss(self.loss, self.net, data)
         if stage == "fit":  # only the weights of an earlier fit are kept
             self.mu.renew()

@@ -14,6 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
 from fedlit.core.errors import InputError
 from fedlit.core.private_lightning import private_arguments
@@ -92,6 +93,20 @@ def check_settings(trainer: Trainer) -> None:
     """
     for argument, value, remedy in _without_effect(trainer):
         raise InputError(f"trainer.{argument} is {value}, but {remedy}")
+
+
+def check_precision(trainer: Trainer, net: nn.Module) -> None:
+    """Refuse mixed precision for a network of float64, which is never computed in half precision.
+
+    Raises:
+        InputError: Naming the precision.
+    """
+    types = {parameter.dtype for parameter in net.parameters()}
+    if isinstance(trainer.precision_plugin, MixedPrecision) and types == {torch.float64}:
+        raise InputError(
+            f"trainer.precision is {trainer.precision}, but has no effect on a net of float64; set it to 32-true, which"
+            " leaves the type as it is, or remove .double() from the net"
+        )
 
 
 def warn_of_device(device: torch.device) -> None:

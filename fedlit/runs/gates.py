@@ -32,7 +32,7 @@ def as_images(inputs: Tensor) -> Floats | None:
     """Inputs as grey pictures (B, H, W), or sequences (B, T, S) unchanged; None if they are neither."""
     if inputs.dim() not in (3, 4) or not inputs.is_floating_point():
         return None
-    return (inputs if inputs.dim() == 3 else inputs.mean(1)).cpu().numpy()
+    return (inputs if inputs.dim() == 3 else inputs.mean(1)).float().cpu().numpy()
 
 
 def gate_maps(net: nn.Module, inputs: Tensor) -> dict[str, Floats]:

@@ -13,13 +13,14 @@ import odd_nets
 import pytest
 import torch
 from federations import data, fit, images, net, weights
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from fedlit.cli import main
 from fedlit.clients.nets import input_remedy
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state
+from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.models import MLP
@@ -175,6 +176,63 @@ def test_a_net_of_another_default_type_is_refused_with_the_call_that_changed_it(
             fit(FederatedModule(net()))
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+class Converted(Tensors):
+    """Gives the network inputs of another type."""
+
+    dtype = torch.float32
+
+    def transform(self, inputs: Tensor) -> Tensor:
+        return super().transform(inputs).to(self.dtype)
+
+
+def train_in(of_net: torch.dtype, of_inputs: torch.dtype, precision: str = "32-true") -> FederatedModule:
+    """A fit of a network and inputs of these types."""
+    inputs, labels = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    federation = Converted(train=(inputs[:30], labels[:30]), test=(inputs[30:], labels[30:]), num_clients=3, seed=0)
+    federation.dtype = of_inputs
+    loop = FederatedLoop(3, seed=0, engine=LoopEngine())
+    return fit(FederatedModule(net().to(of_net)), loop, federation, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("of_net", "of_inputs", "said"),
+    [
+        (torch.float64, torch.float32, r"the inputs are torch.float32: remove \.double\(\) from the net$"),
+        (
+            torch.bfloat16,
+            torch.float32,
+            r"remove .bfloat16\(\) from the net, and set trainer.precision to bf16-mixed",
+        ),
+        (
+            torch.float16,
+            torch.float32,
+            r"remove .half\(\) from the net, and set trainer.precision to bf16-mixed",
+        ),
+        (torch.float32, torch.float64, r"0.weight is torch.float32 .* let the data's transform give torch.float32$"),
+        (torch.float32, torch.bfloat16, r"0.weight is torch.float32 .* let the data's transform give torch.float32$"),
+    ],
+)
+def test_a_net_and_inputs_of_two_types_are_refused_with_what_to_change(
+    of_net: torch.dtype, of_inputs: torch.dtype, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        train_in(of_net, of_inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_net_and_inputs_of_one_other_type_are_trained_in_it(dtype: torch.dtype) -> None:
+    module = train_in(dtype, dtype)
+    assert {parameter.dtype for parameter in module.parameters()} == {dtype}
+    assert not torch.equal(module.net[0].weight, net().to(dtype)[0].weight)
+
+
+def test_mixed_precision_without_effect_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"precision is bf16-mixed, but has no effect on a net of float64; set it to 32"
+    ):
+        train_in(torch.float64, torch.float64, "bf16-mixed")
 
 
 def test_a_fit_within_inference_mode_is_refused() -> None:

@@ -18,7 +18,7 @@ from fedlit.cli import main
 from fedlit.data import MNIST5k, SimulatedSensors, Tensors
 from fedlit.models import EmnistCNN, SequenceCNN
 from fedlit.runs import Pictures
-from fedlit.runs.gates import gate_maps, shown_inputs
+from fedlit.runs.gates import as_images, gate_maps, shown_inputs
 
 
 def test_maps_are_the_gates_for_their_inputs() -> None:
@@ -142,3 +142,11 @@ def test_tokens_with_four_dimensions_are_not_pictures(tmp_path: Path) -> None:
     data.setup()
     Pictures(tmp_path)._attention(SimpleNamespace(datamodule=data, global_step=1), Spatial(2))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_inputs_of_any_type_are_drawn(dtype: torch.dtype) -> None:
+    images = as_images(torch.tensor([0.5, 1.5], dtype=dtype).view(1, 2, 1, 1))
+    assert images is not None
+    assert images.dtype == np.float32
+    assert images.tolist() == [[[1.0]]]
