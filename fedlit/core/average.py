@@ -63,4 +63,4 @@ class WeightedMean:
         total = self.weight
         if total == 0:
             return self._like
-        return Weights((self._sum.value() / total).to(self._like.floats), *self._whole.mean(total))
+        return Weights(self._sum.mean(total, self._like.floats), *self._whole.mean(total))

@@ -81,3 +81,10 @@ class ExactSum:
     def value(self) -> Tensor:
         """The sum, rounded to float64, (size,)."""
         return self.high + self.low
+
+    def mean(self, total: float, like: Tensor) -> Tensor:
+        """The sum over ``total``, in the type and on the device of ``like``, (size,); no other memory of that size."""
+        mean = torch.empty_like(like)
+        for part, high, low in zip(*(x.split(THREADED_CHUNK) for x in (mean, self.high, self.low)), strict=True):
+            part.copy_(((high + low) / total).to(part.dtype))
+        return mean

@@ -82,6 +82,7 @@ def run_round(
             for listener in listeners:
                 listener(answer)
     average = updates.average()
+    del updates  # its sums take the memory of four models
     for part in (meter, screen):
         part.reduce()
     screen.check(sent)

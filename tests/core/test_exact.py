@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from itertools import permutations
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedlit.core import exact
 from fedlit.core.exact import ExactSum, dot, exact_sum
@@ -85,3 +87,38 @@ def test_the_compiled_sum_is_pytorchs_to_the_bit(seed: int, weights: list[float]
             sums.append((total.high, total.low))
     for compiled, of_pytorch in zip(*sums, strict=True):
         torch.testing.assert_close(compiled, of_pytorch, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [0, 1, exact.THREADED_CHUNK, 2 * exact.THREADED_CHUNK + 3])
+def test_the_mean_is_the_rounded_sum_over_the_total_to_the_bit(size: int, dtype: torch.dtype):
+    draw = torch.Generator().manual_seed(size)
+    running = ExactSum(size, torch.device("cpu"))
+    for weight in (3.0, 0.1, 1e-9, 1e9):
+        running.add(torch.randn(size, generator=draw) * 10 ** torch.randint(-9, 9, (size,), generator=draw), weight)
+    running.high[:1] = math.inf
+    mean = running.mean(7.3, torch.zeros(size, dtype=dtype))
+    assert mean.dtype == dtype
+    assert torch.equal(mean, (running.value() / 7.3).to(dtype))
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest new tensor, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.bytes = max(self.bytes, result.nbytes)
+        return result
+
+
+def test_the_mean_takes_no_memory_of_the_sums_size_but_its_own():
+    like = torch.ones(10 * exact.THREADED_CHUNK)
+    running = ExactSum(len(like), like.device)
+    with Largest() as largest:
+        running.mean(2.0, like)
+    assert largest.bytes == like.nbytes  # the float64 of all of the sum would be twice that
