@@ -206,6 +206,11 @@ class ClientModule(LightningModule):
         The round's metrics have its distribution over clients: ``clients/NAME_mean``, ``_std``, ``_p10``, ``_p90``. The
         other arguments of ``LightningModule.log`` configure a Trainer's loggers and have no effect here.
         """
+        if not hasattr(value, "__float__") or (isinstance(value, Tensor) and value.numel() != 1):
+            raise InputError(
+                f"{type(self).__name__} logs {name!r}, which is {_what(value)}, not a number; give one, such as the "
+                "value that a torchmetrics Metric returns for a batch"
+            )
         # A copy, as parameters and buffers change with the next step.
         self._own_metrics.setdefault(name, []).append(value.detach().clone() if isinstance(value, Tensor) else value)
 
@@ -378,3 +383,7 @@ def _counter_error(client: ClientModule, name: str) -> str:
         f"{name} of {type(client).__name__} would depend on the engine, as not every engine runs a Trainer for a fit; "
         "use self.broadcast.round, the round from 0, and count steps in an attribute that start(task) sets to 0"
     )
+
+
+def _what(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"

@@ -253,6 +253,11 @@ class FederatedLoop(Checked, Callback, RoundSource):
         if stage != "fit":
             warn_of_local(self.algorithm)
             return
+        if not isinstance(getattr(pl_module, "loop", None), FederatedLoop):
+            raise InputError(
+                f"the model of a federation must be a FederatedModule, got {type(pl_module).__name__}; give its "
+                "network to FederatedModule(net), and a training_step of its own to a subclass of ClientModule"
+            )
         module: FederatedModule = pl_module  # type: ignore[assignment]
         module.check_trainer()  # again, as a subclass may override the hook that calls it first
         self._close()  # a fit that ended by an error of another callback's on_exception

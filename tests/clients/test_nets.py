@@ -20,6 +20,7 @@ from fedlit.cli import main
 from fedlit.clients.nets import input_remedy
 from fedlit.core.errors import InputError
 from fedlit.core.layout import Layout, read_state
+from fedlit.data import Tensors
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import FederatedLoop, FederatedModule
 from fedlit.models import MLP
@@ -163,6 +164,21 @@ def test_a_net_of_another_default_type_is_refused_with_the_call_that_changed_it(
 def test_a_fit_within_inference_mode_is_refused() -> None:
     with torch.inference_mode(), pytest.raises(InputError, match=r"fit was called within torch\.inference_mode"):
         fit(FederatedModule(net()))
+
+
+class OneNumber(nn.Sequential):
+    """The net of a tutorial on two classes."""
+
+    def __init__(self, *more: nn.Module) -> None:
+        super().__init__(nn.Linear(5, 1), nn.Sigmoid(), *more)
+
+
+@pytest.mark.parametrize(("more", "shape"), [([], r"\(2, 1\)"), ([nn.Flatten(0)], r"\(2,\)")])
+def test_one_number_for_two_classes_is_named(more: list[nn.Module], shape: str) -> None:
+    examples = (np.zeros((8, 5), np.float32), np.arange(8) % 2)
+    two = Tensors(train=examples, test=examples, num_clients=2, seed=0)
+    with pytest.raises(InputError, match=rf"into {shape}, one number for two classes; .* instead of BCELoss"):
+        fit(FederatedModule(OneNumber(*more)), FederatedLoop(clients_per_round=2), datamodule=two)
 
 
 @pytest.mark.parametrize("in_one", [False, True], ids=["layer by layer", "in a Sequential"])
