@@ -263,6 +263,34 @@ class ClientModule(LightningModule):
         self._follows_rate = True
         return made
 
+    def follows_rate(self) -> bool:
+        """Whether the learning rates of ``configure_optimizers`` have the factor of a round.
+
+        Not if a scheduler of its own sets them, such as ``OneCycleLR``. True if they are known only within a fit.
+        """
+        make = self._make_optimizer
+        made: list[Optimizer] = []
+
+        def remembered(parameters: Iterable[Tensor]) -> Optimizer:
+            made.append(make(parameters))
+            return made[-1]
+
+        rates = []
+        self._make_optimizer = remembered
+        try:
+            for rate in (0.5, 1.0):
+                self.rate = rate
+                self.configure_optimizers()
+                groups = [group for optimizer in made for group in optimizer.param_groups]
+                # A scheduler that begins with a factor of 0 keeps the optimizer's rate as the initial one.
+                rates.append([(group.get("lr"), group.get("initial_lr")) for group in groups])
+                made.clear()
+        except Exception:  # any kind; the fit will show it
+            return True
+        finally:
+            self._make_optimizer, self.rate = make, 1.0
+        return not rates[0] or rates[0] != rates[1]
+
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's task loss and accuracy, and the proximal term at its end.
 

@@ -301,6 +301,11 @@ class FederatedLoop(Checked, Callback, RoundSource):
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
         check_called(client)
+        if module.client_schedule is not None and not client.follows_rate():
+            raise InputError(
+                f"model.client_schedule has no effect, as {type(client).__name__}.configure_optimizers sets learning "
+                "rates itself; multiply its own by self.rate, the factor of the round, or leave the schedule out"
+            )
         check_same_net(client, client.net, client.layout, client.parameters_)
         check_single_examples(client, site.data)
         check_monitored(trainer, module)

@@ -13,7 +13,7 @@ from federations import data, fit, net, weights
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torchmetrics import MeanMetric
 
 from fedlit.algorithms import Algorithm, FedDyn, Scaffold
@@ -21,6 +21,7 @@ from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import ClientModule, ClientUpdate, Diagnostics, FederatedLoop, FederatedModule
 from fedlit.sampling import uniform_cohort
+from fedlit.schedules import Exponential, Schedule
 
 
 class Counting(ClientModule):
@@ -397,6 +398,39 @@ def test_a_schedule_within_a_fit_knows_its_number_of_steps_without_a_named_engin
             optimizer.step()
             scheduler.step()
     torch.testing.assert_close(weights(module.net), weights(by_hand))
+
+
+class OneCycle(ClientModule):
+    factor: float | None = 1.0
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters_)
+        most = 0.1 * (self.rate if self.factor is None else self.factor)
+        scheduler = OneCycleLR(optimizer, max_lr=most, total_steps=100)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class OneCycleOfTheRound(OneCycle):
+    factor = None
+
+
+class WarmUp(ClientModule):
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters_)
+        scheduler = LambdaLR(optimizer, lambda step: min(1.0, step / 3))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def test_a_schedule_of_rounds_that_one_within_a_fit_would_replace_is_refused() -> None:
+    def trained(client: type[ClientModule], schedule: Schedule | None) -> Tensor:
+        made = FederatedModule(net(), client=client, client_schedule=schedule)
+        return weights(fit(made, FederatedLoop(clients_per_round=2, seed=0)).net)
+
+    with pytest.raises(InputError, match=r"client_schedule has no effect, as OneCycle\.configure.* by self\.rate"):
+        trained(OneCycle, Exponential(0.5))
+    assert torch.equal(trained(OneCycleOfTheRound, None), trained(OneCycle, None))
+    for client in (OneCycleOfTheRound, WarmUp):
+        assert not torch.equal(trained(client, Exponential(0.5)), trained(client, None))
 
 
 def test_a_class_may_set_its_client_class_and_the_argument_overrides_it() -> None:
