@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from lightning import LightningModule
 from torch import Tensor, nn
+from torch.optim import Adam
 
 
 class Head(nn.Module):
@@ -176,6 +178,23 @@ class ScalarGate(Head):
         return super().forward(inputs) * (1 + self.scale)
 
 
+class Step(LightningModule):
+    """A classifier with a loss, a step and an optimizer of its own, as Lightning's users write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Head()
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.net(inputs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Adam:
+        return Adam(self.parameters())
+
+
 class Refused(NamedTuple):
     net: type[nn.Module]
     said: str
@@ -184,6 +203,7 @@ class Refused(NamedTuple):
 REFUSED = [
     Refused(Lazy, r"first\.weight has no shape before the first batch.*run one batch through"),
     Refused(LazyNorm, r"norm\.running_mean has no shape before the first batch"),
+    Refused(Step, r"Step is a LightningModule, whose training_step .* not be called; give the network in it"),
     Refused(TwoInputs, r"forward\(inputs.*mask.*\) of TwoInputs does not take exactly one batch"),
     Refused(DictOutput, r"returns a dict; let its forward return logits"),
     Refused(Auxiliary, r"returns a tuple in training; let its forward return logits"),

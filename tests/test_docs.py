@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import pydoc
 import re
@@ -157,6 +158,31 @@ def test_a_word_that_an_argument_does_not_know_is_refused(kind: type, name: str)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     for name in re.findall(r"(?:configs|notebooks|fedlit|tests)/[\w/]+(?:\.\w+)+", page.read_text()):
         assert (ROOT / name).is_file(), name
+
+
+def test_a_split_of_another_framework_is_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,), (command,) = blocks("coming_from.md", "python"), commands("coming_from.md")
+    exec(example, {})
+    assert main(shlex.split(f"{command} --logs_dir {tmp_path}/logs {SMALL} {NARROW}")) == 0
+    rows = list(csv.DictReader((tmp_path / "logs/default/version_0/participation.csv").read_text().splitlines()))
+    assert len(rows) == 3
+
+
+@pytest.mark.filterwarnings("ignore:::lightning", "ignore:::jsonargparse")  # as the command has it
+@pytest.mark.parametrize("words", re.findall(r"`(--[^`]+)`", (DOCS / "coming_from.md").read_text()))
+def test_every_setting_that_replaces_one_of_another_framework_is_taken(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *shlex.split(words), "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    key, value = shlex.split(words)[-2:]
+    found: Any = config
+    for part in key.removeprefix("--").split("."):
+        found = found.get(part, found.get("init_args", {}).get(part))
+    named = found.get("class_path", "").rpartition(".")[2] if isinstance(found, dict) else found
+    assert named == yaml.safe_load(value)
 
 
 @pytest.mark.parametrize("words", re.findall(r"\| `(--[^`]+)`", (DOCS / "algorithms.md").read_text()))

@@ -206,6 +206,11 @@ class ClientModule(LightningModule):
         The round's metrics have its distribution over clients: ``clients/NAME_mean``, ``_std``, ``_p10``, ``_p90``. The
         other arguments of ``LightningModule.log`` configure a Trainer's loggers and have no effect here.
         """
+        if not hasattr(value, "__float__") or (isinstance(value, Tensor) and value.numel() != 1):
+            raise InputError(
+                f"{type(self).__name__} logs {name!r}, which is {_what(value)}, not a number; give one, such as the "
+                "value that a torchmetrics Metric returns for a batch"
+            )
         # A copy, as parameters and buffers change with the next step.
         self._own_metrics.setdefault(name, []).append(value.detach().clone() if isinstance(value, Tensor) else value)
 
@@ -257,6 +262,34 @@ class ClientModule(LightningModule):
         scale(made, self.rate)
         self._follows_rate = True
         return made
+
+    def follows_rate(self) -> bool:
+        """Whether the learning rates of ``configure_optimizers`` have the factor of a round.
+
+        Not if a scheduler of its own sets them, such as ``OneCycleLR``. True if they are known only within a fit.
+        """
+        make = self._make_optimizer
+        made: list[Optimizer] = []
+
+        def remembered(parameters: Iterable[Tensor]) -> Optimizer:
+            made.append(make(parameters))
+            return made[-1]
+
+        rates = []
+        self._make_optimizer = remembered
+        try:
+            for rate in (0.5, 1.0):
+                self.rate = rate
+                self.configure_optimizers()
+                groups = [group for optimizer in made for group in optimizer.param_groups]
+                # A scheduler that begins with a factor of 0 keeps the optimizer's rate as the initial one.
+                rates.append([(group.get("lr"), group.get("initial_lr")) for group in groups])
+                made.clear()
+        except Exception:  # any kind; the fit will show it
+            return True
+        finally:
+            self._make_optimizer, self.rate = make, 1.0
+        return not rates[0] or rates[0] != rates[1]
 
     def finish(self, task: ClientTask, data: FederatedData) -> ClientUpdate:
         """The update to send back, with the fit's task loss and accuracy, and the proximal term at its end.
@@ -378,3 +411,7 @@ def _counter_error(client: ClientModule, name: str) -> str:
         f"{name} of {type(client).__name__} would depend on the engine, as not every engine runs a Trainer for a fit; "
         "use self.broadcast.round, the round from 0, and count steps in an attribute that start(task) sets to 0"
     )
+
+
+def _what(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -21,11 +22,17 @@ from fedlit.core.seeding import isolated_rng
 
 
 def check_trainable(net: nn.Module) -> None:
-    """Refuse a net that has nothing to train, has lazy parameters, or whose copies cannot be trained.
+    """Refuse a net that has nothing to train, a step of its own or lazy parameters, or whose copies cannot be trained.
 
     Raises:
         InputError: Naming the parameter or submodule, if there is one.
     """
+    if isinstance(net, LightningModule) and type(net).training_step is not LightningModule.training_step:
+        raise InputError(
+            f"the net {type(net).__name__} is a LightningModule, whose training_step and configure_optimizers would "
+            "not be called; give the network in it as net, its loss as loss, its optimizer as client_optimizer, and a "
+            "training_step of its own to a subclass of ClientModule"
+        )
     for name, module in net.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(
@@ -127,6 +134,11 @@ def check_logits(answer: Any, num_inputs: int, num_classes: int, when: str = "")
         raise InputError(
             f"the net returns a {type(answer).__name__}{when}; let its forward return {wanted}, or wrap it in a module "
             "whose forward returns them"
+        )
+    if num_classes == 2 and tuple(answer.shape) in ((num_inputs, 1), (num_inputs,)):
+        raise InputError(
+            f"the net turns {num_inputs} inputs into {tuple(answer.shape)}, one number for two classes{when}; let it "
+            f"return {wanted}, without a sigmoid, for torch.nn.CrossEntropyLoss instead of BCELoss"
         )
     if tuple(answer.shape) != (num_inputs, num_classes):
         raise InputError(

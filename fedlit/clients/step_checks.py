@@ -160,7 +160,7 @@ def _examples(net: nn.Module, data: FederatedData) -> tuple[Tensor, Tensor]:
 
 
 def check_arguments(where: str, optimizer: OptimizerCallable, net: nn.Module) -> None:
-    """Refuse arguments that the optimizer does not accept, and numbers that are not finite in float32.
+    """Refuse an optimizer that is already made, arguments that it does not accept, and numbers not finite in float32.
 
     Args:
         where: The optimizer's place in the config.
@@ -170,6 +170,11 @@ def check_arguments(where: str, optimizer: OptimizerCallable, net: nn.Module) ->
     Raises:
         InputError: Naming the argument.
     """
+    if not callable(optimizer):
+        raise InputError(
+            f"{where} must be a function from parameters to an optimizer, as each fit makes one, got an object of "
+            f"{type(optimizer).__name__}; give lambda parameters: torch.optim.SGD(parameters, lr=0.1), for example"
+        )
     try:
         made = optimizer(net.parameters())
     except (ValueError, TypeError) as error:

@@ -37,18 +37,37 @@ WORDS = {
     "return_predictions": argparse.SUPPRESS,
 }
 
-#: Options of other tools that users try, and what to use instead.
+ROUNDS = "use --trainer.max_epochs for the number of rounds"
+COHORT = "use --federation.clients_per_round, a number of clients, for those that train in a round"
+PASSES = "use --federation.local_epochs for a client's passes over its data; a fraction is a number of batches"
+RATE = "use --model.client_schedule, for example Step, for the clients' learning rate over rounds"
+OPTIMIZER = "use --model.client_optimizer for the clients, --model.server_optimizer for the server"
+SERVER = "it is a server's optimizer; use --model.server_optimizer {0}"
+#: Words of other tools that users try, as an option, in a section or as a class, and what to use instead.
 HINTS = {
-    "--epochs": "--federation.local_epochs sets a client's passes over its data, --trainer.max_epochs the rounds",
-    "--rounds": "use --trainer.max_epochs for the number of rounds",
-    "--lr": "use --model.client_optimizer.lr for the clients, --model.server_optimizer.lr for the server",
-    "--clients": "use --data.num_clients for all clients, --federation.clients_per_round for those of a round",
-    "--batch_size": "use --data.batch_size for the clients",
-    "--seed": "use --seed_everything for all seeds, --data.seed for the partition",
-    "--mu": "use --model.mu for the strength of the proximal term",
-    "--alpha": "use --data.partition Dirichlet --data.partition.alpha ALPHA",
-    "--gpus": "use --trainer.accelerator gpu --trainer.devices N",
-    "--resume": "use --ckpt_path last",
+    "epochs": "--federation.local_epochs sets a client's passes over its data, --trainer.max_epochs the rounds",
+    "lr": "use --model.client_optimizer.lr for the clients, --model.server_optimizer.lr for the server",
+    "clients": "use --data.num_clients for all clients, --federation.clients_per_round for those of a round",
+    "num_clients": "use --data.num_clients for all clients, --federation.clients_per_round for those of a round",
+    "batch_size": "use --data.batch_size for the clients",
+    "drop_last": "a pass has all examples of a client, also those of a last, shorter batch; leave it out",
+    "seed": "use --seed_everything for all seeds, --data.seed for the partition",
+    "mu": "use --model.mu for the strength of the proximal term",
+    "alpha": "use --data.partition Dirichlet --data.partition.alpha ALPHA",
+    "gpus": "use --trainer.accelerator gpu --trainer.devices N",
+    "resume": "use --ckpt_path last",
+    **dict.fromkeys(("rounds", "num_rounds", "n_rounds", "global_rounds", "global_epoch", "com_round"), ROUNDS),
+    **dict.fromkeys(("fraction_fit", "fraction_train", "join_ratio", "sample_ratio", "cohort_size"), COHORT),
+    **dict.fromkeys(("local_epochs", "local_epoch", "local_steps", "local_num_epochs"), PASSES),
+    **dict.fromkeys(("optimizer", "momentum", "weight_decay"), OPTIMIZER),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "learning_rate_decay"), RATE),
+    "strategy": "use --federation.algorithm and --model.server_optimizer",
+    "FedAvg": "it is what a federation does without an algorithm and with --model.mu 0; leave it out",
+    "FedProx": "it is what a federation does without an algorithm and with --model.mu above 0; leave it out",
+    "FedAvgM": "use --model.server_optimizer SGD --model.server_optimizer.lr 1.0 --model.server_optimizer.momentum 0.9",
+    "FedBN": "use --federation.algorithm BatchNormPolicy",
+    "FedPer": "use --federation.algorithm KeepLocal --federation.algorithm.names NAMES",
+    **{name: SERVER.format(name) for name in ("FedAdam", "FedYogi", "FedAdagrad")},
 }
 
 

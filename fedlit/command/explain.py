@@ -99,6 +99,10 @@ RULES = (
         "{key}: {1} is neither a subclass of {2} nor a function annotated to return one; give one that is",
     ),
     Rule(
+        r"(?s)Expected an instantiatable class.*Given value: NestedArg\(key='([\w.]+)'",
+        "{key}.{1}: the class that has it is missing; name the class before it",
+    ),
+    Rule(
         r"Expected an instantiatable class, but (?:\S+ )?is abstract",
         "{key}: {value} is abstract; give a class that defines all abstract methods",
     ),
@@ -127,6 +131,7 @@ TYPES = {
     r"Expected (?:an? )?<class 'str'>": "text",
     r"Expected (?:an? )?<class '(?:\w+\.)*(\w+)'>": "a {0}",
     r"Expected a typing\.Literal\[(.+?)\]": "{0}",
+    r"Not a valid subclass of Tensor": "a tensor",
     r"Not a valid subclass of|Expected a dot import path string": "a class path",
 }
 
@@ -158,10 +163,17 @@ def _by_rule(rule: Rule, found: re.Match[str], parser: Any, **names: str) -> str
 
     if rule.options is None or parser is None:
         return filled(rule.line)
-    if hint := getattr(parser, "hints", {}).get(f"{filled(rule.prefix)}{filled(rule.word)}"):
+    if hint := _hint(f"{filled(rule.prefix)}{filled(rule.word)}", parser):
         return f"{filled(rule.line)}; {hint}"
     remedy = near(filled(rule.word), rule.options(found, parser), filled(rule.prefix), filled(rule.else_))
     return f"{filled(rule.line)}{remedy}"
+
+
+def _hint(word: str, parser: Any) -> str | None:
+    """What to use instead of a word of another tool, also in a section or in a module; None if it is no such word."""
+    place, _, name = word.lstrip("-").rpartition(".")
+    is_of_class = name.islower() and place not in ("", "trainer", "model", "data", "federation")
+    return None if is_of_class else getattr(parser, "hints", {}).get(name)
 
 
 def _wrong_value(message: str, key: str, parser: Any) -> str:
@@ -186,9 +198,13 @@ def _wrong_value(message: str, key: str, parser: Any) -> str:
         there = classes_for(kind_of(action), action.help or "") if action else {}
         classes = [each.__name__ for each in there.values()]
         remedy = f"give one that --help lists, or {remedy}" if classes else remedy
+    if "a tensor" in wanted:
+        remedy = "a config holds none: name a function of your own, annotated with the class, that returns the object"
     if isinstance(default, str | int | float) and default != "":
         remedy = f"for example {default}"
     kinds = f"one of {', '.join(choices)}" if choices else " or ".join(wanted)
+    if hint := _hint(value, parser):
+        return f"{key} must be {kinds}, got {value}; {hint}"
     return f"{key} must be {kinds}, got {value}{near(value, choices + classes, else_=remedy)}"
 
 
@@ -217,4 +233,6 @@ def near(word: str, options: Iterable[str], prefix: str = "", else_: str = "") -
     """The remedy: the option closest to a word, else ``else_``, else all options if they are few."""
     options = list(dict.fromkeys(options))
     every = f"use one of {', '.join(options)}" if len(options) <= 12 else "--help lists them"
+    if not options:
+        every = "this class has none, name another class before it, or leave it out"
     return f"; {did_you_mean(word, options, else_ or every, prefix)}"

@@ -30,7 +30,7 @@ class Parser(OwnDefaults):
     """A parser whose error messages are one line: the wrong value, what is expected, and what to do.
 
     Attributes:
-        hints: What to use instead of options of other tools, by those options.
+        hints: What to use instead of words of other tools, by those words.
     """
 
     hints: Mapping[str, str] = {}

@@ -122,12 +122,24 @@ def check_finite(inputs: Tensor, name: str) -> None:
         )
 
 
+def _remedy_of_labels(array: NDArray[Any]) -> str:
+    """The remedy for labels that are not class numbers (N,), by what they may be instead."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        return "use reshape(-1) for a column"
+    if array.ndim == 2 and array.dtype.kind in "iufb" and (array.sum(1) == 1).all() and (array != 0).sum(1).max() == 1:
+        return "use argmax(1) for one-hot rows"
+    if array.ndim > 1:
+        return "several labels of an example, masks and next tokens of whole sequences are not supported"
+    names = "use numpy.unique(labels, return_inverse=True)[1] to number the names of classes"
+    return f"{names}; targets of a regression are not supported" if array.dtype.kind == "f" else names
+
+
 def _as_targets(targets: Any) -> Tensor:
     array = as_array("labels", targets)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise InputError(
-            f"labels must be integers of shape (N,), got {array.dtype} of shape {array.shape}; use argmax(1) for "
-            "one-hot rows, reshape(-1) for a column, numpy.unique(labels, return_inverse=True)[1] for other labels"
+            f"labels must be one class number for each example, integers of shape (N,), got {array.dtype} of shape "
+            f"{array.shape}; {_remedy_of_labels(array)}"
         )
     if array.size and not 0 <= array.min() <= array.max() < MAX_CLASSES:
         wrong = array.min() if array.min() < 0 else array.max()

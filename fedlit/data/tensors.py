@@ -413,7 +413,8 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
     except NPZ_ERRORS as error:
         raise InputError(
-            f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write it with numpy.savez_compressed"
+            f"{path} cannot be read as .npz ({one_line(str(error), 200)}); write one file of arrays of numbers or text "
+            "for all clients, with numpy.savez_compressed(FILE, inputs=..., labels=..., groups=...)"
         ) from error
 
 

@@ -28,6 +28,9 @@ MIN_CLIENTS = 2 * BLOCK_SIZE
 MAX_PARAMETERS = 125_000
 MAX_PARAMETER_SAMPLES = 2_000_000
 
+#: A part of Lightning's error if a module without a Trainer asks for it.
+NO_TRAINER = "not attached to a `Trainer`"
+
 
 class Choice(NamedTuple):
     """An engine and the reason for choosing it.
@@ -123,7 +126,12 @@ def prefers_one_by_one(client: ClientModule, site: Site, tasks: Sequence[ClientT
 
 
 def _needs_trainer(client: ClientModule) -> str | None:
-    scheduled = not isinstance(client.configure_optimizers(), Optimizer)
+    try:
+        scheduled = not isinstance(client.configure_optimizers(), Optimizer)
+    except RuntimeError as error:
+        if NO_TRAINER not in str(error):
+            raise
+        return f"{type(client).__name__}.configure_optimizers asks for its Trainer"
     return needs_trainer(client) or (f"{type(client).__name__} has learning-rate schedulers" if scheduled else None)
 
 

@@ -257,6 +257,11 @@ class FederatedLoop(Checked, Callback, RoundSource):
         if stage != "fit":
             warn_of_local(self.algorithm)
             return
+        if not isinstance(getattr(pl_module, "loop", None), FederatedLoop):
+            raise InputError(
+                f"the model of a federation must be a FederatedModule, got {type(pl_module).__name__}; give its "
+                "network to FederatedModule(net), and a training_step of its own to a subclass of ClientModule"
+            )
         module: FederatedModule = pl_module  # type: ignore[assignment]
         module.check_trainer()  # again, as a subclass may override the hook that calls it first
         self._close()  # a fit that ended by an error of another callback's on_exception
@@ -303,6 +308,11 @@ class FederatedLoop(Checked, Callback, RoundSource):
         client = module.make_client().to(site.device)
         check_called(client)
         check_same_net(client)
+        if module.client_schedule is not None and not client.follows_rate():
+            raise InputError(
+                f"model.client_schedule has no effect, as {type(client).__name__}.configure_optimizers sets learning "
+                "rates itself; multiply its own by self.rate, the factor of the round, or leave the schedule out"
+            )
         check_single_examples(client, site.data)
         check_monitored(module)
         check_states(trainer)

@@ -240,6 +240,21 @@ def test_a_fit_within_inference_mode_is_refused() -> None:
         fit(FederatedModule(net()))
 
 
+class OneNumber(nn.Sequential):
+    """The net of a tutorial on two classes."""
+
+    def __init__(self, *more: nn.Module) -> None:
+        super().__init__(nn.Linear(5, 1), nn.Sigmoid(), *more)
+
+
+@pytest.mark.parametrize(("more", "shape"), [([], r"\(2, 1\)"), ([nn.Flatten(0)], r"\(2,\)")])
+def test_one_number_for_two_classes_is_named(more: list[nn.Module], shape: str) -> None:
+    examples = (np.zeros((8, 5), np.float32), np.arange(8) % 2)
+    two = Tensors(train=examples, test=examples, num_clients=2, seed=0)
+    with pytest.raises(InputError, match=rf"into {shape}, one number for two classes; .* instead of BCELoss"):
+        fit(FederatedModule(OneNumber(*more)), FederatedLoop(clients_per_round=2), datamodule=two)
+
+
 @pytest.mark.parametrize("in_one", [False, True], ids=["layer by layer", "in a Sequential"])
 @pytest.mark.parametrize("engine", ENGINES, ids=["loop", "trainer", "vectorized", "workers"])
 def test_a_net_that_views_its_maps_trains_like_one_that_flattens_them(

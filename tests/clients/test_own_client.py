@@ -13,11 +13,15 @@ from federations import data, fit, net, weights
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+from torchmetrics import MeanMetric
 
 from fedlit.algorithms import Algorithm, FedDyn, Scaffold
 from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import ClientModule, ClientUpdate, Diagnostics, FederatedLoop, FederatedModule
+from fedlit.sampling import uniform_cohort
+from fedlit.schedules import Exponential, Schedule
 
 
 class Counting(ClientModule):
@@ -343,6 +347,90 @@ def test_a_reserved_metric_name_is_refused(name: str) -> None:
 
     with pytest.raises(InputError, match=f"Taking logs '{name}', a metric that exists already; use another name"):
         run(Taking)
+
+
+class LogsMetric(ClientModule):
+    """Logs what Lightning's users log."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.log("mine", MeanMetric())
+        return super().training_step(batch, batch_idx)
+
+
+class LogsVector(ClientModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.log("mine", torch.zeros(2))
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(
+    ("client", "says"), [(LogsMetric, "is of type MeanMetric"), (LogsVector, r"is of shape \(2,\)")]
+)
+def test_what_a_client_logs_and_is_not_a_number_is_named(client: type[ClientModule], says: str) -> None:
+    with pytest.raises(InputError, match=rf"{client.__name__} logs 'mine', which {says}, not a number; give one"):
+        fit(FederatedModule(net(), client=client), FederatedLoop(clients_per_round=2, seed=0, engine=LoopEngine()))
+
+
+class WithinTheRound(ClientModule):
+    """A learning rate that rises and falls within a fit, as Lightning's documentation writes it."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters_)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = OneCycleLR(optimizer, max_lr=0.1, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def test_a_schedule_within_a_fit_knows_its_number_of_steps_without_a_named_engine() -> None:
+    module = FederatedModule(net(), mu=0.0, client=WithinTheRound, client_optimizer=lambda p: SGD(p, momentum=0.9))
+    fit(module, FederatedLoop(clients_per_round=1, local_epochs=3, seed=0), rounds=1, datamodule=data((12, 12)))
+    federation = data((12, 12))
+    federation.setup()
+    (client,) = uniform_cohort(2, 1, seed=0, round=0)
+    by_hand = net()
+    optimizer = SGD(by_hand.parameters(), momentum=0.9)
+    scheduler = OneCycleLR(optimizer, max_lr=0.1, total_steps=9)
+    batches = federation.client_batches(int(client), 0, seed=0)
+    for _ in range(3):
+        for inputs, targets in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(by_hand(inputs), targets).backward()
+            optimizer.step()
+            scheduler.step()
+    torch.testing.assert_close(weights(module.net), weights(by_hand))
+
+
+class OneCycle(ClientModule):
+    factor: float | None = 1.0
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters_)
+        most = 0.1 * (self.rate if self.factor is None else self.factor)
+        scheduler = OneCycleLR(optimizer, max_lr=most, total_steps=100)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class OneCycleOfTheRound(OneCycle):
+    factor = None
+
+
+class WarmUp(ClientModule):
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters_)
+        scheduler = LambdaLR(optimizer, lambda step: min(1.0, step / 3))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def test_a_schedule_of_rounds_that_one_within_a_fit_would_replace_is_refused() -> None:
+    def trained(client: type[ClientModule], schedule: Schedule | None) -> Tensor:
+        made = FederatedModule(net(), client=client, client_schedule=schedule)
+        return weights(fit(made, FederatedLoop(clients_per_round=2, seed=0)).net)
+
+    with pytest.raises(InputError, match=r"client_schedule has no effect, as OneCycle\.configure.* by self\.rate"):
+        trained(OneCycle, Exponential(0.5))
+    assert torch.equal(trained(OneCycleOfTheRound, None), trained(OneCycle, None))
+    for client in (OneCycleOfTheRound, WarmUp):
+        assert not torch.equal(trained(client, Exponential(0.5)), trained(client, None))
 
 
 def test_a_class_may_set_its_client_class_and_the_argument_overrides_it() -> None:

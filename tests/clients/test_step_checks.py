@@ -164,6 +164,14 @@ def test_an_optimizer_of_ones_own_that_computes_the_loss_again_is_refused(engine
             train(FederatedLoop(2, seed=0, engine=engine), **{f"{role}_optimizer": lambda p: NeedsLoss(p, lr=0.1)})
 
 
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("given", [optim.SGD(nn.Linear(2, 3).parameters(), lr=0.1), "SGD"])
+def test_an_optimizer_that_is_no_function_is_refused(role: str, given: object):
+    says = rf"model.{role}_optimizer must be a function from .*, got an object of {type(given).__name__}; give lambda"
+    with pytest.raises(InputError, match=says):
+        train(**{f"{role}_optimizer": given})
+
+
 def test_a_clients_own_optimizer_that_computes_the_loss_again_is_refused():
     class Client(ClientModule):
         def configure_optimizers(self) -> Optimizer:

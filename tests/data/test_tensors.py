@@ -220,7 +220,10 @@ class RaggedImages(PilDigits):
         ({"images": IMAGES}, "has no array labels or targets, only images"),
         ({"labels": LABELS}, "has no array images or inputs, only labels"),
         ({"images": IMAGES, "labels": LABELS, "n_train": 60}, "n_train is 60 of 60 rows"),
-        ({"images": IMAGES, "labels": np.array([{}] * 60)}, r"data.npz cannot be read as .npz"),
+        (
+            {"images": IMAGES, "labels": np.array([{}] * 60)},
+            r"data.npz cannot be read as .npz.*arrays of numbers",
+        ),
         ({"images": IMAGES, "inputs": IMAGES, "labels": LABELS}, "data.npz has both images and inputs"),
         ({"images": IMAGES, "labels": LABELS, "targets": LABELS}, "data.npz has both labels and targets"),
         ({"images": IMAGES, "labels": LABELS, "groups": WRITERS, "writers": WRITERS}, "both writers and groups"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from federations import data, fit, net, two_ranks, weights
 from lightning import LightningModule, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
@@ -102,6 +103,11 @@ def test_what_is_added_or_overridden_takes_effect_or_is_refused(
     trained = fit(module(net()), **trainer)
     assert torch.equal(weights(trained.net), weights(fit(FederatedModule(net())).net))
     assert trained.trainer.callback_metrics["global/accuracy"] > 0.3
+
+
+def test_another_lightning_module_is_refused() -> None:
+    with pytest.raises(InputError, match=r"must be a FederatedModule, got BoringModel; give its network to"):
+        fit(BoringModel())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hook", NEVER_CALLED)
