@@ -93,13 +93,13 @@ class RunLog(Callback):
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self._hparams)
-        if trainer.global_step == 0 and trainer.is_global_zero:
+        if trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    self._describe(logger, line, data.client_holdout > 0)
+                    self._describe(logger, line, data.client_holdout > 0, trainer.global_step)
 
-    def _describe(self, logger: TensorBoardLogger, line: str, has_own: bool) -> None:
-        """Write a description of the run to TensorBoard."""
+    def _describe(self, logger: TensorBoardLogger, line: str, has_own: bool, finished: int) -> None:
+        """Write a description of the run to TensorBoard; again on a resume, since its settings may be others."""
         from torch.utils.tensorboard.summary import custom_scalars, hparams
 
         tag = tag_of if isinstance(logger, Board) else str
@@ -108,7 +108,7 @@ class RunLog(Callback):
         for summary in hparams(self._chosen, {})[1:]:
             write_summary(logger.experiment, summary)
         write_summary(logger.experiment, custom_scalars(layout(has_own, tag)))
-        logger.experiment.add_text("run", in_words(line, self._config, self._chosen, self._command), 0)
+        logger.experiment.add_text("run", in_words(line, self._config, self._chosen, self._command), finished)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
