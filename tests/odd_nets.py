@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -104,11 +105,75 @@ class Colours(nn.Module):
         return self.head(self.stem(inputs).mean((2, 3)))
 
 
+class Viewing(nn.Module):
+    """For images of 8 x 8; ``view`` of a convolution's maps needs PyTorch's default memory format."""
+
+    def __init__(self, in_one: bool = False) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.more = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.last = nn.Linear(64, 3)
+        self.in_one = in_one
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.in_one:
+            return self.last(self.flat(self.more(self.maps(inputs))))
+        for convolution, relu, pool in (self.maps, self.more):
+            inputs = pool(relu(convolution(inputs)))
+        return self.last(self.flat(inputs))
+
+    def flat(self, maps: Tensor) -> Tensor:
+        return maps.view(-1, 64)
+
+
+class Flattening(Viewing):
+    """The same in any memory format."""
+
+    def flat(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1)
+
+
 class TenClasses(Head):
     """Its number of classes has a name of its own."""
 
     def __init__(self, outputs: int = 10) -> None:
         super().__init__(outputs)
+
+
+class Remembers(Head):
+    """Keeps a running mean of its inputs, in evaluation too."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Any:
+        self.seen.lerp_(inputs.mean(), 0.1)
+        return super().forward(inputs)
+
+
+class Replaces(Remembers):
+    """A new buffer for each batch."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        self.seen = self.seen + inputs.mean()
+        return Head.forward(self, inputs)
+
+
+class RemembersInTraining(Remembers):
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs) if self.training else Head.forward(self, inputs)
+
+
+class ScalarGate(Head):
+    """Its gate is a number, without a dimension."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Any:
+        return super().forward(inputs) * (1 + self.scale)
 
 
 class Refused(NamedTuple):
@@ -127,6 +192,8 @@ REFUSED = [
     Refused(Frozen, r"all parameters frozen and so nothing to train"),
     Refused(Empty, r"no parameters and so nothing to train"),
     Refused(Float64, r"first\.weight is torch.float64 and the inputs are torch.float32: remove \.double\(\)"),
+    Refused(Remembers, r"Remembers writes its buffer seen in evaluation too.*if self.training"),
+    Refused(Replaces, r"Replaces writes its buffer seen in evaluation too"),
     Refused(TenClasses, r"into \(\d+, 10\), but the data has \d+ classes.*num_classes"),
 ]
 

@@ -57,6 +57,12 @@ def test_the_example_of_a_page_runs_by_the_command_of_the_page(
     assert (tmp_path / "logs/default/version_0/metrics.csv").is_file()
 
 
+def test_a_command_of_several_lines_can_be_pasted() -> None:
+    broken = re.compile(r"^    fedlit [^\n]*[^\\\n]\n-[^\n]*", re.MULTILINE)
+    pages = [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]
+    assert {page.name: found for page in pages if (found := broken.findall(page.read_text()))} == {}
+
+
 def test_data_formats_are_read_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(blocks("own/formats.md", "python")[0], {})  # LEAF's files

@@ -20,7 +20,8 @@ LAYERS: list[set[str]] = [
     {"federated"},
     {"runs", "plots"},
     {"command"},
-    {"study", "report"},
+    {"report"},
+    {"study"},
     {"cli", "child", "__main__", "flower"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}

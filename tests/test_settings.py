@@ -14,6 +14,7 @@ import torch
 from federations import Watch, data, fit, net
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelSummary
+from lightning.pytorch.plugins import DoublePrecision, MixedPrecision, Precision
 from lightning.pytorch.profilers import SimpleProfiler
 from torch import nn
 from torch.optim import SGD
@@ -263,6 +264,27 @@ def test_the_argument_is_refused_in_python_at_the_start_of_fit(argument: str) ->
         trained(1, **{argument: value})
 
 
+class OwnPrecision(Precision):
+    """Counts steps, in TrainerEngine's Trainers alone if they had it."""
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> Any:
+        return super().optimizer_step(*arguments, **named)
+
+
+class OwnMixed(MixedPrecision):
+    """Takes another type than it says."""
+
+    def autocast_context_manager(self) -> torch.autocast:
+        return torch.autocast("cpu", dtype=torch.float16)
+
+
+@pytest.mark.filterwarnings("ignore:.*is supported for historical reasons")
+@pytest.mark.parametrize("precision", ["16-mixed", "16", 16])
+def test_the_command_refuses_float16_on_a_cpu_where_lightning_would_take_bfloat16(precision: Any) -> None:
+    with pytest.raises(InputError, match=f"precision is {precision}, but float16 is for GPUs.* or give bf16-mixed"):
+        Trainer(accelerator="cpu", logger=False, precision=precision)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -272,6 +294,14 @@ def test_the_argument_is_refused_in_python_at_the_start_of_fit(argument: str) ->
         ({"check_val_every_n_epoch": 0}, r"check_val_every_n_epoch is 0, but it must be at least 1"),
         ({"val_check_interval": "00:00:01:00"}, r"val_check_interval is 60.* s, but a round is one batch"),
         ({"limit_train_batches": 3}, r"limit_train_batches is 3"),
+        ({"precision": "64-true"}, r"precision is 64-true, but clients are trained in 32-true"),
+        ({"plugins": [DoublePrecision()]}, r"precision is 64-true, but clients are trained in 32-true"),
+        ({"plugins": [MixedPrecision("16-mixed", "cpu")]}, r"precision is 16-mixed, but float16 is for GPUs"),
+        (
+            {"plugins": [OwnPrecision()]},
+            r"plugins is OwnPrecision, but not every engine .* give trainer.precision",
+        ),
+        ({"plugins": [OwnMixed("bf16-mixed", "cpu")]}, r"plugins is OwnMixed, but not every engine calls"),
     ],
 )
 def test_values_that_mean_nothing_are_refused_with_the_value(settings: dict[str, Any], said: str) -> None:

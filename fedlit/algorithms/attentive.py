@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -14,11 +14,12 @@ from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
 from fedlit.core.errors import InputError
 from fedlit.core.given import one_of
+from fedlit.core.layout import Layout
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
 
 By = Literal["distance", "similarity"]
-Score: TypeAlias = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
+Score: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 
 
 class AttentiveAggregation(Algorithm):
@@ -48,8 +49,7 @@ class AttentiveAggregation(Algorithm):
         self._temperature = temperature
 
     def reducer(self, sent: Broadcast) -> WeightedMean:
-        layout = self.facts.layout
-        return _Attentive(sent.weights, layout.numels[: len(layout.trainable)], self._score, self._temperature)
+        return _Attentive(sent.weights, self.facts.layout, self._score, self._temperature)
 
 
 class _Attentive(Collected):
@@ -57,28 +57,27 @@ class _Attentive(Collected):
 
     Args:
         start: w_t.
-        numels: Numbers of scalars of the L layers.
-        score: From an update (T,), the average update (T,) and ``numels`` to scores (L,).
+        layout: The layout of the network, with L layers.
+        score: From the layers of an update and those of the average update to scores (L,).
         temperature: Divisor of the scores.
     """
 
-    def __init__(self, start: Weights, numels: tuple[int, ...], score: Score, temperature: float) -> None:
+    def __init__(self, start: Weights, layout: Layout, score: Score, temperature: float) -> None:
         super().__init__(start)
-        self._numels, self._score, self._temperature = numels, score, temperature
+        self._layout, self._score, self._temperature = layout, score, temperature
 
     def mean(self) -> Weights:
-        mean, size = super().mean(), sum(self._numels)
+        mean, size, layers = super().mean(), self._layout.num_trainable, self._layout.split_trainable
         start = self._like.floats[:size]
-        average = mean.floats[:size] - start
-        moved = {u.task.client: u.weights.floats[:size] - start for u in self.updates}
-        scores = {client: self._score(update, average, self._numels) for client, update in moved.items()}
+        average = layers(mean.floats[:size] - start)
+        moved = {u.task.client: layers(u.weights.floats[:size] - start) for u in self.updates}
+        scores = {client: self._score(update, average) for client, update in moved.items()}
         weights = {u.task.client: u.task.weight for u in self.updates}
         shares = attention(gather_dict(scores), gather_dict(weights), self._temperature)
         change = WeightedMean(mean._replace(floats=torch.zeros_like(start, dtype=torch.float64)))
-        lengths = torch.tensor(self._numels, device=start.device)
         for client, update in moved.items():
-            share = shares[client].to(start.device).repeat_interleave(lengths)
-            change.add_state(mean._replace(floats=update.double() * share), 1.0)
+            weighted = [layer.double() * share for layer, share in zip(update, shares[client].tolist(), strict=True)]
+            change.add_state(mean._replace(floats=torch.cat(weighted)), 1.0)
         change.reduce()
         total = change.mean().floats * change.weight  # the sum over clients, (T,)
         return mean._replace(floats=torch.cat([(start + total).to(start), mean.floats[size:]]))
@@ -91,12 +90,12 @@ def attention(scores: dict[int, Tensor], weights: dict[int, float], temperature:
     return dict(zip(clients, logits.softmax(0), strict=True))
 
 
-def distances(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tensor:
-    """||update|| of each layer, (L,), from a flat update (T,)."""
-    return torch.stack([part.double().norm() for part in update.split(numels)]).cpu()
+def distances(update: Sequence[Tensor], average: Sequence[Tensor]) -> Tensor:
+    """||update|| of each layer, (L,)."""
+    return torch.stack([layer.double().norm() for layer in update]).cpu()
 
 
-def similarities(update: Tensor, average: Tensor, numels: tuple[int, ...]) -> Tensor:
-    """Cosine between a flat update (T,) and the average update in each layer, (L,); 0 if either is zero."""
-    pairs = zip(update.double().split(numels), average.double().split(numels), strict=True)
-    return torch.stack([torch.cosine_similarity(u, a, dim=0) for u, a in pairs]).cpu()
+def similarities(update: Sequence[Tensor], average: Sequence[Tensor]) -> Tensor:
+    """Cosine between an update and the average update in each layer, (L,); 0 if either is zero."""
+    pairs = zip(update, average, strict=True)
+    return torch.stack([torch.cosine_similarity(u.double(), a.double(), dim=0) for u, a in pairs]).cpu()

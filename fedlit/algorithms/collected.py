@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedlit.core.average import WeightedMean
-from fedlit.core.ranks import gather_dict, is_distributed
+from fedlit.core.ranks import gather_list, is_distributed
 from fedlit.core.records import ClientUpdate, Weights
 
 #: Number of scalars of every client in a chunk.
@@ -32,10 +32,9 @@ class Collected(WeightedMean):
 
         Memory holds only one chunk of the other ranks' updates. Every rank has to iterate over all chunks.
         """
-        clients = [update.task.client for update in self.updates]
-        held = gather_dict({dist.get_rank() if is_distributed() else 0: clients})
-        order = torch.tensor([client for rank in sorted(held) for client in held[rank]]).argsort()
-        most = max(len(clients) for clients in held.values())
+        held = gather_list([[update.task.client for update in self.updates]])  # by each rank
+        order = torch.tensor([client for clients in held for client in clients]).argsort()
+        most = max(map(len, held))
         for start in range(0, size, COLUMN_CHUNK):
             stop = min(start + COLUMN_CHUNK, size)
             mine = torch.zeros(most, stop - start, dtype=self._like.floats.dtype, device=self.device)
@@ -45,4 +44,5 @@ class Collected(WeightedMean):
             if is_distributed():
                 parts = [torch.empty_like(mine) for _ in held]
                 dist.all_gather(parts, mine)
-            yield torch.cat([parts[rank][: len(held[rank])] for rank in sorted(held)])[order.to(mine.device)]
+            rows = [part[: len(clients)] for part, clients in zip(parts, held, strict=True)]
+            yield torch.cat(rows)[order.to(mine.device)]

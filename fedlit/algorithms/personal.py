@@ -32,7 +32,8 @@ class KeepLocal(Algorithm):
     ``PrivateMean`` beside it; where they are far from the server's, these clip or leave out more of the shared part.
 
     Args:
-        names: Regular expressions, searched for in the names of the network's state (parameters and buffers).
+        names: Regular expressions, searched for in the names of the network's state (parameters and buffers); each must
+            be found in at least one.
     """
 
     def __init__(self, names: Sequence[str] = (r"\battention\b",)) -> None:
@@ -47,9 +48,11 @@ class KeepLocal(Algorithm):
     def prepare(self, facts: Facts) -> None:
         super().prepare(facts)
         self._names = self.chosen(facts.net, facts.layout.trainable + facts.layout.fixed)
-        if not self._names:
+        unused = [p.pattern for p in self._patterns if not any(p.search(name) for name in self._names)]
+        if unused or not self._names:
+            named = f"named {unused[0]!r}" if self._names else "to keep"
             raise InputError(
-                f"{type(self).__name__} found nothing to keep in this network, whose tensors are named "
+                f"{type(self).__name__} found nothing {named} in this network, whose tensors are named "
                 f"{', '.join(facts.layout.trainable[:4])}, ...; name some of them, or leave federation.algorithm out"
             )
 

@@ -18,7 +18,7 @@ from fedlit.algorithms.algorithm import Algorithm, Facts
 from fedlit.algorithms.clip import clipped, norm_of
 from fedlit.algorithms.collected import Collected
 from fedlit.core.average import WeightedMean
-from fedlit.core.counts import at_least
+from fedlit.core.counts import at_least, share_of
 from fedlit.core.errors import InputError
 from fedlit.core.ranks import gather_dict
 from fedlit.core.records import Broadcast, Weights
@@ -80,8 +80,8 @@ class TrimmedMean(RobustAverage):
         return torch.cat([trimmed(chunk, self.cut(len(chunk))) for chunk in updates.columns(len(start))])
 
     def cut(self, clients: int) -> int:
-        """Number of values that are left out at each end: floor(fraction K), also if 0.29 * 100 is 28.99..."""
-        return min(int(self._fraction * clients + 1e-9), (clients - 1) // 2)
+        """Number of values that are left out at each end: floor(fraction K), but fewer than half."""
+        return min(int(share_of(clients, self._fraction)), (clients - 1) // 2)
 
 
 class ClippedMean(RobustAverage):
@@ -105,12 +105,7 @@ class ClippedMean(RobustAverage):
         if limit is None:
             norms = gather_dict({task.client: norm_of(state, start) for task, state in states})
             limit = statistics.median(norms.values())
-        no_counts = torch.zeros(0, dtype=torch.int64, device=start.device)
-        total = WeightedMean(Weights(start, no_counts))
-        for task, state in states:
-            total.add_state(Weights(clipped(state, start, limit), no_counts), task.weight)
-        total.reduce()
-        return total.mean().floats
+        return mean_of(((clipped(state, start, limit), task.weight) for task, state in states), start)
 
 
 class Krum(RobustAverage):
@@ -142,13 +137,8 @@ class Krum(RobustAverage):
         clients = sorted(gather_dict({update.task.client: None for update in updates.updates}))
         scores = krum_scores(squared_distances(updates.columns(len(start))), self._attackers)
         chosen = {clients[k] for k in scores.argsort(stable=True)[: self._multi].tolist()}
-        no_counts = torch.zeros(0, dtype=torch.int64, device=start.device)
-        total = WeightedMean(Weights(start, no_counts))
-        for update in updates.updates:
-            if update.task.client in chosen:
-                total.add_state(Weights(update.weights.floats[: len(start)], no_counts), 1.0)
-        total.reduce()
-        return total.mean().floats
+        best = (update for update in updates.updates if update.task.client in chosen)
+        return mean_of(((update.weights.floats[: len(start)], 1.0) for update in best), start)
 
     def _check_cohort(self, clients: int) -> None:
         f = self._attackers
@@ -162,6 +152,16 @@ class Krum(RobustAverage):
                 f"multi must be at most {clients - f - 2} with {clients} clients and {f} attackers, got {self._multi}; "
                 "lower it or raise federation.clients_per_round"
             )
+
+
+def mean_of(states: Iterable[tuple[Tensor, float]], like: Tensor) -> Tensor:
+    """The weighted mean of the states (T,) of all ranks, each given with its weight; in the type of ``like``, (T,)."""
+    no_counts = torch.zeros(0, dtype=torch.int64, device=like.device)
+    total = WeightedMean(Weights(like, no_counts))
+    for state, weight in states:
+        total.add_state(Weights(state, no_counts), weight)
+    total.reduce()
+    return total.mean().floats
 
 
 def median(x: Tensor) -> Tensor:

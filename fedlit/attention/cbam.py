@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from fedlit.attention.gating import Gated, bottleneck, odd
+from fedlit.attention.norm import Norm, norm_layer
 from fedlit.core.counts import at_least
-from fedlit.core.errors import InputError
-
-GateNorm = Literal["none", "group", "batch"]
 
 
 def channel_statistics(x: Tensor) -> Tensor:
@@ -67,12 +63,12 @@ class Spatial(Gated):
         norm: normalisation between convolution and sigmoid.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 7, norm: GateNorm = "none") -> None:
+    def __init__(self, channels: int, kernel_size: int = 7, norm: Norm = "none") -> None:
         super().__init__()
         at_least(1, "channels", channels)
         odd("kernel_size", kernel_size)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=norm == "none")
-        self.norm = _gate_norm(norm)
+        self.norm = norm_layer(norm, channels=1)
 
     def gate(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1, H, W)."""
@@ -94,7 +90,7 @@ class CBAM(nn.Module):
     """
 
     def __init__(
-        self, channels: int, reduction: int = 16, min_hidden: int = 8, kernel_size: int = 7, norm: GateNorm = "none"
+        self, channels: int, reduction: int = 16, min_hidden: int = 8, kernel_size: int = 7, norm: Norm = "none"
     ) -> None:
         super().__init__()
         self.channel = ChannelMLP(channels, reduction, min_hidden)
@@ -108,16 +104,3 @@ class CBAM(nn.Module):
         """Both gates in turn: (B, C, H, W) -> (B, C, H, W)."""
         x = self.channel(x)  # (B, C, H, W)
         return self.spatial(x)  # type: ignore[no-any-return]  # (B, C, H, W)
-
-
-def _gate_norm(norm: GateNorm) -> nn.Module:
-    """A normalisation of a one-channel map."""
-    match norm:
-        case "none":
-            return nn.Identity()
-        case "group":
-            return nn.GroupNorm(1, 1)
-        case "batch":
-            return nn.BatchNorm2d(1)
-        case _:
-            raise InputError(f"norm of the spatial gate must be none, group or batch, got {norm!r}; use none")

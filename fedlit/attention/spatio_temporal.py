@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fedlit.attention.gating import OPEN, Gated, odd
 from fedlit.core.counts import at_least
-from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 
 First = Literal["time", "space"]
 
@@ -96,8 +96,7 @@ class SpatioTemporal(nn.Module):
         self, channels: int, time_kernel_size: int = 7, space_kernel_size: int = 1, first: First = "time"
     ) -> None:
         super().__init__()
-        if first not in get_args(First):
-            raise InputError(f"first must be time or space, got {first!r}; use time")
+        one_of("first", first, get_args(First))
         odd("time_kernel_size", time_kernel_size)
         odd("space_kernel_size", space_kernel_size)
         self.time = Temporal(channels, time_kernel_size)

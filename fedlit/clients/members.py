@@ -30,7 +30,7 @@ def client_members() -> frozenset[str]:
     return frozenset(name for name, value in vars(ClientModule).items() if inspect.isfunction(value)) - {"__init__"}
 
 
-def overridden_member(client: ClientModule, names: frozenset[str], called: frozenset[str]) -> str | None:
+def overridden_member(client: ClientModule, names: frozenset[str], called: frozenset[str] = frozenset()) -> str | None:
     """The first of ``names``, but not of ``called``, that a client's class or the client itself overrides.
 
     Returns:
@@ -48,10 +48,10 @@ def check_called(client: ClientModule) -> None:
     Raises:
         InputError: Naming the hook.
     """
-    validates = all(overridden_member(client, frozenset({name}), called=frozenset()) for name in VALIDATES)
+    validates = all(overridden_member(client, frozenset({name})) for name in VALIDATES)
     never = OUTSIDE_OF_FITS if validates else (*OUTSIDE_OF_FITS, *OF_VALIDATION)
     names = frozenset(name for name in lightning_members() if name.startswith(never))
-    if found := overridden_member(client, names, called=frozenset()):
+    if found := overridden_member(client, names):
         of_validation = (
             f"; validation needs {' and '.join(VALIDATES)}" if found.split()[-1].startswith(OF_VALIDATION) else ""
         )

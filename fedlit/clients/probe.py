@@ -13,7 +13,7 @@ from fedlit.clients.gradients import evaluating
 from fedlit.clients.nets import check_logits, check_takes_a_batch, input_remedy, trial_copy
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
-from fedlit.core.private_torch import BatchNorm, compiled_parts
+from fedlit.core.private_torch import BatchNorm, compiled_parts, uncompiled
 from fedlit.core.seeding import global_rng_state, isolated_rng
 from fedlit.data.describe import kind_of
 from fedlit.data.module import FederatedData
@@ -41,7 +41,29 @@ def check_fit(net: nn.Module, data: FederatedData) -> None:
             f"({one_line(str(error), 150)}); {input_remedy(net, inputs)}"
         ) from error
     check_logits(logits, len(inputs), data.num_classes)
+    if written := written_in_evaluation(net, inputs):
+        raise InputError(
+            f"{type(net).__name__} writes its buffer {written} in evaluation too, so each evaluation changes the "
+            "model, and a resumed run has other results; write it in training alone (if self.training)"
+        )
     check_in_training(net, inputs, data.num_classes)
+
+
+def check_fit_and_format(net: nn.Module, data: FederatedData) -> None:
+    """Give convolutions the memory format in which they are a third faster on CPUs, and check the net by ``check_fit``.
+
+    Values do not change. A net that fails in this format, such as one that calls ``view`` on the maps of a convolution,
+    keeps its own.
+    """
+    given = [(parameter, parameter.data) for parameter in net.parameters() if parameter.dim() == 4]
+    for parameter, values in given:
+        parameter.data = values.to(memory_format=torch.channels_last)
+    try:
+        check_fit(net, data)
+    except Exception:  # any kind: it shows again if it is not because of the format
+        for parameter, values in given:
+            parameter.data = values
+        check_fit(net, data)
 
 
 def _probe_inputs(net: nn.Module, data: FederatedData) -> Tensor:
@@ -131,6 +153,14 @@ def written_buffer(module: nn.Module, *inputs: Tensor) -> str | None:
         trial(*(each.clone() for each in inputs))
         after = dict(trial.named_buffers())
         return next((name for name in after if name not in before or not torch.equal(before[name], after[name])), None)
+
+
+def written_in_evaluation(net: nn.Module, inputs: Tensor) -> str | None:
+    """Name of the first tensor of a network's state that a forward pass in evaluation changes; None if none."""
+    with uncompiled(net) as plain, trial_copy(plain, inputs.device) as trial:
+        trial.eval()(inputs.clone())
+        after = trial.state_dict()
+        return next((name for name, value in plain.state_dict().items() if not torch.equal(value, after[name])), None)
 
 
 def draws_random_numbers(net: nn.Module, inputs: Tensor) -> bool:

@@ -57,11 +57,6 @@ def _shown(text: str) -> str:
 
 def status_of(stop: BaseException | None) -> int | None:
     """The exit status of a process that was asked to stop; None if it was not."""
-    if isinstance(stop, SIGTERMException):
+    if isinstance(stop, SIGTERMException | Terminated):
         return TERMINATED
-    return stopped(stop) if isinstance(stop, KeyboardInterrupt) else None
-
-
-def stopped(stop: KeyboardInterrupt) -> int:
-    """The exit status after Ctrl-C or SIGTERM."""
-    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else None

@@ -6,7 +6,6 @@ that no rule matches is shown as it is.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from fedlit.command.classes import classes_for
 from fedlit.command.private import kind_of
 from fedlit.core.errors import InputError
-from fedlit.core.messages import find_input_error, one_line
+from fedlit.core.messages import did_you_mean, find_input_error, one_line
 
 Options = Callable[[re.Match[str], Any], Iterable[str]]
 
@@ -219,8 +218,5 @@ def _value(message: str) -> str:
 def near(word: str, options: Iterable[str], prefix: str = "", else_: str = "") -> str:
     """The remedy: the option closest to a word, else ``else_``, else all options if they are few."""
     options = list(dict.fromkeys(options))
-    if near := difflib.get_close_matches(word, options, n=1):
-        return f"; did you mean {prefix}{near[0]}?"
-    if else_ or len(options) > 12:
-        return f"; {else_ or '--help lists them'}"
-    return f"; use one of {', '.join(options)}"
+    every = f"use one of {', '.join(options)}" if len(options) <= 12 else "--help lists them"
+    return f"; {did_you_mean(word, options, else_ or every, prefix)}"

@@ -34,7 +34,7 @@ def options_within(made: Callable[..., Any], key: str, kind: Any = None) -> dict
     parser = Parser()
     skip: set[str | int] = {count} if (count := _arguments_of_call(kind)) else set()
     add = parser.add_class_arguments if isinstance(made, type) else parser.add_function_arguments
-    add(made, key, skip=skip)
+    add(made, key, skip=skip, fail_untyped=False)
     return options_of(parser.actions)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import get_loader, set_loader
@@ -63,6 +64,17 @@ class Parser(OwnDefaults):
         except ValueError as error:
             _pass_on(error)
             raise InputError(f"{path}: {find_input_error(error) or explain(str(error), error, self)}") from error
+
+
+class PlainParser(argparse.ArgumentParser):
+    """A parser of a command's options alone, which no config sets; its errors are one line, too."""
+
+    def __init__(self, prog: str, description: str | None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; {self.prog} --help explains the arguments")
 
 
 def load_strictly(text: str) -> Any:

@@ -16,7 +16,7 @@ from fedlit.core.checkpoint import CheckpointFile
 from fedlit.core.errors import InputError
 from fedlit.core.private_lightning import Precision as LightningPrecision
 from fedlit.core.private_lightning import has_checkpoint_io
-from fedlit.federated.trainer_settings import check_arguments, check_settings
+from fedlit.federated.trainer_settings import NEEDS_GPU, check_arguments, check_settings
 
 Precision = LightningPrecision | Literal["auto"]
 
@@ -65,8 +65,8 @@ class Trainer(lightning.Trainer):
 
     Args:
         accelerator: As in Lightning, but ``auto`` is the CPU if the only GPU is Apple's.
-        precision: Of the clients' training and of evaluation. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed
-            on older ones and 32-true on a CPU.
+        precision: Of the clients' training steps and of the global model's evaluation; clients are measured in full
+            precision. ``auto`` is bf16-mixed on GPUs that have bf16, 16-mixed on older ones and 32-true on a CPU.
         deterministic: As in Lightning, but None is ``warn`` on a GPU, unless ``benchmark`` is true: the same run gives
             the same bits, and PyTorch warns of an operation that cannot. Runs on a CPU repeat without it.
         plugins: As in Lightning. If none is for checkpoints, ``fedlit.core.checkpoint.CheckpointFile`` is added.
@@ -99,9 +99,13 @@ class Trainer(lightning.Trainer):
         check_arguments(kwargs)
         _check_gpu(accelerator)
         try:
-            super().__init__(accelerator=accelerator, precision=chosen, plugins=plugins, **kwargs)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported on CPU")  # but refused, below
+                super().__init__(accelerator=accelerator, precision=chosen, plugins=plugins, **kwargs)
         except Exception as error:
             if refused_by_library(error):
                 raise InputError(f"trainer: {error}; fedlit fit --help explains its arguments") from error
             raise
+        if chosen in ("16-mixed", "16", 16) and self.precision != "16-mixed":
+            raise InputError(f"trainer.precision is {chosen}, but {NEEDS_GPU}")
         check_settings(self)

@@ -1,9 +1,12 @@
-"""Whole numbers that a user gives."""
+"""Whole numbers that a user gives, or a share of them."""
 
 from __future__ import annotations
 
 from operator import index
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fedlit.core.errors import InputError
 
@@ -29,3 +32,11 @@ def at_least(least: int, name: str, value: Any, hint: str = "") -> int:
     if (number := as_int(name, value)) < least:
         raise InputError(f"{name} must be at least {least}, got {number}; {hint or f'use {least} or more'}")
     return number
+
+
+def share_of(numbers: ArrayLike, fraction: float) -> NDArray[np.int64]:
+    """floor(fraction n) of each number n, of the same shape, for the decimal fraction that the user wrote.
+
+    In floating point 0.29 * 100 is 28.99...; the share is 29.
+    """
+    return np.floor(np.asarray(numbers) * fraction * (1 + 1e-12)).astype(np.int64)

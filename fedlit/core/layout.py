@@ -67,7 +67,7 @@ class Layout:
 
     def split_trainable(self, vector: Tensor) -> tuple[Tensor, ...]:
         """Views of a flat vector (T,) of the trainable scalars, in the order of ``trainable``."""
-        return torch.split(vector, list(self.numels[: len(self.trainable)]))
+        return vector.split(self.numels[: len(self.trainable)])  # type: ignore[no-any-return]
 
     def positions(self, names: Iterable[str]) -> Tensor:
         """Indices of the scalars of these floating-point tensors in a flat vector (P,), in the order given."""
@@ -121,7 +121,7 @@ def shaped(net: nn.Module, layout: Layout, floats: Tensor) -> dict[str, Tensor]:
     """Views of flat states (..., P) in the shapes of a network's tensors, (..., *shape), by name."""
     state, names = net.state_dict(), layout.trainable + layout.fixed
     views = floats.split(layout.numels, dim=-1)
-    return {name: view.view(*view.shape[:-1], *state[name].shape) for name, view in zip(names, views, strict=True)}
+    return {name: view.view(view.shape[:-1] + state[name].shape) for name, view in zip(names, views, strict=True)}
 
 
 def trainable(net: nn.Module) -> Iterator[nn.Parameter]:

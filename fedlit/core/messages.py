@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -57,6 +58,12 @@ def one_line(text: str, limit: int = 500) -> str:
     text = visible(re.sub(r"\s+", " ", text).strip())
     text = re.sub(rf"\S{{{MAX_WORD},}}", lambda word: f"{word[0][:60]}...", text) if len(text) > limit else text
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def did_you_mean(word: str, options: Iterable[str], else_: str, prefix: str = "") -> str:
+    """The remedy for a mistyped word: the option closest to it, after a prefix, or ``else_`` if none is close."""
+    near = difflib.get_close_matches(word, list(options), n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else else_
 
 
 def missing_package(error: BaseException | None) -> InputError | None:

@@ -26,13 +26,12 @@ class PrivateArguments(NamedTuple):
     """Arguments of a Trainer that it keeps in private attributes.
 
     Attributes:
-        distributed_sampler: ``use_distributed_sampler``.
-        sync_batchnorm: As given.
+        use_distributed_sampler, sync_batchnorm: As given.
         seconds_between_validations: ``val_check_interval`` if it was given as a time; else None.
         model_registry: As given; None or empty for none.
     """
 
-    distributed_sampler: bool
+    use_distributed_sampler: bool
     sync_batchnorm: bool
     seconds_between_validations: float | None
     model_registry: str | None

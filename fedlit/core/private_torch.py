@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -90,6 +91,25 @@ def compiled_in_place(net: nn.Module) -> list[str]:
 def original(module: T) -> T:
     """The module that ``torch.compile`` was given; any other module itself."""
     return getattr(module, _ORIGINAL, module)
+
+
+@contextmanager
+def uncompiled(net: nn.Module) -> Iterator[nn.Module]:
+    """A net as it was before ``torch.compile``, also in its parts; the parts are compiled again after the block."""
+    root = original(net)
+    parts = [
+        (parent, name, part)
+        for parent in root.modules()
+        for name, part in parent.named_children()
+        if original(part) is not part
+    ]
+    for parent, name, part in parts:
+        setattr(parent, name, original(part))
+    try:
+        yield root
+    finally:
+        for parent, name, part in parts:
+            setattr(parent, name, part)
 
 
 def uncompiled_names(state: Iterable[str]) -> set[str]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlit.core.counts import share_of
 from fedlit.core.errors import InputError
 from fedlit.core.messages import one_line
 from fedlit.data.examples import Examples
@@ -177,5 +178,5 @@ def held_out(strata: NDArray[np.int64], fraction: float, rng: np.random.Generato
     by_stratum = shuffled[np.argsort(stratum[shuffled], kind="stable")]  # (N,)
     rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # (N,)
     is_test = np.empty(len(strata), dtype=bool)
-    is_test[by_stratum] = rank < np.repeat(np.floor(sizes * fraction), sizes)
+    is_test[by_stratum] = rank < np.repeat(share_of(sizes, fraction), sizes)
     return is_test

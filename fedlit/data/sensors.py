@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlit.core.counts import at_least
+from fedlit.core.counts import at_least, share_of
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import rng
 from fedlit.data.convert import MAX_CLASSES
@@ -120,7 +120,7 @@ class SimulatedSensors(FederatedData):
         groups = np.repeat(sites, self.recordings)
         examples = Examples(torch.from_numpy(inputs), torch.from_numpy(targets), groups)
         # A site's recordings are in random order, so the last ones are a random test set.
-        num_train = self.recordings - int(self.test_fraction * self.recordings)
+        num_train = self.recordings - share_of(self.recordings, self.test_fraction)
         is_test = np.arange(len(groups)) % self.recordings >= num_train
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlit.core.counts import share_of
 from fedlit.core.errors import InputError
 from fedlit.core.seeding import rng
 from fedlit.data.examples import Examples
@@ -111,7 +112,7 @@ class Synthetic(FederatedData):
         examples = Examples(torch.from_numpy(inputs), torch.from_numpy(targets), np.repeat(clients, sizes))
         # A client's examples are in random order, so the last ones are a random test set.
         left = np.concatenate([np.arange(n, 0, -1) for n in sizes])  # (N,), 1 at a client's last
-        is_test = left <= np.repeat(np.floor(self.test_fraction * sizes), sizes)
+        is_test = left <= np.repeat(share_of(sizes, self.test_fraction), sizes)
         return examples.take(np.flatnonzero(~is_test)), examples.take(np.flatnonzero(is_test))
 
     def client_size(self, client: int) -> int:

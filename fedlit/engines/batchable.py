@@ -75,6 +75,10 @@ def _client_reasons(client: ClientModule, site: Site) -> Iterator[str]:
             yield f"{type(client).__name__} freezes {name}"
         if has_gradient_hooks(parameter):
             yield f"{type(client).__name__} has a hook for the gradient of {name}"
+    state, blocks_type = client.net.state_dict(), read_state(client.net, client.layout).floats.dtype
+    for name in client.layout.trainable + client.layout.fixed:
+        if state[name].dtype != blocks_type:
+            yield f"{name} is {state[name].dtype}, but would be trained in {blocks_type}"
     if client.algorithm.changes_fit:
         yield f"{client.algorithm.name} changes how clients train"
     if client.algorithm.kept_size:

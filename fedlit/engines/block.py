@@ -139,14 +139,14 @@ class Block:
         def task_loss(parameters: Sequence[Tensor], fixed: Sequence[Tensor], *batch: Tensor) -> tuple[Tensor, Tensor]:
             x, y, mask = batch
             state = dict(zip(names, (*parameters, *fixed), strict=True))
-            logits = functional_call(self._client.net, state, (x,))  # (b, classes)
-            return (self._loss_of_each(logits, y) * mask).sum() / mask.sum(), logits
+            with self._precision.forward_context():  # not around the backward pass, as in other engines
+                logits = functional_call(self._client.net, state, (x,))  # (b, classes)
+                return (self._loss_of_each(logits, y) * mask).sum() / mask.sum(), logits
 
         split = len(self._parameters)
         parameters, fixed, batch = tensors[:split], tensors[split : len(names)], tensors[len(names) :]
-        with self._precision.forward_context():
-            step = vmap(grad(task_loss, has_aux=True), in_dims=(0, None, 0, 0, 0))
-            gradients, logits = step(parameters, fixed, *batch)
+        step = vmap(grad(task_loss, has_aux=True), in_dims=(0, None, 0, 0, 0))
+        gradients, logits = step(parameters, fixed, *batch)
         return (*gradients, logits.clone())  # cloned, as a network may return a view of its parameters
 
     def _batches(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,7 +34,7 @@ class Engine(ABC):
         Args:
             client: The local problem, which has received this round's broadcast.
             tasks: The clients to train; may be empty.
-            site: Data, device and precision.
+            site: Data, device and precision; training steps are within ``site.precision.forward_context()``.
         """
 
     def check(self, client: ClientModule, site: Site) -> None:  # noqa: B027

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
+from lightning.pytorch.plugins import Precision
 from torch import Tensor
 
 from fedlit.clients.client import ClientModule
@@ -22,6 +24,8 @@ from fedlit.engines.trainer import TrainerEngine
 CLIENTS, STEPS, MU = 2, 3, 10.0
 #: The greatest distance from the fit of ``TrainerEngine``, and from a repeated fit, relative to the fit's own change.
 TOLERANCE, TOLERANCE_REPEATED = 0.02, 0.001
+#: Two fits in float32 are closer than this, a fit in half precision is farther, relative to the fit's own change.
+ROUNDING = 1e-4
 
 
 def check_engine(
@@ -59,6 +63,13 @@ def check_engine(
             f"{name} trains a client differently each time, from the same model, data and draws, so a resumed run "
             "would differ; keep nothing in the engine that changes later fits"
         )
+    if site.precision.precision != "32-true":
+        full = _trained(TrainerEngine(), client, replace(site, precision=Precision()), tried)
+        if full is not None and _distance(full, first) < ROUNDING * moved < _distance(full, expected):
+            raise InputError(
+                f"{name} trains clients in 32-true, but trainer.precision is {site.precision.precision}; call "
+                "client.training_step within site.precision.forward_context()"
+            )
     if _distance(expected, first) > TOLERANCE * moved:
         raise InputError(
             f"{name} trains a client differently from TrainerEngine (with mu {MU:g} if it is not 0): take task.steps "

@@ -33,7 +33,7 @@ class TrainerEngine(Engine):
     """
 
     def check(self, client: ClientModule, site: Site) -> None:
-        reason = overridden_member(client, frozenset({"train_dataloader"}), called=frozenset())
+        reason = overridden_member(client, frozenset({"train_dataloader"}))
         if reason:
             raise InputError(f"{reason}, but clients train on the datamodule's data; give the data to the datamodule")
 

@@ -46,7 +46,8 @@ class Diagnostics:
         gamma: Whether gamma is measured.
         dissimilarity: Whether the training loss and the dissimilarity are measured.
         blocks: From the name of a block to a regular expression that is searched for in the parameters' names. A
-            parameter belongs to the first block that matches, else to ``rest``. None is attention, head and rest.
+            parameter belongs to the first block that matches, else to ``rest``; each block must have some. None is
+            attention, head and rest, as far as their names are found.
     """
 
     def __init__(
@@ -56,17 +57,33 @@ class Diagnostics:
         self.gamma = gamma
         self.dissimilarity = dissimilarity
         self.blocks = BLOCKS if blocks is None else blocks
+        self._given = blocks or {}
         _check_blocks(self.blocks)
 
     def due(self, round: int) -> bool:
         """Whether a round, counted from 0, is measured."""
         return round % self.every == 0
 
+    def check(self, layout: Layout) -> None:
+        """Refuse a given block without parameters, of which nothing would be logged.
+
+        Raises:
+            InputError: Naming the block and some parameters.
+        """
+        found = blocks_of(layout, self.blocks)
+        for block, pattern in self._given.items():
+            if block not in found:
+                raise InputError(
+                    f"diagnostics.blocks.{block}: {pattern!r} is in the name of no trainable parameter, or only of "
+                    f"those in earlier blocks; their names are {', '.join(layout.trainable[:4])}, ...; correct it, or "
+                    "leave it out"
+                )
+
     def names(self, layout: Layout) -> list[str]:
         """Names of the metrics of ``before`` for a network with this layout."""
         if not self.dissimilarity:
             return []
-        spread = GradientSpread(layout.num_trainable, layout.numels[: len(layout.trainable)])
+        spread = GradientSpread(layout)
         spread.add(torch.zeros(layout.num_trainable), loss=0.0, mass=1.0)
         return [f"diagnostics/{name}" for name in spread.summary(blocks_of(layout, self.blocks))]
 
@@ -78,7 +95,7 @@ class Diagnostics:
         if not self.dissimilarity:
             return {}
         client.load()
-        spread = GradientSpread(client.layout.num_trainable, client.layout.numels[: len(client.layout.trainable)])
+        spread = GradientSpread(client.layout)
         shares = data.partition.sizes / data.partition.sizes.sum()
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
         for k in np.flatnonzero(shares)[rank::ranks]:
@@ -99,21 +116,20 @@ class GradientSpread:
     - variance = sum_k p_k ||grad F_k - grad f||^2.
 
     Args:
-        num_scalars: Length T of a gradient.
-        numels: Lengths of its L tensors.
+        layout: The layout of the network, with L trainable tensors.
     """
 
-    def __init__(self, num_scalars: int, numels: tuple[int, ...]) -> None:
-        self._numels = numels
-        cpu = torch.device("cpu")
+    def __init__(self, layout: Layout) -> None:
+        self._split = layout.split_trainable
+        size, cpu = 2 + len(layout.trainable), torch.device("cpu")
         # Sums over clients, with masses p_k and with masses 1: of gradients, and of scalars.
-        self._gradients = [ExactSum(num_scalars, cpu) for _ in range(2)]
-        self._numbers = [ExactSum(2 + len(numels), cpu) for _ in range(2)]  # 1, the loss, the square of each tensor
+        self._gradients = [ExactSum(layout.num_trainable, cpu) for _ in range(2)]
+        self._numbers = [ExactSum(size, cpu) for _ in range(2)]  # 1, the loss, the square of each tensor
 
     def add(self, gradient: Tensor, loss: float, mass: float) -> None:
         """Add a client's gradient (T,), its loss F_k and its mass p_k."""
         gradient = gradient.detach().cpu()
-        squares = [dot(part, part) for part in gradient.split(self._numels)]
+        squares = [dot(part, part) for part in self._split(gradient)]
         numbers = torch.tensor([1.0, loss, *squares], dtype=torch.float64)
         for gradients, sums, weight in zip(self._gradients, self._numbers, (mass, 1.0), strict=True):
             gradients.add(gradient, weight)
@@ -129,7 +145,7 @@ class GradientSpread:
         sums = [part.value() for part in self._numbers]
         (mass, loss), (clients, _) = (part[:2].tolist() for part in sums)
         total, plain = (part.value() / n for part, n in zip(self._gradients, (mass, clients), strict=True))  # (T,) both
-        parts = torch.tensor([dot(part, part) for part in total.split(self._numels)], dtype=torch.float64)  # (L,)
+        parts = torch.tensor([dot(part, part) for part in self._split(total)], dtype=torch.float64)  # (L,)
         squares = torch.stack([sums[0][2:] / mass, sums[1][2:] / clients])  # (2, L)
         square = float(parts.sum())
         weighted, unweighted = squares.sum(1).tolist()

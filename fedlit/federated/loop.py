@@ -62,6 +62,7 @@ from fedlit.federated.round import RoundResult, run_round
 from fedlit.federated.saved_rounds import SavedRounds
 from fedlit.federated.session import Session
 from fedlit.federated.subclass import check_parts, check_server_optimizer
+from fedlit.federated.trainer_settings import last_round
 from fedlit.native import versions
 from fedlit.sampling import Sampling, UniformSampling, distribute, steps_for
 from fedlit.stragglers import NoStragglers, Stragglers
@@ -193,9 +194,9 @@ class FederatedLoop(Checked, Callback, RoundSource):
         self.local_epochs = local_epochs
         self.seed = seed
         self._seed_of_fit: int | None = None
+        self._forget()
         self.stragglers: Stragglers = _stragglers(stragglers)
         self.algorithm: Algorithm = _algorithm(algorithm)
-        self.algorithm_state: State = {}
         self.max_rejected = max_rejected
         self.diagnostics = diagnostics
         self.folder: Path | None = None  # of the run; None is the Trainer's
@@ -203,8 +204,11 @@ class FederatedLoop(Checked, Callback, RoundSource):
         self.tune_allocator = tune_allocator
         self.on_update: list[Callable[[ClientAnswer], None]] = []  # called for failed fits too
         self.saved_rounds = SavedRounds()
-        self._is_resumed = False
-        self._has_skipped_steps = False
+
+    def _forget(self) -> None:
+        """Set what is learned in a fit, or from a checkpoint, to its initial values."""
+        self.algorithm_state: State = {}
+        self._is_resumed = self._has_skipped_steps = False
         self._local: list[str] | None = None  # names of the tensors that stay with clients; None if unknown
         self._name_of_folder: str | None = None  # of the clients' vectors, if the run has no folder of its own
         self._together: int | None = None  # number of clients trained as one program; None until it is known
@@ -264,10 +268,9 @@ class FederatedLoop(Checked, Callback, RoundSource):
                 "lower federation.clients_per_round or raise data.num_clients"
             )
         self.stragglers.check(data.num_clients)
-        self._seed_of_fit, self._is_resumed, self._together = resolve_seed(self._seed), False, None
-        self._local, self._has_skipped_steps, self._name_of_folder = None, False, None
+        self._seed_of_fit = resolve_seed(self._seed)
+        self._forget()
         versions.version()  # refuses an invalid FEDLIT_KERNELS
-        self.algorithm_state = {}
         if self.tune_allocator:
             keep_freed_memory()
         trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # a step is a round
@@ -289,10 +292,13 @@ class FederatedLoop(Checked, Callback, RoundSource):
             rank_zero_warn(slower)
         facts = self.facts(module, site.data)
         module.rates.measure("client", facts.optimizer)
+        if self.diagnostics:
+            self.diagnostics.check(module.layout)
         self.algorithm.prepare(facts)
         self._check_local()
         self.algorithm.resume(self.algorithm_state)
-        folder, temporary = self._folder_of_clients(trainer) if self.algorithm.kept_size else (None, None)
+        resources = ExitStack()
+        folder = self._folder_of_clients(trainer, resources) if self.algorithm.kept_size else None
         store = ClientStore(folder, trainer.global_rank) if folder else None
         client = module.make_client().to(site.device)
         check_called(client)
@@ -305,19 +311,17 @@ class FederatedLoop(Checked, Callback, RoundSource):
         self._check_cohorts(trainer, site.data)
         check_algorithm(self.algorithm, module.layout, client.net, _with_steps(tasks))
         choice = Choice(self.engine) if self.engine else choose(client, site, tasks, self._together)
-        draws = ExitStack()
-        draws.enter_context(isolated_rng(self.seed, site.device, np.random.MT19937()))
-        self._session = Session(
-            site, client, choice.engine, FixedParts(module, site.data), draws, store, temporary, choice.why
-        )
+        resources.enter_context(isolated_rng(self.seed, site.device, np.random.MT19937()))
+        resources.callback(choice.engine.close)
+        fixed = FixedParts(module, site.data)
+        self._session = Session(site, client, choice.engine, fixed, resources, store, choice.why)
         choice.engine.check(client, site)
         self._together = choice.engine.together
         if choice.is_change:
             rank_zero_warn(choice.why)
 
     def _check_repeats(self, trainer: Trainer, data: FederatedData) -> None:
-        first, last = trainer.current_epoch, trainer.max_epochs or -1
-        rounds = range(first, first + 8 if last < 0 else min(first + 8, last))
+        rounds = range(trainer.current_epoch, last_round(trainer, trainer.current_epoch + 8))
         check_repeats(lambda round: self.cohort(round, data), rounds, self.sampling, self.stragglers)
 
     def _check_cohorts(self, trainer: Trainer, data: FederatedData) -> None:
@@ -325,8 +329,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
         fewest, monitor = self.algorithm.fewest_clients, monitor_of_clients(trainer)
         if fewest <= 1 and monitor is None:
             return
-        limits = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
-        for round in range(min([*limits, MOST_CHECKED])):
+        for round in range(last_round(trainer, MOST_CHECKED)):
             tasks = self.cohort(round, data)
             training = len(_with_steps(tasks))
             if monitor and not training:
@@ -369,17 +372,17 @@ class FederatedLoop(Checked, Callback, RoundSource):
             seed=self.seed,
         )
 
-    def _folder_of_clients(self, trainer: Trainer) -> tuple[Path, TemporaryDirectory[str] | None]:
+    def _folder_of_clients(self, trainer: Trainer, resources: ExitStack) -> Path:
         """The folder of the clients' vectors, the same on every rank: in the run's folder if any, else temporary."""
         folder = trainer.strategy.broadcast(self.folder)
         if folder is not None:
-            return folder / CLIENTS_FOLDER, None
+            return folder / CLIENTS_FOLDER
         if not trainer.loggers and not trainer.checkpoint_callbacks:
-            temporary = TemporaryDirectory(prefix="fedlit_clients_")
-            return Path(trainer.strategy.broadcast(temporary.name)), temporary
+            temporary = resources.enter_context(TemporaryDirectory(prefix="fedlit_clients_"))
+            return Path(trainer.strategy.broadcast(temporary))
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         self._name_of_folder = trainer.strategy.broadcast(self._name_of_folder or free_name(folder, CLIENTS_FOLDER))
-        return folder / self._name_of_folder, None
+        return folder / self._name_of_folder
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         module: FederatedModule = pl_module  # type: ignore[assignment]
@@ -449,7 +452,7 @@ class FederatedLoop(Checked, Callback, RoundSource):
 
     def _close(self) -> None:
         if self._session is not None:
-            self._session.close()
+            self._session.resources.close()
             self._session = None
 
     def rounds(self, trainer: Trainer) -> Iterable[Cohort]:

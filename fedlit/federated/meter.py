@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlit.clients.client import RESERVED_NAMES
 from fedlit.core.exact import ExactSum, dot
 from fedlit.core.layout import Layout
 from fedlit.core.ranks import gather_list
 from fedlit.core.records import ClientUpdate, Weights
 
 ATTENTION = {"attention": r"\battention\b"}
-#: Values known for every client that have a summary of their own.
-KNOWN = {"client", "weight", "drift", "loss", "accuracy", "proximal", "samples", "skipped_steps", "gamma"}
+#: Values of clients that have a summary of their own, unlike those that a user's client logs.
+KNOWN = RESERVED_NAMES - {"own_accuracy"}
 
 
 def blocks_of(layout: Layout, patterns: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
@@ -81,8 +82,8 @@ class RoundMeter:
         drifts = {
             f"drift/{block}": math.sqrt(sum(compress(update.squares, mask))) for block, mask in self._blocks.items()
         }
-        row = {"weight": update.task.weight, "drift": norm, **drifts, **update.metrics}
-        self._rows.append({"client": update.task.client, **row})
+        known = {"client": update.task.client, "weight": update.task.weight, "drift": norm}
+        self._rows.append({**known, **drifts, **update.metrics})
 
     def reduce(self) -> None:
         """Gather over all ranks; does nothing in a single process."""

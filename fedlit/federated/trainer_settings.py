@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -21,9 +22,48 @@ from fedlit.core.private_lightning import private_arguments
 SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 #: In all of these the weights are float32, and so are the averages.
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+#: Lightning's plugins for them. Not every engine calls what a subclass overrides.
+PLUGINS = (Precision, MixedPrecision)
+#: Why float16 is refused on a CPU, where Lightning takes bfloat16 instead, and its plugin float16.
+NEEDS_GPU = "float16 is for GPUs; on a CPU leave it out for 32-true, or give bf16-mixed"
 #: The kinds of devices on which fedlit has been run.
 TRIED = ("cpu", "cuda")
-LIGHTNINGS_LOG_EVERY_N_STEPS = 50
+CLIP_CLIENTS = (
+    "the server's step is not clipped; leave it out, and clip the clients' gradients by model.client_clip_norm, or "
+    "their updates by federation.algorithm fedlit.algorithms.ClippedMean"
+)
+#: The accepted values of some arguments, and the reason to refuse others, with the remedy.
+ACCEPTED: dict[str, tuple[tuple[object, ...], str]] = {
+    "precision": (PRECISIONS, f"clients are trained in {', '.join(PRECISIONS)}; leave it out for the best"),
+    "overfit_batches": ((0,), "a round is one batch; leave it out, and make data.num_clients or the data smaller"),
+    "limit_train_batches": (
+        (1,),
+        "a round is one batch; leave it out, and give trainer.max_epochs the number of rounds",
+    ),
+    "fast_dev_run": (
+        (False,),
+        "a round is one batch; leave it out, and try a short run by trainer.max_epochs 1 and "
+        "federation.local_epochs 0.1",
+    ),
+    "log_every_n_steps": ((1, 50), "a step is a round, and each round is logged; leave it out"),  # Lightning's is 50
+    "accumulate_grad_batches": (
+        (1,),
+        "the server steps once a round; leave it out, and raise data.batch_size for the clients",
+    ),
+    "gradient_clip_val": ((None,), CLIP_CLIENTS),
+    "gradient_clip_algorithm": ((None,), CLIP_CLIENTS),
+    "reload_dataloaders_every_n_epochs": (
+        (0,),
+        "clients' batches are made anew in each round and the held-out data stays; leave it out",
+    ),
+    "use_distributed_sampler": ((True,), "fedlit distributes data over ranks without samplers; leave it out"),
+    "sync_batchnorm": (
+        (False,),
+        "ranks train different clients, whose statistics are averaged after the round; leave it out",
+    ),
+    "enable_autolog_hparams": ((True,), "a run's settings are always kept, in its config.yaml; leave it out"),
+    "model_registry": ((None, ""), "checkpoints go to the run's folder; leave it out"),
+}
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
@@ -90,94 +130,34 @@ def warn_of_limit(trainer: Any, stage: Stage = "val") -> None:
     )
 
 
+def last_round(trainer: Trainer, at_most: int) -> int:
+    """The number of finished rounds with which a fit ends, or ``at_most`` if that is less."""
+    limits = (trainer.max_epochs, trainer.max_steps)
+    return min([at_most, *(limit for limit in limits if limit is not None and limit >= 0)])
+
+
 def _without_effect(trainer: Any) -> Iterator[tuple[str, object, str]]:
     """The arguments to refuse, each with its name, its value, and the reason with the remedy."""
     private = private_arguments(trainer)
+    for argument, (accepted, remedy) in ACCEPTED.items():
+        value = getattr(private, argument) if argument in private._fields else getattr(trainer, argument)
+        if value not in accepted:
+            yield argument, getattr(value, "value", value), remedy  # the value of an enumeration's member
+    if trainer.precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        yield "precision", trainer.precision, NEEDS_GPU
+    if type(trainer.precision_plugin) not in PLUGINS:
+        remedy = f"leave it out, and give trainer.precision, one of {', '.join(PRECISIONS)}"
+        name = type(trainer.precision_plugin).__name__
+        yield "plugins", name, f"not every engine calls a precision plugin's methods; {remedy}"
     every, seconds = trainer.check_val_every_n_epoch, private.seconds_between_validations
     interval = f"{seconds} s" if seconds is not None else trainer.val_check_interval
-    if trainer.precision not in PRECISIONS:
-        yield (
-            "precision",
-            trainer.precision,
-            f"clients are trained in {', '.join(PRECISIONS)}; leave it out for the best",
-        )
-    if trainer.overfit_batches:
-        yield (
-            "overfit_batches",
-            trainer.overfit_batches,
-            "a round is one batch; leave it out, and make data.num_clients or the data smaller",
-        )
-    if trainer.limit_train_batches != 1:
-        yield (
-            "limit_train_batches",
-            trainer.limit_train_batches,
-            "a round is one batch; leave it out, and give trainer.max_epochs the number of rounds",
-        )
-    if trainer.fast_dev_run:
-        yield (
-            "fast_dev_run",
-            trainer.fast_dev_run,
-            "a round is one batch; leave it out, and try a short run by trainer.max_epochs 1 and "
-            "federation.local_epochs 0.1",
-        )
     if every is not None and every < 1:
         yield "check_val_every_n_epoch", every, "it must be at least 1, which validates each round"
     if seconds is not None or (every is not None and interval != 1):
-        yield (
-            "val_check_interval",
-            interval,
-            "a round is one batch; leave it out, and validate every n-th round by trainer.check_val_every_n_epoch",
-        )
-    yield from _limits_of_rounds(trainer)
-    if trainer.log_every_n_steps not in (1, LIGHTNINGS_LOG_EVERY_N_STEPS):
-        yield (
-            "log_every_n_steps",
-            trainer.log_every_n_steps,
-            "a step is a round, and each round is logged; leave it out",
-        )
-    if trainer.accumulate_grad_batches != 1:
-        yield (
-            "accumulate_grad_batches",
-            trainer.accumulate_grad_batches,
-            "the server steps once a round; leave it out, and raise data.batch_size for the clients",
-        )
-    for argument in ("gradient_clip_val", "gradient_clip_algorithm"):
-        if (value := getattr(trainer, argument)) is not None:
-            yield (
-                argument,
-                getattr(value, "value", value),  # of an enumeration
-                "the server's step is not clipped; leave it out, and clip the clients' gradients by "
-                "model.client_clip_norm, or their updates by federation.algorithm fedlit.algorithms.ClippedMean",
-            )
-    if trainer.reload_dataloaders_every_n_epochs:
-        yield (
-            "reload_dataloaders_every_n_epochs",
-            trainer.reload_dataloaders_every_n_epochs,
-            "clients' batches are made anew in each round and the held-out data stays; leave it out",
-        )
-    if not private.distributed_sampler:
-        yield "use_distributed_sampler", False, "fedlit distributes data over ranks without samplers; leave it out"
-    if private.sync_batchnorm:
-        yield (
-            "sync_batchnorm",
-            True,
-            "ranks train different clients, whose statistics are averaged after the round; leave it out",
-        )
-    if not trainer.enable_autolog_hparams:
-        yield "enable_autolog_hparams", False, "a run's settings are always kept, in its config.yaml; leave it out"
-    if private.model_registry:
-        yield "model_registry", private.model_registry, "checkpoints go to the run's folder; leave it out"
-    if isinstance(trainer.strategy, SHARDING):
-        yield (
-            "strategy",
-            type(trainer.strategy).__name__,
-            "each rank trains whole clients; use ddp or auto",
-        )
-
-
-def _limits_of_rounds(trainer: Trainer) -> Iterator[tuple[str, object, str]]:
-    """Minimum numbers of rounds that are above the maximum."""
-    most = [limit for limit in (trainer.max_epochs, trainer.max_steps) if limit is not None and limit >= 0]
+        remedy = "validate every n-th round by trainer.check_val_every_n_epoch"
+        yield "val_check_interval", interval, f"a round is one batch; leave it out, and {remedy}"
     for argument, least in (("min_epochs", trainer.min_epochs), ("min_steps", trainer.min_steps)):
-        if least and most and least > min(most):
-            yield argument, least, f"training ends after {min(most)} rounds; lower it, or raise trainer.max_epochs"
+        if least and (last := last_round(trainer, least)) < least:
+            yield argument, least, f"training ends after {last} rounds; lower it, or raise trainer.max_epochs"
+    if isinstance(trainer.strategy, SHARDING):
+        yield "strategy", type(trainer.strategy).__name__, "each rank trains whole clients; use ddp or auto"

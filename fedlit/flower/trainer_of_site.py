@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision, Precision
 
 from fedlit.clients.client import ClientModule
-from fedlit.clients.probe import check_fit, check_single_examples
+from fedlit.clients.probe import check_fit_and_format, check_single_examples
 from fedlit.core.errors import InputError
 from fedlit.core.layout import read_state
 from fedlit.core.messages import find_input_error, one_line
@@ -57,8 +57,8 @@ class SiteTrainer:
 
     def _introduce(self, frame: Frame) -> Frame:
         terms = terms_in(frame)
-        data, client = self._data(terms, 0), self._made(terms)
-        check_fit(client.net, data)
+        data = self._data(terms, 0)
+        client = self._made(terms, data)
         return Frame(INTRODUCTION.name, introduction(self._place.name, client, data), {})
 
     def _fit(self, frame: Frame) -> Frame:
@@ -66,7 +66,8 @@ class SiteTrainer:
         number = int(asked["client"])  # type: ignore[arg-type]
         if not 0 <= number < terms.clients:
             raise WireError(f"the client number {number} is not between 0 and {terms.clients - 1}")
-        client, data = self._made(terms), self._data(terms, number)
+        data = self._data(terms, number)
+        client = self._made(terms, data)
         examples = int(data.partition.sizes[number])
         if asked["examples"] != examples:
             raise WireError(f"this site has {examples:,} training examples, but the task is for {asked['examples']:,}")
@@ -112,9 +113,11 @@ class SiteTrainer:
             self._datas = {key: data}  # replaces the data of the greeting
         return self._datas[key]
 
-    def _made(self, terms: Terms) -> ClientModule:
+    def _made(self, terms: Terms, data: FederatedData) -> ClientModule:
         if self._client is None:
-            self._client = self._make_client(terms).to(self._device)
+            client = self._make_client(terms).to(self._device)
+            check_fit_and_format(client.net, data)
+            self._client = client
         return self._client
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedlit.attention.build import Attention, build_attention
+from fedlit.attention.norm import Norm, norm_layer
 from fedlit.core.errors import InputError
+from fedlit.core.given import one_of
 from fedlit.models.conv_pool import conv_pool
 from fedlit.models.init import MAX_UNITS, he_
 from fedlit.models.norm_pool import norm_pool
 
-Attention = Callable[[int], nn.Module]
-Norm = Literal["none", "group", "batch"]
 Place = Literal["after_pool", "before_pool"]
 MAX_SIDE = 10_000
 
@@ -64,8 +63,7 @@ class EmnistCNN(nn.Module):
         attention_at: Place = "after_pool",
     ) -> None:
         super().__init__()
-        if attention_at not in get_args(Place):
-            raise InputError(f"attention_at must be after_pool or before_pool, got {attention_at!r}; use after_pool")
+        one_of("attention_at", attention_at, get_args(Place))
         _check(num_classes, in_channels, image_size, widths, hidden, dropout)
         side = image_size >> len(widths)
         channels = pairwise([in_channels, *widths])
@@ -74,8 +72,9 @@ class EmnistCNN(nn.Module):
         self.head = nn.Sequential(nn.Linear(widths[-1] * side**2, hidden), nn.ReLU(), nn.Dropout(dropout), output)
         he_(self, output)
         if attention is not None:
-            for block, width in zip(self.blocks, widths, strict=True):
-                block.attention = build_attention(attention, width)
+            pools = attention_at == "after_pool"
+            for number, (block, width) in enumerate(zip(self.blocks, widths, strict=True)):
+                block.attention = build_attention(attention, width, image_size >> (number + pools))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, num_classes)."""
@@ -94,7 +93,7 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=norm == "none")
-        self.norm = _norm(norm, out_channels)
+        self.norm = norm_layer(norm, out_channels)
         self.attention: nn.Module = nn.Identity()
         self.attention_at = attention_at
 
@@ -107,50 +106,6 @@ class ConvBlock(nn.Module):
         else:
             x = norm_pool(self.conv(x), self.norm)  # the same with the norm between
         return self.attention(x)  # type: ignore[no-any-return]  # (B, D, H // 2, W // 2)
-
-
-def build_attention(attention: Attention, channels: int) -> nn.Module:
-    """Build and check the attention module for feature maps with this number of channels.
-
-    Raises:
-        InputError: If it cannot be built, or changes the shape of a feature map.
-    """
-    name = getattr(attention, "__name__", None) or repr(attention)
-    remedy = "use a class or function from a number of channels to a module that keeps (B, C, H, W)"
-    try:
-        module = attention(channels)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"attention {name} failed for {channels} channels ({_line(error)}); {remedy}") from error
-    if not isinstance(module, nn.Module):
-        raise InputError(f"attention {name} returned a {type(module).__name__}, not a module; {remedy}")
-    probe = torch.zeros(2, channels, 8, 8)
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(probe).shape)  # eval mode keeps statistics and random state
-    except Exception as error:
-        raise InputError(f"attention {name} failed on {tuple(probe.shape)} ({_line(error)}); {remedy}") from error
-    if shape != tuple(probe.shape):
-        raise InputError(f"attention {name} turned {tuple(probe.shape)} into {shape}; {remedy}")
-    return module.train(was_training)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _norm(norm: Norm, channels: int) -> nn.Module:
-    match norm:
-        case "none":
-            return nn.Identity()
-        case "group":
-            return nn.GroupNorm(math.gcd(8, channels), channels)
-        case "batch":
-            return nn.BatchNorm2d(channels)
-        case _:
-            raise InputError(f"norm must be none, group or batch, got {norm!r}; use none")
 
 
 def _check(

@@ -66,9 +66,20 @@ _RELU_AND_POOL = (
         {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False},
     ),
 )
+
+
+def _in_format_of(given: tuple[Tensor, ...], pooled: Tensor) -> Tensor:
+    """Maps in the memory format that PyTorch's layers would give them, as what follows may call ``view`` on them."""
+    is_channels_last = any(each.stride(1) == 1 for each in given)
+    return pooled if is_channels_last else pooled.contiguous()
+
+
 JOINS = (
-    _Join((_CONVOLUTION, *_RELU_AND_POOL), lambda layer, x: conv_pool(x, layer.weight, layer.bias)),
-    _Join((_Part(nn.GroupNorm), *_RELU_AND_POOL), lambda layer, x: norm_pool(x, layer)),
+    _Join(
+        (_CONVOLUTION, *_RELU_AND_POOL),
+        lambda layer, x: _in_format_of((x, layer.weight), conv_pool(x, layer.weight, layer.bias)),
+    ),
+    _Join((_Part(nn.GroupNorm), *_RELU_AND_POOL), lambda layer, x: _in_format_of((x,), norm_pool(x, layer))),
 )
 
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedlit.attention.build import Attention, build_attention
 from fedlit.core.errors import InputError
-from fedlit.models.emnist_cnn import Attention, build_attention
 from fedlit.models.init import MAX_UNITS, he_
 
 

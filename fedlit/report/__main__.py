@@ -1,8 +1,8 @@
-"""``python -m fedlit.report`` runs ``fedlit report``."""
+"""``python -m fedlit.report`` is ``fedlit report``."""
 
 import sys
 
-from fedlit.report.command import main
+from fedlit.command.dispatch import dispatch
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(dispatch(["report", *sys.argv[1:]], {}, {"report": "fedlit.report.command"}))

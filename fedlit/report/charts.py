@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,9 @@ from fedlit.report.collect import Study, heterogeneity_of, outcomes
 from fedlit.report.intervals import LEAST_SEEDS, LEVEL, bounded_interval
 from fedlit.report.left_behind import skewed_clients, skewed_over_rounds
 from fedlit.report.metrics import BY_KEY, LAST_ROUNDS, Metric
-from fedlit.report.panels import Chart, Curves, Differences, Heat, Line, Panel, Points
+from fedlit.report.panels import Chart, Curves, Differences, Heat, Line, Panel, Points, padded
 from fedlit.report.record import BASELINE_VARIANT
-from fedlit.report.run import Run, read_outcome
+from fedlit.report.run import read_outcome
 from fedlit.report.statistics import Comparison, against, contrast
 from fedlit.runs.outcome import CLASSES_CSV, CLIENTS_CSV
 
@@ -80,26 +82,25 @@ def _curves(
     note: str = "",
 ) -> Chart | None:
     """A scalar over the rounds, with a panel for each partition."""
-    by_partition = {
-        partition: tuple(
-            line for variant in study.variants if (line := _line(study, variant, partition, column, of)) is not None
-        )
-        for partition in study.partitions
-    }
-    lines = [line for lines in by_partition.values() for line in lines]
+    by_partition = _by_partition(study, lambda variant, partition: _line(study, variant, partition, column, of))
+    lines = list(chain(*by_partition.values()))
     if not lines:
         return None
     low = min(float(np.nanmin(line.low)) for line in lines)
     high = max(float(np.nanmax(line.high)) for line in lines)
     log = low > 0 and high / low > 20 and "accuracy" not in column  # a share has a linear axis
-    pad = 0.04 * (high - low) or 0.01
-    limits = (low / 1.1, high * 1.1) if log else (low - pad, high + pad)
+    limits = (low / 1.1, high * 1.1) if log else padded([low, high])
     panels = tuple(
-        Curves(heterogeneity_of(study, partition), "round", label, lines, limits=limits, log=log)
-        for partition, lines in by_partition.items()
-        if lines
+        Curves(heterogeneity_of(study, partition), "round", label, there, limits=limits, log=log)
+        for partition, there in by_partition.items()
     )
     return Chart(name, title, f"{note}{_bands(lines)}", panels)
+
+
+def _by_partition(study: Study, line_of: Callable[[str, str], Line | None]) -> dict[str, tuple[Line, ...]]:
+    """The lines of all variants at each partition that has any, from those of a variant at a partition."""
+    found = {p: tuple(line for v in study.variants if (line := line_of(v, p)) is not None) for p in study.partitions}
+    return {partition: lines for partition, lines in found.items() if lines}
 
 
 def _bands(lines: Sequence[Line]) -> str:
@@ -120,24 +121,14 @@ def _line(
     of: Callable[[pd.Series[float]], pd.Series[float]],
 ) -> Line | None:
     """A variant's curve over the rounds that all its runs have; unfinished runs are used if none is finished."""
-
-    def these(runs: Sequence[Run]) -> list[Run]:
-        return [run for run in runs if (run.variant, run.partition) == (variant, partition) and column in run.table]
-
-    runs = these(study.finished) or these(study.runs)
+    finished, begun = study.finished_of(variant, partition), study.runs_of(variant, partition)
+    runs = [run for run in finished if column in run.table] or [run for run in begun if column in run.table]
     values = {run.seed: of(run.table.set_index("round")[column].astype(float).dropna()) for run in runs}
     if not values:
         return None
     joined = pd.concat(values, axis=1).replace([np.inf, -np.inf], np.nan).dropna()
     joined = joined[joined.index <= study.horizon]
-    return None if joined.empty else _mean_of(variant, joined)
-
-
-def _mean_of(variant: str, by_seed: pd.DataFrame) -> Line:
-    """The mean over seeds (columns) of each row, with the lowest and highest value."""
-    table = by_seed.to_numpy(dtype=float)
-    seeds = dict(zip(map(int, by_seed.columns), table.T, strict=True))
-    return Line(variant, by_seed.index.to_numpy(dtype=float), table.mean(1), table.min(1), table.max(1), seeds)
+    return None if joined.empty else Line.mean_of(variant, joined)
 
 
 def _heterogeneity(study: Study, measured: pd.DataFrame) -> Chart | None:
@@ -229,25 +220,20 @@ def _title(metric: Metric) -> str:
 
 def _clients(study: Study) -> Chart | None:
     """The final model's accuracy on each client's data, sorted, mean over the seeds that have it."""
-    by_partition = {
-        partition: tuple(line for v in study.variants if (line := _sorted_clients(study, v, partition)) is not None)
-        for partition in study.partitions
-    }
-    lines = [line for lines in by_partition.values() for line in lines]
+    by_partition = _by_partition(study, partial(_sorted_clients, study))
+    lines = list(chain(*by_partition.values()))
     if not lines:
         return None
-    low, high = min(float(line.low.min()) for line in lines), max(float(line.high.max()) for line in lines)
-    pad = 0.04 * (high - low) or 0.01
+    limits = padded([values for line in lines for values in (line.low, line.high)])
     panels = tuple(
         Curves(
             heterogeneity_of(study, partition),
             "share of the clients, worst first (%)",
             "accuracy on the client's training data",
-            lines,
-            limits=(low - pad, high + pad),
+            there,
+            limits=limits,
         )
-        for partition, lines in by_partition.items()
-        if lines
+        for partition, there in by_partition.items()
     )
     caption = (
         f"The final global model on each client's own training data ({CLIENTS_CSV}); the clients of each variant and "
@@ -261,18 +247,16 @@ def _sorted_clients(study: Study, variant: str, partition: str) -> Line | None:
     tables = outcomes(study, variant, partition, CLIENTS_CSV)
     known = {seed: table["accuracy"].dropna().to_numpy(dtype=float) for seed, table in tables.items()}
     quantiles = {seed: np.quantile(accuracy, SHARES) for seed, accuracy in known.items() if len(accuracy)}
-    return _mean_of(variant, pd.DataFrame(quantiles, index=100 * SHARES)) if quantiles else None
+    return Line.mean_of(variant, pd.DataFrame(quantiles, index=100 * SHARES)) if quantiles else None
 
 
 def _classes(study: Study) -> Chart | None:
     """Accuracy by class, mean over the seeds that have it, from finished runs, else from tested runs."""
     caption = f"The final global model on the {study.held_out} data of each class ({CLASSES_CSV}); mean over seeds."
-    panels = _class_panels(
-        study, lambda variant, partition: list(outcomes(study, variant, partition, CLASSES_CSV).values())
-    )
+    panels = _class_panels(study, lambda v, p: list(outcomes(study, v, p, CLASSES_CSV).values()))
     if not panels:
         caption = f"Accuracy on the test set, from {TESTED_CLASSES} of fedlit test; mean over seeds."
-        panels = _class_panels(study, lambda variant, partition: _tested(study, variant, partition))
+        panels = _class_panels(study, partial(_tested, study))
     return Chart("classes", "Accuracy by class", caption, panels) if panels else None
 
 
@@ -294,8 +278,5 @@ def _class_panels(study: Study, tables_of: Callable[[str, str], list[pd.DataFram
 
 
 def _tested(study: Study, variant: str, partition: str) -> list[pd.DataFrame]:
-    return [
-        read_outcome(path)
-        for run in study.runs
-        if (run.variant, run.partition) == (variant, partition) and (path := run.folder / TESTED_CLASSES).is_file()
-    ]
+    paths = (run.folder / TESTED_CLASSES for run in study.runs_of(variant, partition))
+    return [read_outcome(path) for path in paths if path.is_file()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
+from fedlit.core.messages import did_you_mean
 from fedlit.report.metrics import BY_KEY, COLUMN, Metric, column_metric
 
 Kind = Literal["lower", "higher", "unchanged", "not lower", "not higher"]
@@ -184,8 +184,7 @@ def claims_of(tree: Any) -> Claims:
     )
 
 
-# --- parts of the file; ``where`` names the key for error messages
-# -----------------------------------------------------
+# --- parts of the file; ``where`` names the key for error messages ---------------------------------------------------
 
 
 def _claim(given: Any, number: int, margins: Mapping[str, Margin]) -> Claim:
@@ -250,7 +249,8 @@ def _metric(key: Any, where: str) -> Metric:
     if isinstance(key, dict):
         return column_metric(_text(_mapping(key, where, ("column",)).get("column"), f"{where}.column"))
     if key not in BY_KEY:
-        raise InputError(f"{where}: there is no metric {key}; {_near(key, BY_KEY)}")
+        remedy = did_you_mean(str(key), BY_KEY, f"use {_either(BY_KEY)}")
+        raise InputError(f"{where}: there is no metric {key}; {remedy}")
     return BY_KEY[key]
 
 
@@ -266,7 +266,8 @@ def _mapping(given: Any, where: str, known: Collection[str] = ()) -> dict[str, A
         raise InputError(f"{where} must be keys and values, got {given}; write {_either(known) or 'NAME'}: VALUE")
     for key in given or {}:
         if known and key not in known:
-            raise InputError(f"{where}: no such key {key}; {_near(key, known)}")
+            remedy = did_you_mean(str(key), known, f"use {_either(known)}")
+            raise InputError(f"{where}: no such key {key}; {remedy}")
     return given or {}
 
 
@@ -286,11 +287,6 @@ def _number(given: Any, where: str, least: float = 0) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given < math.inf:
         raise InputError(f"{where} must be a number{' >= 0' if least == 0 else ''}, got {given}; write for example 1")
     return float(given)
-
-
-def _near(key: Any, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(str(key), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"use {_either(known)}"
 
 
 def _either(words: Collection[str]) -> str:

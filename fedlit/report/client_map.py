@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedlit.core.files import require_regular
 from fedlit.core.tables import unescape_cell
-from fedlit.report.collect import Study, heterogeneity_of, outcomes
+from fedlit.report.collect import Study, at_one_seed, heterogeneity_of, outcomes
 from fedlit.report.panels import Chart, Clients
 from fedlit.runs.outcome import CLIENTS_CSV
 from fedlit.runs.setting import LABELS
@@ -31,14 +31,10 @@ def each_client(study: Study) -> Chart | None:
 
 
 def _panel(study: Study, partition: str) -> Clients | None:
-    by_seed: dict[int, dict[str, pd.DataFrame]] = {}
-    for variant in study.variants:
-        for seed, found in outcomes(study, variant, partition, CLIENTS_CSV).items():
-            by_seed.setdefault(seed, {})[variant] = found.set_index("client")
-    if not by_seed:
+    found = at_one_seed({variant: outcomes(study, variant, partition, CLIENTS_CSV) for variant in study.variants})
+    if found is None:
         return None
-    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # the one with the most variants
-    tables = by_seed[seed]
+    seed, tables = found[0], {variant: table.set_index("client") for variant, table in found[1].items()}
     accuracy = pd.DataFrame({variant: table["accuracy"] for variant, table in tables.items()})  # (K, V)
     ranked = accuracy.mean(axis=1).dropna().sort_values(kind="stable").index
     shown = ranked[np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_CLIENTS)).astype(int))]

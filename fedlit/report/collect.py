@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -112,10 +114,18 @@ class Study:
         """Whether the study searches for a setting and has no baseline."""
         return bool(self.select) and baseline not in self.variants
 
-    @property
+    @cached_property
     def finished(self) -> tuple[Run, ...]:
         """The runs that have reached the horizon."""
         return tuple(run for run in self.runs if run.rounds >= self.horizon)
+
+    def runs_of(self, variant: str, partition: str) -> list[Run]:
+        """The runs of a variant at a partition that have started."""
+        return [run for run in self.runs if (run.variant, run.partition) == (variant, partition)]
+
+    def finished_of(self, variant: str, partition: str) -> list[Run]:
+        """Those that have reached the horizon."""
+        return [run for run in self.runs_of(variant, partition) if run.rounds >= self.horizon]
 
 
 def collect(folder: Path, rounds: int | None = None) -> Study:
@@ -139,8 +149,9 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     every = find_runs(folder)
     found = {key: places for key, places in every.items() if not plan or key in plan}
     asked = planned_rounds(record)
-    cells = {key: plan.get(key, (key[0], ANY)) for key in found}
-    read = (read_run(*key, places[-1], *cells[key], asked.get(key[0])) for key, places in found.items())
+    read = (
+        read_run(*key, places[-1], *plan.get(key, (key[0], ANY)), asked.get(key[0])) for key, places in found.items()
+    )
     runs = [run for run in read if run is not None]
     if not runs:
         raise _no_runs(folder, bool(found))
@@ -149,24 +160,15 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     within = str(record.get("within") or PARTITION)
     for group in [runs] if within == PARTITION else _by_partition(runs):
         _check_same_data(group)
-    furthest = max(run.rounds for run in runs)
-    horizon = rounds or min((run.rounds for run in runs if run.ended), default=furthest)
-    if horizon > furthest:
-        raise NoRunsError(f"no run under {folder} has reached round {horizon}; the furthest has reached {furthest}")
-    compared = (run.table for run in runs if run.rounds >= horizon)
-    if all(table.loc[table["round"] <= horizon, "global/accuracy"].isna().all() for table in compared):
-        raise NoRunsError(f"no run under {folder} was validated up to round {horizon}; give a later one by --rounds")
-    keys = set(plan.values()) or {(run.variant, run.partition) for run in runs}
-    known = within == PARTITION
-    places = dict.fromkeys(partition for _, partition in _ordered(keys, plan))
-    alphas = {partition: _alpha(partition, runs) if known else math.nan for partition in places}
-    variants = tuple(dict.fromkeys(variant for variant, _ in _ordered(keys, plan)))
+    horizon = _horizon(runs, rounds, folder)
+    cells = _ordered({(run.variant, run.partition) for run in runs}, plan)
+    variants = tuple(dict.fromkeys(variant for variant, _ in cells))
+    places = dict.fromkeys(partition for _, partition in cells)
+    alphas = {partition: _alpha(partition, runs) if within == PARTITION else math.nan for partition in places}
     seeds = tuple(sorted({seed for _, seed in plan} or {run.seed for run in runs}))
     partitions = tuple(sorted(alphas, key=lambda p: (math.isnan(alphas[p]), alphas[p])))
     done = {(run.variant, run.partition, run.seed): run.rounds for run in runs}
-    wanted = (
-        [(*plan[key], key[1]) for key in plan] if plan else [(v, p, s) for v, p, s in product(variants, alphas, seeds)]
-    )
+    wanted = [(*cell, seed) for (_, seed), cell in plan.items()] or list(product(variants, alphas, seeds))
     gaps = tuple(Gap(*key, done.get(key, 0)) for key in wanted if done.get(key, 0) < horizon)
     validated = any(lookup(run.config, "data", "init_args", "validation_clients") for run in runs)
     return Study(
@@ -189,6 +191,22 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         superseded=tuple(place for places in found.values() for place in places[:-1]),
         unplanned=tuple(places[-1] for key, places in every.items() if key not in found),
     )
+
+
+def _horizon(runs: Sequence[Run], asked: int | None, folder: Path) -> int:
+    """The round at which runs are compared, see `collect`.
+
+    Raises:
+        NoRunsError: If no run has reached it, or was validated until then.
+    """
+    furthest = max(run.rounds for run in runs)
+    horizon = asked or min((run.rounds for run in runs if run.ended), default=furthest)
+    if horizon > furthest:
+        raise NoRunsError(f"no run under {folder} has reached round {horizon}; the furthest has reached {furthest}")
+    compared = (run.table for run in runs if run.rounds >= horizon)
+    if all(table.loc[table["round"] <= horizon, "global/accuracy"].isna().all() for table in compared):
+        raise NoRunsError(f"no run under {folder} was validated up to round {horizon}; give a later one by --rounds")
+    return horizon
 
 
 def _no_runs(folder: Path, started: bool) -> NoRunsError:
@@ -235,7 +253,7 @@ def _data_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"class_path": data["class_path"], **kept, "validation_clients": kept.get("validation_clients", 0)}
 
 
-def _ordered(cells: Iterable[tuple[str, str]], plan: Mapping[Key, tuple[str, str]]) -> list[tuple[str, str]]:
+def _ordered(cells: Iterable[Cell], plan: Mapping[Key, Cell]) -> list[Cell]:
     """Cells in the order of the plan; without a plan sorted by name, plain first."""
     return list(dict.fromkeys(plan.values())) if plan else sorted(cells, key=lambda cell: (cell[0] != "plain", cell))
 
@@ -303,5 +321,18 @@ def heterogeneity_of(study: Study, partition: str, short: bool = False) -> str:
 
 def outcomes(study: Study, variant: str, partition: str, name: str) -> dict[int, pd.DataFrame]:
     """The tables of the final model's accuracy by seed, for the runs that have them."""
-    runs = (run for run in study.finished if (run.variant, run.partition) == (variant, partition))
+    runs = study.finished_of(variant, partition)
     return {run.seed: table for run in runs if (table := run.outcome(name, study.horizon)) is not None}
+
+
+def at_one_seed(tables: Mapping[str, Mapping[int, pd.DataFrame]]) -> tuple[int, dict[str, pd.DataFrame]] | None:
+    """The first of the seeds that the most variants have a table for, and these tables; None if there is no table.
+
+    Args:
+        tables: By variant and seed.
+    """
+    variants = Counter(seed for by_seed in tables.values() for seed in by_seed)
+    if not variants:
+        return None
+    seed = min(variants, key=lambda seed: (-variants[seed], seed))
+    return seed, {variant: by_seed[seed] for variant, by_seed in tables.items() if seed in by_seed}

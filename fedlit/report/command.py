@@ -7,7 +7,6 @@ report.md and its pictures; and the numbers as CSV. Runs are paired by their see
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedlit.command.parser import PlainParser
 from fedlit.core.bundled import find
 from fedlit.core.errors import InputError
 from fedlit.core.tables import escape_cell
@@ -81,9 +81,7 @@ def write(found: Analysis, out: Path) -> None:
     text = document(found)
     page = to_html(text)
     out.mkdir(parents=True, exist_ok=True)
-    (out / PAGE).write_text(
-        page, encoding="utf-8"
-    )  # first, as it marks the folder as a report's if this is interrupted
+    (out / PAGE).write_text(page, encoding="utf-8")  # first: if this is interrupted, it marks a report's folder
     for chart in found.charts:
         together(chart, found.study.variants).savefig(out / f"{chart.name}.png")
     _tables(found, out)
@@ -164,23 +162,19 @@ def _judged(judged: Sequence[Judgement]) -> pd.DataFrame:
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str]) -> int:
     """Write a report and print its verdicts.
 
-    Args:
-        arguments: The arguments after ``fedlit report``; None takes those of the process.
-
     Returns:
-        0 if the report was written, 2 for a mistake in the input.
+        0.
+
+    Raises:
+        InputError: If an option is wrong, or there are no runs to report on.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(words)
     out = options.out or options.folder / "report"
-    try:
-        found = report(options.folder, out, options.target, options.baseline, options.rounds, options.claims)
-        planned = list(propose(found, out, options.plan)) if options.plan else []
-    except InputError as error:
-        sys.stderr.write(f"fedlit: error: {error}\n")
-        return 2
+    found = report(options.folder, out, options.target, options.baseline, options.rounds, options.claims)
+    planned = list(propose(found, out, options.plan)) if options.plan else []
     console = Terminal()
     for claim in found.judged:
         console.print(f"claim {claim.number} {claim.verdict}: {claim.text}")
@@ -192,27 +186,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fedlit report", description=__doc__, formatter_class=_Formatter, allow_abbrev=False
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
+    options = PlainParser(prog="fedlit report", description=__doc__)
+    options.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="folder with runs in NAME/seed_K or NAME/version_N"
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with runs in NAME/seed_K or NAME/version_N")
-    parser.add_argument("--out", type=Path, help="folder of the report (default: FOLDER/report)")
-    parser.add_argument(
+    options.add_argument("--out", type=Path, help="folder of the report (default: FOLDER/report)")
+    options.add_argument(
         "--target",
         type=_share,
         help="target accuracy, in (0, 1], of the metric rounds to target (default: 0.9 of the baseline's best "
         "final one)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--baseline", help="the variant with which others are compared (default: that of the study, else plain)"
     )
-    parser.add_argument(
+    options.add_argument(
         "--claims",
         type=find,
         help="YAML file of claims to judge, like configs/claims.yaml (default: that of the study file)",
     )
-    parser.add_argument(
+    options.add_argument(
         "--plan",
         type=_seeds,
         nargs="?",
@@ -221,18 +216,14 @@ def _parser() -> argparse.ArgumentParser:
         help="print how many seeds would decide each open claim, and write a study file that adds seeds until they are "
         f"decided, at most this many (default: {MOST_SEEDS})",
     )
-    parser.add_argument("--rounds", type=_count, help="compare at this round (default: the last round of the study)")
-    return parser
+    options.add_argument("--rounds", type=_count, help="compare at this round (default: the last round of the study)")
+    return options
 
 
 def _seeds(word: str) -> int:
     if _count(word) < 2:
         raise argparse.ArgumentTypeError(f"must be at least 2, got {word}")
     return int(word)
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the line breaks of the description."""
 
 
 def _share(word: str) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fedlit.report.analysis import Analysis
-from fedlit.report.choice import choice
 from fedlit.report.collect import Study
 from fedlit.report.document import Document, Section
 from fedlit.report.numbers import count
 from fedlit.report.sections.answer import answer
+from fedlit.report.sections.choice import choice
 from fedlit.report.sections.differences import differences
 from fedlit.report.sections.figures import classes, clients, curves, heterogeneity, partitions
 from fedlit.report.sections.left_behind import attention, left_behind

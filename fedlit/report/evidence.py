@@ -121,7 +121,9 @@ class Evidence:
         if place == MEAN:
             return partitions
         if place in (SMALLEST, LARGEST):
-            return [(min if place == SMALLEST else max)(partitions, key=lambda p: self.study.alphas[p])]
+            alphas = self.study.alphas
+            chosen = (min if place == SMALLEST else max)(alphas[p] for p in partitions)
+            return [p for p in partitions if alphas[p] == chosen]
         if place not in partitions:
             raise LeftOutError(
                 f"partition {place} does not have runs of all its variants; only {', '.join(partitions)}"
@@ -159,6 +161,6 @@ def in_words(compared: str, at: Mapping[str, float], places: Mapping[str, float]
     """A contrast of variants and its partitions, in words."""
     if list(places.values()) == [1.0]:
         return f"{compared}, {next(iter(places))}"
-    if at == {MEAN: 1.0}:
+    if list(at.values()) == [1.0]:
         return f"{compared}, mean over {', '.join(places)}"
     return signed({f"({compared}, {partition})": weight for partition, weight in places.items()})

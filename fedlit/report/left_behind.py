@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fedlit.core.files import require_regular
-from fedlit.report.collect import Study, heterogeneity_of, outcomes
-from fedlit.report.panels import Chart, Curves, Line, Scatter
+from fedlit.report.collect import Study, at_one_seed, heterogeneity_of, outcomes
+from fedlit.report.panels import Chart, Curves, Line, Scatter, padded
 from fedlit.report.run import Run
 from fedlit.runs.by_round import files_by_round
 from fedlit.runs.client_accuracy import ClientAccuracy
@@ -22,17 +22,12 @@ SHARE = 0.25
 def skewed_clients(study: Study) -> Chart | None:
     """A panel for each variant with the clients of the most heterogeneous partition as points, at one seed."""
     partition = study.partitions[0]
-    by_seed = {
-        seed: found
-        for seed in study.seeds
-        if (found := {v: table for v in study.variants if (table := _known(study, v, partition, seed)) is not None})
-    }
-    if not by_seed:
+    found = at_one_seed({variant: _known(study, variant, partition) for variant in study.variants})
+    if found is None:
         return None
-    seed = max(by_seed, key=lambda seed: (len(by_seed[seed]), -seed))  # the one with the most variants
-    tables = by_seed[seed]
+    seed, tables = found
     values = pd.concat(tables.values())
-    x, y = _limits(values["skew"]), _limits(values["accuracy"])
+    x, y = padded(values["skew"]), padded(values["accuracy"])
     panels = tuple(_scatter(variant, table, x, y) for variant, table in tables.items())
     caption = (
         f"Each point is a client at {heterogeneity_of(study, partition)}, seed {seed}: the final global model on its "
@@ -48,15 +43,10 @@ def skewed_over_rounds(study: Study) -> Chart | None:
     for partition in study.partitions:
         lines = []
         for variant in study.variants:
-            runs = [run for run in study.finished if (run.variant, run.partition) == (variant, partition)]
+            runs = study.finished_of(variant, partition)
             found = {run.seed: values for run in runs if len(values := _followed(run, study.horizon)) > 1}
-            if not found:
-                continue
-            joined = pd.concat(found, axis=1, join="inner")  # a row a round, a column a seed
-            each = joined.to_numpy(dtype=float)
-            seeds = {seed: joined[seed].to_numpy(dtype=float) for seed in found}
-            rounds = joined.index.to_numpy(dtype=float)
-            lines.append(Line(variant, rounds, each.mean(1), each.min(1), each.max(1), seeds))
+            if found:
+                lines.append(Line.mean_of(variant, pd.concat(found, axis=1, join="inner")))
         if lines:
             panels.append(Curves(heterogeneity_of(study, partition), "round", "accuracy", tuple(lines)))
     if not panels:
@@ -77,14 +67,13 @@ def ends(table: pd.DataFrame) -> tuple[float, float]:
 
 def ends_by_seed(study: Study, variant: str, partition: str) -> Mapping[int, tuple[float, float]]:
     """The result of `ends` by seed, for runs that have the data."""
-    tables = {seed: _known(study, variant, partition, seed) for seed in study.seeds}
-    return {seed: ends(table) for seed, table in tables.items() if table is not None}
+    return {seed: ends(table) for seed, table in _known(study, variant, partition).items()}
 
 
-def _known(study: Study, variant: str, partition: str, seed: int) -> pd.DataFrame | None:
-    """Skew and accuracy of the clients of a run; None if unknown."""
-    table = outcomes(study, variant, partition, CLIENTS_CSV).get(seed)
-    return None if table is None else _complete(table)
+def _known(study: Study, variant: str, partition: str) -> dict[int, pd.DataFrame]:
+    """Skew and accuracy of the clients by seed, in ascending order, for runs that have the data."""
+    tables = sorted(outcomes(study, variant, partition, CLIENTS_CSV).items())
+    return {seed: known for seed, table in tables if (known := _complete(table)) is not None}
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame | None:
@@ -119,9 +108,3 @@ def _scatter(variant: str, table: pd.DataFrame, x: tuple[float, float], y: tuple
     return Scatter(
         variant, "skew of its labels", "accuracy", (line,), limits=y, across=x, trend=(trend[0], trend[1]), names=names
     )
-
-
-def _limits(values: pd.Series[float]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    pad = 0.04 * (high - low) or 0.01
-    return low - pad, high + pad

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +29,13 @@ class Line:
     low: Floats
     high: Floats
     seeds: Mapping[int, Floats] = field(default_factory=dict)
+
+    @classmethod
+    def mean_of(cls, variant: str, by_seed: pd.DataFrame) -> Line:
+        """The mean over seeds (columns) of each row, with the lowest and highest value; x is the index."""
+        table = by_seed.to_numpy(dtype=float)
+        seeds = dict(zip(map(int, by_seed.columns), table.T, strict=True))
+        return cls(variant, by_seed.index.to_numpy(dtype=float), table.mean(1), table.min(1), table.max(1), seeds)
 
 
 @dataclass(frozen=True)
@@ -122,3 +130,10 @@ class Chart:
     title: str
     caption: str
     panels: tuple[Panel | Heat, ...]
+
+
+def padded(values: ArrayLike, share: float = 0.04) -> tuple[float, float]:
+    """Limits of an axis: the range of the values that are known, and a share of it as a margin on each side."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = share * (high - low) or 0.01
+    return low - margin, high + margin

@@ -39,6 +39,7 @@ def _no_record(path: Path, error: Exception) -> InputError:
 
 
 def recorded_claims(record: Mapping[str, Any], path: Path) -> Claims | None:
+    """The claims that the study names, or None; ``path`` is named by errors."""
     try:
         return claims_of(record["claims"]) if record.get("claims") else None
     except InputError as error:
@@ -46,6 +47,7 @@ def recorded_claims(record: Mapping[str, Any], path: Path) -> Claims | None:
 
 
 def recorded_looks(record: Mapping[str, Any], path: Path) -> Looks | None:
+    """The numbers of seeds at which claims are tested; None if all seeds were fixed in advance."""
     if not (found := record.get("looks")):
         return None
     if not isinstance(found, list) or any(type(n) is not int for n in found) or [1, *found] != sorted({1, *found}):
@@ -53,7 +55,7 @@ def recorded_looks(record: Mapping[str, Any], path: Path) -> Looks | None:
     return Looks(tuple(found))
 
 
-def recorded_cells(record: Mapping[str, Any], path: Path) -> dict[Key, tuple[str, str]]:
+def recorded_cells(record: Mapping[str, Any], path: Path) -> dict[Key, Cell]:
     """Variant and partition by name and seed, in the study's order; empty without a record."""
     if not record:
         return {}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Run:
     config: Mapping[str, Any]
     asked: int = 0
 
-    @property
+    @cached_property
     def rounds(self) -> int:
         """The last round in its table, 0 if there is none."""
         return int(self.table["round"].max()) if len(self.table) else 0

@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedlit.report.intervals import LEAST_SEEDS
 from fedlit.report.numbers import MINUS
-from fedlit.report.panels import Curves, Differences, Floats, Heat, Line, Panel, Points, Scatter
+from fedlit.report.panels import Curves, Differences, Floats, Heat, Line, Panel, Points, Scatter, padded
 
 #: Sizes of a panel and of a wide panel, in SVG units.
 WIDTH, WIDE, HEIGHT = 370, 1200, 255
@@ -127,19 +127,12 @@ def _differences(panel: Differences, variants: Sequence[str], number: int) -> Ma
     """Points with bars to the left and right of zero, places from top to bottom."""
     height = max(HEIGHT, 74 + 13 * len(panel.ticks) * max(2, len(panel.lines)))
     left = 16 + LETTER * max(map(len, panel.ticks))
-    values = np.concatenate([each for line in panel.lines for each in (line.y, line.low, line.high)] + [np.zeros(1)])
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    pad = 0.05 * (high - low) or 0.01
-    frame = Frame(left, 28, WIDTH - 14, height - 40, (low - pad, high + pad), (len(panel.ticks) - 0.5, -0.5))
+    frame = Frame(left, 28, WIDTH - 14, height - 40, _limits(panel.lines, 0.0), (len(panel.ticks) - 0.5, -0.5))
     zero = f"M{frame.across(0):.1f} {frame.top}V{frame.bottom}"
     between = "".join(f"M{frame.left:.1f} {frame.up(i - 0.5):.1f}H{frame.right}" for i in range(1, len(panel.ticks)))
     names = [_text(frame.left - 8, frame.up(i) + 4, name, "end") for i, name in enumerate(panel.ticks)]
-    parts = [
-        *_down(frame, _ticks(frame.x, 5)),
-        f'<path class="grid" d="{between}"/>',
-        f'<path class="axis" d="{zero}"/>',
-    ]
-    parts += [*names, *_names(panel, frame)]
+    lines = (f'<path class="grid" d="{between}"/>', f'<path class="axis" d="{zero}"/>')
+    parts = [*_down(frame, _ticks(frame.x, 5)), *lines, *names, *_names(panel, frame)]
     for line in panel.lines:
         bars = "".join(
             f'<path class="bar" d="M{frame.across(a):.1f} {frame.up(y):.1f}H{frame.across(b):.1f}"/>'
@@ -218,14 +211,12 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
 
 def _names(panel: Panel, frame: Frame) -> Iterable[str]:
     """The panel's title and axis labels."""
-    middle = (frame.left + frame.right) / 2
-    yield _text((frame.left + frame.right) / 2, 16, panel.title, "middle", "title")
+    middle, height = (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2
+    yield _text(middle, 16, panel.title, "middle", "title")
     yield _text(middle, frame.bottom + (48 if isinstance(panel, Points) else 34), panel.x_label, "middle")
-    height = (frame.top + frame.bottom) / 2
-    label = _text(0, 0, panel.y_label, "middle")
-    yield (
-        label.replace("<text", f'<text transform="translate(13 {height:.0f}) rotate(-90)"', 1) if panel.y_label else ""
-    )
+    if panel.y_label:
+        upright = f'<text transform="translate(13 {height:.0f}) rotate(-90)"'
+        yield _text(0, 0, panel.y_label, "middle").replace("<text", upright, 1)
 
 
 def _down(frame: Frame, ticks: dict[float, str] | dict[int, str]) -> Iterable[str]:
@@ -259,11 +250,9 @@ def _plain(value: float) -> str:
     return f"{0.0 if abs(value) < 1e-12 else value:.8g}".replace("-", MINUS)
 
 
-def _limits(lines: Sequence[Line]) -> tuple[float, float]:
-    values = np.concatenate([each for line in lines for each in (line.y, line.low, line.high)])
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    pad = 0.05 * (high - low) or 0.01
-    return low - pad, high + pad
+def _limits(lines: Sequence[Line], *shown: float) -> tuple[float, float]:
+    """Limits of an axis for the points of lines with their ranges, and for single values."""
+    return padded(np.concatenate([*(each for line in lines for each in (line.y, line.low, line.high)), shown]), 0.05)
 
 
 def _mark(x: float, y: float, line: Line, i: int, value: float) -> str:

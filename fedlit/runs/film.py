@@ -44,7 +44,7 @@ class AttentionFilm(ByRound):
     ``client/NAME``. This fit of the client starts from the global model and the client's own parts (``KeepLocal``: its
     own gates), uses the batches of the next round and this round's learning rate, and does not affect the run. At the
     end the film is drawn: ``attention_film.png`` for the spatial gate with the highest resolution,
-    ``channel_gates.png`` for channel gates, both in colours from 0 to 1.
+    ``channel_gates.png`` for channel gates, both in colours from 0 to 1, or further if a gate goes further.
 
     Each time costs one client's fit on the first rank: a tenth of a round of ten clients of equal size.
 
@@ -77,9 +77,9 @@ class AttentionFilm(ByRound):
                 "leave it out"
             )
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         super().on_train_start(trainer, pl_module)
-        if not gates(pl_module, shown_inputs(data_of(trainer), 1)):
+        if not gates(pl_module.net, shown_inputs(data_of(trainer), 1)):
             warn(
                 "AttentionFilm writes nothing, as the network has no gates to follow: no module has a method gate that "
                 "takes the arguments of its forward and returns a tensor (B, C, h, w)"

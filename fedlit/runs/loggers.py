@@ -7,6 +7,8 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
+from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,8 @@ class MetricsTable(Logger):
         super().__init__()
         self._path = path
         self._rows = salvaged(path.parent, resume_round) if path and resume_round else {}
+        self._names: list[str] = []  # of the columns
+        self._lines: dict[int, str] = {}  # by round; a row is written again only if it, or a column, has changed
         self._left_out: set[str] = set()
         self.round: int | None = None  # the current round; None if unknown
 
@@ -147,11 +151,15 @@ class MetricsTable(Logger):
             self._leave_out(numbers, row)
             return
         self._rows.setdefault(row, {"round": row}).update(numbers)
-        names = dict.fromkeys(name for row in self._rows.values() for name in row)
+        self._lines.pop(row, None)
+        names = list(dict.fromkeys(chain.from_iterable(self._rows.values())))
+        if names != self._names:
+            self._names, self._lines = names, {}
+        for round in self._rows.keys() - self._lines.keys():
+            self._lines[round] = _line(self._rows[round].get(name, "") for name in names)
         with atomic_write(self._path, newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self._rows[round] for round in sorted(self._rows))
+            file.write(_line(names))
+            file.writelines(self._lines[round] for round in sorted(self._lines))
 
     def _leave_out(self, names: Iterable[str], step: Any) -> None:
         if new := set(names) - self._left_out:
@@ -161,6 +169,12 @@ class MetricsTable(Logger):
                 f"of {METRICS_CSV}, "
                 "which has a row for each round; log it with step=trainer.global_step, or to a logger of your own"
             )
+
+
+def _line(cells: Iterable[Any]) -> str:
+    line = StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()
 
 
 def _number(name: str, value: Any) -> int | float:

@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch import nn
 
 from fedlit import plots
 from fedlit.core.bins import bin_names
@@ -93,12 +94,14 @@ class Pictures(Callback):
             self._best = {"accuracy": accuracy, "round": trainer.global_step, "confusion": confusion}
         if self._folder and self.every_n_rounds and trainer.global_step % self.every_n_rounds == 0:
             self._confusion(trainer)
-            self._attention(trainer, pl_module)
+            self._attention(trainer, pl_module.net)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         if self._folder:
             self._confusion(trainer)
-            self._attention(trainer, pl_module.to(trainer.strategy.root_device))  # the strategy has moved it to the CPU
+            self._attention(
+                trainer, pl_module.to(trainer.strategy.root_device).net
+            )  # the strategy has moved it to the CPU
             pl_module.cpu()
 
     def _confusion(self, trainer: Trainer) -> None:
@@ -111,7 +114,7 @@ class Pictures(Callback):
             return
         self._show(trainer, "confusion", plots.confusion_heatmap(confusion, names, title), self._best["round"])
 
-    def _attention(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _attention(self, trainer: Trainer, net: nn.Module) -> None:
         if self._is_drawn("attention", trainer.global_step):
             return
         data = data_of(trainer)
@@ -119,7 +122,7 @@ class Pictures(Callback):
         images = as_images(inputs)
         if images is None:
             return
-        maps = gate_maps(pl_module, inputs)
+        maps = gate_maps(net, inputs)
         if maps:
             figure = plots.attention_maps(images, maps, f"round {trainer.global_step}")
             self._show(trainer, "attention", figure)

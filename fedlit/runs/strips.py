@@ -1,8 +1,8 @@
-"""Figures of gates over the rounds, in colours from 0 to 1: pure functions from numbers to matplotlib figures."""
+"""Figures of gates over the rounds, in colours from 0 to 1 or more: pure functions from numbers to figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,6 @@ Frames = Mapping[int, Mapping[str, Floats]]
 MOST_ROUNDS = 8
 #: At most this many inputs are shown in a film: drawing 100 takes ten minutes.
 MOST_INPUTS = 12
-COLOURS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
 
 
 def map_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
@@ -39,6 +38,8 @@ def map_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
     grid = figure.subplots(digits * len(models), len(rounds) + 1, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
+    wanted = {f"{model}/{name}" for model in models}
+    colours = _colours(gate for frame in frames.values() for key, gate in frame.items() if key in wanted)
     shown = None
     for row, (digit, model) in enumerate((digit, model) for digit in range(digits) for model in models):
         if images is not None and model == models[0]:
@@ -48,7 +49,7 @@ def map_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
                 grid[row, column].set_title(f"round {round}", fontsize=8)
             gate = frames[round].get(f"{model}/{name}")
             if gate is not None:
-                shown = grid[row, column].imshow(gate[digit, 0].astype(np.float32), **COLOURS)
+                shown = grid[row, column].imshow(gate[digit, 0].astype(np.float32), **colours)
         place = grid[row, 1]
         place.text(-0.06, 0.5, model, transform=place.transAxes, rotation=90, ha="right", va="center", fontsize=7)
     if shown is not None:
@@ -69,6 +70,7 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
     models = [model for model in labels if any(key.startswith(f"{model}/") for f in frames.values() for key in f)]
     figure = plots.blank(3.8 * len(models) + 0.8, 2.3 * len(names) + 0.5)
     grid = figure.subplots(len(names), len(models), squeeze=False)
+    colours = _colours(gate for frame in frames.values() for key, gate in frame.items() if "/" in key)
     for row, name in enumerate(names):
         channels = _first(frames, name).shape[1]
         for column, model in enumerate(models):
@@ -76,7 +78,7 @@ def channel_strip(frames: Frames, labels: Mapping[str, str]) -> Figure:
             gates = [frames[round].get(f"{model}/{name}", missing).astype(np.float32) for round in rounds]
             heat = np.stack([gate.mean(0).ravel() for gate in gates], axis=1)  # (C, R)
             axes = grid[row, column]
-            drawn = plots.cells(axes, heat, **COLOURS)
+            drawn = plots.cells(axes, heat, **colours)
             ticks = spread_over(range(len(rounds)), MOST_ROUNDS)
             axes.set_xticks(ticks, [str(rounds[tick]) for tick in ticks])
             axes.tick_params(labelsize=8)
@@ -92,6 +94,15 @@ def spread_over(values: Sequence[int], most: int) -> list[int]:
     """At most ``most`` of the values, evenly spaced, including the first and the last."""
     places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
     return [values[place] for place in places]
+
+
+def _colours(gates: Iterable[Floats]) -> dict[str, Any]:
+    """Colours from 0 to 1, and beyond as far as a gate goes: logits, or a gate that amplifies."""
+    low, high = 0.0, 1.0
+    for gate in gates:
+        finite = gate[np.isfinite(gate)]
+        low, high = float(finite.min(initial=low)), float(finite.max(initial=high))
+    return {"cmap": "viridis", "vmin": low, "vmax": high}
 
 
 def _names(frames: Frames) -> list[str]:

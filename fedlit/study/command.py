@@ -55,20 +55,19 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from fedlit.command.exits import stopped
 from fedlit.command.parser import Parser
 from fedlit.core.errors import InputError
 from fedlit.core.files import atomic_write
 from fedlit.core.tables import write_table
 from fedlit.core.terminal import Terminal
 from fedlit.engines.workers import available_cores
+from fedlit.report.select import best_first, mean, metric_of, scores_of
 from fedlit.runs.folder import STUDY, folder_name, usable
 from fedlit.runs.read import rows_of
 from fedlit.runs.state import FolderLock
 from fedlit.study.ending import conclude
 from fedlit.study.plan import Plan, read_plan, untestable_claims
 from fedlit.study.run import StudyRun
-from fedlit.study.select import best_first, mean, metric_of, scores_of
 from fedlit.study.sweep import run_all
 from fedlit.study.unchanged import changed_code, check_plan, check_runs
 from fedlit.study.until import Status, asked_for, likely, status, table
@@ -98,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     """Run a study.
 
     Returns:
-        0 if all runs have finished, 1 if some failed, 130 after Ctrl-C, 143 after SIGTERM.
+        0 if all runs have finished, 1 if some failed.
     """
     options = parser().parse_args(list(words))
     if options.jobs is not None and options.jobs < 1:
@@ -122,6 +121,35 @@ def main(words: Sequence[str]) -> int:
         _outlook(plan, now, folder, jobs, console)
         return 0
     lock = FolderLock(folder)
+    try:
+        runs, failed, now = _train(plan, runs, folder, jobs, words, console)
+    except KeyboardInterrupt:
+        console.print(f"stopped; resume with: {shlex.join(['fedlit', 'study', *words])}")
+        raise
+    finally:
+        lock.release()
+    conclude(folder, console)
+    if failed:
+        console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
+        if now and (waiting := _waiting(now, failed)):
+            console.print(
+                f"claim {' and '.join(map(str, waiting))} cannot be tested further without them: a look needs all of "
+                "its seeds, as a verdict would depend on which seeds fail if others took their place"
+            )
+    elif plan.select:
+        _select(plan, runs, folder, console)
+    console.print(f"view it: tensorboard --logdir {shlex.quote(str(folder))}")
+    return 1 if failed else 0
+
+
+def _train(
+    plan: Plan, runs: list[StudyRun], folder: Path, jobs: int, words: Sequence[str], console: Terminal
+) -> tuple[list[StudyRun], list[StudyRun], Status | None]:
+    """Train the runs, and those that claims then need, until nothing is left to do.
+
+    Returns:
+        All runs, those that failed, and how far the claims are decided.
+    """
     failed: list[StudyRun] = []
     try:
         while True:
@@ -136,25 +164,9 @@ def main(words: Sequence[str]) -> int:
             _outlook(plan, now, folder, jobs, console)
             runs = _runs(plan, now, folder)
             if all(run.finished or run in failed for run in runs):
-                break
-    except KeyboardInterrupt as stop:
-        console.print(f"stopped; resume with: {shlex.join(['fedlit', 'study', *words])}")
-        return stopped(stop)
+                return runs, failed, now
     finally:
         _write(plan, runs, folder, words)
-        lock.release()
-    conclude(folder, console)
-    if failed:
-        console.print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again")
-        if now and (waiting := _waiting(now, failed)):
-            console.print(
-                f"claim {' and '.join(map(str, waiting))} cannot be tested further without them: a look needs all of "
-                "its seeds, as a verdict would depend on which seeds fail if others took their place"
-            )
-    elif plan.select:
-        _select(plan, runs, folder, console)
-    console.print(f"view it: tensorboard --logdir {shlex.quote(str(folder))}")
-    return 1 if failed else 0
 
 
 def _runs(plan: Plan, now: Status | None, folder: Path) -> list[StudyRun]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections import Counter
@@ -14,14 +13,15 @@ from typing import Any
 from fedlit.core.bundled import find
 from fedlit.core.configs import read_yaml
 from fedlit.core.errors import InputError
+from fedlit.core.messages import did_you_mean
 from fedlit.report.claims import BASELINE, LARGEST, MEAN, SMALLEST, Claims, read_claims
 from fedlit.report.record import BASELINE_VARIANT, PARTITION, Cell, cell_of
+from fedlit.report.select import check_select, metric_of
 from fedlit.report.sequential import Looks
 from fedlit.runs.folder import folder_name
 from fedlit.study.combination import Combination, combination
 from fedlit.study.overrides import as_arguments, dicts_in, flat, setting_names
 from fedlit.study.seeds import is_count, read_seeds
-from fedlit.study.select import check_select, metric_of
 from fedlit.study.shared_loggers import refuse_shared
 
 KEYS = ("base", "axes", "seeds", "rounds", "set", "select", "claims", "baseline", "within")
@@ -93,19 +93,7 @@ def read_plan(path: Path) -> Plan:
 
 def _plan(path: Path) -> Plan:
     tree = _read(path)
-    for key in tree:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            raise InputError(
-                f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"use {', '.join(KEYS)}")
-            )
-    if not isinstance(tree.get("base"), str):
-        raise InputError(
-            f"base must be a config file, got {tree.get('base')}; give its path, relative to the study file"
-        )
-    base = find(tree["base"], path.parent)
-    if not base.is_file():
-        raise InputError(f"base: config file {base} does not exist; give its path, relative to the study file")
+    base = _base(tree.get("base"), path.parent)
     seeds, rounds = read_seeds(tree.get("seeds", [0])), tree.get("rounds")
     if rounds is not None and not is_count(rounds, 1):
         raise InputError(f"rounds must be a whole number >= 1, got {rounds}; leave it out to take the base's")
@@ -115,15 +103,8 @@ def _plan(path: Path) -> Plan:
     baseline = tree.get("baseline", BASELINE_VARIANT)
     if not isinstance(baseline, str):
         raise InputError(f"baseline must be the name of a variant, got {baseline}; give for example {BASELINE_VARIANT}")
-    if seeds.looks and (claims is None or select is not None):
-        raise InputError(
-            "seeds.until: decided needs claims: FILE, and cannot be used with select:, which needs all seeds"
-        )
-    if seeds.looks and claims and TO_TARGET in {p.metric.key for c in claims.claims for p in c.parts}:
-        raise InputError(
-            f"seeds.until: decided cannot test the metric {TO_TARGET}, whose target changes as seeds are "
-            "added; give a list of seeds"
-        )
+    if seeds.looks:
+        _check_decidable(claims, select)
     within = str(tree.get("within", PARTITION))
     if "within" in tree and within not in tree["axes"]:
         raise InputError(f"within: there is no axis {within}; use one of {', '.join(tree['axes'])}")
@@ -148,6 +129,29 @@ def _plan(path: Path) -> Plan:
     )
     _check_claims(plan)
     return plan
+
+
+def _base(given: Any, folder: Path) -> Path:
+    """The config that the study changes."""
+    if not isinstance(given, str):
+        raise InputError(f"base must be a config file, got {given}; give its path, relative to the study file")
+    base = find(given, folder)
+    if not base.is_file():
+        raise InputError(f"base: config file {base} does not exist; give its path, relative to the study file")
+    return base
+
+
+def _check_decidable(claims: Claims | None, select: str | None) -> None:
+    """Refuse to add seeds until claims are decided if there are none, or some that depend on the number of seeds."""
+    if claims is None or select is not None:
+        raise InputError(
+            "seeds.until: decided needs claims: FILE, and cannot be used with select:, which needs all seeds"
+        )
+    if TO_TARGET in {part.metric.key for claim in claims.claims for part in claim.parts}:
+        raise InputError(
+            f"seeds.until: decided cannot test the metric {TO_TARGET}, whose target changes as seeds are "
+            "added; give a list of seeds"
+        )
 
 
 def _check_claims(plan: Plan) -> None:
@@ -265,6 +269,10 @@ def _read(path: Path) -> dict[str, Any]:
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise InputError("not a study file; write base:, axes: and seeds:")
+    for key in tree:
+        if key not in KEYS:
+            remedy = did_you_mean(str(key), KEYS, f"use {', '.join(KEYS)}")
+            raise InputError(f"{key}: no such key; {remedy}")
     return tree
 
 

@@ -23,7 +23,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.table import Table
 from rich.text import Text
 
-from fedlit.command.exits import stopped
+from fedlit.command.parser import PlainParser
 from fedlit.core.errors import InputError
 from fedlit.core.terminal import Terminal
 from fedlit.federated.loop import FederatedLoop
@@ -98,19 +98,9 @@ class Attempt:
         return [*sweep.FEDLIT, "fit", *self.fit, *words, *self.more]
 
 
-class _Options(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; fedlit verify --help explains the arguments")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of the command's own options; all others belong to ``fedlit fit``."""
-    options = _Options(
-        prog="fedlit verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    options = PlainParser(prog="fedlit verify", description=__doc__)
     options.add_argument("--at_round", type=int, default=1, help="Last finished round before the kill (default: 1).")
     options.add_argument("--rounds", type=int, help="Rounds of both runs (default: one more than --at_round).")
     options.add_argument(
@@ -123,7 +113,7 @@ def main(words: Sequence[str]) -> int:
     """Verify a config.
 
     Returns:
-        0 if both runs are the same to the bit, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
+        0 if both runs are the same to the bit, 1 if not.
 
     Raises:
         InputError: If the options are wrong, or if a run fails.
@@ -146,8 +136,6 @@ def main(words: Sequence[str]) -> int:
         same = not any(each.difference for each in comparisons)
         console.print(table(comparisons))
         console.print(verdict(comparisons, options.at_round, rounds))
-    except KeyboardInterrupt as stop:
-        return stopped(stop)
     finally:
         if same and not options.keep:
             shutil.rmtree(logs)

@@ -126,6 +126,11 @@ def test_attention_is_local_by_default():
     [
         (lambda: KeepLocal(), "KeepLocal found nothing to keep in this network, whose tensors are named 0.weight"),
         (lambda: BatchNormPolicy(), "BatchNormPolicy found nothing to keep"),
+        (
+            lambda: KeepLocal([r"^0\.", "attn", "gate"]),
+            r"KeepLocal found nothing named 'attn' in this network, whose tensors are named 0.weight",
+        ),
+        (lambda: KeepLocal([]), "KeepLocal found nothing to keep in this network"),
         (lambda: KeepLocal(("(",)), "not a regular expression"),
     ],
 )

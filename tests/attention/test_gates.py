@@ -152,7 +152,7 @@ def test_autocast_keeps_the_dtype_of_the_features(name: str, dtype: torch.dtype)
         (lambda: Spatial(8, kernel_size=4), "kernel_size must be odd and positive, got 4; use 5"),
         (lambda: CBAM(8, kernel_size=0), "kernel_size must be odd and positive, got 0; use 1"),
         (lambda: ECA(8, kernel_size=-3), "kernel_size must be odd and positive, got -3; use 1"),
-        (lambda: Spatial(8, norm="layer"), "none, group or batch, got 'layer'; use none"),  # type: ignore[arg-type]
+        (lambda: Spatial(8, norm="layer"), "'none', 'group', 'batch', got 'layer'; use 'none'"),  # type: ignore[arg-type]
     ],
 )
 def test_a_bad_option_is_named_with_its_remedy(make, message: str) -> None:

@@ -79,5 +79,5 @@ def test_parameters_are_few_and_as_many_as_documented(module: nn.Module, number:
 
 
 def test_another_order_than_the_two_is_refused() -> None:
-    with pytest.raises(InputError, match="first must be time or space, got 'channels'; use time"):
+    with pytest.raises(InputError, match="first must be one of 'time', 'space', got 'channels'; use 'time'"):
         SpatioTemporal(3, first="channels")  # type: ignore[arg-type]

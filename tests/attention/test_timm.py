@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from timm import layers
 from torch import nn
 
 from fedlit.attention import CBAM, ECA, ChannelMLP, Spatial, SqueezeExcite
+from fedlit.runs.gates import gates
 
 CHANNELS = 48
 PAIRS = {
@@ -31,17 +33,22 @@ def copy_in_order(source: nn.Module, target: nn.Module) -> None:
             other.copy_(mine.normal_().view_as(other))
 
 
+def set_statistics(*modules: nn.Module) -> None:
+    """Give the norms of all gates the same statistics, away from 0 and 1."""
+    for module in modules:
+        for path, buffer in module.named_buffers():
+            if path.endswith(("running_mean", "running_var")):
+                buffer.fill_(0.3)
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_output_equals_timms(name: str, training: bool) -> None:
     torch.manual_seed(3)
     ours, theirs = PAIRS[name][0].train(training), PAIRS[name][1]().train(training)
     copy_in_order(ours, theirs)
-    if not training:  # give both norms of the gate the same statistics, away from 0 and 1
-        for module in (ours, theirs):
-            for path, buffer in module.named_buffers():
-                if path.endswith(("running_mean", "running_var")):
-                    buffer.fill_(0.3)
+    if not training:
+        set_statistics(ours, theirs)
     x = torch.randn(4, 512 if name == "eca_wide" else CHANNELS, 9, 7)
     torch.testing.assert_close(ours(x), theirs(x))
 
@@ -49,3 +56,17 @@ def test_the_output_equals_timms(name: str, training: bool) -> None:
 @pytest.mark.parametrize("channels", [1, 4, 8, 16, 32, 64, 100, 128, 256, 512, 1024, 2048, 4096])
 def test_the_adaptive_kernel_of_eca_is_timms(channels: int) -> None:
     assert ECA(channels).conv.weight.shape == layers.EcaModule(channels).conv.weight.shape
+
+
+@pytest.mark.parametrize("name", [name for name in PAIRS if not name.startswith("eca")])  # its gate is (B, 1, C)
+def test_the_gates_of_timms_modules_are_found_and_equal_ours(name: str) -> None:
+    torch.manual_seed(3)
+    ours, theirs = PAIRS[name][0].eval(), PAIRS[name][1]().eval()
+    copy_in_order(ours, theirs)
+    set_statistics(ours, theirs)
+    x = torch.randn(4, CHANNELS, 9, 7)
+    found = gates(nn.Sequential(theirs), x)
+    mine = gates(nn.Sequential(ours), x)
+    assert len(found) == (2 if name == "cbam" else 1)
+    for theirs_at, gate in found.items():
+        np.testing.assert_allclose(gate, mine[theirs_at], rtol=1e-4, atol=1e-6)

@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD
 
+from fedlit.attention.norm import Norm
 from fedlit.core import average, exact
 from fedlit.core.allocator import keep_freed_memory
 from fedlit.core.records import Weights
 from fedlit.models import EmnistCNN, conv_pool, loops
-from fedlit.models.emnist_cnn import Norm
 from fedlit.native.versions import PYTORCH, runnable
 from fedlit.runs.setting import processor
 

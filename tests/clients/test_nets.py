@@ -12,7 +12,7 @@ import numpy as np
 import odd_nets
 import pytest
 import torch
-from federations import data, fit, net, weights
+from federations import data, fit, images, net, weights
 from torch import nn
 from torch.optim import SGD
 
@@ -71,6 +71,23 @@ def test_a_module_of_two_names_is_not_vectorized() -> None:
 def test_an_untrainable_net_is_refused_with_the_reason(case: odd_nets.Refused) -> None:
     with pytest.raises(ValueError, match=case.said):
         fit(FederatedModule(case.net()), datamodule=data())
+
+
+def test_state_that_is_written_in_training_alone_is_accepted() -> None:
+    module = fit(FederatedModule(odd_nets.RemembersInTraining()), datamodule=data())
+    assert module.net.seen != 0
+
+
+def test_a_parameter_without_a_dimension_is_trained_alike_by_every_engine() -> None:
+    found = []
+    for engine in ENGINES:
+        torch.manual_seed(0)
+        module = FederatedModule(odd_nets.ScalarGate(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1))
+        fit(module, FederatedLoop(clients_per_round=4, seed=0, engine=engine()))
+        found.append(weights(module.net))
+    assert module.net.scale != 0
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:::lightning")
@@ -163,3 +180,28 @@ def test_a_net_of_another_default_type_is_refused_with_the_call_that_changed_it(
 def test_a_fit_within_inference_mode_is_refused() -> None:
     with torch.inference_mode(), pytest.raises(InputError, match=r"fit was called within torch\.inference_mode"):
         fit(FederatedModule(net()))
+
+
+@pytest.mark.parametrize("in_one", [False, True], ids=["layer by layer", "in a Sequential"])
+@pytest.mark.parametrize("engine", ENGINES, ids=["loop", "trainer", "vectorized", "workers"])
+def test_a_net_that_views_its_maps_trains_like_one_that_flattens_them(
+    engine: Callable[[], Engine], in_one: bool
+) -> None:
+    found = []
+    for kind in (odd_nets.Viewing, odd_nets.Flattening):
+        torch.manual_seed(0)
+        made = FederatedModule(kind(in_one), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1))
+        made(torch.zeros(2, 1, 8, 8))
+        fit(made, FederatedLoop(clients_per_round=4, seed=0, engine=engine()), datamodule=images())
+        found.append(weights(made.net))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_the_convolutions_of_a_net_get_the_faster_memory_format_in_a_fit_unless_they_need_the_default() -> None:
+    formats = {}
+    for kind in (odd_nets.Viewing, odd_nets.Flattening):
+        made = FederatedModule(kind())
+        assert made.net.more[0].weight.is_contiguous()
+        fit(made, FederatedLoop(clients_per_round=2, seed=0), rounds=1, datamodule=images())
+        formats[kind] = made.net.more[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert formats == {odd_nets.Viewing: False, odd_nets.Flattening: True}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from fedlit.command.chosen import chosen
+from fedlit.command.nested import options_within
 
 
 def made(path: str, **arguments: Any) -> dict[str, Any]:
@@ -29,6 +34,25 @@ def test_for_another_class_its_name_and_its_changed_arguments_are_listed() -> No
         "data.partition.alpha": 0.1,
     }
     assert chosen({"net": made("fedlit.models.EmnistCNN", widths=[32, 64])}, {"net": None}) == {"net": "EmnistCNN"}
+
+
+class Untyped:
+    """As much published code is written."""
+
+    def __init__(self, channels, reduction=16):
+        pass
+
+
+def untyped(channels, reduction=16):
+    return Untyped(channels, reduction)
+
+
+@pytest.mark.parametrize("name", ["Untyped", "untyped"])
+def test_arguments_without_types_are_listed_as_well(name: str) -> None:
+    path = f"{__name__}.{name}"
+    given = {"net": made(path, channels=8, reduction=4)}
+    assert chosen(given, {"net": None}) == {"net": name, "net.channels": 8, "net.reduction": 4}
+    assert "net.channels" not in options_within(getattr(sys.modules[__name__], name), "net", Callable[[int], object])
 
 
 def test_a_missing_class_is_listed_with_its_arguments() -> None:

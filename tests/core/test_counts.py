@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedlit import algorithms, attention, data, engines, federated, schedules
-from fedlit.core.counts import at_least
+from fedlit.core.counts import at_least, share_of
 from fedlit.core.errors import InputError
 
 PACKAGES: list[ModuleType] = [algorithms, attention, data, engines, federated, schedules]
@@ -56,3 +58,9 @@ def test_a_number_below_the_bound_is_named_with_the_hint() -> None:
         at_least(1, "rounds", 0, "it is a number of rounds")
     with pytest.raises(InputError, match=r"^size must be at least 2, got 1; use 2 or more$"):
         at_least(2, "size", 1)
+
+
+@given(number=st.integers(0, 10**9), hundredths=st.integers(0, 99))
+@settings(deadline=None)
+def test_a_share_is_rounded_down_from_the_decimal_that_the_user_wrote(number: int, hundredths: int) -> None:
+    assert share_of(number, hundredths / 100) == number * hundredths // 100

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fedlit.core.errors import InputError
-from fedlit.core.layout import Layout, read_state, write_state
+from fedlit.core.layout import Layout, read_state, shaped, write_state
 
 
 class Whole(nn.Module):
@@ -83,6 +83,19 @@ def test_reading_copies():
     with torch.no_grad():
         net[0].weight.fill_(9)
     assert not (state.floats == 9).any()
+
+
+def test_a_tensor_without_dimensions_has_its_shape():
+    net = nn.Linear(2, 1, bias=False)
+    net.register_buffer("temperature", torch.tensor(3.0))
+    layout = Layout.of(net)
+    floats = read_state(net, layout).floats
+    one, two = shaped(net, layout, floats), shaped(net, layout, floats.repeat(2, 1))
+    assert {name: (one[name].shape, two[name].shape) for name in one} == {
+        "weight": ((1, 2), (2, 1, 2)),
+        "temperature": ((), (2,)),
+    }
+    assert two["temperature"].tolist() == [3.0, 3.0]
 
 
 def test_double_precision_survives():

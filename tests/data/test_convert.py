@@ -95,6 +95,11 @@ def test_the_same_fraction_of_every_stratum_is_held_out_rounded_down(
         assert is_test[members].sum() == int(members.sum() * fraction) < members.sum()
 
 
+@pytest.mark.parametrize(("size", "fraction", "held"), [(100, 0.29, 29), (180, 0.35, 63), (90, 0.7, 63), (9, 0.99, 8)])
+def test_the_share_held_out_is_that_of_the_decimal_fraction(size: int, fraction: float, held: int) -> None:
+    assert held_out(np.zeros(size, dtype=np.int64), fraction, rng(0, "test set")).sum() == held
+
+
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [

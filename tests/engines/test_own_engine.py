@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
 from fedlit.core.records import ClientAnswer, ClientFailure, ClientTask, ClientUpdate
 from fedlit.engines import Engine, LoopEngine, Site, VectorizedEngine, WorkersEngine
+from fedlit.engines.loop import passes
 from fedlit.federated import FederatedLoop, FederatedModule
 
 
@@ -70,6 +73,43 @@ class Another(Own):
 class Weighing(Own):
     def changed(self, answers: list[Any], *_: Any) -> Any:
         return [answer._replace(task=answer.task._replace(weight=1.0)) for answer in answers]
+
+
+class Plain(Engine):
+    """A loop of its own, which leaves out the precision on request."""
+
+    def __init__(self, context: Callable[[Site], AbstractContextManager[Any]]) -> None:
+        self.context = context
+
+    def run(self, client: ClientModule, tasks: Sequence[ClientTask], site: Site) -> Iterator[ClientAnswer]:
+        for task in tasks:
+            client.start(task)
+            optimizer = client.configure_optimizers()
+            batches = site.data.client_batches(task.client, task.round, task.seed)
+            for batch_idx, batch in islice(passes(batches), task.steps):
+                optimizer.zero_grad()
+                with self.context(site):
+                    loss = client.training_step(batch, batch_idx)
+                loss.backward()
+                client.on_before_optimizer_step(optimizer)
+                optimizer.step()
+            yield client.finish(task, site.data)
+
+
+@pytest.mark.parametrize("wrap", [lambda engine: engine, lambda engine: WorkersEngine(engine, workers=2)])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_an_engine_that_ignores_the_precision_is_refused(wrap: Callable[[Engine], Engine], precision: str):
+    def train(engine: Engine) -> torch.Tensor:
+        return weights(fit(loop=FederatedLoop(4, 2, seed=0, engine=engine), precision=precision))
+
+    expected = train(LoopEngine())
+    assert torch.equal(train(wrap(Plain(lambda site: site.precision.forward_context()))), expected)
+    ignoring = wrap(Plain(lambda site: nullcontext()))
+    if precision == "32-true":
+        assert torch.equal(train(ignoring), expected)
+        return
+    with pytest.raises(InputError, match=r"trains clients in 32-true, but trainer.precision is bf16-mixed; call"):
+        train(ignoring)
 
 
 class Nothing(Own):

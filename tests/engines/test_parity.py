@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 import fedlit.attention as attention
+from fedlit.algorithms import Algorithm
 from fedlit.core.errors import InputError
 from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
 from fedlit.federated import ClientModule, ClientUpdate, FederatedLoop, FederatedModule, PartialWork
@@ -96,6 +97,50 @@ def test_the_bits_are_the_references_in_mixed_precision(engine: Engine):
     expected, *_ = run("plain", TrainerEngine(), precision="bf16-mixed")
     result, *_ = run("plain", engine, precision="bf16-mixed")
     assert torch.equal(result, expected)
+
+
+class InAutocast(ClientModule):
+    """Tells where autocast is on: in a training step, in the backward pass, at an optimizer's step, and afterwards."""
+
+    def training_step(self, batch, batch_idx):
+        self.log("in_step", torch.is_autocast_enabled("cpu"))
+        loss = super().training_step(batch, batch_idx)
+        loss.register_hook(lambda gradient: self.log("in_backward", torch.is_autocast_enabled("cpu")))
+        return loss
+
+    def on_before_optimizer_step(self, optimizer):
+        self.log("at_optimizer", torch.is_autocast_enabled("cpu"))
+        super().on_before_optimizer_step(optimizer)
+
+    def measure(self, task, data):
+        return super().measure(task, data) | {"in_measure": float(torch.is_autocast_enabled("cpu"))}
+
+
+class ServerInAutocast(Algorithm):
+    """Tells whether autocast is on at the server."""
+
+    def __init__(self):
+        self.seen: list[bool] = []
+
+    def transform(self, sent, update):
+        self.seen.append(torch.is_autocast_enabled("cpu"))
+        return update
+
+    def conclude(self, state, sent, average):
+        self.seen.append(torch.is_autocast_enabled("cpu"))
+        return super().conclude(state, sent, average)
+
+
+@pytest.mark.parametrize("engine", [LoopEngine(), TrainerEngine(), WorkersEngine(workers=2)])
+def test_only_training_steps_are_in_mixed_precision(engine: Engine):
+    algorithm = ServerInAutocast()
+    loop = FederatedLoop(3, 1, seed=0, engine=engine, algorithm=algorithm)
+    module = FederatedModule(net(), client=InAutocast)
+    metrics = fit(module, loop, rounds=2, precision="bf16-mixed").round_metrics
+    found = {name: metrics[f"clients/{name}_mean"] for name in ("in_step", "in_backward", "at_optimizer", "in_measure")}
+    assert found == {"in_step": 1, "in_backward": 0, "at_optimizer": 0, "in_measure": 0}
+    assert algorithm.seen
+    assert not any(algorithm.seen)
 
 
 @pytest.mark.parametrize("case", OPTIONS)

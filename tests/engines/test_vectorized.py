@@ -156,6 +156,67 @@ def test_mixed_precision_is_right_and_not_traced():
     assert engine.traced == []
 
 
+class Between(nn.Module):
+    """A network in full precision within autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return self.net(inputs)
+
+
+def test_the_backward_pass_is_as_precise_as_the_forward_pass():
+    assert_same(VectorizedEngine(2), Between, precision="bf16-mixed")
+
+
+class Typed(nn.Module):
+    """A network whose first layer has another type."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 8, dtype=dtype), nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs.to(self.first.weight.dtype)).relu()
+        return self.last(hidden.to(self.last.weight.dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        (torch.bfloat16, "first.weight is torch.bfloat16, but would be trained in torch.float32"),
+        (torch.float16, "first.weight is torch.float16, but would be trained in torch.float32"),
+        (torch.float64, "last.weight is torch.float32, but would be trained in torch.float64"),
+    ],
+)
+def test_parameters_that_would_be_trained_in_another_type_are_refused(dtype: torch.dtype, said: str):
+    with pytest.raises(InputError, match=rf"^{said}, which VectorizedEngine does not support; use .* LoopEngine"):
+        train(VectorizedEngine(), Typed(dtype))
+
+
+class Tempered(nn.Module):
+    """A network with a temperature, a tensor without dimensions."""
+
+    def __init__(self, *, trained: bool) -> None:
+        super().__init__()
+        self.net, temperature = net(), torch.tensor(2.0)
+        if trained:
+            self.temperature = nn.Parameter(temperature)
+        else:
+            self.register_buffer("temperature", temperature)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs) / self.temperature
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_tensors_without_dimensions_are_trained(trained: bool):
+    assert_same(VectorizedEngine(2), lambda: Tempered(trained=trained))
+
+
 def test_workers_trace():
     result, *_ = train(WorkersEngine(VectorizedEngine(3), workers=2, block_size=3), net())
     torch.testing.assert_close(result, train(LoopEngine(), net())[0], rtol=1e-4, atol=1e-5)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,16 +13,17 @@ import pytest
 import torch
 from federations import data, fit, net, quadratic_module, quadratics
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 from fedlit.algorithms import Algorithm
 from fedlit.clients.client import ClientModule
 from fedlit.core.errors import InputError
+from fedlit.core.layout import Layout, read_state, write_state
 from fedlit.data import ByGroup, Tensors
-from fedlit.engines import LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
-from fedlit.federated import Diagnostics, FederatedLoop, FederatedModule
+from fedlit.engines import Engine, LoopEngine, TrainerEngine, VectorizedEngine, WorkersEngine
+from fedlit.federated import ClientUpdate, Diagnostics, FederatedLoop, FederatedModule
 from fedlit.federated.diagnostics import RESERVED
 from fedlit.models import SoftmaxRegression
 
@@ -180,6 +183,57 @@ def test_every_engine_measures_the_same(engine: object):
     assert run(engine) == pytest.approx(run(LoopEngine()), rel=1e-4)
 
 
+class OwnAutocast(nn.Module):
+    """A network that chooses bfloat16 itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.net(inputs)
+
+
+def gamma_by_hand(update: ClientUpdate, start: nn.Module, federation: Tensors, mu: float) -> float:
+    """||grad F(w) + mu (w - w_t)|| / ||grad F(w_t)|| over the client's examples (Li et al. 2020, Definition 2)."""
+    rows = torch.from_numpy(federation.partition.client(update.task.client).copy())
+    inputs, targets = federation.train.inputs[rows], federation.train.targets[rows]
+    layout, sent = Layout.of(start), read_state(start, Layout.of(start))
+    norms = []
+    for weights in (update.weights, sent):
+        model = copy.deepcopy(start)
+        write_state(model, layout, weights)
+        parts = torch.autograd.grad(cross_entropy(model(inputs), targets), list(model.parameters()))
+        gradient = torch.cat([part.reshape(-1) for part in parts]).double()
+        norms.append(float((gradient + mu * (weights.floats - sent.floats)).norm()))
+    return norms[0] / norms[1]
+
+
+@pytest.mark.parametrize("make", [net, OwnAutocast])
+@pytest.mark.parametrize("engine", [LoopEngine(), TrainerEngine(), WorkersEngine(workers=2), VectorizedEngine(2)])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gamma_is_its_definition_in_full_precision(make: Callable[[], nn.Module], engine: Engine, precision: str):
+    federation, updates = data(), list[ClientUpdate]()
+    loop = FederatedLoop(4, 3, seed=0, diagnostics=Diagnostics(every=1), engine=engine)
+    loop.on_update.append(updates.append)
+    start = make()
+    module = FederatedModule(copy.deepcopy(start), mu=0.3, client_optimizer=lambda p: SGD(p, lr=0.1))
+    fit(module, loop, federation, rounds=1, precision=precision)
+    expected = [gamma_by_hand(update, start, federation, 0.3) for update in updates]
+    assert [update.metrics["gamma"] for update in updates] == pytest.approx(expected, rel=1e-4)
+
+
+def test_diagnostics_do_not_depend_on_the_size_of_evaluation_batches_in_mixed_precision():
+    def run(size: int) -> dict[str, float]:
+        module = FederatedModule(net(), mu=0.1, client_optimizer=lambda p: SGD(p, lr=0.1))
+        loop = FederatedLoop(4, 2, seed=0, diagnostics=Diagnostics(every=1))
+        metrics = fit(module, loop, data(eval_batch_size=size), precision="bf16-mixed").round_metrics
+        return {k: v for k, v in metrics.items() if k.startswith("diagnostics")}
+
+    assert run(2) == pytest.approx(run(512), rel=1e-5)
+
+
 def test_diagnostics_change_nothing_and_are_measured_only_when_due():
     def run(diagnostics: Diagnostics | None) -> tuple[Tensor, list[bool]]:
         seen = []
@@ -214,6 +268,14 @@ def test_every_other_metric_of_drift_and_dissimilarity_is_known():
     drifts = {name.removeprefix("drift/") for name in found if name.startswith("drift/")}
     spreads = {name.removeprefix("diagnostics/dissimilarity_") for name in found if "dissimilarity_" in name}
     assert (drifts | spreads) - {"first"} == set(RESERVED)
+
+
+@pytest.mark.parametrize(
+    "blocks", [{"gates": "attn"}, {"first": r"^0\.", "gates": "0.weight"}], ids=["no match", "all in an earlier block"]
+)
+def test_a_block_without_parameters_is_refused(blocks: dict[str, str]):
+    with pytest.raises(InputError, match=r"diagnostics.blocks.gates: .* no trainable parameter.* names are 0.weight"):
+        measured(FederatedModule(net()), data(), diagnostics=Diagnostics(1, blocks=blocks))
 
 
 def test_a_pattern_that_is_none_is_named():

@@ -278,3 +278,25 @@ def test_predictions_are_in_order_and_use_an_overridden_forward(kind: type[Feder
     with torch.no_grad():
         expected = module(held_out.transform(held_out.test.inputs)).softmax(-1)
     torch.testing.assert_close(found, expected)
+
+
+class Close(nn.Module):
+    """The same logits for all inputs: the second class leads, by less than probabilities in bfloat16 would show."""
+
+    LOGITS = (0.0, 2.0**-9, -20.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(1, 3, bias=False)
+        self.last.weight.data = torch.tensor(self.LOGITS)[:, None]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.ones(len(inputs), 1))
+
+
+def test_probabilities_are_float32_in_mixed_precision():
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(callbacks=[FederatedLoop(2, seed=0)], precision="bf16-mixed", **quiet)
+    (found,) = trainer.predict(FederatedModule(Close()), datamodule=examples())
+    torch.testing.assert_close(found, torch.tensor(Close.LOGITS).softmax(-1).expand_as(found))
+    assert (found.argmax(-1) == 1).all()

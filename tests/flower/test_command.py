@@ -180,6 +180,21 @@ def test_an_argument_that_has_no_effect_at_a_site_is_refused(argument: str, tmp_
         own_data(read_place(path))
 
 
+class Untyped(MNIST5k):
+    """Its arguments have no types, as in much published code."""
+
+    def __init__(self, copies, clients=2):
+        super().__init__(num_clients=clients)
+        self.copies = copies
+
+
+def test_data_of_a_sites_own_class_need_no_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of the parser's methods
+    path = tmp_path / "site.yaml"
+    path.write_text(f"{{name: a, data: {{class_path: {__name__}.Untyped, init_args: {{copies: 3}}}}}}")
+    assert own_data(read_place(path)).copies == 3
+
+
 class Centred(MNIST5k):
     """Digits with a conversion of their own."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,61 @@ def test_at_one_seed_all_variants_start_from_the_same_weights_elsewhere() -> Non
         assert torch.equal(weight, attentive[name]), name
 
 
+class KernelFirst(nn.Module):
+    """It keeps the shape with any size of its kernel."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, kernel_size, padding="same")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.conv(x.mean(1, keepdim=True)).sigmoid()
+
+
+class SimAM(nn.Module):
+    def __init__(self, e_lambda: float = 1e-4) -> None:
+        super().__init__()
+
+
+class Windows(nn.Module):
+    """Attention within windows of 7x7 places."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.within = nn.MultiheadAttention(channels, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.unflatten(2, (-1, 7)).unflatten(4, (-1, 7))  # (B, C, R, 7, S, 7)
+        tokens = rows.permute(0, 2, 4, 3, 5, 1).flatten(0, 2).flatten(1, 2)  # (B * R * S, 49, C)
+        mixed = self.within(tokens, tokens, tokens, need_weights=False)[0]
+        mixed = mixed.view(len(x), rows.shape[2], rows.shape[4], 7, 7, -1).permute(0, 5, 1, 3, 2, 4)
+        return x + mixed.reshape(x.shape)
+
+
+def lazy_places(channels: int) -> nn.Module:
+    """A layer over all places, which takes their number from its first input."""
+    return nn.Sequential(nn.Flatten(2), nn.LazyLinear(49), nn.Unflatten(2, (7, 7)))
+
+
+def test_attention_is_built_for_the_size_of_its_feature_map() -> None:
+    assert net(Windows, widths=(2, 4))(images).shape == (2, 47)
+    assert net(Windows, widths=(2, 4), attention_at="before_pool")(images).shape == (2, 47)
+    with pytest.raises(InputError, match=r"attention Windows failed on \(2, 4, 8, 8\)"):
+        net(Windows, widths=(4,), image_size=16)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_lazy_attention_takes_its_sizes_from_its_feature_map() -> None:
+    assert net(lazy_places, widths=(2,), image_size=14).blocks[0].attention[1].in_features == 49
+
+
+def test_a_partial_function_is_named_by_what_it_calls() -> None:
+    with pytest.raises(InputError, match="attention Spatial failed for 32 channels"):
+        net(partial(Spatial, channels=3))
+    with pytest.raises(InputError, match=r"the first argument of attention .*KernelFirst is kernel_size"):
+        from_command_line("--net.attention", f"{__name__}.KernelFirst")
+
+
 def test_building_attention_leaves_its_statistics_and_the_random_state_alone() -> None:
     def noisy(channels: int) -> nn.Module:
         return nn.Sequential(nn.BatchNorm2d(channels, momentum=0.5), nn.Dropout(0.5))
@@ -150,12 +206,21 @@ def test_channels_last_gives_the_same_logits() -> None:
         ({"widths": [8, 0]}, r"widths must be one or more positive numbers, got \[8, 0\]; use"),
         ({"image_size": 3}, "image_size 3 is too small for 2 blocks; use 4 or more"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0; use 0"),
-        ({"attention_at": "start"}, "attention_at must be after_pool or before_pool, got 'start'; use"),
-        ({"norm": "layer"}, "norm must be none, group or batch, got 'layer'; use"),
+        ({"attention_at": "start"}, "attention_at must be one of 'after_pool', 'before_pool', got 'start'; use"),
+        ({"norm": "layer"}, "norm must be one of 'none', 'group', 'batch', got 'layer'; use"),
         ({"attention": nn.Conv2d}, "attention Conv2d failed for 32 channels .*out_channels.*; use a class"),
         ({"attention": lambda channels: channels}, "returned a int, not a module; use a class"),
-        ({"attention": nn.LayerNorm}, r"attention LayerNorm failed on \(2, 32, 8, 8\) .*; use a class"),
-        ({"attention": nn.AdaptiveAvgPool2d}, r"turned \(2, 32, 8, 8\) into \(2, 32, 32, 32\); use a class"),
+        ({"attention": nn.LayerNorm}, r"attention LayerNorm failed on \(2, 32, 14, 14\) .*; use a class"),
+        ({"attention": nn.AdaptiveAvgPool2d}, r"turned \(2, 32, 14, 14\) into \(2, 32, 32, 32\); use a class"),
+        ({"attention": Spatial(32)}, r"attention Spatial\( \(conv\): Conv2d.* failed for 32 channels .*; use a class"),
+        (
+            {"attention": KernelFirst},
+            "first argument of attention KernelFirst is kernel_size, not the number of .*; use",
+        ),
+        (
+            {"attention": SimAM},
+            "first argument of attention SimAM is e_lambda, not the number of channels; use a class",
+        ),
         ({"attention": lambda channels: Spatial(channels, 4)}, "kernel_size must be odd and positive, got 4; use 5"),
     ],
 )

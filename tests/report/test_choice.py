@@ -11,10 +11,10 @@ import pytest
 from studies import write_study
 
 from fedlit.core.errors import InputError
-from fedlit.report.choice import ranking
 from fedlit.report.collect import collect
 from fedlit.report.command import main
-from fedlit.study.select import check_select, order, score
+from fedlit.report.sections.choice import ranking
+from fedlit.report.select import check_select, order, score
 
 CELLS = {("lr01", "dir05"): (0.8, 0.0), ("lr03", "dir05"): (0.7, 0.0), ("lr1", "dir05"): (0.9, 0.0)}
 

@@ -257,6 +257,15 @@ def test_a_part_is_a_sum_of_weights_over_variants_and_places(keys: dict[str, Any
     assert claim.parts[0].difference.mean == pytest.approx(effect, abs=1e-4)
 
 
+def test_partitions_of_the_same_alpha_are_one_place() -> None:
+    helped = {f"channel_{p}": {"accuracy": x} for p, x in (("dir01", 0.01), ("dir05", 0.02), ("iid", 0.04))}
+    measured = made_up(noise=1e-6, **helped)
+    study = dataclasses.replace(study_of(measured), alphas={"dir01": 0.1, "dir05": 0.1, "iid": math.inf})
+    (claim,) = judge_claims(measured, study, claims_of(one(at="smallest_alpha")), "plain")
+    assert claim.parts[0].text == "channel - plain, mean over dir01, dir05"
+    assert claim.parts[0].difference.mean == pytest.approx(0.015, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("keys", "why"),
     [

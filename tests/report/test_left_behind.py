@@ -12,8 +12,9 @@ from studies import write_study
 
 from fedlit.report.collect import collect
 from fedlit.report.command import report
-from fedlit.report.left_behind import ends, skewed_clients, skewed_over_rounds
+from fedlit.report.left_behind import ends, ends_by_seed, skewed_clients, skewed_over_rounds
 from fedlit.report.panels import Curves, Scatter
+from fedlit.report.run import read_outcome
 
 CELLS = {(variant, partition): (0.8, 0.01) for variant in ("plain", "spatial") for partition in ("dir01", "iid")}
 #: Eight clients; their accuracy falls by 0.1 for each 0.1 of skew.
@@ -59,6 +60,41 @@ def test_clients_with_equal_skew_have_a_level_line(folder: Path) -> None:
     assert chart is not None
     assert isinstance(chart.panels[0], Scatter)
     assert chart.panels[0].trend == pytest.approx((0.9 - SKEW.mean(), 0.9 - SKEW.mean()))
+
+
+def test_each_table_is_read_once_for_each_of_its_uses_however_many_seeds_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def reading(path: Path) -> pd.DataFrame:
+        read.append(path)
+        return read_outcome(path)
+
+    monkeypatch.setattr("fedlit.report.run.read_outcome", reading)
+    most = {}
+    for seeds in (2, 4):
+        folder = write_study(tmp_path / str(seeds), CELLS, seeds=range(seeds))
+        for place in folder.glob("*/seed_*"):
+            clients(20).to_csv(place / "clients.csv", index=False)
+        read.clear()
+        study = collect(folder)
+        assert skewed_clients(study) is not None
+        assert all(ends_by_seed(study, variant, partition) for variant, partition in CELLS)
+        most[seeds] = max(map(read.count, read))
+    assert most == {2: 2, 4: 2}
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_a_seed_without_the_table_is_left_out(without: int, folder: Path) -> None:
+    (folder / f"spatial_dir01/seed_{without}/clients.csv").unlink()
+    study = collect(folder)
+    assert list(ends_by_seed(study, "spatial", "dir01")) == [1 - without]
+    assert list(ends_by_seed(study, "plain", "dir01")) == [0, 1]
+    chart = skewed_clients(study)
+    assert chart is not None
+    assert f"seed {1 - without}:" in chart.caption  # the one with both variants
+    assert [panel.title for panel in chart.panels] == ["plain", "spatial"]
 
 
 def test_runs_without_a_skew_have_no_such_chart(folder: Path) -> None:

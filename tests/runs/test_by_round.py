@@ -26,7 +26,7 @@ from fedlit.runs import AttentionFilm, ClientAccuracy, MetricsTable, Outcome
 from fedlit.runs.by_round import ByRound, files_by_round
 from fedlit.runs.film import frames_of, skewed_client
 from fedlit.runs.gates import gates, shown_inputs
-from fedlit.runs.strips import MOST_INPUTS, map_strip, spread_over
+from fedlit.runs.strips import MOST_INPUTS, channel_strip, map_strip, spread_over
 from fedlit.schedules import Exponential, Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(is not empty|already exists|Experiment logs directory)")
@@ -263,15 +263,28 @@ class Part(nn.Module):
         return inputs * self.gate(inputs)  # type: ignore[no-any-return]
 
 
+SHARED = nn.Sigmoid()
+
+
 class Activation(nn.Module):
-    """What is called a gate is only the function at its end, as in timm."""
+    """What is called a gate is the function at its end, as in timm; here it is the same one in all of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.gate = nn.Conv2d(2, 1, 1), nn.Sigmoid()
+        self.layer, self.gate = nn.Conv2d(2, 1, 1), SHARED
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs * self.gate(self.layer(inputs))  # type: ignore[no-any-return]
+
+
+class Scaled(Part):
+    """Its gate gets something else than its input, and is changed in place afterwards."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        gate = self.gate(3 * inputs - 1)
+        output = inputs * gate
+        gate.zero_()
+        return output  # type: ignore[no-any-return]
 
 
 class Around(nn.Module):
@@ -285,17 +298,72 @@ class Around(nn.Module):
         return self.inner(inputs=inputs) if self.named else self.inner(inputs)  # type: ignore[no-any-return]
 
 
+GATED = [Kept, Part, Activation, Scaled]
+
+
 @pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize(("kind", "is_found"), [(Kept, True), (Part, True), (Activation, False)])
-def test_gates_of_ones_own_are_found_however_they_are_called(
-    kind: type[nn.Module], is_found: bool, named: bool
-) -> None:
+@pytest.mark.parametrize("kind", GATED)
+def test_gates_of_ones_own_are_found_however_they_are_called(kind: type[nn.Module], named: bool) -> None:
     inputs = torch.randn(3, 2, 4, 5)
     net = Around(kind(), named)
     found = gates(net, inputs)
-    assert list(found) == (["inner"] if is_found else [])
-    if is_found:
-        np.testing.assert_allclose(found["inner"] * inputs.numpy(), net(inputs).detach().numpy(), rtol=1e-5)
+    assert list(found) == ["inner"]
+    with torch.no_grad():
+        np.testing.assert_allclose(found["inner"] * inputs.numpy(), net(inputs).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_each_call_of_a_gate_has_its_own(kind: type[nn.Module]) -> None:
+    shared, inputs = kind(), torch.randn(3, 2, 4, 5)
+    found = gates(nn.Sequential(shared, kind(), shared), inputs)
+    assert list(found) == ["0", "1", "0, call 2"]
+    x = inputs.numpy() * found["0"] * found["1"]
+    with torch.no_grad():
+        np.testing.assert_allclose(x * found["0, call 2"], shared(torch.from_numpy(x)).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["net", "part"])
+def test_the_gates_of_a_compiled_network_are_found_each_time(whole: bool) -> None:
+    inputs, net = torch.randn(3, 2, 4, 5), Around(Kept(), named=False)
+    expected = gates(net, inputs)["inner"]
+    if whole:
+        net = torch.compile(net, backend="eager")  # type: ignore[assignment]
+    else:
+        net.inner = torch.compile(net.inner, backend="eager")  # type: ignore[assignment]
+    compiled = net if whole else net.inner
+    net.eval()
+    for _ in range(2):
+        with torch.no_grad():
+            net(inputs)
+        found = gates(net, inputs)
+        assert list(found) == ["inner"]
+        np.testing.assert_allclose(found["inner"], expected)
+    assert compiled is (net if whole else net.inner)
+    assert hasattr(compiled, "_orig_mod")
+
+
+def test_random_gates_are_the_same_each_time_and_take_no_draw() -> None:
+    class Noisy(Kept):
+        def gate(self, inputs: Tensor) -> Tensor:
+            return super().gate(inputs + torch.randn_like(inputs))
+
+    net, inputs, before = Around(Noisy(), named=False), torch.randn(3, 2, 4, 5), torch.get_rng_state()
+    first, second = gates(net, inputs)["inner"], gates(net, inputs)["inner"]
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(("values", "ends"), [([0.2, 0.8], (0, 1)), ([-3.0, 0.5], (-3, 1)), ([0.5, 2.0], (0, 2))])
+def test_the_colours_go_from_0_to_1_or_as_far_as_the_gate(values: list[float], ends: tuple[float, float]) -> None:
+    gate = np.array([*values, np.nan, np.inf], dtype=np.float32)
+    maps, channels = gate.reshape(1, 1, 2, 2), gate.reshape(1, 4, 1, 1)
+    with warnings.catch_warnings(action="ignore"):  # of matplotlib, of the layout
+        for figure in (
+            map_strip({1: {"global/gate": maps}}, {"global": "the model"}),
+            channel_strip({1: {"global/gate": channels}}, {"global": "the model"}),
+        ):
+            drawn = [each for axes in figure.axes[:-1] for each in (*axes.images, *axes.collections)]
+            assert [each.get_clim() for each in drawn] == [ends]
 
 
 def test_many_inputs_are_kept_and_a_few_drawn() -> None:

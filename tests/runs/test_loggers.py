@@ -45,6 +45,48 @@ def test_two_calls_in_a_round_share_its_row(tmp_path: Path) -> None:
     assert rows(tmp_path / "metrics.csv") == [{"round": "1", "a": "1.0", "b": "2.0"}]
 
 
+#: Calls of log_metrics: round, and metrics by name.
+CALLS: dict[str, list[tuple[int, dict[str, float]]]] = {
+    "the same columns in each round": [(1, {"a": 1.0, "b": 2.0}), (2, {"a": 3.0, "b": 4.0}), (3, {"a": 5.0, "b": 6.0})],
+    "several calls in a round": [(1, {"a": 1.0}), (1, {"b": 2.0}), (2, {"a": 3.0}), (2, {"b": 4.0}), (2, {"b": 5.0})],
+    "a column only in some rounds": [(1, {"a": 1.0}), (2, {"a": 1.0, "b": 2.0}), (3, {"a": 3.0}), (4, {"b": 4.0})],
+    "an earlier round, later": [(1, {"a": 1.0}), (2, {"a": 2.0, "b": 3.0, "c": 4.0}), (1, {"c": 5.0}), (1, {"a": 6.0})],
+    "rounds in another order": [(2, {"a": 1.0}), (1, {"b": 2.0}), (3, {"c": 3.0}), (0, {"a": 4.0})],
+    "names that have to be quoted": [(1, {"a,b": 1.0, 'c"d': 2.0}), (2, {"a,b": 3.0, "e\nf": 4.0})],
+}
+
+
+@pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
+def test_each_call_leaves_the_whole_table_on_disk(calls: list[tuple[int, dict[str, float]]], tmp_path: Path) -> None:
+    table = MetricsTable(tmp_path / "metrics.csv")
+    merged: dict[int, dict[str, float]] = {}
+    for round, metrics in calls:
+        table.log_metrics(metrics, step=round)
+        merged.setdefault(round, {"round": round}).update(metrics)
+        with (tmp_path / "expected.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, dict.fromkeys(name for row in merged.values() for name in row))
+            writer.writeheader()
+            writer.writerows(merged[each] for each in sorted(merged))
+        assert (tmp_path / "metrics.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_a_row_becomes_text_only_when_it_or_a_column_changes(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    class Told(int):
+        def __str__(self) -> str:
+            made.append(int(self))
+            return super().__repr__()
+
+    table = MetricsTable(tmp_path / "metrics.csv")
+    for round in (1, 2, 3):
+        table.log_metrics({"a": Told(round)}, step=round)
+    assert made == [1, 2, 3]  # all rows in each call would be 1, 1, 2, 1, 2, 3
+    table.log_metrics({"late": 0.5}, step=3)
+    assert sorted(made) == [1, 1, 2, 2, 3, 3]
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["1", "2", "3"]
+
+
 def test_a_resumed_run_drops_the_rounds_after_its_checkpoint(tmp_path: Path) -> None:
     killed = MetricsTable(tmp_path / "metrics.csv")
     for round in (1, 2, 3):

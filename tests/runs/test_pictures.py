@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,7 +137,7 @@ def test_pictures_of_rounds_after_the_checkpoint_are_drawn_again(straight: Path,
 class Foreign(nn.Module):
     """A module with a method ``gate`` that is not a spatial gate."""
 
-    def __init__(self, gate: nn.Module) -> None:
+    def __init__(self, gate: Callable[[torch.Tensor], object]) -> None:
         super().__init__()
         self.gate = gate
 
@@ -145,8 +146,17 @@ class Foreign(nn.Module):
 
 
 @pytest.mark.parametrize("gate", [nn.Linear(5, 1), nn.GRU(8, 2), nn.Flatten()], ids=["fails", "no tensor", "no map"])
-def test_another_method_called_gate_gives_no_map_and_no_error(gate: nn.Module) -> None:
+def test_another_module_called_gate_gives_no_map_and_no_error(gate: nn.Module) -> None:
     assert gate_maps(nn.Sequential(nn.Flatten(2), Foreign(gate)), torch.randn(3, 2, 2, 4)) == {}
+
+
+def fails(x: torch.Tensor) -> torch.Tensor:
+    raise ValueError("not a gate")
+
+
+@pytest.mark.parametrize("gate", [fails, lambda x: (x,), lambda x: x[0]], ids=["fails", "no tensor", "no map"])
+def test_another_method_called_gate_gives_no_map_and_no_error(gate: Callable[[torch.Tensor], object]) -> None:
+    assert gate_maps(nn.Sequential(Foreign(gate)), torch.randn(3, 2, 2, 4)) == {}
 
 
 def test_tokens_with_four_dimensions_are_not_pictures(tmp_path: Path) -> None:

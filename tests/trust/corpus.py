@@ -251,6 +251,11 @@ CASES = [
         fit(f"precision {precision}", f"--trainer.precision {precision}", f"trainer.precision is {precision}.*32-true")
         for precision in ("64-true", "bf16-true", "16-true")
     ),
+    fit(
+        "precision of GPUs",
+        "--trainer.precision 16-mixed --trainer.accelerator cpu",
+        "trainer.precision is 16-mixed, but float16 is for GPUs.*32-true",
+    ),
     fit("precision of a package", "--trainer.precision transformer-engine", "transformer_engine.*not met"),
     fit("logger of a package", "--trainer.logger lightning.pytorch.loggers.CometLogger", "comet-ml.*; install it"),
     fit("number of 5,000 digits", f"--model.mu {'9' * 5000}", "model.mu: .*5000 digits"),

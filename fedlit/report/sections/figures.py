@@ -68,5 +68,4 @@ def _named(found: Analysis, name: str) -> Iterable[Element]:
 
 
 def _first(study: Study, variant: str, partition: str) -> list[Run]:
-    runs = [run for run in study.runs if (run.variant, run.partition) == (variant, partition)]
-    return sorted(runs, key=lambda run: run.seed)[:1]
+    return sorted(study.runs_of(variant, partition), key=lambda run: run.seed)[:1]

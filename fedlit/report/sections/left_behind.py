@@ -35,8 +35,8 @@ def attention(study: Study) -> Iterable[Element]:
         if there:
             yield Text(
                 f"Gates over the rounds at {heterogeneity_of(study, partition)}, on the same test inputs: the "
-                "gates of the global model, and of one skewed client after local training from that model. All colours "
-                "go from 0 to 1."
+                "gates of the global model, and of one skewed client after local training from that model. Colours go "
+                "from 0 to 1, and further only where a gate does."
             )
             yield PictureRow(tuple(there))
             return

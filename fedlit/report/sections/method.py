@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 
 from fedlit.report.analysis import Analysis
-from fedlit.report.collect import Study
 from fedlit.report.document import Bullets, Element, Text
 from fedlit.report.draws import Draws, compare_draws
 from fedlit.report.intervals import LEAST_SEEDS, LEVEL
@@ -22,7 +21,13 @@ def method(found: Analysis) -> Iterable[Element]:
             yield Bullets(tuple(" ".join(item.split()) for item in paragraph.removeprefix("- ").split("\n- ")))
         else:
             yield Text(" ".join(paragraph.split()))
-    yield from _seeds_needed(found)
+    if found.claims:
+        yield Text(
+            "**Seeds that would decide a claim** are rough estimates from the mean and spread of its differences so "
+            "far. Two are given: the seeds of the look that would decide it if both stayed as they are, in a study "
+            f"that stops when it is decided; and the seeds at which one test at {1 - LEVEL:.0%} would find an effect "
+            "of the margin 4 times in 5."
+        )
     yield Text(
         f"**Intervals** of a metric are {LEVEL:.0%} intervals for its mean over seeds, within the range of the metric: "
         "0 to 1 for a share, >= 0 for others. They are score intervals like Wilson's for a share, with Student's t and "
@@ -39,21 +44,7 @@ def method(found: Analysis) -> Iterable[Element]:
     yield Bullets(tuple(f"**{m.title}**: {m.meaning}." for m in METRICS if m.key in found.measured))
     reach = "; ".join(f"{p}: {t:.4f}" for p, t in found.targets.items() if not math.isnan(t))
     yield Text(f"**Target accuracies**: {reach or 'none'}.")
-    yield from _like_draws(found.study)
-
-
-def _seeds_needed(found: Analysis) -> Iterable[Element]:
-    if found.claims:
-        yield Text(
-            "**Seeds that would decide a claim** are rough estimates from the mean and spread of its differences so "
-            "far. Two are given: the seeds of the look that would decide it if both stayed as they are, in a study "
-            f"that stops when it is decided; and the seeds at which one test at {1 - LEVEL:.0%} would find an effect "
-            "of the margin 4 times in 5."
-        )
-
-
-def _like_draws(study: Study) -> Iterable[Element]:
-    yield Text(f"**Shared draws**: {_told(compare_draws(study))}")
+    yield Text(f"**Shared draws**: {_told(compare_draws(found.study))}")
 
 
 def _told(draws: Draws) -> str:

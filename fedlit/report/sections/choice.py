@@ -1,4 +1,4 @@
-"""The setting that a study has chosen, if it searches for one."""
+"""The section with the setting that a study has chosen, if it searches for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from fedlit.report.collect import Study
 from fedlit.report.document import Element, Table, Text
 from fedlit.report.numbers import count, fixed
-from fedlit.study.select import SELECT_ROUNDS, best_first, mean, metric_of, scores_of
+from fedlit.report.select import SELECT_ROUNDS, best_first, mean, metric_of, scores_of
 
 
 def ranking(study: Study) -> list[tuple[str, str, list[float]]]:

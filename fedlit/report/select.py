@@ -1,4 +1,4 @@
-"""Scores by which a study chooses the best combination."""
+"""Scores by which a study, and its report, choose the best combination of settings."""
 
 from __future__ import annotations
 
