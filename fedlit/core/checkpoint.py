@@ -31,6 +31,8 @@ from fedlit.core.messages import one_line
 FORMAT = 2
 VERSION = "pytorch-lightning_version"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+#: How many folders below a callback's its checkpoints are looked for; the slash of a metric in a file's name makes one.
+DEEPEST = 2
 
 SEAL = b"fedlit sha256 "
 SEAL_SIZE = len(SEAL) + 64

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning import Trainer
 
-from fedlit.core.checkpoint import read
+from fedlit.core.checkpoint import DEEPEST, read
 from fedlit.core.errors import InputError
 
 
@@ -20,7 +20,8 @@ class SavedRounds:
         """The rounds finished at this moment, and those of each checkpoint that can be resumed from."""
         written = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
         folders = {Path(path).resolve() for path in written if path}
-        files = [(path, path.stat()) for folder in folders for path in folder.glob("*.ckpt")]
+        patterns = ["*/" * depth + "*.ckpt" for depth in range(DEEPEST + 1)]
+        files = [(path, path.stat()) for folder in folders for each in patterns for path in folder.glob(each)]
         stamped = {(stat.st_ino, stat.st_mtime_ns): path for path, stat in files}
         self._known = {stamp: self._known.get(stamp) or _finished_rounds(path) for stamp, path in stamped.items()}
         return [trainer.current_epoch, *filter(None, self._known.values())]

@@ -37,8 +37,9 @@
   const byRound = panels.filter((panel) => panel.label === "round");
   const seeds = [...new Set(panels.flatMap((p) => p.lines.flatMap((line) => Object.keys(line.seeds))))]
     .sort((a, b) => a - b);
-  const last = Math.max(0, ...byRound.map((panel) => panel.x1));
-  const first = Math.min(last, ...byRound.map((panel) => panel.x0));
+  // A panel of a single round has half a round on both sides.
+  const last = Math.max(0, ...byRound.map((panel) => Math.floor(panel.x1)));
+  const first = Math.min(last, ...byRound.map((panel) => Math.ceil(panel.x0)));
 
   const draw = (panel) => panel.lines.forEach((line, k) => {
     const group = panel.groups[k];

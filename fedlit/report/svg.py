@@ -242,7 +242,8 @@ def _up(frame: Frame) -> Iterable[str]:
 
 def _ticks(ends: tuple[float, float], most: int, whole: bool = False) -> dict[float, str]:
     low, high = min(ends), max(ends)
-    values = MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    fewest = 1 if whole else 2  # else there would be parts of a round
+    values = MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10], min_n_ticks=fewest).tick_values(low, high)
     return {float(v): _plain(v) for v in values if low <= v <= high}
 
 

@@ -90,7 +90,13 @@ class Change(NamedTuple):
         return not self.is_new and not any(fnmatchcase(self.key, pattern) for pattern in WITHOUT_EFFECT)
 
     def __str__(self) -> str:
-        return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
+        before, now = _shown(self.before), _shown(self.now)
+        shown = [one_line(text, SHOWN_WIDTH) for text in (before, now)]
+        if shown[0] == shown[1]:  # they differ only further on
+            alike = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), None)
+            start = max(before.rfind(end, 0, alike) for end in "([ ") + 1
+            shown = [one_line(f"...{text[start:]}", SHOWN_WIDTH) for text in (before, now)]
+        return f"{self.key}: {shown[0]} -> {shown[1]}"
 
 
 def config_in(checkpoint: Mapping[str, Any], callback: str) -> dict[str, Any] | None:
@@ -242,10 +248,10 @@ def _are_alike(before: Any, now: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value on one line; a class with its arguments as if it were called."""
+    """A value as text; a class with its arguments as if it were called."""
     if isinstance(value, Mapping) and "class_path" in value:
         arguments = ", ".join(f"{name}={_shown(each)}" for name, each in (value.get("init_args") or {}).items())
-        return one_line(f"{value['class_path']}({arguments})", SHOWN_WIDTH)
+        return f"{value['class_path']}({arguments})"
     if isinstance(value, list):
-        return one_line(f"[{', '.join(map(_shown, value))}]", SHOWN_WIDTH)
-    return "null" if value is None else one_line(str(value), SHOWN_WIDTH)
+        return f"[{', '.join(map(_shown, value))}]"
+    return "null" if value is None else str(value)

@@ -79,7 +79,10 @@ def anchored(state: dict[str, Any], folder: Path, finished: int) -> dict[str, An
     """
 
     def here(path: str) -> str:
-        return str(folder / Path(path).name) if path else path
+        before = Path(state["dirpath"])
+        # A metric's slash in the name of a file makes a folder, as in ``{global/accuracy:.3f}``.
+        within = Path(path).relative_to(before) if Path(path).is_relative_to(before) else Path(path).name
+        return str(folder / within) if path else path
 
     if state["best_k_models"] and not _is_valid(Path(here(state["best_model_path"])), finished):
         return None
@@ -90,6 +93,9 @@ def anchored(state: dict[str, Any], folder: Path, finished: int) -> dict[str, An
 
 
 def _is_valid(best: Path, finished: int) -> bool:
+    if not best.exists():  # the checkpoint was copied without it, or it was removed
+        warn(f"{best}, the best checkpoint, is missing; the best round from round {finished + 1} on will replace it")
+        return False
     try:
         return int(read(best)["global_step"]) <= finished
     except BrokenCheckpointError as error:

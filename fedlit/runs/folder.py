@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from fedlit.core.checkpoint import BEST, LAST, PREVIOUS, read
+from fedlit.core.checkpoint import BEST, DEEPEST, LAST, PREVIOUS, read
 from fedlit.core.errors import InputError
 
 CHECKPOINTS = "checkpoints"
@@ -147,10 +147,11 @@ def run_of(checkpoint: Path) -> Path | None:
     """The absolute folder of the run to which a checkpoint belongs; None if it is outside of a run's folder.
 
     A folder is a run's only if it has fedlit's record. Its name, or a ``config.yaml`` in it, prove nothing: they may be
-    the user's, whose files must not be overwritten.
+    the user's, whose files must not be overwritten. A checkpoint of the user's ``ModelCheckpoint`` may be up to
+    ``DEEPEST`` folders deeper than fedlit's, as each slash in its name (``{global/accuracy:.3f}``) makes a folder.
     """
-    run = checkpoint.resolve().parent.parent
-    return run if has_record(run) else None
+    above = checkpoint.resolve().parents[1 : 2 + DEEPEST]
+    return next((run for run in above if has_record(run)), None)
 
 
 def has_record(folder: Path) -> bool:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Key of the round in a picture's metadata.
 ROUND = "round"
+#: Names of all pictures.
+TAGS = ("partition", "confusion", "attention")
 #: The best round before any round is finished.
 NOTHING_YET = {"accuracy": float("-inf"), "round": 0, "confusion": None}
 
@@ -40,7 +42,8 @@ class Pictures(Callback):
     They are saved in the run's folder as ``partition.png``, ``confusion.png`` and ``attention.png``, and the
     partition's seed, hash, sizes and repairs as ``partition.json``. Drawing takes about as long as a small round, so it
     is not done in every round. A picture's metadata has its round: a final picture that a killed run did not draw is
-    drawn when the run is resumed, even if no round is left.
+    drawn when the run is resumed, even if no round is left. Pictures of rounds after the checkpoint that is resumed are
+    removed, as TensorBoard removes them, and drawn again.
 
     Args:
         folder: The run's folder; None draws nothing, as on ranks other than the first.
@@ -77,9 +80,7 @@ class Pictures(Callback):
         }
         with atomic_write(self._folder / "partition.json") as file:
             file.write(json.dumps(facts, indent=2) + "\n")
-        if trainer.global_step == 0:  # pictures in the folder belong to an earlier fit
-            for tag in ("partition", "confusion", "attention"):
-                (self._folder / f"{tag}.png").unlink(missing_ok=True)
+        self._remove_later(trainer.global_step)
         if not data.has_examples or (self._folder / "partition.png").is_file():  # resumed
             return
         counts = label_counts(data, plots.MOST_CLIENTS)
@@ -132,20 +133,28 @@ class Pictures(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best = {name: state_dict[name] for name in self._best}
 
+    def _remove_later(self, finished: int) -> None:
+        """Remove pictures of rounds that are not finished; before the first round, all, as they are of another fit."""
+        assert self._folder is not None
+        for picture in (self._folder / f"{tag}.png" for tag in TAGS):
+            if finished == 0 or (round_of(picture) or 0) > finished:
+                picture.unlink(missing_ok=True)
+
     def _is_drawn(self, tag: str, round: int) -> bool:
         assert self._folder is not None
         return round_of(self._folder / f"{tag}.png") == round
 
     def _show(self, trainer: Trainer, tag: str, figure: Figure, round: int | None = None) -> None:
-        """Log a picture and save it with its round, by default the last finished one."""
+        """Log a picture and save it, both with its round, by default the last finished one."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         assert self._folder is not None
+        round = trainer.global_step if round is None else round
         pixels = plots.pixels(figure)  # (H, W, 3)
         height, width, channels = pixels.shape
         file = BytesIO()
         facts = PngInfo()
-        facts.add_text(ROUND, str(trainer.global_step if round is None else round))
+        facts.add_text(ROUND, str(round))
         Image.fromarray(pixels).save(file, "png", pnginfo=facts)
         png = file.getvalue()
         # Not add_image, which makes several float copies: 60 MB for a picture of 1300 pixels.
@@ -154,7 +163,7 @@ class Pictures(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 summary = Summary(value=[Summary.Value(tag=f"{PICTURES}{tag}", image=image)])
-                logger.experiment.file_writer.add_summary(summary, trainer.global_step)
+                logger.experiment.file_writer.add_summary(summary, round)
                 logger.experiment.flush()
         # last, so that TensorBoard has the picture if the file exists
         with atomic_write(self._folder / f"{tag}.png", "wb") as drawn:

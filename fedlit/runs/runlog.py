@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -22,7 +24,7 @@ from fedlit.federated.module import FederatedModule
 from fedlit.runs.board import in_words, layout, tag_of
 from fedlit.runs.checkpoints import BEST_BY
 from fedlit.runs.evaluation import is_chance
-from fedlit.runs.folder import CHECKPOINTS, shown
+from fedlit.runs.folder import CHECKPOINTS, shown, versions
 from fedlit.runs.loggers import Board, MetricsTable
 from fedlit.runs.state import FolderLock, RunState, record
 from fedlit.runs.words import opening
@@ -93,13 +95,13 @@ class RunLog(Callback):
         for logger in trainer.loggers:
             if not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self._hparams)
-        if trainer.global_step == 0 and trainer.is_global_zero:
+        if trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    self._describe(logger, line, data.client_holdout > 0)
+                    self._describe(logger, line, data.client_holdout > 0, trainer.global_step)
 
-    def _describe(self, logger: TensorBoardLogger, line: str, has_own: bool) -> None:
-        """Write a description of the run to TensorBoard."""
+    def _describe(self, logger: TensorBoardLogger, line: str, has_own: bool, finished: int) -> None:
+        """Write a description of the run to TensorBoard; again on a resume, since its settings may be others."""
         from torch.utils.tensorboard.summary import custom_scalars, hparams
 
         tag = tag_of if isinstance(logger, Board) else str
@@ -108,7 +110,7 @@ class RunLog(Callback):
         for summary in hparams(self._chosen, {})[1:]:
             write_summary(logger.experiment, summary)
         write_summary(logger.experiment, custom_scalars(layout(has_own, tag)))
-        logger.experiment.add_text("run", in_words(line, self._config, self._chosen, self._command), 0)
+        logger.experiment.add_text("run", in_words(line, self._config, self._chosen, self._command), finished)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
@@ -128,6 +130,12 @@ class RunLog(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         place = self._place
         self._record(trainer, "finished")
+        if line := early_end(trainer):
+            self._say(trainer, line)
+        elif not self._began:
+            self._say(
+                trainer, f"no round is left, as trainer.max_epochs is {trainer.max_epochs}; give more to train on"
+            )
         if self._best_round:
             self._say(trainer, f"best round {self._best_round}: accuracy {self._best:.4f}")
         if self._is_chance:
@@ -138,15 +146,15 @@ class RunLog(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         failed = isinstance(exception, Exception)
-        has_checkpoint = self._lock is not None and (self._lock.folder / CHECKPOINTS / LAST).is_file()
+        last = self._lock.folder / CHECKPOINTS / LAST if self._lock else None
         with suppress(InputError):  # the disk may be the cause of the error
             self._record(trainer, "failed" if failed else "interrupted", one_line(str(exception)) if failed else "")
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             return
-        if not has_checkpoint:
+        if last is None or not last.is_file():
             self._say(trainer, "stopped before the first round was finished and saved, so there is nothing to resume")
             return
-        self._say(trainer, f"stopped after round {trainer.current_epoch}; resume with: {self._resume_command()}")
+        self._say(trainer, f"stopped after round {trainer.current_epoch}; resume with: {self._resume_command(last)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best, "best_round": self._best_round}
@@ -170,16 +178,47 @@ class RunLog(Callback):
                 self._lock.release()
                 self._lock = None
 
-    def _resume_command(self) -> str:
-        words = [word for word in self._command if not word.startswith("--ckpt_path=")]
-        if "--ckpt_path" in words:
-            at = words.index("--ckpt_path")
-            del words[at : at + 2]
-        return shlex.join(["fedlit", *words, "--ckpt_path", "last"])
+    def _resume_command(self, last: Path) -> str:
+        """The command that resumes the run of a checkpoint: ``last`` is that of the newest run of its name."""
+        words, given = without_option(self._command, "--ckpt_path")
+        run = last.parents[1]
+        is_found = given in (None, "last", "best") and (
+            "--version" in {word.partition("=")[0] for word in words}
+            or versions(run.parents[1], run.parent.name)[-1:] == [run]
+        )
+        return shlex.join(["fedlit", *words, "--ckpt_path", "last" if is_found else shown(last)])
 
     def _say(self, trainer: Trainer, line: str) -> None:
         if trainer.is_global_zero:
             self._console.print(line)
+
+
+def without_option(words: Sequence[str], option: str) -> tuple[list[str], str | None]:
+    """A command's words without an option, ``--option VALUE`` or ``--option=VALUE``, and its last value."""
+    left, value, rest = [], None, iter(words)
+    for word in rest:
+        name, equals, joined = word.partition("=")
+        if name != option:
+            left.append(word)
+        else:
+            value = joined if equals else next(rest, None)
+    return left, value
+
+
+def early_end(trainer: Trainer) -> str:
+    """A line that says why a fit has ended before ``trainer.max_epochs``; empty if it has not."""
+    if trainer.current_epoch == trainer.max_epochs:
+        return ""
+    asked = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+    reasons = []
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        name = type(callback).__name__
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.").rstrip(".")
+            reasons.append(f"{name}: {reason}; to train on, resume with other arguments for it")
+        if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None and left <= 0:
+            reasons.append(f"{name}: the run's time is over; to train on, resume with a longer one")
+    return f"stopped after round {trainer.current_epoch}{asked}" + "".join(f"; {reason}" for reason in reasons)
 
 
 def _simple(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:

@@ -66,3 +66,7 @@ def test_a_run_shows_charts_config_and_changed_settings(
         events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
     )
     assert set(start.hparams) == {"widths", "hidden", "clients_per_round", "local_epochs", "partition", "rounds"}
+    assert main(["fit", *TINY.split(), "--trainer.max_epochs=2", "--model.mu=0.5", "--ckpt_path=last"]) == 0
+    texts = EventAccumulator("logs/tiny/version_0").Reload().Tensors("run/text_summary")
+    assert [each.step for each in texts] == [0, 1]
+    assert ", mu 0.5, 2 rounds, " in texts[1].tensor_proto.string_val[0].decode()

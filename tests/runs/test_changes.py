@@ -17,7 +17,7 @@ import yaml
 from fedlit.cli import main
 from fedlit.core.checkpoint import read
 from fedlit.core.errors import InputError
-from fedlit.runs.changes import PLACE, changes, refuse, with_effect
+from fedlit.runs.changes import PLACE, Change, changes, refuse, with_effect
 
 # --- every setting ---------------------------------------------------------------------------------------------------
 
@@ -129,6 +129,23 @@ def test_another_class_is_one_change_with_its_arguments(words: str, key: str, is
     assert change.key == key
     assert f"{words.split()[-1].rpartition('.')[2]}(" in str(change)
     assert change.is_allowed != is_refused
+
+
+def listed_callbacks(*monitored: str) -> list[dict[str, Any]]:
+    of = {"dirpath": None, "filename": None, "verbose": False}
+    return [{"class_path": "a.ModelCheckpoint", "init_args": {**of, "monitor": each}} for each in monitored]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (listed_callbacks("x"), listed_callbacks("y"), "...monitor=x)] -> ...monitor=y)]"),
+        (listed_callbacks("x"), listed_callbacks("x", "y"), "...monitor=x)] -> ...monitor=x), a.ModelCheckpoint("),
+        ("a " * 40 + "b", "a " * 40 + "c", "...b -> ...c"),
+    ],
+)
+def test_long_values_are_shown_from_where_they_differ(before: Any, now: Any, said: str) -> None:
+    assert str(Change("trainer.callbacks", before, now)).startswith(f"trainer.callbacks: {said}")
 
 
 def test_a_setting_unknown_to_an_earlier_version_is_never_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,17 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import ROUNDS, fit
 from torch import nn
 
 from fedlit.attention import CBAM, Channel, GlobalSpatial, Sensorwise, Spatial, SpatioTemporal, Temporal
 from fedlit.cli import main
+from fedlit.core.checkpoint import read
 from fedlit.data import MNIST5k, SimulatedSensors, Tensors
 from fedlit.models import EmnistCNN, SequenceCNN
 from fedlit.runs import Pictures
 from fedlit.runs.gates import as_images, gate_maps, shown_inputs
+from fedlit.runs.read import rows_of
 
 
 def test_maps_are_the_gates_for_their_inputs() -> None:
@@ -110,6 +114,24 @@ def test_a_run_writes_its_pictures(tmp_path: Path) -> None:
     assert (run / "confusion.png").is_file()
     board = EventAccumulator(str(run)).Reload()
     assert set(board.Tags()["images"]) == {"view/partition", "view/confusion", "view/attention"}
+
+
+def shown(run: Path) -> dict[str, list[int]]:
+    """The steps of each picture in TensorBoard."""
+    board = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
+    return {tag: [image.step for image in board.Images(tag)] for tag in board.Tags()["images"]}
+
+
+def test_pictures_of_rounds_after_the_checkpoint_are_drawn_again(straight: Path, tmp_path: Path) -> None:
+    """TensorBoard removes them on the resume, though their files are there."""
+    run = Path(shutil.copytree(straight.parents[1], tmp_path / "logs")) / "run" / "version_0"
+    before = shown(run)
+    previous = run / "checkpoints" / "previous.ckpt"
+    assert read(previous)["global_step"] == ROUNDS - 1
+    assert fit(run.parents[1], ROUNDS, f"--ckpt_path={previous}") == 0
+    accuracies = [float(row["global/accuracy"]) for row in rows_of(run)]
+    best = accuracies.index(max(accuracies)) + 1
+    assert shown(run) == before == {"view/partition": [0], "view/confusion": [best], "view/attention": [ROUNDS]}
 
 
 class Foreign(nn.Module):

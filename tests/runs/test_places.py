@@ -155,3 +155,24 @@ def test_the_best_checkpoint_of_repeated_rounds_is_forgotten(tmp_path: Path) -> 
         "best_model_path": str(path), "kth_best_model_path": str(path), "last_model_path": "",
         "best_k_models": {str(path): 0.5}, "dirpath": str(tmp_path),
     }  # fmt: skip
+
+
+OWN = (
+    "--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor=global/accuracy --trainer.callbacks.mode=max "
+    "--trainer.callbacks.filename={epoch}-{global/accuracy:.3f}-{global/loss:.3f}"
+).split()
+
+
+def test_own_checkpoints_with_metrics_in_their_names_are_kept_and_resumed_from(straight: Path, tmp_path: Path) -> None:
+    """The slashes of the metrics make folders."""
+    best = read(straight / "checkpoints" / "best.ckpt")["global_step"]
+    assert fit(tmp_path, best, *OWN) == 0
+    assert fit(tmp_path, ROUNDS, *OWN, "--ckpt_path=last") == 0  # every round that is left is worse
+    run = tmp_path / "run" / "version_0"
+    (own,) = (run / "own_checkpoints").rglob("*.ckpt")
+    assert read(own)["global_step"] == best
+    assert fit(tmp_path, ROUNDS, *OWN, f"--ckpt_path={own}") == 0
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    theirs = contents(straight)
+    same = {name for name in theirs if name != "config.yaml" and not name.startswith("checkpoints")}
+    assert {name: each for name, each in contents(run).items() if name in same} == {name: theirs[name] for name in same}
