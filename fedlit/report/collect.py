@@ -137,11 +137,11 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
     """
     record = read_record(folder / STUDY)
     plan = recorded_cells(record, folder / STUDY)
-    every = find_runs(folder)
+    every = {key: list(places.items()) for key, places in find_runs(folder).items()}
     found = {key: places for key, places in every.items() if not plan or key in plan}
     asked = planned_rounds(record)
     cells = {key: plan.get(key, (key[0], ANY)) for key in found}
-    read = (read_run(*key, places[-1], *cells[key], asked.get(key[0])) for key, places in found.items())
+    read = (read_run(*key, *places[-1], *cells[key], asked.get(key[0])) for key, places in found.items())
     runs = [run for run in read if run is not None]
     if not runs:
         raise _no_runs(folder, bool(found))
@@ -187,8 +187,8 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         baseline=str(record.get("baseline") or BASELINE_VARIANT),
         within=within,
         record=record,
-        superseded=tuple(place for places in found.values() for place in places[:-1]),
-        unplanned=tuple(places[-1] for key, places in every.items() if key not in found),
+        superseded=tuple(place for places in found.values() for place, _ in places[:-1]),
+        unplanned=tuple(places[-1][0] for key, places in every.items() if key not in found),
     )
 
 

@@ -89,14 +89,15 @@ def read_outcome(path: Path) -> pd.DataFrame:
     return table.assign(**{"class": table["class"].map(unescape_cell)}) if "class" in table else table
 
 
-def find_runs(folder: Path) -> dict[Key, list[Path]]:
-    """The folders of runs, by name and seed; if a seed has several, the one to use is the last.
+def find_runs(folder: Path) -> dict[Key, dict[Path, dict[str, Any]]]:
+    """The folders of runs with their configs, by name and seed; if a seed has several, the one to use is the last.
 
     The seed is ``seed_everything`` of the config, else the part ``seed_K`` of the path, else the version. So a copy of
     a run in the folder of another seed, or a run in ``seed_1`` that was not given this seed, is not a seed more. The
     run to use is one in the folder of its seed, else the newest version.
     """
     found: dict[Key, list[tuple[bool, int, Path]]] = {}
+    configs: dict[Path, dict[str, Any]] = {}
     for path in filter(is_table_of_rounds, files_below(folder, METRICS_CSV)):
         parts = path.parent.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
@@ -104,17 +105,24 @@ def find_runs(folder: Path) -> dict[Key, list[Path]]:
         names = [part for part in parts if not re.fullmatch(r"seed_\d+|version_\d+", part)]
         name = "/".join(names) or folder.resolve().name
         version = versions[-1] if versions else 0
-        configured = config_of(path.parent).get("seed_everything")
+        configs[path.parent] = config_of(path.parent)
+        configured = configs[path.parent].get("seed_everything")
         if isinstance(configured, int) and not isinstance(configured, bool):
             seed = configured
         else:
             seed = seeds[-1] if seeds else version
         found.setdefault((name, seed), []).append((seeds[-1:] == [seed], version, path.parent))
-    return {key: [place for *_, place in sorted(places)] for key, places in found.items()}
+    return {key: {place: configs[place] for *_, place in sorted(places)} for key, places in found.items()}
 
 
 def read_run(
-    name: str, seed: int, folder: Path, variant: str, partition: str, planned: int | None = None
+    name: str,
+    seed: int,
+    folder: Path,
+    config: Mapping[str, Any],
+    variant: str,
+    partition: str,
+    planned: int | None = None,
 ) -> Run | None:
     """A run, or None if it has no validated round on disk.
 
@@ -122,6 +130,7 @@ def read_run(
         name: Its name.
         seed: Its seed.
         folder: Its folder.
+        config: Its config.
         variant: Its variant.
         partition: Its partition.
         planned: The number of rounds planned by its study; None takes what the run recorded.
@@ -144,7 +153,6 @@ def read_run(
     table = table[table["round"] > 0]  # row 0 has only metrics that the user's callbacks log before the first round
     if table["global/accuracy"].isna().all():
         return None
-    config = config_of(folder)
     asked = planned or _state(folder)[1] or lookup(config, "trainer", "max_epochs")
     return Run(name, variant, partition, seed, folder, table, config, max(asked, 0) if isinstance(asked, int) else 0)
 
