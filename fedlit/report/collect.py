@@ -188,8 +188,8 @@ def collect(folder: Path, rounds: int | None = None) -> Study:
         baseline=str(record.get("baseline") or BASELINE_VARIANT),
         within=within,
         record=record,
-        superseded=tuple(place for places in found.values() for place in places[:-1]),
-        unplanned=tuple(places[-1] for key, places in every.items() if key not in found),
+        superseded=tuple(place.folder for places in found.values() for place in places[:-1]),
+        unplanned=tuple(places[-1].folder for key, places in every.items() if key not in found),
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -89,39 +89,52 @@ def read_outcome(path: Path) -> pd.DataFrame:
     return table.assign(**{"class": table["class"].map(unescape_cell)}) if "class" in table else table
 
 
-def find_runs(folder: Path) -> dict[Key, list[Path]]:
-    """The folders of runs, by name and seed; if a seed has several, the one to use is the last.
+class Found(NamedTuple):
+    """The folder of a run, and its ``config.yaml``, empty if there is none."""
+
+    folder: Path
+    config: Mapping[str, Any]
+
+
+def find_runs(folder: Path) -> dict[Key, list[Found]]:
+    """The runs in a folder, by name and seed; if a seed has several, the one to use is the last.
 
     The seed is ``seed_everything`` of the config, else the part ``seed_K`` of the path, else the version. So a copy of
     a run in the folder of another seed, or a run in ``seed_1`` that was not given this seed, is not a seed more. The
     run to use is one in the folder of its seed, else the newest version.
     """
-    found: dict[Key, list[tuple[bool, int, Path]]] = {}
+    found: dict[Key, list[tuple[bool, int, Found]]] = {}
     for path in filter(is_table_of_rounds, files_below(folder, METRICS_CSV)):
-        parts = path.parent.relative_to(folder).parts
+        run = Found(path.parent, config_of(path.parent))
+        parts = run.folder.relative_to(folder).parts
         seeds = [int(m[1]) for part in parts if (m := re.fullmatch(r"seed_(\d+)", part))]
         versions = [int(m[1]) for part in parts if (m := re.fullmatch(r"version_(\d+)", part))]
         names = [part for part in parts if not re.fullmatch(r"seed_\d+|version_\d+", part)]
         name = "/".join(names) or folder.resolve().name
         version = versions[-1] if versions else 0
-        configured = config_of(path.parent).get("seed_everything")
+        configured = run.config.get("seed_everything")
         if isinstance(configured, int) and not isinstance(configured, bool):
             seed = configured
         else:
             seed = seeds[-1] if seeds else version
-        found.setdefault((name, seed), []).append((seeds[-1:] == [seed], version, path.parent))
-    return {key: [place for *_, place in sorted(places)] for key, places in found.items()}
+        found.setdefault((name, seed), []).append((seeds[-1:] == [seed], version, run))
+    return {key: [run for *_, run in sorted(runs, key=_in_order)] for key, runs in found.items()}
+
+
+def _in_order(place: tuple[bool, int, Found]) -> tuple[bool, int, Path]:
+    """By whether the folder is that of the seed, by version, and by name; configs have no order."""
+    return (*place[:2], place[2].folder)
 
 
 def read_run(
-    name: str, seed: int, folder: Path, variant: str, partition: str, planned: int | None = None
+    name: str, seed: int, found: Found, variant: str, partition: str, planned: int | None = None
 ) -> Run | None:
     """A run, or None if it has no validated round on disk.
 
     Args:
         name: Its name.
         seed: Its seed.
-        folder: Its folder.
+        found: Its folder and config.
         variant: Its variant.
         partition: Its partition.
         planned: The number of rounds planned by its study; None takes what the run recorded.
@@ -129,6 +142,7 @@ def read_run(
     Raises:
         InputError: If its table is damaged.
     """
+    folder, config = found
     try:
         table = pd.read_csv(require_regular(folder / METRICS_CSV))
     except (ValueError, OSError):  # an empty file, or half a line
@@ -144,7 +158,6 @@ def read_run(
     table = table[table["round"] > 0]  # row 0 has only metrics that the user's callbacks log before the first round
     if table["global/accuracy"].isna().all():
         return None
-    config = config_of(folder)
     asked = planned or _state(folder)[1] or lookup(config, "trainer", "max_epochs")
     return Run(name, variant, partition, seed, folder, table, config, max(asked, 0) if isinstance(asked, int) else 0)
 

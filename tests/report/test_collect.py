@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from studies import scalars, shapes, write_run, write_study
 
 from fedlit.core.errors import InputError
 from fedlit.report.collect import Gap, collect
+from fedlit.runs.read import config_of
 
 TWO = {("plain", "dir01"): (0.8, 0.01), ("channel_mlp", "dir01"): (0.8, 0.01)}
 
@@ -260,3 +262,16 @@ def test_a_round_up_to_which_no_run_was_validated_is_refused(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"no run under .* was validated up to round 4; give a later one by --rounds"):
         collect(tmp_path, 4)
     assert collect(tmp_path, 5).horizon == 5
+
+
+def test_each_config_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def reading(run: Path) -> dict[str, Any]:
+        read.append(run)
+        return config_of(run)
+
+    monkeypatch.setattr("fedlit.report.run.config_of", reading)
+    study = collect(write_study(tmp_path, {("plain", "dir01"): (0.8, 0.01), ("plain", "iid"): (0.8, 0.01)}))
+    assert sorted(read) == sorted(run.folder for run in study.runs)
+    assert [run.config for run in study.runs] == [config_of(run.folder) for run in study.runs]
