@@ -156,11 +156,7 @@ def _are_close(then: list[float] | None, now: list[float] | None) -> bool:
     return len(then) == len(now) and bool(np.allclose(then, now, rtol=0, atol=ROUNDING * max(then[-1], now[-1])))
 
 
-def _rows_at_a_time(values: Tensor) -> int:
-    return max(1, CHUNK // max(1, values[:1].numel()))
-
-
 def _chunks(values: Tensor) -> Iterator[NDArray[Any]]:
     """The values in contiguous pieces of a few rows, on the CPU; a view where that is what they are."""
-    for piece in values.detach().split(_rows_at_a_time(values)):
+    for piece in values.detach().split(max(1, CHUNK // max(1, values[:1].numel()))):
         yield np.ascontiguousarray(piece.cpu().numpy())

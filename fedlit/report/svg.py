@@ -110,15 +110,7 @@ def _points(panel: Points, variants: Sequence[str], number: int) -> Markup:
     parts = [*_down(frame, dict(enumerate(panel.ticks))), *_up(frame), *_names(panel, frame)]
     for line in panel.lines:
         joined = f'<path class="thin" d="M{"L".join(frame.points(line.x, line.y))}"/>'
-        bars = "".join(
-            f'<path class="bar" d="M{frame.across(x):.1f} {frame.up(low):.1f}V{frame.up(high):.1f}"/>'
-            for x, low, high in zip(line.x, line.low, line.high, strict=True)
-            if not math.isnan(low)
-        )
-        marks = "".join(
-            _mark(frame.across(x), frame.up(y), line, i, y) for i, (x, y) in enumerate(zip(line.x, line.y, strict=True))
-        )
-        parts.append(f'<g class="series v{variants.index(line.variant)}">{joined}{bars}{marks}</g>')
+        parts.append(f'<g class="series v{variants.index(line.variant)}">{joined}{_marks(frame, line)}</g>')
     return _svg(panel.title, "".join(parts), WIDTH, HEIGHT)
 
 
@@ -134,15 +126,7 @@ def _differences(panel: Differences, variants: Sequence[str], number: int) -> Ma
     lines = (f'<path class="grid" d="{between}"/>', f'<path class="axis" d="{zero}"/>')
     parts = [*_down(frame, _ticks(frame.x, 5)), *lines, *names, *_names(panel, frame)]
     for line in panel.lines:
-        bars = "".join(
-            f'<path class="bar" d="M{frame.across(a):.1f} {frame.up(y):.1f}H{frame.across(b):.1f}"/>'
-            for y, a, b in zip(line.x, line.low, line.high, strict=True)
-            if not math.isnan(a)
-        )
-        marks = "".join(
-            _mark(frame.across(x), frame.up(y), line, i, x) for i, (y, x) in enumerate(zip(line.x, line.y, strict=True))
-        )
-        parts.append(f'<g class="series v{variants.index(line.variant)}">{bars}{marks}</g>')
+        parts.append(f'<g class="series v{variants.index(line.variant)}">{_marks(frame, line, sideways=True)}</g>')
     return _svg(panel.title, "".join(parts), WIDTH, height)
 
 
@@ -256,12 +240,20 @@ def _limits(lines: Sequence[Line], *shown: float) -> tuple[float, float]:
     return padded(np.concatenate([*(each for line in lines for each in (line.y, line.low, line.high)), shown]), 0.05)
 
 
-def _mark(x: float, y: float, line: Line, i: int, value: float) -> str:
-    """A point with its value as a tooltip."""
-    known = not math.isnan(line.low[i])
-    interval = f", interval {_short(line.low[i])} … {_short(line.high[i])}" if known else ""
-    said = html.escape(f"{line.variant}: {_short(value)}{interval}")
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{said}</title></circle>'
+def _marks(frame: Frame, line: Line, sideways: bool = False) -> str:
+    """The bars of a line's ranges, and its points with their values as tooltips; ``sideways`` exchanges the axes."""
+    bars, circles = [], []
+    for place, value, low, high in zip(line.x, line.y, line.low, line.high, strict=True):
+        x, y = (value, place) if sideways else (place, value)
+        said = f"{line.variant}: {_short(value)}"
+        if not math.isnan(low):
+            start = (frame.across(low), frame.up(y)) if sideways else (frame.across(x), frame.up(low))
+            end = f"H{frame.across(high):.1f}" if sideways else f"V{frame.up(high):.1f}"
+            bars.append(f'<path class="bar" d="M{start[0]:.1f} {start[1]:.1f}{end}"/>')
+            said += f", interval {_short(low)} … {_short(high)}"
+        title = f"<title>{html.escape(said)}</title>"
+        circles.append(f'<circle cx="{frame.across(x):.1f}" cy="{frame.up(y):.1f}" r="4">{title}</circle>')
+    return "".join(bars + circles)
 
 
 def _short(value: float) -> str:
