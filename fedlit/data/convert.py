@@ -126,7 +126,12 @@ def _remedy_of_labels(array: NDArray[Any]) -> str:
     """The remedy for labels that are not class numbers (N,), by what they may be instead."""
     if array.ndim == 2 and array.shape[1] == 1:
         return "use reshape(-1) for a column"
-    if array.ndim == 2 and array.dtype.kind in "iufb" and (array.sum(1) == 1).all() and (array != 0).sum(1).max() == 1:
+    if (
+        array.ndim == 2
+        and array.dtype.kind in "iufb"
+        and (array.sum(1) == 1).all()
+        and ((array != 0).sum(1) == 1).all()
+    ):
         return "use argmax(1) for one-hot rows"
     if array.ndim > 1:
         return "several labels of an example, masks and next tokens of whole sequences are not supported"

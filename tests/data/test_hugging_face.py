@@ -104,7 +104,11 @@ def test_columns_of_numbers_are_named() -> None:
         (numbers, {}, r"0 columns are of type Image, among x \(List\), y \(Value\); give one as data\.inputs"),
         (numbers, {"inputs": "x"}, r"0 columns are of type ClassLabel, .* give one as data\.labels"),
         (numbers, {"inputs": "x", "labels": "z"}, "the data set has no column z, only x, y"),
-        (lambda: numbers(y=["a", "b"] * 3), {"inputs": "x", "labels": "y"}, "labels must be integers"),
+        (
+            lambda: numbers(y=["a", "b"] * 3),
+            {"inputs": "x", "labels": "y"},
+            "labels must be one class number for each example",
+        ),
         (lambda: numbers().to_iterable_dataset(), {"inputs": "x", "labels": "y"}, "convert a streamed one"),
         (lambda: hf.DatasetDict({"all": numbers()}), {}, "no split named train, only all"),
         (lambda: [1, 2], {}, "a Dataset of Hugging Face with a length, got list"),

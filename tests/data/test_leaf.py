@@ -107,7 +107,7 @@ def test_texts_are_tokens_and_their_labels_classes(tmp_path: Path) -> None:
             {},
             "users' examples differ in shape",
         ),
-        ({"a": {"x": [[1.0]], "y": [[1]]}}, {}, {}, "labels must be integers of shape"),
+        ({"a": {"x": [[1.0]], "y": [[1]]}}, {}, {}, "labels must be one class number for each example"),
     ],
 )
 def test_files_that_are_not_of_leaf_are_refused(
