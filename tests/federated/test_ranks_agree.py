@@ -43,7 +43,7 @@ CASES: dict[str, dict[str, Any]] = {
     "all but one dropped": {"stragglers": lambda: Absent(*range(1, 9)), "clients": 9},
     "drawn by size": {"sampling": SizeSampling},
     "one client": {"clients": 1},
-    "diagnostics": {"diagnostics": lambda: Diagnostics(every=1, blocks={"head": "2"}), "norm": True},
+    "diagnostics": {"diagnostics": lambda: Diagnostics(every=1, blocks={"head": r"^4\."}), "norm": True},
     "own examples": {"holdout": 0.25},
     "statistics of their own": {"algorithm": BatchNormPolicy, "norm": True},
     "scaffold": {"algorithm": Scaffold, "mu": lambda: 0.0, "stragglers": lambda: PartialWork(0.5)},
