@@ -50,6 +50,12 @@ def _talkative_again() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_earlier_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning keeps the seed of ``seed_everything`` in the environment, where later federations would find it."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _clean_folder() -> Iterator[None]:
     """A test that writes into the folder in which pytest runs fails; caches are hidden files."""
     folder = Path.cwd()

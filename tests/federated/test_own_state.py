@@ -106,7 +106,7 @@ def trained(trainer: type[Trainer], callback: Callback, root: Path, rounds: int 
     ("callback", "named", "rounds"),
     [
         (History(np.ones(3)), "callbacks / History / history[0] is a numpy.ndarray", None),
-        (History(Path("a")), "callbacks / History / history[0] is a pathlib.PosixPath", None),
+        (History(Path("a")), f"callbacks / History / history[0] is a {Path.__module__}.PosixPath", None),
         (History(lambda: 1), "callbacks / History / history[0] is a function", None),
         (Adds(), "mine / at is a numpy.float64", 1),
     ],
