@@ -142,6 +142,8 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not content.startswith(ZIP):
         raise BrokenCheckpointError(path, "is not a complete checkpoint: it is not an archive of torch.save")
     try:
+        if isinstance(map_location, str | torch.device):
+            torch.empty(0, device=map_location)  # PyTorch 2.4 takes an unknown device for content that it must not load
         checkpoint = torch.load(io.BytesIO(content), map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise BrokenCheckpointError(path, "was not loaded: it holds more than tensors and plain values") from error
