@@ -504,8 +504,8 @@ def another_source(case: Case) -> str | None:
 
 
 def unvalidated(case: Case) -> str | None:
-    """How often the model is validated does not change how it is trained."""
-    if "validated" in case.config["callbacks"]:
+    """How often the model is validated does not change how it is trained, unless a callback stops it then."""
+    if any(word in case.config["callbacks"] for word in ("validated", "early stopping")):
         return None
     other = "1" if case.config["check_val_every_n_epoch"] == "2" else "2"
     ended = case.run(config=case.config | {"check_val_every_n_epoch": other})
