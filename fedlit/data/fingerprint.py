@@ -122,7 +122,6 @@ def _sketch(values: Tensor) -> list[float]:
     A change of one value, or another order, changes all projections by its own size; rounding errors of many values
     mostly cancel. Values that are not finite count as 0, as the hash has them.
     """
-    values = values.float() if values.dtype == torch.bfloat16 else values  # which NumPy lacks
     draw = np.random.default_rng(0)
     columns = _signed(draw, (PROJECTIONS, int(np.prod(values.shape[1:]))))
     rows = _signed(draw, (len(values),))
@@ -159,4 +158,5 @@ def _are_close(then: list[float] | None, now: list[float] | None) -> bool:
 def _chunks(values: Tensor) -> Iterator[NDArray[Any]]:
     """The values in contiguous pieces of a few rows, on the CPU; a view where that is what they are."""
     for piece in values.detach().split(max(1, CHUNK // max(1, values[:1].numel()))):
-        yield np.ascontiguousarray(piece.cpu().numpy())
+        known = piece.float() if piece.dtype == torch.bfloat16 else piece  # which NumPy lacks
+        yield np.ascontiguousarray(known.cpu().numpy())

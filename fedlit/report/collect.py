@@ -125,7 +125,7 @@ class Study:
 
     def finished_of(self, variant: str, partition: str) -> list[Run]:
         """Those that have reached the horizon."""
-        return [run for run in self.runs_of(variant, partition) if run.rounds >= self.horizon]
+        return [run for run in self.finished if (run.variant, run.partition) == (variant, partition)]
 
 
 def collect(folder: Path, rounds: int | None = None) -> Study:

@@ -99,9 +99,8 @@ class Pictures(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: FederatedModule) -> None:  # type: ignore[override]
         if self._folder:
             self._confusion(trainer)
-            self._attention(
-                trainer, pl_module.to(trainer.strategy.root_device).net
-            )  # the strategy has moved it to the CPU
+            pl_module.to(trainer.strategy.root_device)  # the strategy has moved it to the CPU
+            self._attention(trainer, pl_module.net)
             pl_module.cpu()
 
     def _confusion(self, trainer: Trainer) -> None:
